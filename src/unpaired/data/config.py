@@ -1,0 +1,55 @@
+"""Settings of the data: which images, how they are read, prepared and cached."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from unpaired.typed import STRICT
+
+Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
+Positive = Annotated[int, Field(gt=0)]
+Size = Positive | tuple[Positive, Positive]
+"""One number for a square, or (height, width)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class DataConfig:
+    """Where the images are and what happens to them before training sees them."""
+
+    root: str | None = None
+    """Folder with trainA, trainB (testA, testB), or with train/A, train/B (test/A, test/B)."""
+    a: str | None = None
+    """Folder of the training images of domain A, in place of `root`."""
+    b: str | None = None
+    """Folder of the training images of domain B, in place of `root`."""
+    test_a: str | None = None
+    """Folder of held-out images of domain A; optional."""
+    test_b: str | None = None
+    """Folder of held-out images of domain B; optional."""
+    preprocess: Preprocess = "resize_and_crop"
+    """The authors' modes: resize to `load_size` and crop, crop only, scale to a width, scale and crop, or nothing."""
+    crop_size: Size = 256
+    """Size of a training image: one number, or (height, width)."""
+    load_size: Size | None = None
+    """Size before the crop: one number, or (height, width); 1.12 x `crop_size` by default (286 for 256)."""
+    flip: bool = True
+    """Mirror every second image at random."""
+    channels_a: Positive | None = None
+    """Channels of domain A; taken from the images by default (3 for colour, 1 where all are grey)."""
+    channels_b: Positive | None = None
+    """Channels of domain B; taken from the images by default."""
+    range_a: tuple[float, float] | None = None
+    """Values of domain A that become -1 and 1; by dtype by default (8 bit: 0, 255; 16 bit: 0, 65535; float: 0, 1)."""
+    range_b: tuple[float, float] | None = None
+    """Values of domain B that become -1 and 1; by dtype by default."""
+    cache: Literal["auto", "memory", "disk", "none"] = "auto"
+    """Where decoded, resized images are kept: in memory, memory-mapped on disk, not at all, or what fits."""
+    on_bad_image: Literal["fail", "skip"] = "fail"
+    """What to do when a file cannot be used: stop with the list of all of them, or leave them out."""
+    max_pixels: Positive = 178_956_970
+    """Larger images are refused as decompression bombs; the default is Pillow's limit of about 179 megapixels."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Threads that decode and prepare images; 0 takes one per processor core, at most 8."""

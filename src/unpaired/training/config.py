@@ -1,0 +1,82 @@
+"""Settings of a training: how long, how fast, how exact, and what is kept."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from unpaired.errors import UserError
+from unpaired.typed import STRICT
+
+Count = Annotated[int, Field(gt=0)]
+CountOrZero = Annotated[int, Field(ge=0)]
+Schedule = Literal["linear", "cosine", "step", "plateau", "constant"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class TrainingConfig:
+    """How the trainer carries out the updates of a method. Defaults are the published ones."""
+
+    epochs: CountOrZero = 100
+    """Epochs at the full learning rate; an epoch is max(images in A, images in B)."""
+    decay_epochs: CountOrZero = 100
+    """Further epochs, over which `linear` brings the learning rate down to zero."""
+    max_images: Count | None = None
+    """Stop after this many images, whatever the epochs say; the schedule still follows the epochs."""
+    batch_size: Count = 1
+    """Images of each domain per optimiser step and process."""
+    accumulate: Count = 1
+    """Batches whose gradients are summed up before each optimiser step."""
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    """Adam's learning rate."""
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
+    """Adam's decay rates of the first and second moment."""
+    schedule: Schedule = "linear"
+    """How the learning rate falls: linear, cosine, step, plateau as in the authors' code, or constant."""
+    step_epochs: Count = 50
+    """`step`: every so many epochs the learning rate is divided by ten."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    """Largest norm of each player's gradient; None leaves gradients as they are."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay per step of a moving average of the translators (0.999 is usual); None keeps the plain weights."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of the weights, the order of the images, crops, flips, pools and dropout."""
+    device: str = "auto"
+    """`auto` (cuda, else mps, else cpu), `cpu`, `cuda`, `cuda:1`, `mps`."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the networks; weights and optimisers stay in float32."""
+    threads: CountOrZero = 0
+    """Processor threads for arithmetic; 0 leaves PyTorch's choice."""
+    log_every_images: Count = 100
+    """Images between two lines of metrics.jsonl."""
+    sample_every_images: Count | None = None
+    """Images between two sample grids; once per epoch by default."""
+    num_samples: CountOrZero = 4
+    """Held-out images per domain in every sample grid; 0 draws none."""
+    checkpoint_every_images: Count | None = None
+    """Images between two checkpoints; once per epoch by default."""
+    keep_last: Count = 3
+    """Newest checkpoints that are kept."""
+    keep_every: Count | None = None
+    """Every so many-th checkpoint is kept for good; None keeps only the newest."""
+    tensorboard: bool = True
+    """Write TensorBoard events as well."""
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself."""
+        if self.epochs + self.decay_epochs == 0:
+            raise UserError("training.epochs and training.decay_epochs are both 0: there is nothing to train.")
+        if self.schedule == "cosine" and self.epochs == 0:
+            raise UserError("training.schedule = cosine falls over training.epochs, which is 0. Set training.epochs.")
+        if self.schedule in ("cosine", "constant") and self.decay_epochs and self.decay_epochs != 100:
+            raise UserError(
+                f"training.decay_epochs = {self.decay_epochs} has no meaning with training.schedule = {self.schedule}; "
+                "set it to 0 and use training.epochs for the whole length."
+            )
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs in all; the schedules that know no decay phase end with `epochs`."""
+        return self.epochs + (0 if self.schedule in ("cosine", "constant") else self.decay_epochs)

@@ -1,0 +1,97 @@
+"""Signs that a training goes wrong: figures that are not finite, collapse, a one-sided game, inverted colours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from unpaired.errors import UserError
+
+SAME_OUTPUT_SHARE = 0.05
+"""Translations vary less than this share of what their inputs vary: collapse."""
+WINNING_LOSS = {"lsgan": 0.01, "vanilla": 0.05, "hinge": 0.02}
+"""Below this mean loss a discriminator tells real from fake nearly always; 0.125 to 0.25 is usual for lsgan."""
+INVERSION_CORRELATION = -0.3
+"""Brightness of input and translation run against one another."""
+
+
+class NonFiniteError(UserError):
+    """A loss or weight is infinite or not a number."""
+
+
+def check_finite(losses: Mapping[str, Tensor], step: int) -> None:
+    """Raise `NonFiniteError` naming each loss that is not finite; one transfer from the device."""
+    if bool(torch.isfinite(torch.stack(list(losses.values()))).all()):
+        return
+    names = [f"{name} = {value.item()}" for name, value in losses.items() if not torch.isfinite(value)]
+    raise NonFiniteError(
+        f"training stopped at step {step}: {', '.join(names)}. The last good checkpoint is kept. What usually helps: a "
+        "smaller training.learning_rate, training.clip_norm = 1, training.precision = bf16 or fp32 in place of fp16, "
+        "and a look at the images for values outside the declared range."
+    )
+
+
+def check_weights(parameters: Mapping[str, list[torch.nn.Parameter]], step: int) -> None:
+    """Raise `NonFiniteError` when a player's weights are not finite, so that no such checkpoint is ever written."""
+    for player, weights in parameters.items():
+        total = torch.stack([weight.detach().sum() for weight in weights]).sum()
+        if not bool(torch.isfinite(total)):
+            raise NonFiniteError(
+                f"training stopped at step {step}: the weights of the {player} are not finite. The last good "
+                "checkpoint is kept. Try a smaller training.learning_rate or training.clip_norm = 1."
+            )
+
+
+def translation_warnings(direction: str, inputs: list[Tensor], outputs: list[Tensor]) -> dict[str, str]:
+    """Return warnings about translations of held-out images, by kind.
+
+    `inputs` and `outputs` hold single images, [C, H, W] in [-1, 1].
+    """
+    warnings = {}
+    source, target = direction.upper().split("2")
+    if len(inputs) > 1:
+        varied_in, varied_out = _variation(inputs), _variation(outputs)
+        if varied_out < SAME_OUTPUT_SHARE * varied_in:
+            warnings[f"collapse-{direction}"] = (
+                f"{source} to {target}: translations hardly vary with the input ({varied_out:.4f} against "
+                f"{varied_in:.4f}); the generator may have collapsed. Try another training.seed, a larger "
+                "method.cycle_weight or a smaller training.learning_rate."
+            )
+    pairs = zip(inputs, outputs, strict=True)
+    correlation = sum(_correlation(x.mean(0), y.mean(0)) for x, y in pairs) / max(1, len(inputs))
+    if correlation < INVERSION_CORRELATION:
+        warnings[f"inversion-{direction}"] = (
+            f"{source} to {target}: bright and dark are exchanged (correlation {correlation:.2f}). Inverted colours "
+            "can satisfy the cycle. Unless the domains ask for it, raise method.identity_weight or start again with "
+            "another training.seed."
+        )
+    return warnings
+
+
+def discriminator_warnings(losses: Mapping[str, float], objective: str) -> dict[str, str]:
+    """Return warnings about discriminators whose mean loss over an epoch says that they always win."""
+    limit = WINNING_LOSS.get(objective)
+    if limit is None:
+        return {}
+    return {
+        f"winning-{name}": (
+            f"{name} always wins: its mean loss is {loss:.4f} (below {limit}). The generators then learn little. Try a "
+            "smaller discriminator (method.discriminator.width), more images, or a larger method.pool_size."
+        )
+        for name, loss in losses.items()
+        if name.startswith("discriminator") and loss < limit
+    }
+
+
+def _variation(images: list[Tensor]) -> float:
+    """Return how much coarse (8 x 8) versions of the images differ from their mean, as a standard deviation."""
+    coarse = torch.stack([torch.nn.functional.adaptive_avg_pool2d(image.float(), 8) for image in images])
+    return float(coarse.std(dim=0, unbiased=False).mean())
+
+
+def _correlation(x: Tensor, y: Tensor) -> float:
+    x, y = x.float() - x.float().mean(), y.float() - y.float().mean()
+    scale = float(x.norm() * y.norm())
+    return float((x * y).sum()) / scale if scale > 1e-6 else 0.0

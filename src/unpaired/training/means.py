@@ -1,0 +1,50 @@
+"""Running means of logged losses, kept on the device so that a step never waits for the host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Means:
+    """Sums of named scalars since the last `clear`."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Take in one step's values."""
+        self.count += 1
+        if self._sums.keys() != values.keys():
+            self._sums = {name: torch.zeros_like(value, dtype=torch.float32) for name, value in values.items()}
+        for name, value in values.items():
+            self._sums[name] += value
+
+    def read(self) -> dict[str, float]:
+        """Return the means, with one transfer from the device."""
+        if not self._sums or not self.count:
+            return {}
+        sums = torch.stack(list(self._sums.values())).tolist()
+        return {name: value / self.count for name, value in zip(self._sums, sums, strict=True)}
+
+    def sums(self) -> dict[str, Tensor]:
+        """Return the sums; not finite as soon as one value was not."""
+        return dict(self._sums)
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.count = 0
+        self._sums = {}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the state, exact."""
+        return {"count": self.count, "sums": {name: float(value) for name, value in self._sums.items()}}
+
+    def load_json(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Go on from a state."""
+        self.count = int(state["count"])
+        self._sums = {name: torch.tensor(value, device=device) for name, value in state["sums"].items()}

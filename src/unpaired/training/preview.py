@@ -1,0 +1,76 @@
+"""Sample grids: always the same held-out images, translated, brought back, and left as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from unpaired.data.source import ImageSource
+from unpaired.data.training import TrainingData
+from unpaired.data.values import to_signed
+from unpaired.training.health import translation_warnings
+from unpaired.training.samples import grid
+
+Picture = NDArray[np.uint8]
+
+
+class Preview:
+    """The held-out images of a run and what its translators make of them."""
+
+    def __init__(self, data: TrainingData, count: int, device: torch.device) -> None:
+        self.images = {
+            "a": _first(data.held_out_a, count, data.domain_a.range, device),
+            "b": _first(data.held_out_b, count, data.domain_b.range, device),
+        }
+
+    @torch.no_grad()
+    def draw(self, translators: Mapping[str, nn.Module], images_seen: int) -> tuple[Picture, dict[str, str]]:
+        """Return a picture of all directions, [H, W, 3] uint8, and warnings about what it shows."""
+        modes = {network: network.training for network in translators.values()}
+        for network in modes:
+            network.eval()
+        pictures, warnings = [], {}
+        for direction, network in translators.items():
+            source, target = direction.split("2")
+            inputs = self.images[source]
+            outputs = [network(image) for image in inputs]
+            warnings |= translation_warnings(direction, [x[0] for x in inputs], [y[0] for y in outputs])
+            back = translators.get(f"{target}2{source}")
+            rows = [_row(x, y, back) for x, y in zip(inputs, outputs, strict=True)]
+            title = f"{source.upper()} to {target.upper()} after {images_seen:,} images"
+            pictures.append(grid(rows, list(rows[0]), title))
+        for network, mode in modes.items():
+            network.train(mode)
+        return _stack(pictures), warnings
+
+
+def _first(source: ImageSource, count: int, declared: tuple[float, float] | None, device: torch.device) -> list[Tensor]:
+    """Return images spread evenly over the source, each [1, C, H, W] in [-1, 1]."""
+    count = min(count, len(source))
+    places = [index * len(source) // count for index in range(count)]
+    arrays = [to_signed(source[place], declared) for place in places]
+    return [torch.from_numpy(np.ascontiguousarray(a.transpose(2, 0, 1)))[None].to(device) for a in arrays]
+
+
+def _row(image: Tensor, output: Tensor, back: nn.Module | None) -> dict[str, Picture]:
+    row = {"input": _picture(image), "translation": _picture(output)}
+    if back is not None:
+        row["reconstruction"] = _picture(back(output))
+        if image.shape[1] == output.shape[1]:
+            row["identity"] = _picture(back(image))
+    return row
+
+
+def _picture(image: Tensor) -> Picture:
+    levels = ((image[0].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return levels.permute(1, 2, 0).cpu().numpy()
+
+
+def _stack(pictures: list[Picture]) -> Picture:
+    width = max(picture.shape[1] for picture in pictures)
+    padded = [np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0)), constant_values=255) for p in pictures]
+    return np.concatenate(padded)

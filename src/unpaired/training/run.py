@@ -1,0 +1,273 @@
+"""The loop: steps until the end, and between them the learning rate, the log, samples, warnings and checkpoints."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from unpaired.checkpoint import CHECKPOINTS, checkpoints_of
+from unpaired.config import RunConfig
+from unpaired.data.loader import UnpairedLoader
+from unpaired.data.training import TrainingData
+from unpaired.errors import UserError
+from unpaired.methods.base import Batch
+from unpaired.training import health
+from unpaired.training.interrupt import Interrupt
+from unpaired.training.log import EventKind, MetricsLog, event
+from unpaired.training.means import Means
+from unpaired.training.page import write_page
+from unpaired.training.preview import Preview
+from unpaired.training.progress import Progress
+from unpaired.training.samples import save_grid
+from unpaired.training.schedule import Plateau, factor
+from unpaired.training.state import load_checkpoint, prune, save_checkpoint
+from unpaired.training.trainer import Trainer
+
+DISPLAY_SECONDS = 0.5
+"""How often the progress display asks the device for the losses."""
+
+State = Literal["finished", "interrupted"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a training ended."""
+
+    run: Path
+    """The run's folder; `unpaired.Translator.load(run)` translates with it."""
+    checkpoint: Path
+    """The checkpoint written last."""
+    state: State
+    images_seen: int
+    seconds: float
+    """Training time, over all the times that the run was resumed."""
+    losses: dict[str, float]
+    """Mean of each loss since the last line of the log."""
+    signal: int | None = None
+    """Number of the signal that interrupted it."""
+
+
+class Run:
+    """One training in one folder."""
+
+    def __init__(
+        self, folder: Path, config: RunConfig, data: TrainingData, trainer: Trainer, display: Progress, workers: int
+    ) -> None:
+        self.folder, self.config, self.data, self.trainer, self.display = folder, config, data, trainer, display
+        self.workers = workers
+        self.preview = Preview(data, config.training.num_samples, trainer.device)
+        self.epoch_images = max(len(data.a), len(data.b))
+        planned = config.training.total_epochs * self.epoch_images
+        self.total_images = min(planned, config.training.max_images or planned)
+        self.images_seen = self.step = self.checkpoints_written = 0
+        self.seconds = 0.0
+        self.interval, self.epoch_means, self.plateau = Means(), Means(), Plateau()
+        self.interval_start = (0, 0.0, 0.0)  # images, seconds, seconds waited when the interval began
+        self.warned: set[str] = set()
+        self.last_losses: dict[str, float] = {}
+
+    # ------------------------------------------------------------------------------------------------------ state
+
+    def counters(self) -> dict[str, Any]:
+        """Return what, beside tensors, must be remembered."""
+        return {
+            "images_seen": self.images_seen,
+            "step": self.step,
+            "seconds": self.seconds,
+            "checkpoints_written": self.checkpoints_written,
+            "epoch_means": self.epoch_means.to_json(),
+            "plateau": dataclasses.asdict(self.plateau),
+            "warned": sorted(self.warned),
+        }
+
+    def restore(self, checkpoint: Path) -> None:
+        """Bring everything to the state of a checkpoint."""
+        kept = load_checkpoint(checkpoint, self.trainer)
+        self.images_seen, self.step, self.seconds = kept["images_seen"], kept["step"], kept["seconds"]
+        self.checkpoints_written = kept["checkpoints_written"]
+        self.epoch_means.load_json(kept["epoch_means"], self.trainer.device)
+        self.plateau = Plateau(**kept["plateau"])
+        self.warned = set(kept["warned"])
+
+    # ------------------------------------------------------------------------------------------------------- loop
+
+    def train(self, log: MetricsLog) -> Result:
+        """Train to the end or to the first signal."""
+        training = self.config.training
+        loader = UnpairedLoader(
+            self.data,
+            batch_size=training.batch_size,
+            seed=training.seed,
+            start_images=self.images_seen,
+            workers=self.workers,
+            pin_memory=self.trainer.device.type == "cuda",
+        )
+        try:
+            with Interrupt() as interrupt:
+                return self._train(log, loader, interrupt)
+        except UserError as error:
+            with contextlib.suppress(UserError):  # on a full disk the log cannot say so either
+                self._event(log, "warning", str(error))
+            raise
+        finally:
+            loader.close()
+            with contextlib.suppress(UserError):
+                write_page(self.folder)
+
+    def _train(self, log: MetricsLog, loader: UnpairedLoader, interrupt: Interrupt) -> Result:
+        batches = self._on_device(loader)
+        started, before = time.monotonic(), self.seconds
+        shown = 0.0
+        self.interval_start = (self.images_seen, self.seconds, 0.0)
+        if self.images_seen == 0:
+            self._sample(log)
+        while self.images_seen < self.total_images and interrupt.received is None:
+            seen = self.images_seen
+            self.trainer.set_rate(self._rate(seen // self.epoch_images))
+            losses = self.trainer.step(batches)
+            self.step += 1
+            if self.trainer.device.type == "cpu":
+                health.check_finite(losses, self.step)
+            self.interval.add(losses)
+            self.epoch_means.add(losses)
+            self.images_seen = loader.images_seen
+            self.seconds = before + time.monotonic() - started
+            if time.monotonic() - shown > DISPLAY_SECONDS:
+                self._show(self._record(loader))
+                shown = time.monotonic()
+            self._after_step(seen, log, loader)
+        state: State = "finished" if self.images_seen >= self.total_images else "interrupted"
+        return self._end(log, loader, state, interrupt)
+
+    def _on_device(self, loader: UnpairedLoader) -> Iterator[Batch]:
+        device = self.trainer.device
+        for x, y in loader:
+            yield Batch(x.to(device, non_blocking=True), y.to(device, non_blocking=True))
+
+    def _rate(self, epoch: int) -> float:
+        return self.plateau.factor if self.config.training.schedule == "plateau" else factor(self.config.training, epoch)
+
+    def _after_step(self, seen: int, log: MetricsLog, loader: UnpairedLoader) -> None:
+        """Do what is due between `seen` and `images_seen`."""
+        training = self.config.training
+
+        def due(every: int) -> bool:
+            return self.images_seen // every > seen // every
+
+        last = self.images_seen >= self.total_images
+        if due(training.log_every_images) or last:
+            self._log(log, loader)
+        if due(self.epoch_images):
+            self._end_epoch(log)
+        if due(training.sample_every_images or self.epoch_images) or last:
+            self._sample(log)
+            write_page(self.folder)
+        if due(training.checkpoint_every_images or self.epoch_images) or last:
+            self.save(log)
+
+    def _end_epoch(self, log: MetricsLog) -> None:
+        means = self.epoch_means.read()
+        self.plateau.observe(sum(value for name, value in means.items() if not name.startswith("discriminator")))
+        objective = str(self.config.to_json()["method"].get("objective", ""))
+        self._warn(log, health.discriminator_warnings(means, objective))
+        self.epoch_means.clear()
+
+    def _end(self, log: MetricsLog, loader: UnpairedLoader, state: State, interrupt: Interrupt) -> Result:
+        checkpoint = self.folder / CHECKPOINTS / f"{self.images_seen:09d}"
+        if not checkpoint.is_dir():
+            self._log(log, loader)
+            checkpoint = self.save(log)
+        text = f"{self.images_seen} of {self.total_images} images"
+        self._event(log, state, text)
+        return Result(
+            run=self.folder,
+            checkpoint=checkpoint,
+            state=state,
+            images_seen=self.images_seen,
+            seconds=self.seconds,
+            losses=self.last_losses,
+            signal=int(interrupt.received) if interrupt.received is not None and state == "interrupted" else None,
+        )
+
+    # ---------------------------------------------------------------------------------------------- what is written
+
+    def save(self, log: MetricsLog) -> Path:
+        """Write a checkpoint and delete those that are no longer to be kept."""
+        health.check_finite(self.epoch_means.sums() or {"none": torch.zeros(())}, self.step)
+        health.check_weights(self.trainer.parameters, self.step)
+        self.checkpoints_written += 1
+        folder = self.folder / CHECKPOINTS / f"{self.images_seen:09d}"
+        save_checkpoint(
+            folder,
+            self.trainer,
+            method=self.config.method,
+            domains={"a": self.data.domain_a, "b": self.data.domain_b},
+            training_size=self.data.size,
+            counters=self.counters(),
+        )
+        training = self.config.training
+        for old in prune(checkpoints_of(self.folder), training.keep_last, training.keep_every):
+            shutil.rmtree(old, ignore_errors=True)
+        self._event(log, "checkpoint", folder.name)
+        return folder
+
+    def _record(self, loader: UnpairedLoader) -> dict[str, Any]:
+        images, seconds, waited = self.interval_start
+        elapsed = max(self.seconds - seconds, 1e-9)
+        return {
+            "images": self.images_seen,
+            "epoch": self.images_seen / self.epoch_images,
+            "step": self.step,
+            "seconds": self.seconds,
+            "images_per_second": (self.images_seen - images) / elapsed,
+            "waiting_share": min(1.0, (loader.waiting_seconds - waited) / elapsed),
+            "learning_rates": {
+                player: optimizer.param_groups[0]["lr"] for player, optimizer in self.trainer.optimizers.items()
+            },
+            "losses": self.interval.read() or self.last_losses,
+        }
+
+    def _log(self, log: MetricsLog, loader: UnpairedLoader) -> None:
+        if not self.interval.count:
+            return
+        sums: dict[str, Tensor] = self.interval.sums()
+        health.check_finite(sums, self.step)
+        record = self._record(loader)
+        self.last_losses = record["losses"]
+        log.write(record)
+        self._show(record)
+        self.interval.clear()
+        self.interval_start = (self.images_seen, self.seconds, loader.waiting_seconds)
+
+    def _show(self, record: dict[str, Any]) -> None:
+        epoch = min(int(record["epoch"]) + 1, -(-self.total_images // self.epoch_images))
+        self.display.update(
+            record, total_images=self.total_images, epoch=epoch, epochs=-(-self.total_images // self.epoch_images)
+        )
+
+    def _sample(self, log: MetricsLog) -> None:
+        if not self.config.training.num_samples:
+            return
+        grid, warnings = self.preview.draw(self.trainer.translators(), self.images_seen)
+        save_grid(self.folder, self.images_seen, grid)
+        log.image("samples", grid, self.images_seen)
+        if self.images_seen >= min(self.epoch_images, 1000):  # untrained networks invert and repeat as they like
+            self._warn(log, warnings)
+
+    def _warn(self, log: MetricsLog, warnings: dict[str, str]) -> None:
+        for kind, text in warnings.items():
+            if kind not in self.warned:  # once is a message, every epoch is noise
+                self.warned.add(kind)
+                self.display.warn(text)
+                self._event(log, "warning", text)
+
+    def _event(self, log: MetricsLog, kind: EventKind, text: str) -> None:
+        log.write(event(kind, self.images_seen, text))

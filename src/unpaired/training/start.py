@@ -1,0 +1,237 @@
+"""Beginning and resuming a training, from Python and from the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+
+from unpaired.checkpoint import CHECKPOINTS, DamagedError, checkpoints_of, newest_checkpoint, verify
+from unpaired.config import Given, RunConfig, read_file, resolve
+from unpaired.data.training import TrainingData, open_training_data
+from unpaired.errors import UserError
+from unpaired.methods import METHODS, Batch, ImageShapes, Method
+from unpaired.networks import Generator
+from unpaired.training.log import MetricsLog, event, write_whole
+from unpaired.training.progress import Progress
+from unpaired.training.run import Result, Run
+from unpaired.training.trainer import Trainer, find_device
+
+CONFIG = "config.json"
+
+RESUMABLE = frozenset(
+    {
+        *(f"data.{name}" for name in ("root", "a", "b", "test_a", "test_b", "cache", "workers")),
+        *(f"training.{name}" for name in ("epochs", "decay_epochs", "max_images", "device", "threads")),
+        *(f"training.{name}" for name in ("log_every_images", "sample_every_images", "checkpoint_every_images")),
+        *(f"training.{name}" for name in ("num_samples", "keep_last", "keep_every", "tensorboard")),
+    }
+)
+"""Settings that a resumed training may change: where the data lies, how long to go on, what to keep, where to run."""
+
+
+def train(
+    method: str = "cyclegan",
+    *,
+    data: str | Path | None = None,
+    a: str | Path | None = None,
+    b: str | Path | None = None,
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    resume: str | Path | None = None,
+    quiet: bool = False,
+) -> Result:
+    """Train a method on two folders of images, or resume a run; the same as `unpaired train`.
+
+    `data` is a folder with both domains, or `a` and `b` are one folder each; `out` is the run's new folder. `config` is
+    a TOML file, `settings` maps dotted names to values (`{"training.epochs": 5}`) and wins over it. With `resume`, give
+    the run and nothing else but `settings` that a resumed run may change. Raises `UserError`.
+    """
+    given = [read_file(config)] if config is not None else []
+    if settings:
+        given.append(Given(dict(settings), "settings[{name!r}]"))
+    if resume is not None:
+        if any(value is not None for value in (data, a, b, out, config)):
+            raise UserError("resume takes everything from the run: leave out data, a, b, out and config.")
+        return resume_run(Path(resume), given, quiet=quiet)
+    if out is None:
+        raise UserError("out is missing: the folder that this run is to be written to.")
+    places = {"data.root": data, "data.a": a, "data.b": b}
+    flags = {"method.name": method, **{name: str(value) for name, value in places.items() if value is not None}}
+    return start_run(resolve([*given, Given(flags, "{name}")]), Path(out), quiet=quiet)
+
+
+def start_run(config: RunConfig, folder: Path, *, quiet: bool = False) -> Result:
+    """Train from the beginning. Nothing is written before images and settings have been found to be good."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        advice = f"Go on with it: unpaired train --resume {folder}. Or" if (folder / CONFIG).is_file() else "Please"
+        raise UserError(f"{folder} exists and is not an empty folder. {advice} choose another --out.")
+    config = _with_absolute_paths(config)
+    with Progress(quiet=quiet) as display:
+        run = _prepare(config, folder, display)
+        write_whole(folder / CONFIG, _to_bytes(run.config))
+        with _lock(folder):
+            log = MetricsLog(folder, tensorboard=config.training.tensorboard)
+            try:
+                return run.train(log)
+            finally:
+                log.close()
+
+
+def resume_run(folder: Path, given: list[Given], *, quiet: bool = False) -> Result:
+    """Go on with a run from its newest intact checkpoint, exactly as if it had never stopped."""
+    if not (folder / CONFIG).is_file():
+        raise UserError(f"--resume {folder}: this is not a run; it holds no {CONFIG}.")
+    config = resolve([read_file(folder / CONFIG), *given])
+    for source in given:
+        for name in source.values.keys() - RESUMABLE:
+            raise UserError(
+                f"{source.origin.format(name=name)}: cannot be changed when a run is resumed. Start a new run, or "
+                f"change only: {', '.join(sorted(RESUMABLE))}."
+            )
+    with _lock(folder), Progress(quiet=quiet) as display:
+        _clear_leftovers(folder)
+        checkpoint, messages = newest_checkpoint(folder) if checkpoints_of(folder) else (None, [])
+        for message in messages:
+            display.warn(message)
+        _set_damaged_aside(folder, checkpoint)
+        run = _prepare(config, folder, display)
+        if checkpoint is None:
+            display.message(f"{folder} stopped before its first checkpoint: starting from the beginning.")
+        else:
+            run.restore(checkpoint)
+        write_whole(folder / CONFIG, _to_bytes(run.config))
+        log = MetricsLog(folder, tensorboard=config.training.tensorboard, resumed_at=run.images_seen)
+        try:
+            text = f"from {checkpoint.name if checkpoint else 'the beginning'}"
+            display.message(f"Resuming {text}: {run.images_seen:,} of {run.total_images:,} images are done.")
+            log.write(event("resumed", run.images_seen, text))
+            for message in messages:
+                log.write(event("warning", run.images_seen, message))
+            return run.train(log)
+        finally:
+            log.close()
+
+
+def _prepare(config: RunConfig, folder: Path, display: Progress) -> Run:
+    """Open the data and build method and trainer; writes nothing."""
+    training = config.training
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            f"training runs in one process so far; this one was started as one of {os.environ['WORLD_SIZE']} "
+            "(WORLD_SIZE). Start it without torchrun."
+        )
+    device = find_device(training.device)
+    if training.threads:
+        torch.set_num_threads(training.threads)
+    multiple, minimum = _sizes(config)
+    data = open_training_data(
+        config.data,
+        size_multiple=multiple,
+        minimum_size=minimum,
+        batch_size=training.batch_size,
+        progress=display.checking,
+    )
+    shapes = ImageShapes(channels_a=data.domain_a.channels, channels_b=data.domain_b.channels, size=data.size)
+    entry = METHODS[config.method]
+    settings, notices = entry.adapt(config.settings, shapes, config.chosen_settings())
+    config = dataclasses.replace(config, settings=settings)
+    for notice in [*data.notices, *notices]:
+        display.message(notice)
+    _rehearse(config, shapes)
+    torch.manual_seed(training.seed)
+    method = entry.make(settings, shapes)
+    return Run(folder, config, data, Trainer(method, training, device), display, config.data.workers)
+
+
+def _build_without_storage(config: RunConfig, shapes: ImageShapes) -> Method:
+    """Return the method with networks that have shapes and no weights, which costs next to nothing."""
+    with torch.device("meta"):
+        return METHODS[config.method].make(config.settings, shapes)
+
+
+def _sizes(config: RunConfig) -> tuple[int, int]:
+    """Return the number that image sizes must be a multiple of, and the smallest size, for all translators."""
+    method = _build_without_storage(config, ImageShapes(channels_a=3, channels_b=3, size=None))
+    generators = [network for network in method.translators().values() if isinstance(network, Generator)]
+    return max(g.size_multiple for g in generators), max(g.minimum_size for g in generators)
+
+
+def _rehearse(config: RunConfig, shapes: ImageShapes) -> None:
+    """Send a batch of the training size through the first update without computing anything, to meet size errors now."""
+    if shapes.size is None:
+        return
+    method = _build_without_storage(config, shapes)
+    rows = config.training.batch_size
+    with torch.device("meta"):
+        batch = Batch(
+            torch.empty(rows, shapes.channels_a, *shapes.size), torch.empty(rows, shapes.channels_b, *shapes.size)
+        )
+        next(method.step(iter([batch])))
+
+
+def _with_absolute_paths(config: RunConfig) -> RunConfig:
+    """Make data folders absolute, so that a run can be resumed from anywhere."""
+    places = {name: value for name, value in dataclasses.asdict(config.data).items() if name in _FOLDERS and value}
+    absolute = {name: os.path.abspath(os.path.expanduser(value)) for name, value in places.items()}
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **absolute))
+
+
+_FOLDERS = ("root", "a", "b", "test_a", "test_b")
+
+
+def _to_bytes(config: RunConfig) -> bytes:
+    return (json.dumps(_without_none(config.to_json()), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _without_none(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out settings that are None, which is what leaving them out means."""
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in document.items()
+        if value is not None
+    }
+
+
+def _lock(folder: Path) -> filelock.BaseFileLock:
+    """Return a lock that is taken already: two processes must not train into one folder."""
+    lock = filelock.FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise UserError(f"another process is training into {folder}. Wait for it, or stop it first.") from error
+    lock.release()
+    return lock
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Delete what a killed process left half-written."""
+    for place in (folder, folder / CHECKPOINTS, folder / "samples"):
+        for leftover in place.glob(".*.writing-*"):
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+    for leftover in (folder / CHECKPOINTS).glob(".*.replaced-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _set_damaged_aside(folder: Path, good: Path | None) -> None:
+    """Rename damaged checkpoints newer than the good one, so that none of them counts as one that is kept."""
+    for checkpoint in checkpoints_of(folder):
+        if checkpoint == good:
+            return
+        try:
+            verify(checkpoint)
+        except DamagedError:
+            aside = checkpoint.with_name(f"{checkpoint.name}.damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            checkpoint.rename(aside)

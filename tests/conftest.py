@@ -1,0 +1,23 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference numbers and real images beside the repository; tests that need it skip without it."""
+    if not (SHARED / "golden").is_dir():
+        pytest.skip("the reference numbers and real images (../shared) are not here")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep every test away from the user's cache."""
+    monkeypatch.setenv("UNPAIRED_CACHE", str(tmp_path_factory.mktemp("cache")))
