@@ -96,8 +96,7 @@ def write_model(
 
     with _new_folder(folder) as temporary:
         for name, state in tensors.items():
-            # Independent, contiguous copies: safetensors refuses tensors that share memory.
-            save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, temporary / name)
+            save_file(_independent(state), temporary / name)
         for name, document in {CARD: card_to_json(card), **(documents or {})}.items():
             (temporary / name).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         files = {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}
@@ -106,6 +105,18 @@ def write_model(
         for path in temporary.iterdir():
             _sync(path)
         _sync(temporary)
+
+
+def _independent(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return contiguous tensors on the CPU, with copies of those that share memory, which safetensors refuses."""
+    tensors: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for key, value in state.items():
+        tensor = value.detach().cpu().contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        tensors[key] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return tensors
 
 
 @contextmanager
@@ -120,10 +131,15 @@ def _new_folder(folder: Path) -> Iterator[Path]:
         replaced = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
         if folder.exists():
             folder.rename(replaced)
-        temporary.rename(folder)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(folder)
+            raise
         _sync(folder.parent)
         shutil.rmtree(replaced, ignore_errors=True)
-    except Exception as error:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if _means_full_disk(error):
             raise UserError(
@@ -135,7 +151,7 @@ def _new_folder(folder: Path) -> Iterator[Path]:
         raise
 
 
-def _means_full_disk(error: Exception) -> bool:
+def _means_full_disk(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     text = str(error)  # safetensors reports the operating system's words in an exception of its own
@@ -178,7 +194,7 @@ def verify(folder: Path, names: list[str] | None = None) -> None:
     files = _read_manifest(folder)
     for name in names if names is not None else list(files):
         path = folder / name
-        if name not in files or not path.is_file():
+        if name not in files or not path.is_file():  # in this order: a name that is not listed may be any string
             raise DamagedError(f"{folder} is damaged: {name} is missing.")
         if path.stat().st_size != files[name]["bytes"]:
             raise DamagedError(
@@ -193,11 +209,19 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files: dict[str, Any] = manifest["files"]
         whole = manifest["sha256"] == _manifest_digest(files)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedError(f"{folder} is damaged: {MANIFEST} cannot be read ({error}).") from error
     if not whole:
         raise DamagedError(f"{folder} is damaged: {MANIFEST} has changed (its checksum differs).")
+    # Checksums say that a file is whole, not that it is well-meant.
+    if not isinstance(files, dict) or not all(_is_entry(name, entry) for name, entry in files.items()):
+        raise DamagedError(f"{folder} is damaged: {MANIFEST} does not list files of this folder.")
     return files
+
+
+def _is_entry(name: str, entry: object) -> bool:
+    plain = Path(name).name == name and name not in ("", "..") and "\0" not in name
+    return plain and isinstance(entry, dict) and {"bytes", "sha256"} <= set(entry)
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -206,9 +230,12 @@ def read_card(folder: Path) -> ModelCard:
     document = read_document(folder, CARD)
     if document.get("format") != "unpaired-model":
         raise UserError(f"{folder / CARD} is not a model of unpaired: its format is {document.get('format')!r}.")
-    if document.get("format_version", 0) > FORMAT_VERSION:
+    version = document.get("format_version", 0)
+    if not isinstance(version, int):
+        raise UserError(f"{folder / CARD} is not a model of unpaired: its format version is {version!r}.")
+    if version > FORMAT_VERSION:
         raise UserError(
-            f"{folder} was written by a newer version of unpaired (format {document['format_version']}; this version "
+            f"{folder} was written by a newer version of unpaired (format {version}; this version "
             f"reads up to {FORMAT_VERSION}). Update unpaired."
         )
     try:
@@ -221,7 +248,7 @@ def read_document(folder: Path, name: str) -> dict[str, Any]:
     """Return one JSON file of a model folder."""
     try:
         document = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DamagedError(f"{folder} is damaged: {name} cannot be read ({error}).") from error
     if not isinstance(document, dict):
         raise DamagedError(f"{folder} is damaged: {name} does not hold a JSON object.")
@@ -230,12 +257,16 @@ def read_document(folder: Path, name: str) -> dict[str, Any]:
 
 def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
     """Return one safetensors file of a model folder, after checking that it is intact."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if Path(name).name != name:
         raise DamagedError(f"{folder} is damaged: {CARD} names a file outside the folder ({name!r}).")
     verify(folder, [name])
-    return load_file(folder / name)
+    try:
+        return load_file(folder / name)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DamagedError(f"{folder} is damaged: {name} cannot be read ({error}).") from error
 
 
 # ---------------------------------------------------------------------------------------------------------- finding
@@ -246,7 +277,10 @@ def checkpoints_of(run: Path) -> list[Path]:
     folder = run / CHECKPOINTS
     if not folder.is_dir():
         return []
-    return sorted((p for p in folder.iterdir() if p.is_dir() and p.name.isdigit()), key=lambda p: -int(p.name))
+    return sorted(
+        (p for p in folder.iterdir() if p.name.isascii() and p.name.isdigit() and p.is_dir()),
+        key=lambda p: -int(p.name),
+    )
 
 
 def newest_checkpoint(run: Path) -> tuple[Path, list[str]]:
@@ -274,7 +308,9 @@ def find_model(path: str | Path) -> tuple[Path, list[str]]:
         path = path.parent
     if path.is_file():
         remedy = "Convert it first: unpaired convert FILE --out MODEL." if path.suffix in (".pth", ".pt") else ""
-        raise UserError(f"{path} is a file. A model is a folder: a run, a checkpoint or a model folder. {remedy}".strip())
+        raise UserError(
+            f"{path} is a file. A model is a folder: a run, a checkpoint or a model folder. {remedy}".strip()
+        )
     if (path / CARD).is_file() or (path / MANIFEST).is_file():
         return path, []
     if (path / CHECKPOINTS).is_dir():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from unpaired.errors import UserError
@@ -30,12 +31,17 @@ DTYPE_RANGES: dict[str, tuple[float, float]] = {
 class Domain:
     """What the images of one domain are; stored with every model, so that translating asks nothing again."""
 
-    channels: int
+    channels: Annotated[int, Field(gt=0)]
     """Channels of every image."""
     dtype: Literal["uint8", "uint16", "int16", "float32"] = "uint8"
     """Type in which images of this domain are written: the widest that training met."""
     range: tuple[float, float] | None = None
     """Declared values that become -1 and 1; None means by dtype, see `DTYPE_RANGES`."""
+
+    def __post_init__(self) -> None:
+        """Refuse a range without values."""
+        if self.range is not None and not self.range[0] < self.range[1]:
+            raise UserError(f"a range of values goes from a lower to a higher one; received {self.range}.")
 
 
 def value_range(dtype: np.dtype[np.generic], declared: tuple[float, float] | None) -> tuple[float, float]:
@@ -57,7 +63,8 @@ def to_signed(image: Image, declared: tuple[float, float] | None = None) -> NDAr
     """Map stored values to [-1, 1], float32; values outside the range are clipped."""
     low, high = value_range(image.dtype, declared)
     scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(2.0 / (high - low)) - np.float32(1.0)
-    return np.clip(scaled, -1.0, 1.0).astype(np.float32, copy=False)
+    clipped: NDArray[np.float32] = np.clip(scaled, -1.0, 1.0).astype(np.float32, copy=False)
+    return clipped
 
 
 def from_signed(signed: NDArray[np.float32], domain: Domain) -> Image:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from unpaired.networks import Generator
+
 
 class Batch(NamedTuple):
     """One unpaired batch; the two images of a row have nothing to do with one another."""
@@ -52,7 +54,7 @@ class Method(nn.Module, ABC):
         """Return who plays: a name for each optimiser and the networks that it moves."""
 
     @abstractmethod
-    def translators(self) -> dict[str, nn.Module]:
+    def translators(self) -> dict[str, Generator]:
         """Return the networks that users get: `a2b`, `b2a` or one of them; image tensor in, image tensor out."""
 
     @abstractmethod

@@ -20,6 +20,7 @@ from unpaired.losses import Objective, fake_loss, generator_loss, gradient_penal
 from unpaired.methods.base import Batch, ImageShapes, Method, Update
 from unpaired.networks import (
     DiscriminatorConfig,
+    Generator,
     GeneratorConfig,
     InitConfig,
     PatchganConfig,
@@ -77,10 +78,10 @@ class CycleGAN(Method):
                 f"the identity loss compares G(b) with b and needs as many channels in A as in B; A has {a}, B has "
                 f"{b}. Set method.identity_weight = 0."
             )
-        self.G: nn.Module = build_generator(config.generator, a, b)
-        self.F: nn.Module = build_generator(config.generator, b, a)
-        self.D_X: nn.Module = build_discriminator(config.discriminator, a)
-        self.D_Y: nn.Module = build_discriminator(config.discriminator, b)
+        self.G = build_generator(config.generator, a, b)
+        self.F = build_generator(config.generator, b, a)
+        self.D_X = build_discriminator(config.discriminator, a)
+        self.D_Y = build_discriminator(config.discriminator, b)
         for network in (self.G, self.F, self.D_X, self.D_Y):
             initialize(network, config.init)
         self.pool_x = image_pool(config.pool_size, (a, *shapes.size) if shapes.size else None)
@@ -93,7 +94,7 @@ class CycleGAN(Method):
         """Return the generators and the discriminators, each with one optimiser as in the authors' code."""
         return {"generators": [self.G, self.F], "discriminators": [self.D_X, self.D_Y]}
 
-    def translators(self) -> dict[str, nn.Module]:
+    def translators(self) -> dict[str, Generator]:
         """Return G as `a2b` and F as `b2a`."""
         return {"a2b": self.G, "b2a": self.F}
 

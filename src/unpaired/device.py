@@ -1,0 +1,32 @@
+"""Which device to compute on."""
+
+from __future__ import annotations
+
+import torch
+
+from unpaired.errors import UserError
+
+DEVICES = ("cpu", "cuda", "mps")
+
+
+def find_device(name: str | torch.device = "auto") -> torch.device:
+    """Return the device that `auto` (CUDA, else MPS, else the CPU), `cpu`, `cuda`, `cuda:1` or `mps` names.
+
+    Raises `UserError` when there is no such device or it cannot be used.
+    """
+    if name == "auto":
+        mps = torch.backends.mps.is_available()
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise _cannot_use(name, reason) from error
+    if device.type not in DEVICES:
+        raise _cannot_use(name, "not a device for computing on")
+    return device
+
+
+def _cannot_use(name: str | torch.device, reason: str) -> UserError:
+    return UserError(f"--device {name}: cannot be used ({reason}). Allowed: auto, cpu, cuda, cuda:N, mps.")

@@ -1,0 +1,129 @@
+"""Networks: generators from image to image, discriminators from image to logits; one family per file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field, TypeAdapter, ValidationError
+
+from unpaired.errors import UserError, did_you_mean
+from unpaired.networks.base import Discriminator, Generator
+from unpaired.networks.init import InitConfig, initialize
+from unpaired.networks.patchgan import (
+    PatchganConfig,
+    PatchganDiscriminator,
+    PixelConfig,
+    PixelDiscriminator,
+    receptive_field,
+)
+from unpaired.networks.resnet import ResnetConfig, ResnetGenerator
+from unpaired.networks.unet import UnetConfig, UnetGenerator
+
+__all__ = [
+    "Discriminator",
+    "DiscriminatorConfig",
+    "Generator",
+    "GeneratorConfig",
+    "InitConfig",
+    "PatchganConfig",
+    "PatchganDiscriminator",
+    "PixelConfig",
+    "PixelDiscriminator",
+    "ResnetConfig",
+    "ResnetGenerator",
+    "UnetConfig",
+    "UnetGenerator",
+    "build_discriminator",
+    "build_generator",
+    "describe_generator",
+    "generator_from_description",
+    "initialize",
+    "receptive_field",
+]
+
+GeneratorConfig = Annotated[ResnetConfig | UnetConfig, Field(discriminator="family")]
+"""Settings of any generator; `family` says which."""
+DiscriminatorConfig = Annotated[PatchganConfig | PixelConfig, Field(discriminator="family")]
+"""Settings of any discriminator; `family` says which."""
+
+GENERATORS: dict[type[Any], Callable[[Any, int, int], Generator]] = {
+    ResnetConfig: ResnetGenerator,
+    UnetConfig: UnetGenerator,
+}
+DISCRIMINATORS: dict[type[Any], Callable[[Any, int], Discriminator]] = {
+    PatchganConfig: PatchganDiscriminator,
+    PixelConfig: PixelDiscriminator,
+}
+FAMILIES = ("resnet", "unet")
+
+MAXIMUM_CHANNELS = 4096
+"""Of the images that a described generator takes or returns."""
+MAXIMUM_PARAMETERS = 1_000_000_000
+"""Of a described generator: 4 GB; the published ones have 2 to 54 million."""
+
+_generator_settings: TypeAdapter[ResnetConfig | UnetConfig] = TypeAdapter(GeneratorConfig)
+
+
+def build_generator(config: GeneratorConfig, in_channels: int, out_channels: int) -> Generator:
+    """Return a new generator from [N, in_channels, H, W] to [N, out_channels, H, W]; `initialize` draws its weights."""
+    return GENERATORS[type(config)](config, in_channels, out_channels)
+
+
+def build_discriminator(config: DiscriminatorConfig, in_channels: int) -> Discriminator:
+    """Return a new discriminator of [N, in_channels, H, W]; `initialize` draws its weights."""
+    return DISCRIMINATORS[type(config)](config, in_channels)
+
+
+def describe_generator(network: Generator) -> dict[str, Any]:
+    """Return plain JSON data from which `generator_from_description` builds the same network (without its weights)."""
+    settings = dataclasses.asdict(network.config)
+    return {**settings, "in_channels": network.in_channels, "out_channels": network.out_channels}
+
+
+def generator_from_description(description: Mapping[str, Any]) -> Generator:
+    """Build the generator that `describe_generator` described.
+
+    Safe on data from anywhere: every key, type and size is checked before memory is taken. UserError names what is
+    wrong.
+    """
+    settings = dict(description)
+    channels = [_channels(settings.pop(key, None), key) for key in ("in_channels", "out_channels")]
+    family = settings.get("family")
+    if family not in FAMILIES:
+        hint = did_you_mean(family, FAMILIES) if isinstance(family, str) else ""
+        raise UserError(f'Unknown generator family {family!r}; allowed are "resnet" and "unet".{hint}')
+    try:
+        config = _generator_settings.validate_json(json.dumps(settings), strict=True)
+    except (ValidationError, TypeError, ValueError) as error:
+        raise UserError(f"The description of the {family} generator is not valid: {_first_reason(error)}.") from error
+    with torch.device("meta"):
+        parameters = sum(weight.numel() for weight in build_generator(config, *channels).parameters())
+    if parameters > MAXIMUM_PARAMETERS:
+        raise UserError(
+            f"The description asks for a generator of {parameters:,} parameters; at most {MAXIMUM_PARAMETERS:,} are "
+            "allowed. Check its width, blocks or depth."
+        )
+    return build_generator(config, *channels)
+
+
+def _channels(value: object, key: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MAXIMUM_CHANNELS:
+        raise UserError(
+            f"The description of a generator needs {key}, a whole number from 1 to {MAXIMUM_CHANNELS}; "
+            f"received {value!r}."
+        )
+    return value
+
+
+def _first_reason(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in problem["loc"][1:])
+    allowed = [field.name for kind in GENERATORS for field in dataclasses.fields(kind)]
+    hint = did_you_mean(where, allowed) if problem["type"] == "unexpected_keyword_argument" else ""
+    return f"{where or 'settings'}: {problem['msg']} (received {problem['input']!r}){hint}"

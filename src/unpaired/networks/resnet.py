@@ -1,0 +1,92 @@
+"""The ResNet generator of CycleGAN (section 7.1 of Zhu et al. 2017, after Johnson et al. 2016)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, final
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from unpaired.networks.base import Generator, Norm, Upsampling, Width
+from unpaired.networks.blocks import ResidualBlock, Stage, has_bias, normalization, upsampling_layers
+from unpaired.typed import STRICT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class ResnetConfig:
+    """The ResNet generator: 7 x 7 convolution, two downsamplings, residual blocks, two upsamplings, 7 x 7 and tanh."""
+
+    family: Literal["resnet"] = "resnet"
+    """Which generator this is."""
+    width: Width = 64
+    """Channels of the first layer; the residual blocks have four times as many."""
+    blocks: Annotated[int, Field(ge=0, le=100)] = 9
+    """Residual blocks; the paper takes 6 for images of 128 x 128 and 9 for 256 x 256 and more."""
+    norm: Norm = "instance"
+    """Norm after every convolution but the last."""
+    upsampling: Upsampling = "transposed"
+    """Transposed convolutions as published, or "nearest" and a convolution, which leaves no checkerboards."""
+    dropout: bool = False
+    """Drop half of the values between the two convolutions of every residual block."""
+
+
+@final
+class ResnetGenerator(Generator):
+    """Translate [N, in_channels, H, W] to [N, out_channels, H, W] in [-1, 1]; H and W multiples of 4, at least 8."""
+
+    config: ResnetConfig
+
+    def __init__(self, config: ResnetConfig, in_channels: int, out_channels: int) -> None:
+        # 8: a quarter of it is the least that reflection padding by 1 and a norm can work on.
+        super().__init__(config, in_channels, out_channels, size_multiple=4, minimum_size=8)
+        width, norm = config.width, config.norm
+        self.stem = Stage(
+            nn.Conv2d(in_channels, width, 7, bias=has_bias(norm)),
+            before=nn.ReflectionPad2d(3),
+            norm=normalization(norm, width),
+            activation=nn.ReLU(inplace=True),
+        )
+        self.down = nn.ModuleList(_down(channels, norm) for channels in (width, 2 * width))
+        self.residual = nn.ModuleList(
+            ResidualBlock(4 * width, norm, dropout=config.dropout) for _ in range(config.blocks)
+        )
+        self.up = nn.ModuleList(_up(channels, config) for channels in (4 * width, 2 * width))
+        self.head = Stage(nn.Conv2d(width, out_channels, 7), before=nn.ReflectionPad2d(3), activation=nn.Tanh())
+
+    def layers(self) -> list[nn.Module]:
+        """Return the layers in order, numbered like those of the authors' code.
+
+        A residual block is one layer; 0 is the padding of the image, 4 and 7 are the downsampling convolutions, 10 is
+        the first residual block.
+        """
+        stages = [self.stem, *self.down, *self.residual, *self.up, self.head]
+        return [layer for stage in stages for layer in (stage.layers() if isinstance(stage, Stage) else [stage])]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Translate a batch of images; UserError for a size that does not fit."""
+        self.check(image)
+        features = image
+        for layer in self.layers():
+            features = layer(features)
+        return features
+
+
+def _down(channels: int, norm: Norm) -> Stage:
+    return Stage(
+        nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=has_bias(norm)),
+        norm=normalization(norm, 2 * channels),
+        activation=nn.ReLU(inplace=True),
+    )
+
+
+def _up(channels: int, config: ResnetConfig) -> Stage:
+    before, convolution = upsampling_layers(
+        config.upsampling, channels, channels // 2, kernel=3, bias=has_bias(config.norm)
+    )
+    return Stage(
+        convolution,
+        before=before,
+        norm=normalization(config.norm, channels // 2),
+        activation=nn.ReLU(inplace=True),
+    )
