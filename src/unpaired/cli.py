@@ -172,7 +172,9 @@ def _start(given: list[Given], method: str | None, out: Path | None, quiet: bool
 
     named = method is not None or any("method.name" in source.values for source in given)
     if not named:
-        raise UserError("METHOD is missing. Say which method to train, such as: unpaired train cyclegan --data ROOT --out RUN.")
+        raise UserError(
+            "METHOD is missing. Say which method to train, such as: unpaired train cyclegan --data ROOT --out RUN."
+        )
     config = resolve(given)
     if out is None:
         raise UserError("--out is missing: the new folder that this run is to be written to.")
@@ -311,7 +313,7 @@ def convert(
     direction
         Which way the weights translate: a2b or b2a. [a2b, or the only one there is]
     """
-    from unpaired.convert import from_file, to_file
+    from unpaired.convert.files import from_file, to_file
 
     print(to_file(weights, out, direction) if to_official else from_file(weights, out, direction))
     return 0
@@ -371,9 +373,7 @@ def demo(
 def main(tokens: Sequence[str] | None = None) -> None:
     """Run the command line; exit code 2 is the user's error, told in one message and without a traceback."""
     try:
-        code = app(
-            tokens, exit_on_error=False, print_error=False, help_on_error=False, result_action="return_value"
-        )
+        code = app(tokens, exit_on_error=False, print_error=False, help_on_error=False, result_action="return_value")
     except (UserError, CycloptsError) as error:
         print(f"error: {_told(error)}", file=sys.stderr)
         code = 2

@@ -17,6 +17,7 @@ import dataclasses
 import json
 import re
 import tomllib
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,9 @@ def _forget_inner(values: dict[str, Any], name: str) -> None:
 
 def unknown_method(name: str, origin: str = "METHOD") -> UserError:
     """Return the error for a method that there is not."""
-    return UserError(f"{origin}: there is no method {name!r}.{did_you_mean(name, METHODS)} Methods: {', '.join(METHODS)}.")
+    return UserError(
+        f"{origin}: there is no method {name!r}.{did_you_mean(name, METHODS)} Methods: {', '.join(METHODS)}."
+    )
 
 
 def _check_section(name: str, origin: str) -> None:
@@ -167,8 +170,9 @@ def _build(section: str, kind: type[Any], values: Mapping[str, Any], origins: Ma
     for field in dataclasses.fields(kind):
         inner = nested.get(field.name)
         # A table that does not name its family keeps the default one.
-        if isinstance(inner, dict) and "family" not in inner and hasattr(field.default, "family"):
-            inner["family"] = field.default.family
+        default: Any = field.default
+        if isinstance(inner, dict) and "family" not in inner and hasattr(default, "family"):
+            inner["family"] = default.family
     try:
         # Through JSON: lists pass for tuples, and nothing else is converted silently.
         return TypeAdapter(kind).validate_json(json.dumps(nested, default=str), strict=True)
@@ -206,7 +210,9 @@ def _explain(
     if first["type"] == "union_tag_invalid":
         allowed = [word.strip("' ") for word in first["ctx"]["expected_tags"].split(",")]
         received = str(first["ctx"]["tag"])
-        return f"{origin}: no such family: {received!r}.{did_you_mean(received, allowed)} Allowed: {', '.join(allowed)}."
+        return (
+            f"{origin}: no such family: {received!r}.{did_you_mean(received, allowed)} Allowed: {', '.join(allowed)}."
+        )
     allowed_words = re.findall(r"'([^']+)'", message) if first["type"] == "literal_error" else []
     near = did_you_mean(str(first["input"]), allowed_words)
     return f"{origin}: received {first['input']!r}; {message.replace('Input should', 'it should')}.{near}"
@@ -215,22 +221,26 @@ def _explain(
 def _locate(kind: type[Any], loc: tuple[int | str, ...], nested: Any) -> tuple[list[str], list[str]]:
     """Return the setting's path as the user would type it, and the names allowed beside it."""
     path: list[str] = []
-    owner: Any = kind
-    options = [field.name for field in dataclasses.fields(owner)]
+    owner = kind
     for part in loc:
         if isinstance(nested, Mapping) and part in nested:
             path.append(str(part))
-            nested = nested[part]
-            inner = _default_of(owner, str(part))
-            if dataclasses.is_dataclass(inner) and isinstance(nested, Mapping):
-                owner = inner
-                options = [field.name for field in dataclasses.fields(inner)]
+            inner = nested[part]
+            if isinstance(inner, Mapping):
+                owner = _type_of(owner, str(part), inner.get("family"))
+            nested = inner
         elif isinstance(nested, Mapping) and part == nested.get("family"):
             continue  # pydantic's name for the member of a union, nothing that the user typed
         else:
             break
-    return path, options
+    return path, [field.name for field in dataclasses.fields(owner)]
 
 
-def _default_of(owner: Any, name: str) -> Any:
-    return next((field.default for field in dataclasses.fields(owner) if field.name == name), None)
+def _type_of(owner: type[Any], name: str, family: object) -> type[Any]:
+    """Return the settings class of a field; of several families that which is named."""
+    hint = typing.get_type_hints(owner).get(name)
+    members = [member for member in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(member)]
+    for member in members:
+        if isinstance(member, type) and any(field.default == family for field in dataclasses.fields(member)):
+            return member
+    return members[0] if members and isinstance(members[0], type) else owner

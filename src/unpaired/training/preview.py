@@ -13,7 +13,7 @@ from unpaired.data.source import ImageSource
 from unpaired.data.training import TrainingData
 from unpaired.data.values import to_signed
 from unpaired.training.health import translation_warnings
-from unpaired.training.samples import grid
+from unpaired.training.samples import grid, heading, stack
 
 Picture = NDArray[np.uint8]
 
@@ -33,7 +33,8 @@ class Preview:
         modes = {network: network.training for network in translators.values()}
         for network in modes:
             network.eval()
-        pictures, warnings = [], {}
+        pictures: list[Picture] = []
+        warnings: dict[str, str] = {}
         for direction, network in translators.items():
             source, target = direction.split("2")
             inputs = self.images[source]
@@ -41,11 +42,10 @@ class Preview:
             warnings |= translation_warnings(direction, [x[0] for x in inputs], [y[0] for y in outputs])
             back = translators.get(f"{target}2{source}")
             rows = [_row(x, y, back) for x, y in zip(inputs, outputs, strict=True)]
-            title = f"{source.upper()} to {target.upper()} after {images_seen:,} images"
-            pictures.append(grid(rows, list(rows[0]), title))
+            pictures.append(grid(rows, list(rows[0]), f"{heading(direction)}   after {images_seen:,} images"))
         for network, mode in modes.items():
             network.train(mode)
-        return _stack(pictures), warnings
+        return stack(pictures), warnings
 
 
 def _first(source: ImageSource, count: int, declared: tuple[float, float] | None, device: torch.device) -> list[Tensor]:
@@ -68,9 +68,3 @@ def _row(image: Tensor, output: Tensor, back: nn.Module | None) -> dict[str, Pic
 def _picture(image: Tensor) -> Picture:
     levels = ((image[0].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return levels.permute(1, 2, 0).cpu().numpy()
-
-
-def _stack(pictures: list[Picture]) -> Picture:
-    width = max(picture.shape[1] for picture in pictures)
-    padded = [np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0)), constant_values=255) for p in pictures]
-    return np.concatenate(padded)

@@ -115,7 +115,7 @@ class Run:
                 return self._train(log, loader, interrupt)
         except UserError as error:
             with contextlib.suppress(UserError):  # on a full disk the log cannot say so either
-                self._event(log, "warning", str(error))
+                self._event(log, "failed", str(error))
             raise
         finally:
             loader.close()
@@ -153,7 +153,9 @@ class Run:
             yield Batch(x.to(device, non_blocking=True), y.to(device, non_blocking=True))
 
     def _rate(self, epoch: int) -> float:
-        return self.plateau.factor if self.config.training.schedule == "plateau" else factor(self.config.training, epoch)
+        return (
+            self.plateau.factor if self.config.training.schedule == "plateau" else factor(self.config.training, epoch)
+        )
 
     def _after_step(self, seen: int, log: MetricsLog, loader: UnpairedLoader) -> None:
         """Do what is due between `seen` and `images_seen`."""

@@ -15,14 +15,15 @@ import torch
 
 from unpaired.checkpoint import CHECKPOINTS, DamagedError, checkpoints_of, newest_checkpoint, verify
 from unpaired.config import Given, RunConfig, read_file, resolve
-from unpaired.data.training import TrainingData, open_training_data
+from unpaired.data.training import open_training_data
+from unpaired.device import find_device
 from unpaired.errors import UserError
 from unpaired.methods import METHODS, Batch, ImageShapes, Method
 from unpaired.networks import Generator
 from unpaired.training.log import MetricsLog, event, write_whole
 from unpaired.training.progress import Progress
 from unpaired.training.run import Result, Run
-from unpaired.training.trainer import Trainer, find_device
+from unpaired.training.trainer import Trainer
 
 CONFIG = "config.json"
 

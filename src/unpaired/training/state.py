@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unpaired import __version__
 from unpaired.checkpoint import (
@@ -119,7 +119,7 @@ def _load_method(trainer: Trainer, card: ModelCard, folder: Path, kept: dict[str
 
 def _prefixes(method: Method) -> dict[str, str]:
     """Return where in the method's state dict each translator's weights stand."""
-    names: dict[nn.Module, str] = {module: name for name, module in method.named_modules()}
+    names = {module: name for name, module in method.named_modules()}
     return {direction: names[network] for direction, network in method.translators().items()}
 
 

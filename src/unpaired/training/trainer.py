@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from unpaired.errors import UserError
 from unpaired.methods.base import Batch, Method, Update
+from unpaired.networks import Generator
 from unpaired.training.config import TrainingConfig
 from unpaired.training.ema import Averages
 
@@ -43,11 +43,11 @@ class Trainer:
         if self.averages:
             self.averages.to(device)
 
-    def translators(self) -> dict[str, nn.Module]:
+    def translators(self) -> dict[str, Generator]:
         """Return the networks that users get: the averages where there are any."""
         if self.averages is None:
             return self.method.translators()
-        return dict(self.averages.networks.items())
+        return self.averages.networks
 
     def set_rate(self, factor: float) -> None:
         """Set every player's learning rate to `factor` x the first one."""
@@ -88,7 +88,7 @@ class Trainer:
         if share != 1.0:
             loss = loss * share
         # Only this player's parameters get gradients, so nothing has to be frozen and thawed.
-        self.scaler.scale(loss).backward(inputs=self.parameters[update.player])
+        torch.autograd.backward(self.scaler.scale(loss), inputs=self.parameters[update.player])
         for name, term in update.terms.items():
             value = term.detach() * share if share != 1.0 else term.detach()
             log[name] = log[name] + value if name in log else value
@@ -100,22 +100,3 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.parameters[player], self.config.clip_norm)
         self.scaler.step(optimizer)
         self.scaler.update()  # after every update: a player may move twice in one step
-
-
-def find_device(name: str) -> torch.device:
-    """Return the device that `auto`, `cpu`, `cuda`, `cuda:1` or `mps` names; `UserError` when it is not there."""
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise UserError(f"--device {name}: no such device. Allowed: auto, cpu, cuda, cuda:N, mps.")
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise UserError(f"--device {name}: this PyTorch sees {torch.cuda.device_count()} CUDA devices. Use --device auto.")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError(f"--device {name}: this machine has no MPS device. Use --device auto.")
-    return device

@@ -1,0 +1,96 @@
+"""A run's records as curves: grouped, and thinned to what a screen can show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST_POINTS = 2000
+"""Points per line; more records than this are averaged in buckets."""
+
+LOSS_GROUPS: dict[str, str] = {
+    "gan": "Generators: adversarial loss",
+    "cycle": "Cycle consistency loss",
+    "identity": "Identity loss",
+    "discriminator": "Discriminators: adversarial loss",
+}
+"""First word of a loss's name -> title of the chart that it belongs to."""
+OTHER_LOSSES = "Other losses"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """Lines that share their axes; a value is None where there was no finite one."""
+
+    title: str
+    unit: str
+    smooth: bool = True
+    """Whether the values are noisy, so that a smoothed line helps."""
+    lines: dict[str, list[float | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curves:
+    """Charts over common positions."""
+
+    images: list[int]
+    """Images seen at each point: the last of the records that it stands for."""
+    charts: list[Chart]
+
+
+def curves_of(records: Sequence[Mapping[str, Any]]) -> Curves:
+    """Return the curves of a run's records (events are passed over), at most `MOST_POINTS` points each."""
+    measured = [record for record in records if "event" not in record and _is_number(record.get("images"))]
+    if not measured:
+        return Curves(images=[], charts=[])
+    starts = _bucket_starts(len(measured))
+    ends = np.append(starts[1:], len(measured)) - 1
+    groups: dict[str, list[str]] = {title: [] for title in [*LOSS_GROUPS.values(), OTHER_LOSSES]}
+    for name in _names(measured, "losses"):
+        groups[LOSS_GROUPS.get(name.split("_")[0], OTHER_LOSSES)].append(name)
+
+    charts = [
+        Chart(title=title, unit="loss", lines={name: _line(measured, "losses", name, starts) for name in names})
+        for title, names in groups.items()
+        if names
+    ]
+    rates = _names(measured, "learning_rates")
+    if rates:
+        lines = {name: _line(measured, "learning_rates", name, starts) for name in rates}
+        charts.append(Chart(title="Learning rate", unit="learning rate", smooth=False, lines=lines))
+    speed = {"images_per_second": _line(measured, None, "images_per_second", starts)}
+    waiting = [None if share is None else share * 100 for share in _line(measured, None, "waiting_share", starts)]
+    charts.append(Chart(title="Speed", unit="images per second", lines=speed))
+    charts.append(Chart(title="Waiting for data", unit="% of the time", lines={"waiting": waiting}))
+    return Curves(images=[int(measured[end]["images"]) for end in ends], charts=charts)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _names(records: Sequence[Mapping[str, Any]], part: str) -> list[str]:
+    """Return the names that occur in `part` of any record, in the order of their first occurrence."""
+    return list(dict.fromkeys(name for record in records for name in record.get(part) or ()))
+
+
+def _bucket_starts(count: int) -> NDArray[np.int64]:
+    return np.unique(np.arange(MOST_POINTS, dtype=np.int64) * count // MOST_POINTS)
+
+
+def _line(
+    records: Sequence[Mapping[str, Any]], part: str | None, name: str, starts: NDArray[np.int64]
+) -> list[float | None]:
+    """Return the mean of the finite values of each bucket, None where there is none, with five digits."""
+    places = records if part is None else [record.get(part) or {} for record in records]
+    found = [place.get(name) for place in places]
+    values = np.array([value if _is_number(value) else math.nan for value in found], np.float64)
+    finite = np.isfinite(values)
+    sums = np.add.reduceat(np.where(finite, values, 0.0), starts)
+    counts = np.add.reduceat(finite.astype(np.int64), starts)
+    return [float(f"{total / n:.5g}") if n else None for total, n in zip(sums.tolist(), counts.tolist(), strict=True)]

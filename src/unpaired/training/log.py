@@ -1,0 +1,216 @@
+"""What a training writes down while it runs: `metrics.jsonl` for programs, TensorBoard events for curves.
+
+`metrics.jsonl` holds one JSON object per line. A line with an `event` key tells of something that happened (`text`,
+`time`); every other line holds the means since the line before. Both kinds have `images`, the images seen so far.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unpaired.errors import UserError
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+METRICS = "metrics.jsonl"
+"""Name of the log in a run's folder."""
+TENSORBOARD = "tensorboard"
+"""Name of the folder of TensorBoard events in a run's folder."""
+
+EventKind = Literal["warning", "resumed", "checkpoint", "finished", "interrupted", "failed"]
+
+
+def event(kind: EventKind, images: int, text: str) -> dict[str, Any]:
+    """Return a record of something that happened now, after `images` images."""
+    return {
+        "event": kind,
+        "images": images,
+        "text": text,
+        "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+@final
+class MetricsLog:
+    """Appends records to a run's `metrics.jsonl`, and their numbers to TensorBoard (step = images seen).
+
+    A line is written in one call and at once, so a killed process leaves at most one torn last line, which the next
+    `MetricsLog` of the run cuts off. `resumed_at` is the number of images that a resumed training starts from: what
+    was logged beyond it is dropped here and hidden in TensorBoard, so that curves do not double. Not thread-safe.
+    """
+
+    def __init__(self, run: Path, *, tensorboard: bool = True, resumed_at: int | None = None) -> None:
+        self._path = run / METRICS
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            if resumed_at is not None:
+                truncate(run, resumed_at)
+            _cut_torn_line(self._path)
+            self._file = self._path.open("ab", buffering=0)
+        except OSError as error:
+            raise _cannot_write(self._path, error) from error
+        self._board = _open_tensorboard(run / TENSORBOARD, resumed_at) if tensorboard else None
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append one record; NaN and infinity become null in the file. Raises `UserError` when the disk is full."""
+        line = json.dumps(_plain(record), ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+        try:
+            # File names that are not Unicode hold lone surrogates, which backslashreplace turns into JSON's own escape.
+            _write_all(self._file.fileno(), line.encode("utf-8", "backslashreplace"))
+            if self._board is not None:
+                _write_scalars(self._board, record)
+        except OSError as error:
+            raise _cannot_write(self._path, error) from error
+
+    def image(self, tag: str, picture: NDArray[np.uint8], images: int) -> None:
+        """Show a picture, [H, W, 3] uint8, in TensorBoard; does nothing where TensorBoard is off."""
+        if self._board is None:
+            return
+        try:
+            self._board.add_image(tag, picture, images, dataformats="HWC")
+        except OSError as error:
+            raise _cannot_write(self._path.with_name(TENSORBOARD), error) from error
+
+    def close(self) -> None:
+        """Close the files; calling it again does nothing."""
+        self._file.close()
+        board, self._board = self._board, None
+        if board is not None:
+            try:
+                board.close()
+            except OSError as error:
+                raise _cannot_write(self._path.with_name(TENSORBOARD), error) from error
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """Return the records of a run in order, none where there is no log yet.
+
+    Lines that do not hold a JSON object are left out: a killed process may leave a torn one, a power cut worse.
+    """
+    try:
+        lines = (run / METRICS).read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    return [record for line in lines if (record := _parse(line)) is not None]
+
+
+def truncate(run: Path, images: int) -> None:
+    """Drop every record beyond `images` images and every line that cannot be read, atomically.
+
+    For a training that resumes from a checkpoint older than the log. TensorBoard's part is `MetricsLog(resumed_at=)`.
+    """
+    path = run / METRICS
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return
+    kept = bytearray()
+    for line in content.split(b"\n"):
+        record = _parse(line)
+        if record is not None and _images_of(record) <= images:
+            kept += line + b"\n"
+    if kept != content:
+        write_whole(path, bytes(kept))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file atomically: whoever reads it, now or after a crash, finds the old or the new content, whole.
+
+    Folders are made as needed. Raises `UserError` when the disk is full or the place cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.writing-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line) if line.strip() else None
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _images_of(record: Mapping[str, Any]) -> float:
+    images = record.get("images")
+    return images if isinstance(images, int | float) else 0
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Remove what follows the last line break, so that the next record begins a line."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    # The system may take less than all of it when the disk is nearly full; the next call then says so.
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` in JSON's own types; numbers that JSON cannot hold become None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _open_tensorboard(folder: Path, resumed_at: int | None) -> SummaryWriter:
+    from torch.utils.tensorboard import SummaryWriter
+
+    purge_step = None if resumed_at is None else resumed_at + 1
+    try:
+        return SummaryWriter(str(folder), purge_step=purge_step, flush_secs=30)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+
+
+def _write_scalars(board: SummaryWriter, record: Mapping[str, Any]) -> None:
+    images = record["images"]
+    if "event" in record:
+        board.add_text("events", f"{record['event']}: {record.get('text', '')}", images)
+        return
+    groups = {"losses": record.get("losses", {}), "learning_rates": record.get("learning_rates", {})}
+    for group, values in groups.items():
+        for name, value in values.items():
+            board.add_scalar(f"{group}/{name}", value, images)
+    for name in ("images_per_second", "waiting_share"):
+        if name in record:
+            board.add_scalar(f"speed/{name}", record[name], images)
+
+
+def _cannot_write(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot write {path}: {error.strerror or error}. What was written before is intact; "
+        "free some space or make the place writable, then resume the training."
+    )

@@ -1,0 +1,70 @@
+"""Warnings and stops: each fires on what it is for, and not on a healthy training."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from unpaired.training.health import (
+    NonFiniteError,
+    check_finite,
+    check_weights,
+    discriminator_warnings,
+    translation_warnings,
+)
+
+
+def test_a_loss_that_is_not_finite_is_named_with_its_step() -> None:
+    check_finite({"cycle_a": torch.tensor(1.0)}, 3)
+    for bad in (math.nan, math.inf, -math.inf):
+        with pytest.raises(NonFiniteError, match=r"step 17: cycle_b = .*learning_rate") as caught:
+            check_finite({"cycle_a": torch.tensor(1.0), "cycle_b": torch.tensor(bad)}, 17)
+        assert "cycle_a" not in str(caught.value)
+
+
+def test_weights_that_are_not_finite_name_their_player() -> None:
+    good, bad = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.tensor([1.0, math.nan]))
+    check_weights({"generators": [good]}, 1)
+    with pytest.raises(NonFiniteError, match="weights of the discriminators"):
+        check_weights({"generators": [good], "discriminators": [good, bad]}, 1)
+
+
+def _images(count: int = 4) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        torch.nn.functional.interpolate(torch.rand(1, 3, 4, 4, generator=generator) * 2 - 1, 32)[0]
+        for _ in range(count)
+    ]
+
+
+def test_healthy_translations_give_no_warning() -> None:
+    images = _images()
+    assert translation_warnings("a2b", images, [image * 0.5 + 0.1 for image in images]) == {}
+    assert translation_warnings("a2b", images[:1], images[:1]) == {}
+    flat = [torch.zeros(3, 32, 32)]
+    assert translation_warnings("a2b", flat, flat) == {}
+    assert translation_warnings("a2b", [], []) == {}
+
+
+def test_collapse_is_told_per_direction() -> None:
+    images = _images()
+    same = [images[0]] * len(images)
+    assert list(translation_warnings("a2b", images, same)) == ["collapse-a2b"]
+    warning = translation_warnings("b2a", images, same)["collapse-b2a"]
+    assert "B to A" in warning
+    assert "hardly vary" in warning
+
+
+def test_inverted_colours_are_told() -> None:
+    images = _images()
+    warnings = translation_warnings("b2a", images, [-image for image in images])
+    assert list(warnings) == ["inversion-b2a"]
+    assert "correlation -1.00" in warnings["inversion-b2a"]
+
+
+def test_a_discriminator_that_always_wins_is_named() -> None:
+    losses = {"gan_a2b": 0.001, "discriminator_a": 0.001, "discriminator_b": 0.2}
+    assert list(discriminator_warnings(losses, "lsgan")) == ["winning-discriminator_a"]
+    assert discriminator_warnings(losses, "wgangp") == {}  # a critic's loss has no such meaning

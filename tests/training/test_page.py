@@ -1,0 +1,344 @@
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unpaired.errors import UserError
+from unpaired.training import snapshots
+from unpaired.training.log import METRICS, MetricsLog, event, read_metrics
+from unpaired.training.page import write_page
+from unpaired.training.samples import grid, save_grid, stack
+
+HOSTILE = "</script><script>document.documentElement.dataset.error='run'</script><!--"
+LOSSES = ("gan_a2b", "gan_b2a", "cycle_a", "cycle_b", "identity_a", "identity_b", "discriminator_a", "discriminator_b")
+CURVES = len(LOSSES) + 4  # and two learning rates, the speed, the time spent waiting
+
+
+class Page(HTMLParser):
+    """The elements of a page, the text of its data and of its visible parts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.data = ""
+        self.visible = ""
+        self._inside = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = "data" if dict(attrs).get("id") == "data" else tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "data":
+            self.data += data
+        elif self._inside not in ("script", "style"):
+            self.visible += data
+
+    def count(self, tag: str) -> int:
+        return Counter(name for name, _ in self.elements)[tag]
+
+
+def fill(run: Path, *, records: int = 60, grids: int = 3, last: str | None = None) -> Path:
+    """Write what a training leaves in a run's folder."""
+    run.mkdir(parents=True, exist_ok=True)
+    config = {
+        "method": {"name": "cyclegan", "generator": {"family": "resnet", "blocks": 9}, "note": HOSTILE},
+        "data": {"root": "horse & zebra", "crop_size": [64, 128]},
+        "training": {"epochs": 100, "decay_epochs": 100, "schedule": "linear", "max_images": None},
+    }
+    (run / "config.json").write_text(json.dumps(config))
+    log = MetricsLog(run, tensorboard=False)
+    for number in range(1, records + 1):
+        losses = {name: 1 + place + math.sin(number / 9) for place, name in enumerate(LOSSES)}
+        losses["gan_a2b"] = math.nan if number == 30 else losses["gan_a2b"]
+        log.write(
+            {
+                "images": number * 100,
+                "epoch": number / 10,
+                "step": number * 100,
+                "seconds": number * 4.0,
+                "images_per_second": 25.0,
+                "waiting_share": 0.02,
+                "learning_rates": {"generators": 2e-4, "discriminators": 1e-4},
+                "losses": losses,
+            }
+        )
+    log.write(event("warning", 500, f"collapse {HOSTILE}"))
+    log.write(event("warning", 700, f"collapse {HOSTILE}"))
+    if last == "finished":
+        log.write(event("finished", records * 100, "done"))
+    elif last == "interrupted":
+        log.write(event("interrupted", records * 100, "SIGINT"))
+    log.close()
+    for number in range(grids):
+        picture = np.random.default_rng(number).integers(0, 256, (16, 16, 3), np.uint8)
+        both = [grid([{"input": picture, "translation": 255 - picture}], ["input", "translation"], t) for t in "AB"]
+        save_grid(run, number * 1000, stack(both))
+    return run
+
+
+def read(run: Path) -> str:
+    return write_page(run).read_text(encoding="utf-8")
+
+
+# ------------------------------------------------------------------------------------------------- without a browser
+
+
+def test_the_page_says_what_the_run_is(tmp_path: Path) -> None:
+    page = Page(read(fill(tmp_path / "my run")))
+    words = " ".join(page.visible.split())
+    for part in (
+        "my run",
+        "cyclegan",
+        "running",
+        "3%",
+        "6,000 of 200,000",
+        "6.0 of 200",
+        "generator.blocks",
+        "[64, 128]",
+    ):
+        assert part in words
+    assert "unpaired train --resume '" in words
+    assert "my run' IMAGES --out TRANSLATED" in words
+    assert page.count("img") == 6
+    assert "1 warning" in words
+    assert "2 times, from 500 to 700 images" in words
+
+
+@pytest.mark.parametrize("last", ["finished", "interrupted"])
+def test_the_page_says_how_the_run_ended(tmp_path: Path, last: str) -> None:
+    page = Page(read(fill(tmp_path / "run", last=last)))
+    header = next(attributes for tag, attributes in page.elements if tag == "header")
+    assert header["data-state"] == last
+    assert ("The training was interrupted after 6,000 images." in page.visible) == (last == "interrupted")
+    assert "time left" not in page.visible
+
+
+def test_a_training_that_failed_says_why(tmp_path: Path) -> None:
+    run = fill(tmp_path / "run")
+    log = MetricsLog(run, tensorboard=False)
+    log.write(event("failed", 6000, "the loss cycle_a is not finite at step 6001."))
+    log.close()
+    assert "The training stopped: the loss cycle_a is not finite at step 6001." in Page(read(run)).visible
+
+
+def test_nothing_that_a_run_holds_becomes_markup(tmp_path: Path) -> None:
+    tame = Page(read(fill(tmp_path / "run")))
+    run = fill(tmp_path / "<script>x" / "<img src=x onerror=y>")
+    (run / METRICS).write_text((run / METRICS).read_text().replace('"cycle_a"', '"<b>cycle</b>"'))
+    wild = Page(read(run))
+    assert wild.count("script") == tame.count("script") == 2
+    assert wild.count("img") == tame.count("img")
+    assert wild.count("b") == tame.count("b") == 0
+    assert "<img src=x onerror=y>" in wild.visible
+    assert HOSTILE in wild.visible
+    assert "<b>cycle</b>" in [name for chart in json.loads(wild.data)["charts"] for name in chart["lines"]]
+
+
+def test_the_page_asks_no_other_file(tmp_path: Path) -> None:
+    text = read(fill(tmp_path / "run"))
+    page = Page(text)
+    for tag, attributes in page.elements:
+        assert tag not in ("iframe", "object", "embed", "base", "form")
+        assert not {"srcset", "action", "background", "poster"} & attributes.keys()
+        for name in ("src", "href"):
+            assert (attributes.get(name) or "data:").startswith(("data:", "#"))
+        assert not any(name.startswith("on") or name == "style" for name in attributes)
+    assert set(re.findall(r"https?://[^\s\"'<)]*", text)) == {"http://www.w3.org/2000/svg"}
+    assert "url(" not in text.replace("url(#", "")
+    assert "@import" not in text
+    policy = next(a["content"] for t, a in page.elements if t == "meta" and "http-equiv" in a)
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; img-src data:; ")
+    assert "unsafe" not in policy
+
+
+def test_numbers_that_are_not_finite_are_gaps(tmp_path: Path) -> None:
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    data = json.loads(Page(read(fill(tmp_path / "run"))).data, parse_constant=refuse)
+    line = data["charts"][0]["lines"]["gan_a2b"]
+    assert [place for place, value in enumerate(line) if value is None] == [29]
+
+
+@pytest.mark.parametrize("parts", [(), ("config.json",), (METRICS,), ("samples",), ("config.json", "samples")])
+def test_a_run_that_has_not_everything_yet(tmp_path: Path, parts: tuple[str, ...]) -> None:
+    whole, run = fill(tmp_path / "whole"), tmp_path / "run"
+    run.mkdir()
+    for part in parts:
+        copy = shutil.copytree if (whole / part).is_dir() else shutil.copy
+        copy(whole / part, run / part)
+    page = Page(read(run))
+    assert ("No sample grid has been drawn yet." in page.visible) == ("samples" not in parts)
+    assert ("Nothing has been logged yet." in page.visible) == (METRICS not in parts)
+    assert ("Settings" in page.visible) == ("config.json" in parts)
+
+
+def test_damaged_files_do_not_keep_the_page_from_being_written(tmp_path: Path) -> None:
+    run = fill(tmp_path / "run")
+    (run / "config.json").write_text('{"method": ')
+    with (run / METRICS).open("a") as file:
+        file.write('{"images": 61')
+    (run / "samples" / "000002000.png").write_bytes(b"\x89PNG")
+    (run / "checkpoints" / "000006000").mkdir(parents=True)
+    (run / "checkpoints" / "000006000" / "model.json").write_text("[]")
+    page = Page(read(run))
+    assert "6,000" in page.visible
+    assert page.count("img") == 4
+
+
+def test_the_directions_of_the_newest_checkpoint_are_offered(tmp_path: Path) -> None:
+    run = fill(tmp_path / "run")
+    folder = run / "checkpoints" / "000006000"
+    folder.mkdir(parents=True)
+    (folder / "model.json").write_text(json.dumps({"translators": {"b2a": {}, "a2b": {}}}))
+    text = Page(read(run)).visible
+    assert "--out TRANSLATED --direction a2b" in text
+    assert "--out TRANSLATED --direction b2a" in text
+
+
+def test_thinned_samples_are_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "MOST_SNAPSHOTS", 3)
+    page = Page(read(fill(tmp_path / "run", grids=5)))
+    assert "3 of 5 sample grids are in this page" in page.visible
+
+
+def test_a_long_run_makes_a_bounded_page(tmp_path: Path) -> None:
+    run = fill(tmp_path / "run", records=1, grids=0)
+    one = read_metrics(run)[0]
+    lines = (json.dumps({**one, "images": n, "epoch": n / 500, "seconds": n / 25}) for n in range(1, 100_001))
+    (run / METRICS).write_text("\n".join(lines) + "\n")
+    text = read(run)
+    assert "100,000 of 100,000" in Page(text).visible
+    assert len(json.loads(Page(text).data)["images"]) == 2000
+    assert len(text) < 400_000
+
+
+def test_the_page_is_replaced_in_one_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = fill(tmp_path / "run")
+    before = read(run)
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(UserError, match=r"index\.html: No space left on device"):
+        write_page(run)
+    assert (run / "index.html").read_text(encoding="utf-8") == before
+    assert not [path for path in run.iterdir() if "writing" in path.name]
+
+
+# ---------------------------------------------------------------------------------------------------- in a browser
+
+OPTIONS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--virtual-time-budget=5000",
+    "--dump-dom",
+]
+
+
+@pytest.fixture
+def browse(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Page]:
+    """Open a page in a real browser and return what its script has made of it."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        pytest.skip("needs a browser on PATH: chromium or google-chrome")
+
+    def open_page(path: Path, width: int = 1280) -> Page:
+        profile = tmp_path_factory.mktemp("profile")
+        command = [program, *OPTIONS, f"--user-data-dir={profile}", f"--window-size={width},900", path.as_uri()]
+        done = subprocess.run(command, capture_output=True, timeout=120, check=True)
+        return Page(done.stdout.decode("utf-8"))
+
+    return open_page
+
+
+def root_of(page: Page) -> dict[str, str | None]:
+    return next(attributes for tag, attributes in page.elements if tag == "html")
+
+
+@pytest.mark.slow
+def test_the_browser_draws_every_curve_and_runs_nothing_else(tmp_path: Path, browse: Callable[..., Page]) -> None:
+    run = fill(tmp_path / "<script>x" / "<img src=x onerror=y> #1 %41")
+    page = browse(write_page(run))
+    root = root_of(page)
+    assert "data-error" not in root
+    assert root["data-ready"] == "yes"
+    assert root["data-curves"] == str(CURVES)
+    assert root["data-snapshots"] == "3"
+    drawn = [a["d"] for tag, a in page.elements if tag == "path" and re.match(r"curve s\d", a.get("class") or "")]
+    assert len(drawn) == 2 * CURVES  # one in the legend, one in the plot
+    assert sum(len(path or "") > 300 for path in drawn) == CURVES
+    assert not [path for path in drawn if "NaN" in (path or "")]
+    for tag, attributes in page.elements:
+        for name in ("src", "href"):
+            assert (attributes.get(name) or "data:").startswith(("data:", "#")), tag
+
+
+@pytest.mark.slow
+def test_the_browser_follows_keys_and_slider(tmp_path: Path, browse: Callable[..., Page]) -> None:
+    page = write_page(fill(tmp_path / "run"))
+    script = """<script>
+const chart = document.querySelector(".plot"), keys = {bubbles: true, cancelable: true};
+chart.dispatchEvent(new KeyboardEvent("keydown", {key: "Home", ...keys}));
+chart.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight", ...keys}));
+const state = document.documentElement.dataset;
+state.read = [...document.querySelectorAll(".at")].map((node) => node.textContent).join("|");
+byId("axis").value = "epochs"; byId("axis").dispatchEvent(new Event("change"));
+byId("smoothing").value = 0; byId("smoothing").dispatchEvent(new Event("input"));
+state.raw = document.querySelectorAll(".raw").length;
+byId("moment").value = 1; byId("moment").dispatchEvent(new Event("input"));
+state.shown = byId("shown").textContent;
+byId("previous").click();
+state.current = document.querySelector("figure.current figcaption").textContent;
+// The browser's clock is simulated and decoding is not: it would be a race.
+HTMLImageElement.prototype.decode = () => Promise.resolve();
+byId("play").click();
+state.ends = document.querySelectorAll("#ends img").length;
+state.overflow = document.documentElement.scrollWidth > document.documentElement.clientWidth;
+</script></body>"""
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text(encoding="utf-8"))
+    changed = tmp_path / "changed.html"
+    changed.write_text(text.replace("</body>", script), encoding="utf-8")
+    opened = browse(changed, width=500)
+    root = root_of(opened)
+    assert "data-error" not in root
+    assert set((root["data-read"] or "").split("|")) == {"200 images, epoch 0.2"}
+    assert root["data-raw"] == "0"
+    assert root["data-shown"] == "1,000 images · epoch 1.0 (2 of 3)"
+    assert root["data-current"] == "0 images · epoch 0.0"
+    assert root["data-ends"] == "4"
+    assert root["data-overflow"] == "false"
+    assert "2,000 images · epoch 2.0 (3 of 3)" in opened.visible, "playing ends with the last snapshot"
+
+
+@pytest.mark.slow
+def test_the_browser_opens_the_page_of_a_run_that_has_only_begun(tmp_path: Path, browse: Callable[..., Page]) -> None:
+    (tmp_path / "run").mkdir()
+    root = root_of(browse(write_page(tmp_path / "run")))
+    assert "data-error" not in root
+    assert (root["data-ready"], root["data-curves"], root["data-snapshots"]) == ("yes", "0", "0")

@@ -1,0 +1,114 @@
+"""The trainer's core: accumulation, clipping, averages, learning rates, devices."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from contract import batches
+from unpaired.device import find_device
+from unpaired.errors import UserError
+from unpaired.methods import Batch, ImageShapes
+from unpaired.methods.cyclegan import Config, CycleGAN
+from unpaired.networks import PatchganConfig, ResnetConfig
+from unpaired.training.config import TrainingConfig
+from unpaired.training.trainer import Trainer
+
+CONFIG = Config(generator=ResnetConfig(width=4, blocks=1), discriminator=PatchganConfig(width=4, layers=1), pool_size=0)
+SHAPES = ImageShapes(channels_a=3, channels_b=3, size=(16, 16))
+CPU = torch.device("cpu")
+
+
+def _method() -> CycleGAN:
+    torch.manual_seed(1)
+    return CycleGAN(CONFIG, SHAPES).double()
+
+
+def _double(rows: int) -> list[Batch]:
+    return [Batch(x.double(), y.double()) for x, y in itertools.islice(batches(3, 3, 16, rows), 3)]
+
+
+def test_accumulating_two_batches_equals_one_of_twice_the_size() -> None:
+    whole, halves = _double(4), [Batch(x[k : k + 2], y[k : k + 2]) for x, y in _double(4) for k in (0, 2)]
+    at_once = Trainer(_method(), TrainingConfig(batch_size=4), CPU)
+    in_parts = Trainer(_method(), TrainingConfig(batch_size=2, accumulate=2), CPU)
+    stream, parts = iter(whole), iter(halves)
+    for _ in range(3):
+        one, other = at_once.step(stream), in_parts.step(parts)
+        for name in one:
+            torch.testing.assert_close(one[name], other[name], rtol=1e-9, atol=1e-12)
+    for (name, one_p), other_p in zip(at_once.method.named_parameters(), in_parts.method.parameters(), strict=True):
+        if name.endswith("weight"):  # biases before InstanceNorm are moved by rounding alone
+            torch.testing.assert_close(one_p, other_p, rtol=1e-7, atol=1e-9)
+
+
+def test_clipping_bounds_the_gradient_of_each_player() -> None:
+    trainer = Trainer(_method(), TrainingConfig(clip_norm=1e-3), CPU)
+    trainer.step(iter(_double(1)))
+    for parameters in trainer.parameters.values():
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        assert torch.nn.utils.get_total_norm(gradients) <= 1e-3 * (1 + 1e-6)
+
+
+def test_averages_follow_the_formula() -> None:
+    trainer = Trainer(_method(), TrainingConfig(ema=0.5), CPU)
+    assert trainer.averages is not None
+    name, weight = next(iter(trainer.method.translators()["a2b"].named_parameters()))
+    expected = weight.detach().clone()
+    stream = batches(3, 3, 16)
+    for updates in range(1, 6):
+        x, y = next(stream)
+        trainer.step(iter([Batch(x.double(), y.double())]))
+        decay = min(0.5, (1 + updates) / (10 + updates))
+        expected = decay * expected + (1 - decay) * weight.detach()
+        average = dict(trainer.translators()["a2b"].named_parameters())[name]
+        torch.testing.assert_close(average, expected)
+        assert not average.requires_grad
+    assert not torch.equal(expected, weight)
+
+
+def test_rates_are_set_for_every_player() -> None:
+    trainer = Trainer(_method(), TrainingConfig(learning_rate=1e-3), CPU)
+    trainer.set_rate(0.25)
+    rates = [group["lr"] for optimizer in trainer.optimizers.values() for group in optimizer.param_groups]
+    assert rates == [2.5e-4, 2.5e-4]
+
+
+def test_devices() -> None:
+    assert find_device("cpu").type == "cpu"
+    assert find_device("auto").type in ("cpu", "cuda", "mps")
+    for name in ("tpu", "cdua", "cuda:99", "xla", "meta"):
+        with pytest.raises(UserError, match=name):
+            find_device(name)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_over_a_thousand_steps() -> None:
+    import gc
+    import resource
+    import sys
+
+    if sys.platform != "linux":
+        pytest.skip("the peak of the resident set is read as Linux reports it")
+    torch.manual_seed(0)
+    trainer = Trainer(
+        CycleGAN(Config(generator=CONFIG.generator, discriminator=CONFIG.discriminator), SHAPES),
+        TrainingConfig(ema=0.9),
+        CPU,
+    )
+    stream = batches(3, 3, 16)
+
+    def tensors() -> int:
+        gc.collect()
+        return sum(issubclass(type(item), torch.Tensor) for item in gc.get_objects())
+
+    for _ in range(150):  # until the pools of 50 are full and allocators have settled
+        trainer.step(stream)
+    count, peak = tensors(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(1000):
+        trainer.step(stream)
+    assert tensors() == count
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak
+    assert grown < 8 * 1024, f"{grown} KiB more after 1,000 steps"
