@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,8 +35,27 @@ IMAGES = Group("Images", sort_key=1)
 TRAINING = Group("Training", sort_key=2)
 RUN = Group("Run", sort_key=3)
 
-Device = Annotated[str, Parameter(help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.")]
-Precision = Annotated[Literal["fp32", "bf16", "fp16"] | None, Parameter(group=TRAINING)]
+FLAGS = {
+    "method.name": "METHOD",
+    "data.root": "--data",
+    "data.a": "--a",
+    "data.b": "--b",
+    "data.test_a": "--test-a",
+    "data.test_b": "--test-b",
+    "data.crop_size": "--crop-size",
+    "data.load_size": "--load-size",
+    "data.preprocess": "--preprocess",
+    "data.cache": "--cache",
+    "data.on_bad_image": "--on-bad-image",
+    "training.epochs": "--epochs",
+    "training.decay_epochs": "--decay-epochs",
+    "training.max_images": "--max-images",
+    "training.batch_size": "--batch-size",
+    "training.seed": "--seed",
+    "training.device": "--device",
+    "training.precision": "--precision",
+}
+"""The settings that `train` has flags for; messages name the flag, which is what the user knows."""
 INTERRUPTED = 128
 """A command ended by a signal exits with this plus the signal's number, as shells expect."""
 
@@ -121,7 +141,7 @@ def train(
     quiet
         Print nothing but warnings and errors.
     """
-    flags = {
+    values = {
         "method.name": method,
         "data.root": data,
         "data.a": a,
@@ -141,7 +161,7 @@ def train(
         "training.device": device,
         "training.precision": precision,
     }
-    given = _given(config, set_, flags)
+    given = _given(config, set_, values)
     if resume is None:
         result = _start(given, method, out, quiet)
     else:
@@ -153,16 +173,13 @@ def train(
     return _conclude(result, quiet)
 
 
-def _given(config: Path | None, assignments: Sequence[str] | None, flags: dict[str, Any]) -> list[Given]:
+def _given(config: Path | None, assignments: Sequence[str] | None, values: dict[str, Any]) -> list[Given]:
     from unpaired.config import Given, read_file, read_overrides
 
     given = [read_file(config)] if config else []
     if assignments:
         given.append(read_overrides(assignments))
-    for name, value in flags.items():
-        if value is not None:
-            option = "METHOD" if name == "method.name" else "--" + name.split(".")[1].replace("_", "-")
-            given.append(Given({name: value}, "--data" if name == "data.root" else option))
+    given.extend(Given({name: value}, FLAGS[name]) for name, value in values.items() if value is not None)
     return given
 
 
@@ -387,9 +404,15 @@ def main(tokens: Sequence[str] | None = None) -> None:
 
 def _told(error: UserError | CycloptsError) -> str:
     if isinstance(error, UserError):
-        return str(error)
+        return re.sub(r"\b((?:data|training)\.[a-z_]+)( = )?", _as_flag, str(error))
     error.verbose = False
     return f"{' '.join(str(error).split())} See unpaired --help."
+
+
+def _as_flag(setting: re.Match[str]) -> str:
+    """Return the flag of a setting, `--seed 3` for `training.seed = 3`; what has no flag stays as it is."""
+    flag = FLAGS.get(setting[1])
+    return setting[0] if flag is None else flag + (" " if setting[2] else "")
 
 
 if __name__ == "__main__":
