@@ -157,7 +157,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if not (arguments.peer / "models" / "cycle_gan_model.py").is_file():
-        parser.error(f"--peer {arguments.peer}: no models/cycle_gan_model.py there; give a checkout of the authors' code")
+        parser.error(
+            f"--peer {arguments.peer}: no models/cycle_gan_model.py there; give a checkout of the authors' code"
+        )
     result = measure(arguments)
     if arguments.json:
         print(json.dumps(result, indent=2))

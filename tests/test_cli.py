@@ -118,7 +118,9 @@ def test_every_bad_file_is_listed_with_its_reason(tmp_path: Path, capsys: pytest
 @pytest.mark.slow
 def test_from_two_folders_to_translated_images(data: Path, tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "out"
-    done = unpaired("train", "cyclegan", "--data", data, "--out", run, *arguments({**TINY, "training.tensorboard": True}))
+    done = unpaired(
+        "train", "cyclegan", "--data", data, "--out", run, *arguments({**TINY, "training.tensorboard": True})
+    )
     assert f"unpaired translate {run}" in done.stdout
     names = {p.name for p in run.iterdir()}
     assert {"config.json", "metrics.jsonl", "index.html", "samples", "checkpoints", "tensorboard"} <= names

@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.mark.parametrize("arguments", [["ruff", "format", "--check"], ["ruff", "check"]], ids=["format", "lint"])
 def test_ruff(arguments: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-m", *arguments, "."], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments, "."], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

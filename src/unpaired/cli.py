@@ -353,8 +353,10 @@ def info(
         Print JSON.
     """
     from unpaired.inform import describe, render
+    from unpaired.terminal import counting
 
-    description = describe(what)
+    with counting("Reading", quiet=as_json) as count:
+        description = describe(what, progress=lambda label, done, total: count(done, total))
     if as_json:
         print(json.dumps(description, indent=2, ensure_ascii=False, default=str))
     else:

@@ -9,8 +9,8 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from unpaired.data.decode import _upright, as_channels
-from unpaired.data.formats.pillow import _to_array, orientation_of
+from unpaired.data.decode import upright, as_channels
+from unpaired.data.formats.pillow import to_array, orientation_of
 from unpaired.data.values import DTYPE_RANGES, Domain, Image, from_signed, to_signed
 from unpaired.errors import UserError
 
@@ -89,8 +89,8 @@ def signed_from_pil(image: PIL.Image.Image, source: Domain) -> Signed:
     try:
         image.load()
         straight = _STRAIGHT.get(image.mode)
-        pixels = _upright(
-            _to_array(image.convert(straight) if straight else image), orientation_of(image.getexif().tobytes())
+        pixels = upright(
+            to_array(image.convert(straight) if straight else image), orientation_of(image.getexif().tobytes())
         )
     except (OSError, SyntaxError, ValueError) as error:  # an opened file is decoded only now
         raise UserError(f"the PIL image cannot be decoded ({error}). Open another file.") from error

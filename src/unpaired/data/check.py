@@ -1,0 +1,200 @@
+"""Every file is read before training begins: what is sound, what is not, and why."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from unpaired.data.check_memory import CheckMemory, ImageInfo
+from unpaired.data.decode import decode
+from unpaired.data.parallel import for_each
+from unpaired.data.refusal import MAX_PIXELS, BadImage, refuse_bomb, shown
+from unpaired.data.values import DTYPE_RANGES
+from unpaired.errors import UserError
+
+__all__ = ["BadFile", "BadFiles", "Checked", "ImageInfo", "check_images", "require"]
+
+_REMEMBERED_AT_ONCE = 2000
+_TOLERANCE = 1e-3
+"""How far floats may lie outside [0, 1]: rounding, not another range."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadFile:
+    """A file that cannot be used, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The files of one folder, told apart; both lists in the order in which the files were given."""
+
+    good: list[ImageInfo]
+    bad: list[BadFile]
+
+
+class BadFiles(UserError):
+    """Files that cannot be used; `bad_files` lists them, and so does the message."""
+
+    def __init__(self, message: str, bad_files: Sequence[BadFile]) -> None:
+        super().__init__(message)
+        self.bad_files = list(bad_files)
+
+
+def check_images(
+    paths: Sequence[Path],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    minimum: tuple[int, int] = (1, 1),
+    channels: int | None = None,
+    value_range: tuple[float, float] | None = None,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Checked:
+    """Decode every file fully, in parallel, and tell sound from bad ones.
+
+    `minimum` is the smallest usable (height, width); `channels` what the domain was set to (grey and RGB become one
+    another); `value_range` what was declared. What is found out about sound files is remembered in the user's cache,
+    by path, size and modification time. `progress(done, total)` is called in this thread.
+    """
+    memory = CheckMemory()
+    known = memory.recall(paths)
+    unknown = [path for path in paths if path not in known]
+    refused: dict[Path, str] = {}
+    _inspect_all(unknown, known, refused, memory, max_pixels, workers, progress, len(paths))
+    good, bad = list[ImageInfo](), list[BadFile]()
+    for path in paths:
+        info = known.get(path)
+        reason = refused[path] if info is None else _unfit(info, max_pixels, minimum, channels, value_range)
+        if info is not None and reason is None:
+            good.append(info)
+        else:
+            bad.append(BadFile(path, reason or "unreadable"))
+    return Checked(good, bad)
+
+
+def require(checked: Mapping[str, Checked], on_bad: Literal["fail", "skip"]) -> list[str]:
+    """Judge the bad files of all folders (by name) at once; return what a person should know.
+
+    "fail": any bad file is an error that lists all of them. "skip": they are left out, with a notice; a folder of
+    which nothing is left is an error. Errors are `BadFiles`.
+    """
+    bad = sorted((file for part in checked.values() for file in part.bad), key=lambda file: file.path)
+    if bad and on_bad == "fail":
+        raise BadFiles(
+            f"{_files(len(bad))} cannot be used:\n{_listing(bad)}\n"
+            "Repair or remove them, or leave them out with data.on_bad_image = skip.",
+            bad,
+        )
+    for name, part in checked.items():
+        if not part.good:
+            raise BadFiles(f"no usable image is left in {name}:\n{_listing(part.bad)}", bad)
+    return [
+        f"{name}: {_files(len(part.bad))} left out:\n{_listing(part.bad)}" for name, part in checked.items() if part.bad
+    ]
+
+
+def _listing(bad: Sequence[BadFile]) -> str:
+    return "\n".join(f"  {shown(file.path)}: {file.reason}" for file in bad)
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'s' if count > 1 else ''}"
+
+
+def _inspect_all(
+    unknown: Sequence[Path],
+    known: dict[Path, ImageInfo],
+    refused: dict[Path, str],
+    memory: CheckMemory,
+    max_pixels: int,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+    total: int,
+) -> None:
+    """Read the files that are not known; what is found is remembered as it comes, also when this is interrupted."""
+    fresh: list[tuple[ImageInfo, os.stat_result]] = []
+    lock = threading.Lock()
+
+    def work(index: int) -> None:
+        path = unknown[index]
+        try:
+            status = os.stat(path)
+            info = _inspect(path, max_pixels)
+        except BadImage as error:
+            refused[path] = error.reason
+            return
+        except OSError as error:
+            missing = isinstance(error, FileNotFoundError)
+            refused[path] = "missing: no such file, or a broken link" if missing else f"unreadable: {error.strerror}"
+            return
+        with lock:
+            known[path] = info
+            fresh.append((info, status))
+            ready = fresh[:] if len(fresh) >= _REMEMBERED_AT_ONCE else []
+            if ready:
+                fresh.clear()
+        if ready:
+            memory.remember(ready)
+
+    before = total - len(unknown)
+    report = None if progress is None else lambda done, _: progress(before + done, total)
+    try:
+        for_each(len(unknown), work, workers=workers, progress=report)
+    finally:
+        if fresh:
+            memory.remember(fresh)
+
+
+def _inspect(path: Path, max_pixels: int) -> ImageInfo:
+    """Decode one file fully; raises `BadImage`."""
+    image = decode(path, max_pixels=max_pixels)
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).digest()
+    height, width, channels = image.shape
+    low = high = None
+    if image.dtype != np.uint8:
+        low, high = float(image.min()), float(image.max())
+    return ImageInfo(path, height, width, channels, sys.intern(image.dtype.name), digest, low, high)
+
+
+def _unfit(
+    info: ImageInfo,
+    max_pixels: int,
+    minimum: tuple[int, int],
+    channels: int | None,
+    value_range: tuple[float, float] | None,
+) -> str | None:
+    """Say why a sound image cannot be used with these settings, or None."""
+    try:
+        refuse_bomb(info.path, info.height, info.width, info.channels, max_pixels)
+    except BadImage as error:
+        return error.reason
+    if info.height < minimum[0] or info.width < minimum[1]:
+        return f"too small: {info.height} x {info.width} (height x width), at least {minimum[0]} x {minimum[1]} needed"
+    if channels is not None and info.channels != channels and {info.channels, channels} != {1, 3}:
+        return f"{info.channels} channels, where the domain has {channels}"
+    if value_range is not None:
+        return None
+    if info.dtype not in DTYPE_RANGES:
+        return (
+            f"values of type {info.dtype} have no obvious range; declare the values that become -1 and 1 "
+            "(data.range_a, data.range_b)"
+        )
+    outside = info.low is not None and info.high is not None and (info.low < -_TOLERANCE or info.high > 1 + _TOLERANCE)
+    if info.dtype.startswith("float") and outside:
+        return (
+            f"floats from {info.low:g} to {info.high:g}, where [0, 1] is expected; declare the values that become "
+            "-1 and 1 (data.range_a, data.range_b)"
+        )
+    return None

@@ -1,0 +1,143 @@
+"""What is known of files that were checked before, so that the next run starts at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import sys
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from unpaired.data.user_cache import user_cache_folder
+from unpaired.errors import UserError
+
+_FILE = "checked-1.sqlite"
+"""The number changes with the rules of decoding: what older rules found is forgotten."""
+_MAX_BYTES = 2**28
+_COLUMNS = "path BLOB PRIMARY KEY, size INT, mtime INT, height INT, width INT, channels INT, dtype TEXT, digest BLOB"
+_TABLE = f"CREATE TABLE IF NOT EXISTS sound ({_COLUMNS}, low REAL, high REAL) WITHOUT ROWID"
+_GONE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What checking found out about a sound image file."""
+
+    path: Path
+    height: int
+    width: int
+    channels: int
+    dtype: str
+    """Name of the NumPy dtype."""
+    digest: bytes
+    """BLAKE2b-128 of the file's bytes."""
+    low: float | None
+    """Smallest value; None for 8-bit images, where it is of no interest."""
+    high: float | None
+    """Largest value; None for 8-bit images."""
+
+
+class CheckMemory:
+    """Remembers sound files by absolute path, size and modification time, in one SQLite file of the user's cache.
+
+    Several runs may use it at once. A damaged file is thrown away; where the folder cannot be written or locked,
+    nothing is remembered and everything works, only slower.
+    """
+
+    def __init__(self) -> None:
+        self._file: Path | None = None
+        with contextlib.suppress(UserError):
+            self._file = user_cache_folder() / _FILE
+        if self._file is not None and self._file.is_file() and self._file.stat().st_size > _MAX_BYTES:
+            self._forget()
+
+    def recall(self, paths: Iterable[Path]) -> dict[Path, ImageInfo]:
+        """Return what is known of those of the files that have not changed since."""
+        if self._file is None:
+            return {}
+        try:
+            return self._recall(paths)
+        except sqlite3.DatabaseError as error:
+            self._recover(error)
+            return {}
+
+    def remember(self, images: Iterable[tuple[ImageInfo, os.stat_result]]) -> None:
+        """Remember sound images, each with the status that its file had before it was read."""
+        if self._file is None:
+            return
+        rows = [_row(info, status) for info, status in images]
+        for _attempt in range(2):
+            try:
+                with closing(self._open()) as database, database:
+                    marks = ", ".join("?" * 10)
+                    database.executemany(f"INSERT OR REPLACE INTO sound VALUES ({marks})", rows)
+                return
+            except sqlite3.DatabaseError as error:
+                if not self._recover(error):
+                    return
+
+    def _open(self) -> sqlite3.Connection:
+        assert self._file is not None
+        database = sqlite3.connect(self._file, timeout=30)
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.execute(_TABLE)
+        except sqlite3.DatabaseError:
+            database.close()
+            raise
+        return database
+
+    def _recall(self, paths: Iterable[Path]) -> dict[Path, ImageInfo]:
+        known = {}
+        with closing(self._open()) as database:
+            find = "SELECT * FROM sound WHERE path = ?"
+            for path in paths:
+                row = database.execute(find, (_key(path),)).fetchone()
+                info = _info(path, row) if row is not None else None
+                if info is not None:
+                    known[path] = info
+        return known
+
+    def _recover(self, error: sqlite3.DatabaseError) -> bool:
+        """Throw a damaged file away; say whether another attempt makes sense."""
+        damaged = getattr(error, "sqlite_errorcode", None) in _GONE or not isinstance(error, sqlite3.OperationalError)
+        if damaged:
+            self._forget()
+        return damaged
+
+    def _forget(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(OSError):
+                os.unlink(f"{self._file}{suffix}")
+
+
+def _key(path: Path) -> bytes:
+    return os.fsencode(os.path.abspath(path))
+
+
+def _row(info: ImageInfo, status: os.stat_result) -> tuple[object, ...]:
+    shape = (info.height, info.width, info.channels)
+    return (_key(info.path), status.st_size, status.st_mtime_ns, *shape, info.dtype, info.digest, info.low, info.high)
+
+
+def _info(path: Path, row: tuple[object, ...]) -> ImageInfo | None:
+    """Return what a row says, or None where the file has changed or the row makes no sense."""
+    _, size, mtime, height, width, channels, dtype, digest, low, high = row
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    if (status.st_size, status.st_mtime_ns) != (size, mtime):
+        return None
+    if not (isinstance(height, int) and isinstance(width, int) and isinstance(channels, int)):
+        return None
+    if not (isinstance(dtype, str) and isinstance(digest, bytes)):
+        return None
+    if not (isinstance(low, float | None) and isinstance(high, float | None)):
+        return None
+    # The same few words for 100,000 files are kept once.
+    return ImageInfo(path, height, width, channels, sys.intern(dtype), digest, low, high)

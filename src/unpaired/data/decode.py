@@ -1,0 +1,148 @@
+"""From a file to an array: [H, W, C] in the file's own dtype.
+
+The rules, for every format: the content decides which format a file has, not its suffix; EXIF and TIFF orientation is
+applied; 1 bit becomes 8-bit grey; palettes become RGB; transparency is laid over white; CMYK, YCbCr and LAB become RGB;
+16-bit grey and RGB stay 16 bits; floats of any width become float32; of an animation the first frame is taken; damaged
+metadata is ignored, damaged pixels never are. `.npy` files hold H x W or H x W x C; for TIFF see `formats.tiff`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unpaired.data.formats import npy, pillow, png, tiff
+from unpaired.data.formats.quiet import quiet
+from unpaired.data.refusal import MAX_PIXELS, BadImage
+from unpaired.data.values import Image
+from unpaired.errors import UserError
+
+__all__ = ["UNSUPPORTED", "BadImage", "as_channels", "decode"]
+
+UNSUPPORTED = {
+    suffix: f"{suffix} files are not supported; convert them to PNG or TIFF"
+    for suffix in (".heic", ".heif", ".jxl", ".exr", ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".svg", ".npz")
+}
+"""Image files that are recognised only to be refused with a reason, by suffix."""
+
+_TELLING = (OSError, ValueError, SyntaxError, RuntimeError, EOFError)
+# Of other types the text speaks of the decoder, not of the file.
+
+
+def decode(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image:
+    """Read one image file as [H, W, C] in its own dtype; the array may be read-only.
+
+    Raises `BadImage`, and nothing else, for anything that is not a whole, sound image of at most `max_pixels` pixels.
+    """
+    path = Path(path)
+    try:
+        with quiet(), np.errstate(all="ignore"):
+            _require_file(path)
+            image, orientation = _read(path, max_pixels)
+            return _plain(path, upright(image, orientation))
+    except BadImage:
+        raise
+    except Exception as error:  # decoders raise anything on damaged files
+        raise BadImage(path, _reason(error)) from error
+
+
+def as_channels(image: Image, channels: int) -> Image:
+    """Return the image with this many channels: grey is repeated, RGB becomes luma (ITU-R 601, as Pillow's "L").
+
+    Raises `UserError` for every other change.
+    """
+    found = image.shape[2]
+    if found == channels:
+        return image
+    if found == 1 and channels == 3:
+        return np.repeat(image, 3, axis=2)
+    if found == 3 and channels == 1:
+        return _luma(image)
+    raise UserError(
+        f"an image of {found} channels cannot become one of {channels}. "
+        "Only grey becomes RGB and RGB becomes grey; set the channels that the images have."
+    )
+
+
+def _require_file(path: Path) -> None:
+    if path.suffix.lower() in UNSUPPORTED:
+        raise BadImage(path, UNSUPPORTED[path.suffix.lower()])
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise BadImage(path, "wrongly typed: not a regular file")
+    if status.st_size == 0:
+        raise BadImage(path, "empty: 0 bytes")
+
+
+def _read(path: Path, max_pixels: int) -> tuple[Image, int]:
+    with path.open("rb") as stream:
+        start = stream.read(32)
+    if start.startswith(npy.MAGIC) or path.suffix.lower() == ".npy":
+        return npy.read_npy(path, max_pixels), 1
+    if start.startswith(tiff.MAGICS):
+        return tiff.read_tiff(path, max_pixels)
+    if start.startswith(png.MAGIC) and png.is_sixteen_bit(start):
+        image, exif = png.read_png(path, max_pixels)
+        return image, pillow.orientation_of(exif) if exif else 1
+    return pillow.read_pillow(path, max_pixels)
+
+
+def upright(image: Image, orientation: int) -> Image:
+    """Undo how the camera was held; EXIF 2.3, table of the tag Orientation."""
+    if orientation in (5, 6, 7, 8):
+        image = image.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return image
+
+
+def _plain(path: Path, image: Image) -> Image:
+    """Return a contiguous array in the machine's byte order, whose floats are finite float32."""
+    if image.ndim != 3 or 0 in image.shape:
+        raise BadImage(path, f"has no pixels: an array of shape {image.shape}")
+    if image.dtype.kind == "b":
+        image = np.where(image, 255, 0).astype(np.uint8)
+    if image.dtype.kind not in "iuf":
+        raise BadImage(path, f"values of type {image.dtype}; allowed are integers and floats")
+    if image.dtype.kind == "f":
+        image = image.astype(np.float32, copy=False)
+        if not (np.isfinite(image.min()) and np.isfinite(image.max())):
+            raise BadImage(path, "contains NaN or infinite values")
+    return np.ascontiguousarray(image.astype(image.dtype.newbyteorder("="), copy=False))
+
+
+def _luma(image: Image) -> Image:
+    colours: NDArray[Any] = image
+    red, green, blue = colours[..., 0:1], colours[..., 1:2], colours[..., 2:3]
+    if image.dtype.kind == "f":
+        return np.asarray(red * 0.299 + green * 0.587 + blue * 0.114, image.dtype)
+    # Pillow's fixed-point weights; they sum to 2 ** 16, so uint32 is enough for 8 and 16 bits without a sign.
+    wide: type[Any] = np.uint32 if image.dtype.name in ("uint8", "uint16") else np.int64
+    weighted: NDArray[Any] = red.astype(wide) * 19595 + green.astype(wide) * 38470 + blue.astype(wide) * 7471
+    return ((weighted + 0x8000) >> 16).astype(image.dtype)
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words what a decoder's exception means."""
+    if isinstance(error, FileNotFoundError):
+        return "missing: no such file, or a broken link"
+    if isinstance(error, PermissionError):
+        return "unreadable: no permission"
+    if isinstance(error, MemoryError):
+        return "too large for the memory of this machine, or damaged"
+    if not isinstance(error, _TELLING):
+        return "damaged: it cannot be decoded"
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    text = lines[0].strip() if lines else ""
+    if "truncated" in text.lower():
+        return "truncated: the file ends before the image does"
+    # Native decoders sometimes hand back bytes that are no text.
+    readable = text.isascii() and text.isprintable() and len(text) <= 120
+    return f"damaged or unreadable: {text if text and readable else type(error).__name__}"

@@ -1,0 +1,136 @@
+"""From an array to a file: the suffix chooses the format, and a file is there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from unpaired.data.refusal import shown
+from unpaired.data.values import Image
+from unpaired.errors import UserError, did_you_mean
+
+JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What one file format can hold, and how it is written."""
+
+    name: str
+    encode: Callable[[Image], bytes]
+    """Turns [H, W, C] into the bytes of a file."""
+    dtypes: frozenset[str] | None
+    """Names of the dtypes that it holds; None for all numbers."""
+    channels: frozenset[int] | None
+    """Numbers of channels that it holds; None for any."""
+
+
+def _png(image: Image) -> bytes:
+    if image.dtype == np.uint8:
+        return _pillow(image, "PNG")
+    import imagecodecs
+
+    return bytes(imagecodecs.png_encode(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image)))
+
+
+def _jpeg(image: Image) -> bytes:
+    return _pillow(image, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+
+
+def _webp(image: Image) -> bytes:
+    return _pillow(np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image, "WEBP", lossless=True)
+
+
+def _tiff(image: Image) -> bytes:
+    import tifffile
+
+    colour = image.shape[2] == 3
+    extra = None if colour or image.shape[2] == 1 else ["unspecified"] * (image.shape[2] - 1)
+    buffer = io.BytesIO()
+    tifffile.imwrite(
+        buffer,
+        image[..., 0] if image.shape[2] == 1 else image,
+        photometric="rgb" if colour else "minisblack",
+        planarconfig=None if image.shape[2] == 1 else "contig",
+        extrasamples=extra,
+        compression="zlib",
+        metadata=None,
+    )
+    return buffer.getvalue()
+
+
+def _npy(image: Image) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, image, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _pillow(image: Image, name: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    pixels = np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image)
+    PillowImage.fromarray(pixels).save(buffer, name, **options)
+    return buffer.getvalue()
+
+
+_EIGHT = frozenset({"uint8"})
+_PNG = Format("PNG", _png, frozenset({"uint8", "uint16"}), frozenset({1, 2, 3, 4}))
+_JPEG = Format("JPEG", _jpeg, _EIGHT, frozenset({1, 3}))
+_TIFF = Format("TIFF", _tiff, None, None)
+FORMATS: dict[str, Format] = {
+    ".png": _PNG,
+    ".jpg": _JPEG,
+    ".jpeg": _JPEG,
+    ".webp": Format("WebP", _webp, _EIGHT, frozenset({1, 3})),
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".npy": Format("NumPy", _npy, None, None),
+}
+"""What can be written, by suffix. JPEG has quality 95 and no subsampling, WebP is lossless, TIFF is deflated."""
+
+
+def require_format(suffix: str, dtype: str, channels: int) -> Format:
+    """Return the format of a suffix (`.png`); raise `UserError` where there is none, or it cannot hold such images."""
+    found = FORMATS.get(suffix.lower())
+    if found is None:
+        near = did_you_mean(suffix.lower(), FORMATS)
+        raise UserError(f'images cannot be written as "{suffix}". Allowed: {", ".join(FORMATS)}.{near}')
+    dtype_fits = found.dtypes is None or dtype in found.dtypes
+    channels_fit = found.channels is None or channels in found.channels
+    if dtype_fits and channels_fit:
+        return found
+    able = [
+        other
+        for other, form in FORMATS.items()
+        if (form.dtypes is None or dtype in form.dtypes) and (form.channels is None or channels in form.channels)
+    ]
+    raise UserError(
+        f"{found.name} cannot hold images of {channels} channels of {dtype}. Use one of: {', '.join(able)}."
+    )
+
+
+def write_image(image: Image, path: str | os.PathLike[str]) -> None:
+    """Write [H, W, C] to a file, in the format of its suffix; an existing file is replaced in one step.
+
+    Raises `UserError` where the format cannot hold the image or the file cannot be written; then nothing is left.
+    """
+    path = Path(path)
+    assert image.ndim == 3, image.shape
+    content = require_format(path.suffix, image.dtype.name, image.shape[2]).encode(image)
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f'cannot write "{shown(path)}": {error.strerror}.') from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()

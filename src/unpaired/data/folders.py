@@ -1,0 +1,213 @@
+"""Which folders hold the images, and which files in them are images."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from unpaired.data.config import DataConfig
+from unpaired.data.decode import UNSUPPORTED
+from unpaired.data.refusal import shown
+from unpaired.errors import UserError, did_you_mean
+
+# fmt: off
+READABLE = frozenset({
+    ".apng", ".avif", ".avifs", ".blp", ".bmp", ".bw", ".cur", ".dcx", ".dds", ".dib", ".fit", ".fits", ".flc",
+    ".fli", ".ftc", ".ftu", ".gbr", ".gif", ".icb", ".icns", ".ico", ".iim", ".im", ".j2c", ".j2k", ".jfif", ".jp2",
+    ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".msp", ".npy", ".pbm", ".pcd", ".pcx", ".pfm", ".pgm", ".png",
+    ".pnm", ".ppm", ".psd", ".pxr", ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff", ".vda", ".vst",
+    ".webp", ".xbm", ".xpm",
+})
+# fmt: on
+"""Suffixes (in lower case) of the files that are read as images."""
+
+_LISTED = READABLE | set(UNSUPPORTED)
+_LAYOUTS = {
+    "ROOT/{trainA,trainB[,testA,testB]}": ("trainA", "trainB", "testA", "testB"),
+    "ROOT/{train,test}/{A,B}": ("train/A", "train/B", "test/A", "test/B"),
+}
+_EXPLICIT = "two folders, a and b"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folders:
+    """The folders of one data set."""
+
+    train_a: Path
+    """Training images of domain A."""
+    train_b: Path
+    """Training images of domain B."""
+    test_a: Path | None = None
+    """Held-out images of domain A; None where there are none for either domain."""
+    test_b: Path | None = None
+    """Held-out images of domain B; None where there are none for either domain."""
+    layout: str
+    """How they were found, in words."""
+
+
+def find_folders(config: DataConfig) -> Folders:
+    """Find the folders of both domains.
+
+    Raises `UserError` where settings contradict one another, a folder is missing, no known layout fits, or A and B are
+    the same folder or one inside the other.
+    """
+    explicit = {"a": config.a, "b": config.b, "test_a": config.test_a, "test_b": config.test_b}
+    given = [name for name, value in explicit.items() if value is not None]
+    if config.root is not None and given:
+        raise UserError(
+            f"data.root is given together with {', '.join(f'data.{name}' for name in given)}. "
+            "Give either one root folder, or the folders a and b (and, if wanted, test_a and test_b)."
+        )
+    folders = _explicit(config) if config.root is None else _in_root(Path(config.root).expanduser())
+    _require_apart("training", folders.train_a, folders.train_b)
+    if folders.test_a is not None and folders.test_b is not None:
+        _require_apart("test", folders.test_a, folders.test_b)
+    return folders
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Return every image file below a folder, sorted by path.
+
+    Links are followed, every real folder is read once (so loops end), hidden files and folders are left out; broken
+    links are kept, so that checking reports them. Raises `UserError` for an unreadable folder, and where no image is.
+    """
+    found = _Found()
+    folders, links, seen = [os.fspath(folder)], list[str](), set[tuple[int, int]]()
+    while folders or links:
+        current = folders.pop() if folders else links.pop()
+        try:
+            status = os.stat(current)
+            identity = (status.st_dev, status.st_ino)
+            if identity not in seen:
+                seen.add(identity)
+                _scan(current, found, folders, links)
+        except OSError as error:
+            raise UserError(f'cannot read the folder "{shown(current)}": {error.strerror}.') from error
+    if not found.images:
+        raise UserError(
+            f'no images in the folder "{shown(folder)}": found {found.others_in_words()}. '
+            "Images are, for instance, .jpg, .png, .webp, .tif and .npy files, also in folders below."
+        )
+    found.images.sort()
+    return [Path(name) for name in found.images]
+
+
+@dataclass(slots=True)
+class _Found:
+    images: list[str] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+    folders: int = 0
+
+    def others_in_words(self) -> str:
+        kinds = [f"{count} {suffix or 'without a suffix'}" for suffix, count in self.others.most_common(8)]
+        files = f"{self.others.total()} other files ({', '.join(kinds)})" if kinds else "no files"
+        return f"{files} and {self.folders} folders"
+
+
+def _scan(folder: str, found: _Found, folders: list[str], links: list[str]) -> None:
+    """Sort the entries of one folder; folders to visit go to `folders`, linked ones to `links`, in order."""
+    below = list[tuple[bool, str]]()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if name.startswith(".") or name == "__MACOSX":
+                continue
+            if _is_folder(entry):
+                below.append((entry.is_symlink(), entry.path))
+            elif os.path.splitext(name)[1].lower() in _LISTED:
+                found.images.append(entry.path)
+            else:
+                found.others[os.path.splitext(name)[1].lower()] += 1
+    found.folders += len(below)
+    for linked, path in sorted(below, reverse=True):
+        (links if linked else folders).append(path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads back to itself
+        return False
+
+
+def _explicit(config: DataConfig) -> Folders:
+    if config.a is None or config.b is None:
+        missing = " and ".join(name for name, value in (("data.a", config.a), ("data.b", config.b)) if value is None)
+        raise UserError(
+            f"no images are given: {missing} missing. Give data.root (a folder with one of the layouts "
+            f"{', '.join(_LAYOUTS)}), or both folders data.a and data.b."
+        )
+    if (config.test_a is None) != (config.test_b is None):
+        raise UserError("data.test_a and data.test_b belong together, and only one is given. Give both or none.")
+    named = {"a": config.a, "b": config.b, "test_a": config.test_a, "test_b": config.test_b}
+    paths = {name: _existing(f"data.{name}", Path(value).expanduser()) for name, value in named.items() if value}
+    return Folders(
+        train_a=paths["a"],
+        train_b=paths["b"],
+        test_a=paths.get("test_a"),
+        test_b=paths.get("test_b"),
+        layout=_EXPLICIT,
+    )
+
+
+def _in_root(root: Path) -> Folders:
+    _existing("data.root", root)
+    fitting = [layout for layout, names in _LAYOUTS.items() if all((root / name).is_dir() for name in names[:2])]
+    if len(fitting) != 1:
+        trouble = "more than one known layout fits" if fitting else "no known layout fits"
+        raise UserError(
+            f'{trouble} in "{shown(root)}". Tried: {", ".join(_LAYOUTS)}. Found there: {_contents(root)}. '
+            "Rename the folders, or name them with data.a and data.b."
+        )
+    train_a, train_b, test_a, test_b = (root / name for name in _LAYOUTS[fitting[0]])
+    tests = test_a.is_dir()
+    if tests != test_b.is_dir():
+        there, absent = (test_a, test_b) if tests else (test_b, test_a)
+        raise UserError(
+            f'there are test images in "{shown(there)}" and none in "{shown(absent)}". Add the missing folder or '
+            "rename the one that is there: held-out images are needed for both domains or for none."
+        )
+    return Folders(
+        train_a=train_a,
+        train_b=train_b,
+        test_a=test_a if tests else None,
+        test_b=test_b if tests else None,
+        layout=fitting[0],
+    )
+
+
+def _existing(setting: str, folder: Path) -> Path:
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise UserError(f'{setting} is "{shown(folder)}", which is a file. Give a folder of images.')
+    siblings = [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
+    raise UserError(f'{setting} is "{shown(folder)}", which does not exist.{did_you_mean(folder.name, siblings)}')
+
+
+def _contents(root: Path) -> str:
+    """Describe what lies in a folder, for an error message."""
+    entries = sorted(root.iterdir())
+    folders = [f"{shown(path.name)}/" for path in entries if path.is_dir()]
+    for name in ("train", "test"):
+        inner = root / name
+        if inner.is_dir():
+            folders += [f"{name}/{shown(path.name)}/" for path in sorted(inner.iterdir()) if path.is_dir()]
+    listed = ", ".join(folders[:12]) + (f" and {len(folders) - 12} more" if len(folders) > 12 else "")
+    return f"{f'the folders {listed}' if folders else 'no folders'}, and {sum(p.is_file() for p in entries)} files"
+
+
+def _require_apart(kind: str, a: Path, b: Path) -> None:
+    real_a, real_b = a.resolve(), b.resolve()
+    if real_a == real_b or os.path.samefile(real_a, real_b):
+        raise UserError(
+            f'the {kind} images of A and B are the same folder: "{shown(a)}" and "{shown(b)}". '
+            "Unpaired translation needs two domains; give two different folders."
+        )
+    if real_a.is_relative_to(real_b) or real_b.is_relative_to(real_a):
+        raise UserError(
+            f'one folder of {kind} images lies inside the other: "{shown(a)}" and "{shown(b)}". Folders are read with '
+            "everything below them, so one domain would contain the other; give two folders beside one another."
+        )

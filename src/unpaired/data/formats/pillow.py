@@ -1,0 +1,102 @@
+"""Everything that Pillow opens, as 8-bit grey or RGB unless the file holds more."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image as PillowImage
+from PIL import ImageFile
+
+from unpaired.data.alpha import over_white
+from unpaired.data.refusal import BadImage, refuse_bomb
+from unpaired.data.values import Image
+
+# fmt: off
+FORMATS = (
+    "JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "JPEG2000", "PPM", "DIB", "BLP", "CUR", "DCX", "DDS", "FITS", "FLI",
+    "FTEX", "GBR", "ICNS", "ICO", "IM", "IPTC", "MSP", "PCD", "PCX", "PIXAR", "PSD", "QOI", "SGI", "SUN", "XBM",
+    "XPM", "TGA",
+)
+# fmt: on
+"""Tried in this order, TGA last because it has no signature. Left out: TIFF, which has a reader of its own; EPS, which
+would start Ghostscript; BUFR, GRIB, HDF5, MPEG and WMF, which Pillow recognises but cannot decode by itself; formats
+without a file suffix."""
+
+ORIENTATION = 0x0112
+"""The EXIF (and TIFF) tag that says how the picture was held."""
+
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+def read_pillow(path: Path, max_pixels: int) -> tuple[Image, int]:
+    """Read the first frame of an image file and its EXIF orientation (1 to 8).
+
+    1 bit becomes 8-bit grey; palettes, CMYK, YCbCr, HSV and LAB become RGB; transparency is laid over white; 16-bit
+    grey stays uint16, 32-bit integers int32, floats float32.
+    """
+    with path.open("rb") as stream:
+        image = _recognised(stream)
+        if image is None:
+            raise BadImage(path, "wrongly typed: not an image")
+        refuse_bomb(path, image.height, image.width, len(image.getbands()), max_pixels)
+        image.load()
+        return to_array(image), _orientation(image)
+
+
+def orientation_of(exif: bytes) -> int:
+    """Return the orientation (1 to 8) in an EXIF block; 1 where there is none or the block is damaged."""
+    block = PillowImage.Exif()
+    try:
+        block.load(exif)
+        value = block.get(ORIENTATION)
+    except Exception:  # damaged metadata raises anything and changes no pixel
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _recognised(stream: BinaryIO) -> ImageFile.ImageFile | None:
+    # Instead of Image.open: its own pixel limit is a global setting, and it would try the formats left out above.
+    PillowImage.init()
+    start = stream.read(16)
+    for name in FORMATS:
+        if name not in PillowImage.OPEN:
+            continue
+        factory, accept = PillowImage.OPEN[name]
+        if accept is not None and accept(start) is not True:
+            continue
+        stream.seek(0)
+        try:
+            return factory(stream, "")
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue  # as Image.open does: not this format after all
+    return None
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    try:
+        value = image.getexif().get(ORIENTATION)
+    except Exception:  # damaged metadata raises anything and changes no pixel
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def to_array(image: PillowImage.Image) -> Image:
+    """Return a decoded picture of any Pillow mode as [H, W, C]: what holds more than 8 bits keeps them."""
+    if image.mode in _SIXTEEN_BIT:
+        return np.asarray(image).astype(np.uint16, copy=False)[..., None]
+    if image.mode == "I":
+        # Pillow widens 16-bit PGM and the like to 32 bits.
+        wide = image.format != "PPM"
+        return np.asarray(image).astype(np.int32 if wide else np.uint16, copy=False)[..., None]
+    if image.mode == "F":
+        return np.asarray(image, np.float32)[..., None]
+    if image.has_transparency_data:
+        grey = image.mode in ("1", "L", "LA", "La")
+        pixels = np.asarray(image.convert("RGBA"))
+        return over_white(pixels[..., :1] if grey else pixels[..., :3], pixels[..., 3])
+    if image.mode in ("1", "L", "LA", "La"):
+        return np.asarray(image.convert("L"))[..., None]
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

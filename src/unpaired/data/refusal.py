@@ -1,0 +1,40 @@
+"""How a file that cannot be used is refused: one exception, one short reason."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+MAX_PIXELS = 178_956_970
+"""Images with more pixels are refused by default; Pillow's own limit, about 179 megapixels."""
+
+
+class BadImage(Exception):
+    """A file that cannot be used as an image, and why."""
+
+    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
+        super().__init__(f"{shown(path)}: {reason}")
+        self.path = Path(path)
+        self.reason = reason
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """Return a path that can always be printed, also where the name is not valid unicode."""
+    return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def refuse_bomb(path: Path, height: int, width: int, channels: int, max_pixels: int) -> None:
+    """Raise `BadImage` for an image without pixels, or with more than `max_pixels` of them.
+
+    A pixel of more than four channels counts once for every four, so that the limit bounds memory whatever the format.
+    """
+    if height < 1 or width < 1 or channels < 1:
+        raise BadImage(path, f"has no pixels: {height} x {width} with {channels} channels")
+    if height * width * math.ceil(channels / 4) > max_pixels:
+        many = f" with {channels} channels" if channels > 4 else ""
+        raise BadImage(
+            path,
+            f"absurdly large: {height} x {width} pixels{many}; "
+            f"at most {max_pixels} are read (raise data.max_pixels if it is genuine)",
+        )

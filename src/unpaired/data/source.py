@@ -1,0 +1,89 @@
+"""Where a loader's images come from: by position, prepared, with the right channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from unpaired.data.check import ImageInfo
+from unpaired.data.config import DataConfig
+from unpaired.data.decode import BadImage, as_channels, decode
+from unpaired.data.refusal import shown
+from unpaired.data.transforms import centre_crop, prepare, prepared_size
+from unpaired.data.values import Image
+from unpaired.errors import UserError
+
+
+class ImageSource(Protocol):
+    """Images by position; safe to ask from several threads."""
+
+    def __len__(self) -> int:
+        """Return how many images there are."""
+        ...
+
+    def __getitem__(self, index: int) -> Image:
+        """Return one prepared image, [H, W, C] in its own dtype; not to be written to."""
+        ...
+
+    def name(self, index: int) -> str:
+        """Return what a person calls this image: its path, for files."""
+        ...
+
+
+class FolderSource:
+    """Images decoded and prepared from their files each time they are asked for."""
+
+    def __init__(
+        self, images: Sequence[ImageInfo], config: DataConfig, *, channels: int, size_multiple: int = 4
+    ) -> None:
+        self.images, self.config = images, config
+        self.channels, self.size_multiple = channels, size_multiple
+
+    def __len__(self) -> int:
+        """Return how many images there are."""
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Image:
+        """Decode and prepare one image; raises `UserError` where its file has changed or gone since it was checked."""
+        info = self.images[index]
+        try:
+            image = decode(info.path, max_pixels=self.config.max_pixels)
+        except BadImage as error:
+            raise UserError(
+                f'the image "{shown(info.path)}" was sound when the data was checked and is not any more: '
+                f"{error.reason}. Put it back, or start again to have the files checked again."
+            ) from error
+        if image.shape != (info.height, info.width, info.channels) or image.dtype.name != info.dtype:
+            raise UserError(
+                f'the image "{shown(info.path)}" has changed since the data was checked. '
+                "Start again to have the files checked again."
+            )
+        return prepare(as_channels(image, self.channels), self.config, size_multiple=self.size_multiple)
+
+    def name(self, index: int) -> str:
+        """Return the path of one image."""
+        return shown(self.images[index].path)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Return (height, width) of one prepared image, without reading it."""
+        info = self.images[index]
+        return prepared_size(info.height, info.width, self.config, size_multiple=self.size_multiple)
+
+
+class CentreCropped:
+    """Another source's images, cut to the middle; nothing about them is random."""
+
+    def __init__(self, source: ImageSource, crop: tuple[int, int]) -> None:
+        self._source, self._crop = source, crop
+
+    def __len__(self) -> int:
+        """Return how many images there are."""
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Image:
+        """Return the middle of one image, [H, W, C]."""
+        return centre_crop(self._source[index], self._crop)
+
+    def name(self, index: int) -> str:
+        """Return the other source's name."""
+        return self._source.name(index)

@@ -1,0 +1,134 @@
+"""The authors' preprocessing modes, on [H, W, C] arrays of any dtype and channel count.
+
+The deterministic part (`prepare`) can be cached; the random part (`crop_and_flip`) is a function of three numbers.
+Modes and arithmetic follow `data/base_dataset.py` of the authors' code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from unpaired.data.config import DataConfig
+from unpaired.data.values import Image
+from unpaired.errors import UserError
+
+_EIGHT_BIT_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
+# Four channels go as CMYK, not RGBA: Pillow weights RGBA by its last channel when it resizes.
+
+
+def height_width(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return (height, width) of a size that may be one number for a square."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def load_size(config: DataConfig) -> tuple[int, int]:
+    """Return (height, width) before the crop: as set, else 1.12 x the crop, rounded down (286 for 256)."""
+    if config.load_size is not None:
+        return height_width(config.load_size)
+    height, width = height_width(config.crop_size)
+    return height * 112 // 100, width * 112 // 100
+
+
+def training_size(config: DataConfig) -> tuple[int, int] | None:
+    """Return (height, width) of every training image, or None where images keep sizes of their own."""
+    return None if config.preprocess in ("scale_width", "none") else height_width(config.crop_size)
+
+
+def check_sizes(config: DataConfig) -> None:
+    """Raise `UserError` for sizes that contradict the mode or one another."""
+    mode, load, crop = config.preprocess, load_size(config), height_width(config.crop_size)
+    if mode in ("crop", "none") and config.load_size is not None:
+        raise UserError(
+            f'data.load_size is {config.load_size}, and data.preprocess "{mode}" resizes nothing. '
+            'Leave data.load_size out, or use "resize_and_crop" or "scale_width_and_crop".'
+        )
+    too_small = {
+        "resize_and_crop": load[0] < crop[0] or load[1] < crop[1],
+        "scale_width_and_crop": load[1] < crop[1],
+    }
+    if too_small.get(mode, False):
+        raise UserError(
+            f"a crop of {crop[0]} x {crop[1]} (height x width) does not fit into images loaded at {load[0]} x "
+            f"{load[1]}. Make data.load_size at least as large as data.crop_size; without it, 1.12 x the crop is taken."
+        )
+
+
+def prepared_size(height: int, width: int, config: DataConfig, *, size_multiple: int = 4) -> tuple[int, int]:
+    """Return the (height, width) that `prepare` gives an image of this size."""
+    load = load_size(config)
+    if config.preprocess == "resize_and_crop":
+        return load
+    if config.preprocess == "crop":
+        return height, width
+    if config.preprocess in ("scale_width", "scale_width_and_crop"):
+        # The height is rounded down and never less than the crop, as in the authors' code.
+        height, width = int(max(load[1] * height / width, height_width(config.crop_size)[0])), load[1]
+    if config.preprocess == "scale_width_and_crop":
+        return height, width
+    # Without a crop the generator needs sizes that it can halve and double; the authors round to multiples of 4.
+    return _nearest_multiple(height, size_multiple), _nearest_multiple(width, size_multiple)
+
+
+def prepare(image: Image, config: DataConfig, *, size_multiple: int = 4) -> Image:
+    """Do the deterministic part of the preprocessing: resize [H, W, C] to `prepared_size`, bicubic.
+
+    Deviation: "scale_width" followed by rounding to a multiple is one resize; the authors resize twice.
+    """
+    return resize(image, prepared_size(image.shape[0], image.shape[1], config, size_multiple=size_multiple))
+
+
+def resize(image: Image, size: tuple[int, int]) -> Image:
+    """Resize [H, W, C] to (height, width), bicubic as in Pillow (antialiased when it shrinks).
+
+    8-bit images are resized as Pillow does; every other dtype as floats, each channel for itself, then rounded and
+    clipped to what the dtype holds.
+    """
+    if image.shape[:2] == size:
+        return image
+    if image.dtype == np.uint8 and image.shape[2] in _EIGHT_BIT_MODES:
+        return _resized_plane(image, size, _EIGHT_BIT_MODES[image.shape[2]]).reshape(*size, image.shape[2])
+    mode = "L" if image.dtype == np.uint8 else "F"
+    result = np.empty((*size, image.shape[2]), image.dtype)
+    for channel in range(image.shape[2]):
+        plane = _resized_plane(image[..., channel : channel + 1], size, mode)
+        if image.dtype.kind in "iu" and mode == "F":
+            bounds = np.iinfo(image.dtype.name)
+            plane = np.clip(np.rint(plane.astype(np.float64)), bounds.min, bounds.max)
+        result[..., channel] = plane.astype(image.dtype)
+    return result
+
+
+def crop_offsets(size: tuple[int, int], crop: tuple[int, int], u: Sequence[float]) -> tuple[int, int]:
+    """Return (top, left) of a crop: every position equally likely when `u[0]`, `u[1]` are uniform in [0, 1)."""
+    room = (size[0] - crop[0], size[1] - crop[1])
+    assert min(room) >= 0, f"a crop of {crop} does not fit into {size}"
+    return min(int(u[0] * (room[0] + 1)), room[0]), min(int(u[1] * (room[1] + 1)), room[1])
+
+
+def crop_and_flip(image: Image, crop: tuple[int, int], u: Sequence[float], *, flip: bool = True) -> Image:
+    """Cut a random crop (height, width) and mirror every second one, given three uniform numbers in [0, 1); a view."""
+    top, left = crop_offsets((image.shape[0], image.shape[1]), crop, u)
+    cut = image[top : top + crop[0], left : left + crop[1]]
+    return cut[:, ::-1] if flip and u[2] < 0.5 else cut
+
+
+def centre_crop(image: Image, crop: tuple[int, int]) -> Image:
+    """Cut the middle (height, width); a view."""
+    return crop_and_flip(image, crop, (0.5, 0.5, 1.0), flip=False)
+
+
+def _nearest_multiple(length: int, multiple: int) -> int:
+    return max(multiple, round(length / multiple) * multiple)
+
+
+def _resized_plane(image: Image, size: tuple[int, int], mode: str) -> NDArray[np.generic]:
+    height, width, channels = image.shape
+    raw = np.ascontiguousarray(image[..., 0] if channels == 1 else image)
+    if mode == "F":
+        raw = raw.astype(np.float32, copy=False)
+    picture = PillowImage.frombuffer(mode, (width, height), raw, "raw", mode, 0, 1)
+    return np.asarray(picture.resize((size[1], size[0]), PillowImage.Resampling.BICUBIC))

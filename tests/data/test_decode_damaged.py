@@ -1,0 +1,104 @@
+"""What cannot be read, or only in part: every damaged file is refused in the same way."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image as PillowImage
+
+from unpaired.data.decode import BadImage, decode
+
+RNG = np.random.default_rng(0)
+RGB = RNG.integers(0, 256, (12, 10, 3), dtype=np.uint8)
+DEEP = RNG.integers(0, 65536, (12, 10, 3), dtype=np.uint16)
+
+
+def fresh(path: Path, content: bytes) -> Path:
+    """Write a new file: overwriting one makes some file systems wait for the disk."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def _encoded() -> dict[str, bytes]:
+    """One small file of every family."""
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6
+    image, files = PillowImage.fromarray(RGB), dict[str, bytes]()
+    for name, mode in (
+        ("PNG", "RGB"), ("JPEG", "RGB"), ("GIF", "P"), ("WEBP", "RGBA"), ("BMP", "RGB"), ("TGA", "RGB"), ("PPM", "RGB"),
+        ("PCX", "RGB"), ("ICO", "RGBA"), ("JPEG2000", "RGB"), ("DDS", "RGB"), ("SGI", "RGB"), ("QOI", "RGB"),
+    ):  # fmt: skip
+        buffer = io.BytesIO()
+        options = {"exif": exif} if name in ("PNG", "JPEG", "WEBP") else {}
+        image.convert(mode).save(buffer, name, **options)
+        files[name] = buffer.getvalue()
+    files["deep"] = imagecodecs.png_encode(DEEP)
+    stack = RNG.random((4, 12, 10)).astype(np.float32)
+    for name, array, tiff_options in (
+        ("plain", RGB, {"photometric": "rgb"}),
+        ("tiled", RGB, {"photometric": "rgb", "tile": (16, 16), "compression": "lzw"}),
+        ("stack", stack, {"photometric": "minisblack", "compression": "zlib"}),
+    ):
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, array, **tiff_options)
+        files[name] = buffer.getvalue()
+    buffer = io.BytesIO()
+    np.save(buffer, stack)
+    files["npy"] = buffer.getvalue()
+    return files
+
+
+FILES = _encoded()
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    content = bytearray(FILES[draw(st.sampled_from(sorted(FILES)))])
+    if draw(st.booleans()):
+        return bytes(content[: draw(st.integers(0, len(content) - 1))])
+    for _ in range(draw(st.integers(1, 6))):
+        content[draw(st.integers(0, len(content) - 1))] = draw(st.integers(0, 255))
+    return bytes(content)
+
+
+@given(content=st.one_of(damaged(), damaged(), st.binary(max_size=200)))
+@settings(
+    max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+def test_damaged_files_raise_bad_image_and_nothing_else(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    path = fresh(tmp_path / "x", content)
+    reason = "sound"
+    try:
+        image = decode(path, max_pixels=100_000)
+        assert image.ndim == 3
+        assert image.size > 0
+    except BadImage as error:
+        reason = error.reason
+    assert reason.isprintable()
+    assert len(reason) < 250
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", sorted(FILES.keys() - {"JPEG2000"}))
+def test_a_truncated_file_never_passes_for_another_image(tmp_path: Path, name: str) -> None:
+    # JPEG 2000 is layered: a file cut between layers is a coarser image, and its decoder says nothing.
+    path, content = tmp_path / "x", FILES[name]
+    path.write_bytes(content)
+    whole = decode(path)
+    for length in [*range(0, len(content), 1 + len(content) // 50), *range(len(content) - 16, len(content))]:
+        fresh(path, content[:length])
+        try:
+            found = decode(path)
+        except BadImage:
+            continue
+        np.testing.assert_array_equal(found, whole)
