@@ -83,6 +83,6 @@ def test_rules_of_the_house(path: Path) -> None:
             dynamic = node.func.id in {"getattr", "setattr", "hasattr"} and len(node.args) > 1
             assert not (dynamic and not isinstance(node.args[1], ast.Constant)), f"computed name in line {node.lineno}"
         if isinstance(node, ast.FunctionDef):
-            body = [line for line in range(node.lineno, (node.end_lineno or 0) + 1)]
+            body = range(node.lineno, (node.end_lineno or 0) + 1)
             doc = ast.get_docstring(node, clean=False) or ""
             assert len(body) - doc.count("\n") <= 70, f"{node.name} is long"

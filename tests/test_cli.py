@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from runs import TINY, arguments, unpaired, write_images
 
+from runs import TINY, arguments, unpaired, write_images
 from unpaired import Translator, cli
 
 

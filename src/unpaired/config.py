@@ -115,7 +115,7 @@ def _flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def resolve(given: Sequence[Given]) -> RunConfig:
     """Join settings, later ones over earlier ones, with the defaults, and check all of them.
 
-    Raises `UserError` that names the place, the name as typed, what was received, what is allowed and the nearest match.
+    Raises `UserError` that names the place, the name as typed, what was received and allowed, and the nearest match.
     """
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}

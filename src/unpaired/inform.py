@@ -318,8 +318,17 @@ def _settings(config: Mapping[str, Any]) -> dict[str, str]:
     lines = {}
     for section, values in config.items():
         if isinstance(values, Mapping):
-            lines[section] = ", ".join(f"{key} {value}" for key, value in values.items() if value is not None)
+            shown = {key: value for key, value in values.items() if value is not None and key != "name"}
+            lines[section] = ", ".join(f"{key} {_value(value)}" for key, value in shown.items())
     return {f"{section} settings": line for section, line in lines.items() if line}
+
+
+def _value(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"({', '.join(f'{key} {_value(inner)}' for key, inner in value.items())})"
+    if isinstance(value, list):
+        return str(tuple(value))
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _show_data(data: Mapping[str, Any]) -> list[RenderableType]:

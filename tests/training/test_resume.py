@@ -218,8 +218,7 @@ def test_a_really_full_disk(data: Path, tmp_path: Path) -> None:
         done = unpaired("train", "cyclegan", "--data", data, "--out", place / "run", *arguments(EVERYTHING), check=2)
         assert "full" in done.stderr or "No space" in done.stderr
         assert "Traceback" not in done.stderr
-        usable = [p for p in checkpoints_of(place / "run")]
-        for checkpoint in usable:
+        for checkpoint in checkpoints_of(place / "run"):
             package.checkpoint.verify(checkpoint)  # type: ignore[attr-defined]
     finally:
         subprocess.run(["umount", str(place)], check=True)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from runs import TINY, write_images
 
 import unpaired
+from runs import TINY, write_images
 from unpaired import Translator, UserError
 from unpaired.checkpoint import checkpoints_of, read_card
 from unpaired.training.log import read_metrics

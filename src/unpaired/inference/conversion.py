@@ -9,8 +9,8 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from unpaired.data.decode import upright, as_channels
-from unpaired.data.formats.pillow import to_array, orientation_of
+from unpaired.data.decode import as_channels, upright
+from unpaired.data.formats.pillow import orientation_of, to_array
 from unpaired.data.values import DTYPE_RANGES, Domain, Image, from_signed, to_signed
 from unpaired.errors import UserError
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def start_run(config: RunConfig, folder: Path, *, quiet: bool = False) -> Result
     with Progress(quiet=quiet) as display:
         run = _prepare(config, folder, display)
         write_whole(folder / CONFIG, _to_bytes(run.config))
-        with _lock(folder):
+        with _locked(folder):
             log = MetricsLog(folder, tensorboard=config.training.tensorboard)
             try:
                 return run.train(log)
@@ -98,7 +99,7 @@ def resume_run(folder: Path, given: list[Given], *, quiet: bool = False) -> Resu
                 f"{source.origin.format(name=name)}: cannot be changed when a run is resumed. Start a new run, or "
                 f"change only: {', '.join(sorted(RESUMABLE))}."
             )
-    with _lock(folder), Progress(quiet=quiet) as display:
+    with _locked(folder), Progress(quiet=quiet) as display:
         _clear_leftovers(folder)
         checkpoint, messages = newest_checkpoint(folder) if checkpoints_of(folder) else (None, [])
         for message in messages:
@@ -167,7 +168,7 @@ def _sizes(config: RunConfig) -> tuple[int, int]:
 
 
 def _rehearse(config: RunConfig, shapes: ImageShapes) -> None:
-    """Send a batch of the training size through the first update without computing anything, to meet size errors now."""
+    """Send a batch of the training size through the first update, computing nothing, to meet size errors now."""
     if shapes.size is None:
         return
     method = _build_without_storage(config, shapes)
@@ -202,15 +203,18 @@ def _without_none(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _lock(folder: Path) -> filelock.BaseFileLock:
-    """Return a lock that is taken already: two processes must not train into one folder."""
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock: two processes must not train into one folder. It ends with the process."""
     lock = filelock.FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
         raise UserError(f"another process is training into {folder}. Wait for it, or stop it first.") from error
-    lock.release()
-    return lock
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _clear_leftovers(folder: Path) -> None:
