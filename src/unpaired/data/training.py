@@ -160,7 +160,7 @@ def _domain(
     chosen = channels if channels is not None else _channels(name, infos, counts)
     if chosen == 3 and counts[1]:
         notices.append(
-            f"{name} has {counts[1]} grey image{'s' if counts[1] > 1 else ''} of {len(infos)}; RGB is made of them"
+            f"{name} has {counts[1]:,} grey image{'s' if counts[1] > 1 else ''} of {len(infos):,}; RGB is made of them"
         )
     if chosen == 1 and counts[3]:
         notices.append(f"{name} has {counts[3]} colour images of {len(infos)}; they become grey")

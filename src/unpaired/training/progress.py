@@ -81,8 +81,10 @@ class Progress:
 
     def checking(self, label: str, done: int, total: int) -> None:
         """Show how far something before the training is, such as the check of the files: `done` of `total`."""
-        begins = self._check is None or self._check.label != label
-        self._check = _Check(label, done, total)
+        before, self._check = self._check, _Check(label, done, total)
+        begins = before is None or before.label != label
+        if before == self._check:
+            return  # the end is often told twice
         if self._quiet:
             return
         if self._live is not None:
