@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from unpaired.demo.picture import MAGNIFIED, ROWS, Example, draw_examples
+from unpaired.demo.picture import ROWS, Example, draw_examples
 
 
 def test_the_picture_shows_every_direction_in_rows_of_three() -> None:
@@ -20,8 +20,8 @@ def test_the_picture_shows_every_direction_in_rows_of_three() -> None:
     for values in shades.values():
         for value in values:
             # All three channels are wanted: smoothed letters have such levels here and there.
-            assert (pixels == value).all(axis=2).sum() >= ROWS * (64 * MAGNIFIED) ** 2
-            assert (pixels == value).all(axis=2).sum() < (ROWS + 1) * (64 * MAGNIFIED) ** 2
+            assert (pixels == value).all(axis=2).sum() >= ROWS * 128**2
+            assert (pixels == value).all(axis=2).sum() < (ROWS + 1) * 128**2
     # A to B stands on the left of B to A, and input, translation and reconstruction from left to right.
     columns = [
         np.nonzero((pixels == value).all(axis=2).sum(axis=0) > 300)[0].mean() for value in (10, 20, 30, 40, 50, 60)

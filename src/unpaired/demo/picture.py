@@ -14,8 +14,6 @@ from unpaired.training.samples import grid, heading
 
 ROWS = 5
 """Examples shown of each direction."""
-MAGNIFIED = 2
-"""Pixels of the demo's images are shown as squares of so many pixels."""
 NAMES = ("plain", "striped")
 """What the domains A and B hold."""
 
@@ -32,12 +30,8 @@ def draw_examples(examples: Mapping[str, Sequence[Example]]) -> bytes:
     """Return a PNG file that shows the first examples of every direction."""
     grids = []
     for direction, found in examples.items():
-        rows = [{name: _magnify(picture) for name, picture in shown._asdict().items()} for shown in found[:ROWS]]
+        rows = [shown._asdict() for shown in found[:ROWS]]
         grids.append(grid(rows, Example._fields, heading(direction, NAMES)))
     content = io.BytesIO()
     Image.fromarray(np.concatenate(grids, axis=1)).save(content, "PNG")
     return content.getvalue()
-
-
-def _magnify(picture: Picture) -> Picture:
-    return picture.repeat(MAGNIFIED, axis=0).repeat(MAGNIFIED, axis=1)
