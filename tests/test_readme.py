@@ -1,0 +1,56 @@
+"""Commands and links in the README and the docs are real."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from unpaired.cli import app
+from unpaired.config import read_overrides, resolve
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def _commands(page: Path) -> list[list[str]]:
+    """Return every `unpaired ...` command of a page's code blocks, as words."""
+    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    parts = [part.strip() for line in lines for part in line.split("&&")]
+    return [shlex.split(part, comments=True)[1:] for part in parts if part.startswith("unpaired ")]
+
+
+COMMANDS = [
+    pytest.param(command, id=f"{page.name}: {' '.join(command)[:50]}") for page in PAGES for command in _commands(page)
+]
+
+
+def test_there_are_commands() -> None:
+    assert len(COMMANDS) > 12
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_and_settings_exist(command: list[str]) -> None:
+    if any("[" in word for word in command):  # a synopsis with optional parts, not a command to copy
+        command = list(command[: command.index(next(w for w in command if "[" in w))])
+    function, bound, _ = app.parse_args(command, exit_on_error=False, print_error=False)
+    assert function.__name__ == command[0]
+    assignments = bound.arguments.get("set_")
+    if assignments:
+        resolve([read_overrides(assignments)])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        assert "://" in target or (page.parent / target).exists(), target
+
+
+def test_the_test_command_is_the_one_that_ci_runs() -> None:
+    block = re.search(r"<!-- test command -->\n```bash\n(.+)\n```", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert block is not None
+    assert "pytest" in block[1]
+    assert "<!-- test command -->" in (ROOT / ".ci" / "run").read_text()
