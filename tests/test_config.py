@@ -116,6 +116,12 @@ def test_contradictions_are_refused() -> None:
         _resolve("training.epochs=0", "training.decay_epochs=0")
     with pytest.raises(UserError, match="decay_epochs"):
         _resolve("training.schedule=cosine", "training.decay_epochs=7")
+    with pytest.raises(UserError, match=r"step_epochs = 7.*schedule = linear"):
+        _resolve("training.step_epochs=7")
+    with pytest.raises(UserError, match=r"gradient_penalty_weight = 3\.0.*lsgan"):
+        _resolve("method.gradient_penalty_weight=3")
+    assert _resolve("training.step_epochs=7", "training.schedule=step").training.step_epochs == 7
+    assert _resolve("method.gradient_penalty_weight=3", "method.objective=wgangp").settings.objective == "wgangp"
 
 
 @pytest.mark.parametrize("text", ["[method", "\xff", '{"a": '])

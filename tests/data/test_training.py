@@ -115,7 +115,7 @@ def test_all_bad_files_of_all_folders_come_in_one_list(tmp_path: Path) -> None:
 
 def test_images_of_their_own_sizes(tmp_path: Path) -> None:
     make(tmp_path, trainA=[image(size=(21, 30)), image(size=(40, 30))], trainB=[image(size=(24, 20))])
-    data = opened(tmp_path, preprocess="none")
+    data = open_training_data(DataConfig(root=str(tmp_path), preprocess="none"))
     assert data.size is None
     assert [data.a[index].shape[:2] for index in range(2)] == [(20, 32), (40, 32)]
     with pytest.raises(UserError, match="batch of 2 images needs images of one size"):

@@ -145,3 +145,9 @@ def test_every_offset_is_equally_likely_and_half_is_mirrored() -> None:
     np.testing.assert_array_equal(crop_and_flip(image, (4, 6), (0, 0.999, 0.499)), image[:4, 4:][:, ::-1])
     np.testing.assert_array_equal(crop_and_flip(image, (4, 6), (0, 0, 0.2), flip=False), image[:4, :6])
     np.testing.assert_array_equal(centre_crop(image, (4, 6)), image[3:7, 2:8])
+
+
+def test_a_crop_size_that_nothing_would_use_is_refused() -> None:
+    with pytest.raises(UserError, match=r'crop_size is 128.*"none" crops nothing'):
+        check_sizes(DataConfig(preprocess="none", crop_size=128))
+    check_sizes(DataConfig(preprocess="none"))

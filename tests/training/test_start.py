@@ -103,7 +103,10 @@ def test_every_preprocessing_trains_on_mixed_sizes(
         for index, (height, width) in enumerate(sizes):
             pixels = np.random.default_rng(index).integers(0, 256, (height, width, 3), np.uint8)
             Image.fromarray(pixels).save(tmp_path / name / f"{index}.png")
-    result = _train(tmp_path, data__preprocess=preprocess, data__load_size=20 if preprocess == "scale_width" else None)
+    sizes_in_use = {"data__load_size": 20 if preprocess == "scale_width" else None}
+    if preprocess == "none":
+        sizes_in_use["data__crop_size"] = 256  # the default: with another value it would be asked for in vain
+    result = _train(tmp_path, data__preprocess=preprocess, **sizes_in_use)
     assert result.state == "finished"
     assert read_card(result.checkpoint).training_size == ((16, 16) if preprocess == "crop" else None)
 

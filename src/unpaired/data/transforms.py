@@ -46,6 +46,11 @@ def check_sizes(config: DataConfig) -> None:
             f'data.load_size is {config.load_size}, and data.preprocess "{mode}" resizes nothing. '
             'Leave data.load_size out, or use "resize_and_crop" or "scale_width_and_crop".'
         )
+    if mode == "none" and config.crop_size != 256:
+        raise UserError(
+            f'data.crop_size is {config.crop_size}, and data.preprocess "none" crops nothing. Leave data.crop_size '
+            'out, or use "crop" or "resize_and_crop".'
+        )
     too_small = {
         "resize_and_crop": load[0] < crop[0] or load[1] < crop[1],
         "scale_width_and_crop": load[1] < crop[1],

@@ -33,6 +33,7 @@ from unpaired.pool import image_pool
 from unpaired.typed import STRICT
 
 Weight = Annotated[float, Field(ge=0)]
+GRADIENT_PENALTY_WEIGHT = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -45,7 +46,7 @@ class Config:
     """Weight of the identity loss (section 5.2: 0.5 lambda); 0 turns it off, as in most of the paper's experiments."""
     objective: Objective = "lsgan"
     """Adversarial loss: lsgan (section 4, the published one), vanilla, hinge or wgangp."""
-    gradient_penalty_weight: Weight = 10.0
+    gradient_penalty_weight: Weight = GRADIENT_PENALTY_WEIGHT
     """Weight of the gradient penalty, for `wgangp` alone."""
     pool_size: Annotated[int, Field(ge=0)] = 50
     """Past fakes shown to the discriminators (section 4)."""
@@ -55,6 +56,15 @@ class Config:
     """Both discriminators: PatchGAN with a 70 x 70 field."""
     init: InitConfig = InitConfig()
     """How the weights start: N(0, 0.02)."""
+
+    def __post_init__(self) -> None:
+        """Refuse a weight that nothing would use."""
+        if self.objective != "wgangp" and self.gradient_penalty_weight != GRADIENT_PENALTY_WEIGHT:
+            raise UserError(
+                f"method.gradient_penalty_weight = {self.gradient_penalty_weight} has no meaning with "
+                f"method.objective = {self.objective}: only wgangp has a gradient penalty. Leave it out, or set "
+                "method.objective = wgangp."
+            )
 
 
 def adapt(config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Config, list[str]]:

@@ -70,6 +70,11 @@ class TrainingConfig:
             raise UserError("training.epochs and training.decay_epochs are both 0: there is nothing to train.")
         if self.schedule == "cosine" and self.epochs == 0:
             raise UserError("training.schedule = cosine falls over training.epochs, which is 0. Set training.epochs.")
+        if self.schedule != "step" and self.step_epochs != 50:
+            raise UserError(
+                f"training.step_epochs = {self.step_epochs} has no meaning with training.schedule = {self.schedule}. "
+                "Leave it out, or set training.schedule = step."
+            )
         if self.schedule in ("cosine", "constant") and self.decay_epochs and self.decay_epochs != 100:
             raise UserError(
                 f"training.decay_epochs = {self.decay_epochs} has no meaning with training.schedule = {self.schedule}; "
