@@ -1,0 +1,11 @@
+"""The command line: one function per command; parse, call, print.
+
+Nothing heavy is imported before a command runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+from unpaired.cli import demo, models, train, translate  # importing a command adds it to the application
+from unpaired.cli.app import app, main
+
+__all__ = ["app", "demo", "main", "models", "train", "translate"]

@@ -1,0 +1,54 @@
+"""The application that commands belong to, and what becomes of errors."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from unpaired import __version__
+from unpaired.cli.flags import FLAGS
+from unpaired.errors import UserError
+
+app = App(
+    name="unpaired",
+    help="Image-to-image translation learned from two folders of images.",
+    help_epilogue="Begin with: unpaired demo",
+    version=__version__,
+    version_flags=["--version"],
+    help_format="plaintext",
+)
+
+INTERRUPTED = 128
+"""A command ended by a signal exits with this plus the signal's number, as shells expect."""
+
+
+def main(tokens: Sequence[str] | None = None) -> None:
+    """Run the command line; exit code 2 is the user's error, told in one message and without a traceback."""
+    try:
+        code = app(tokens, exit_on_error=False, print_error=False, help_on_error=False, result_action="return_value")
+    except (UserError, CycloptsError) as error:
+        print(f"error: {_told(error)}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        code = INTERRUPTED + 2
+    except BrokenPipeError:  # the reader of a pipe has gone, as in `unpaired info RUN | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _told(error: UserError | CycloptsError) -> str:
+    if isinstance(error, UserError):
+        return re.sub(r"\b((?:data|training)\.[a-z_]+)( = )?", _as_flag, str(error))
+    error.verbose = False
+    return f"{' '.join(str(error).split())} See unpaired --help."
+
+
+def _as_flag(setting: re.Match[str]) -> str:
+    """Return the flag of a setting, `--seed 3` for `training.seed = 3`; what has no flag stays as it is."""
+    flag = FLAGS.get(setting[1])
+    return setting[0] if flag is None else flag + (" " if setting[2] else "")

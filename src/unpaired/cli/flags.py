@@ -1,0 +1,25 @@
+"""The settings that have flags of their own."""
+
+from __future__ import annotations
+
+FLAGS = {
+    "method.name": "METHOD",
+    "data.root": "--data",
+    "data.a": "--a",
+    "data.b": "--b",
+    "data.test_a": "--test-a",
+    "data.test_b": "--test-b",
+    "data.crop_size": "--crop-size",
+    "data.load_size": "--load-size",
+    "data.preprocess": "--preprocess",
+    "data.cache": "--cache",
+    "data.on_bad_image": "--on-bad-image",
+    "training.epochs": "--epochs",
+    "training.decay_epochs": "--decay-epochs",
+    "training.max_images": "--max-images",
+    "training.batch_size": "--batch-size",
+    "training.seed": "--seed",
+    "training.device": "--device",
+    "training.precision": "--precision",
+}
+"""The settings that `train` has flags for; messages name the flag, which is what the user knows."""

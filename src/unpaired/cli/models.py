@@ -1,0 +1,73 @@
+"""`unpaired convert` and `unpaired info`: what a model is, and weights of other programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from unpaired.cli.app import app
+
+
+@app.command
+def convert(
+    weights: Path,
+    /,
+    *,
+    out: Path,
+    to_official: Annotated[bool, Parameter(negative=())] = False,
+    direction: str | None = None,
+) -> int:
+    """Read generator weights of the authors' PyTorch code or of PyTorch-GAN, or write the authors' format.
+
+    unpaired convert latest_net_G_A.pth --out models/h2z
+
+    unpaired convert runs/h2z --to-official --direction a2b --out latest_net_G_A.pth
+
+    Parameters
+    ----------
+    weights
+        A .pth or .safetensors file; with --to-official a run, a checkpoint or a model.
+    out
+        Folder of the new model; with --to-official the new .pth file.
+    to_official
+        Write the authors' format.
+    direction
+        Which way the weights translate: a2b or b2a. [a2b, or the only one there is]
+    """
+    from unpaired.convert.files import from_file, to_file
+
+    print(to_file(weights, out, direction) if to_official else from_file(weights, out, direction))
+    return 0
+
+
+@app.command
+def info(
+    what: Path,
+    /,
+    *,
+    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> int:
+    """Describe a model, a run, a folder of images or an image.
+
+    Parameters
+    ----------
+    what
+        A run, a checkpoint, a model, a data folder or an image.
+    as_json
+        Print JSON.
+    """
+    from unpaired.inform import describe, render
+    from unpaired.terminal import counting
+
+    with counting("Reading", quiet=as_json) as count:
+        description = describe(what, progress=lambda label, done, total: count(done, total))
+    if as_json:
+        print(json.dumps(description, indent=2, ensure_ascii=False, default=str))
+    else:
+        from rich.console import Console
+
+        Console().print(render(description))
+    return 0

@@ -1,0 +1,85 @@
+"""`unpaired translate`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from unpaired.cli.app import app
+
+
+@app.command
+def translate(
+    model: Path,
+    inputs: Annotated[list[Path], Parameter(name="INPUT", negative=())],
+    /,
+    *,
+    out: Path,
+    direction: str | None = None,
+    format: str = "png",
+    bit_depth: Literal[8, 16, 32] | None = None,
+    existing: Literal["fail", "skip", "overwrite"] = "fail",
+    batch_size: int = 8,
+    device: str = "auto",
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+    quiet: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Translate images with a trained model; every output has the size of its input.
+
+    unpaired translate runs/h2z photos/ portrait.jpg --out zebras
+
+    Exit code 1 when some of the files could not be translated; the rest is done.
+
+    Parameters
+    ----------
+    model
+        A run (its newest checkpoint), a checkpoint, or a converted model.
+    inputs
+        Images and folders of images, any mixture of sizes; folders are searched recursively and keep their structure.
+    out
+        Folder for the translations.
+    direction
+        a2b or b2a; by default a2b, or the only one there is.
+    format
+        png, jpg, webp, tiff or npy.
+    bit_depth
+        8, 16 or 32 (floating point); by default that of the images that the model was trained on.
+    existing
+        What to do when an output is there already: fail before anything is done, skip it, or overwrite it.
+    batch_size
+        Images of equal size that are translated together.
+    device
+        auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.
+    precision
+        Arithmetic: fp32, bf16 or fp16.
+    quiet
+        Print nothing but warnings and errors.
+    """
+    from unpaired.inference.files import translate_files
+    from unpaired.inference.translator import Translator
+    from unpaired.terminal import counting
+
+    translator = Translator.load(model, direction, device=device, precision=precision)
+    for notice in translator.notices:
+        print(f"warning: {notice}", file=sys.stderr)
+    with counting("Translating", quiet=quiet) as progress:
+        report = translate_files(
+            translator,
+            inputs,
+            out,
+            format=format,
+            bit_depth=bit_depth,
+            existing=existing,
+            batch_size=batch_size,
+            progress=progress,
+        )
+    for failure in report.failed:
+        print(f"could not translate {failure.path}: {failure.reason}", file=sys.stderr)
+    if not quiet:
+        skipped = f", {report.skipped} skipped (already there)" if report.skipped else ""
+        failed = f", {len(report.failed)} failed" if report.failed else ""
+        print(f"{report.written} written to {out}{skipped}{failed}.")
+    return 1 if report.failed else 0
