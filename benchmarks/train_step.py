@@ -1,11 +1,13 @@
 """Time the authors' CycleGAN step and ours in one process, alternating: same networks, same weights, same batches.
 
     python benchmarks/train_step.py --peer CHECKOUT [--size 256] [--width 64] [--blocks 9] [--threads 2] [--json]
+    python benchmarks/train_step.py --peer CHECKOUT --device cuda [--batch-size 16] [--modes all]
 
 CHECKOUT is a checkout of the authors' PyTorch code: taesungp/contrastive-unpaired-translation, which carries their
 CycleGAN, or junyanz/pytorch-CycleGAN-and-pix2pix. Each round takes one step of every mode in turn; the figure of a mode
 is the median over the rounds, and its ratio the median over the rounds of theirs divided by ours in the same round.
-The losses of the first step are compared as well, so that equal work is timed.
+The losses of the first step are compared as well, so that equal work is timed. The arithmetic of a step is counted, and
+set against the speed of a large matrix product in the same precision. Peak memory is measured in a process for each.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import importlib
 import json
 import random
 import statistics
+import subprocess
 import sys
 import time
 from argparse import Namespace
@@ -23,16 +26,35 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from unpaired.convert import official_discriminator, official_generator
 from unpaired.device import find_device
 from unpaired.methods import Batch, ImageShapes
 from unpaired.methods.cyclegan import Config, CycleGAN
 from unpaired.training.config import TrainingConfig
+from unpaired.training.memory import peak_memory
 from unpaired.training.trainer import Trainer
 
 Step = Callable[[], dict[str, torch.Tensor]]
-MODES = ("fp32", "bf16")
+GPU = {"precision": "bf16", "graph": "on"}
+MODES: dict[str, dict[str, str]] = {
+    "fp32": {"precision": "fp32"},
+    "bf16": {"precision": "bf16"},
+    "fp32-compiled": {"precision": "fp32", "compile": "on"},
+    "bf16-compiled": {"precision": "bf16", "compile": "on"},
+    "bf16-channels-last": {"precision": "bf16", "memory_format": "channels_last"},
+    "bf16-compiled-channels-last": {"precision": "bf16", "compile": "on", "memory_format": "channels_last"},
+    "fp32-graph": {"precision": "fp32", "graph": "on"},
+    "fp16-graph": {"precision": "fp16", "graph": "on"},
+    "bf16-graph": GPU,
+    "bf16-channels-last-graph": {**GPU, "memory_format": "channels_last"},
+    "bf16-compiled-graph": {**GPU, "compile": "on"},
+    "bf16-compiled-channels-last-graph": {**GPU, "compile": "on", "memory_format": "channels_last"},
+}
+"""Settings of the training, by what the table calls them; what is not named is off."""
+USUAL = {"cpu": ["fp32", "bf16"], "cuda": ["fp32", "bf16", "bf16-graph", "bf16-compiled-graph"]}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LOSSES = {
     "loss_D_A": "discriminator_b",
     "loss_G_A": "gan_a2b",
@@ -61,7 +83,7 @@ def peer_model(checkout: Path, arguments: Namespace, device: torch.device) -> An
     return module.CycleGANModel(Namespace(**options))
 
 
-def our_trainer(peer: Any, precision: str, size: int, device: torch.device) -> Trainer:
+def our_trainer(peer: Any, mode: str, size: int, device: torch.device) -> Trainer:
     """Return a trainer of our CycleGAN that starts from the weights of the authors' model."""
     generator, _, _, g = official_generator(peer.netG_A.state_dict())
     discriminator, _, d_y = official_discriminator(peer.netD_A.state_dict())
@@ -71,24 +93,27 @@ def our_trainer(peer: Any, precision: str, size: int, device: torch.device) -> T
     method.F.load_state_dict(official_generator(peer.netG_B.state_dict())[3])
     method.D_Y.load_state_dict(d_y)
     method.D_X.load_state_dict(official_discriminator(peer.netD_B.state_dict())[2])
-    return Trainer(method, TrainingConfig(precision=precision), device)  # type: ignore[arg-type]
+    plain = {"compile": "off", "graph": "off", "memory_format": "contiguous"}
+    return Trainer(method, TrainingConfig(**{**plain, **MODES[mode]}), device)  # type: ignore[arg-type]
 
 
-def steps_of(arguments: Namespace, device: torch.device) -> dict[str, Step]:
-    """Return a function for each side and mode that takes one step on the next batch and returns its losses."""
+def batches(arguments: Namespace, device: torch.device) -> Iterator[Batch]:
+    """Yield the same four batches again and again, on the device."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (arguments.batch_size, 3, arguments.size, arguments.size)
+    pictures = [[torch.rand(shape, generator=generator).to(device) * 2 - 1 for _ in range(2)] for _ in range(4)]
+    while True:
+        for x, y in pictures:
+            yield Batch(x, y)
+
+
+def steps_of(arguments: Namespace, sides: list[str], device: torch.device) -> dict[str, Step]:
+    """Return a function for the peer and each mode that takes one step on the next batch and returns its losses."""
     torch.manual_seed(0)
     random.seed(0)
-    shape = (arguments.batch_size, 3, arguments.size, arguments.size)
-    pictures = [(torch.rand(shape) * 2 - 1, torch.rand(shape) * 2 - 1) for _ in range(4)]
     peer = peer_model(arguments.peer, arguments, device)
-    trainers = {mode: our_trainer(peer, mode, arguments.size, device) for mode in arguments.modes}
-
-    def batches() -> Iterator[Batch]:
-        while True:
-            for x, y in pictures:
-                yield Batch(x.to(device), y.to(device))
-
-    peer_batches = batches()
+    trainers = {mode: our_trainer(peer, mode, arguments.size, device) for mode in sides if mode != "peer"}
+    peer_batches = batches(arguments, device)
 
     def peer_step() -> dict[str, torch.Tensor]:
         x, y = next(peer_batches)
@@ -97,49 +122,111 @@ def steps_of(arguments: Namespace, device: torch.device) -> dict[str, Step]:
         return {ours: peer.__dict__[theirs].detach() for theirs, ours in LOSSES.items()}
 
     def our_step(trainer: Trainer) -> Step:
-        stream = batches()
-        return lambda: trainer.step(stream)
+        stream = batches(arguments, device)
+        return lambda: {name: value.clone() for name, value in trainer.step(stream).items()}
 
-    return {"peer": peer_step, **{mode: our_step(trainer) for mode, trainer in trainers.items()}}
+    ours = {mode: our_step(trainer) for mode, trainer in trainers.items()}
+    return {"peer": peer_step, **ours} if "peer" in sides else ours
 
 
-def timed(step: Step, device: torch.device) -> float:
-    """Return the seconds that one step takes, the device's work included."""
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds that it takes, the device's work included."""
     started = time.perf_counter()
-    step()
+    work()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - started
 
 
-def measure(arguments: Namespace) -> dict[str, Any]:
-    """Run all rounds and return the figures."""
-    device = find_device(arguments.device)
+def matrix_product_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Return the floating-point operations per second of a large square matrix product, the best of several."""
+    side = 8192 if device.type == "cuda" else 2048
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    return 2 * side**3 / min(timed(lambda: left @ right, device) for _ in range(8))
+
+
+def peak_memory_of(arguments: Namespace, side: str) -> int | None:
+    """Return the bytes that a few steps take at most, in a process of their own."""
+    own = [f"--{name.replace('_', '-')}={vars(arguments)[name]}" for name in ("size", "width", "blocks", "batch_size")]
+    place = [f"--peer={arguments.peer}", f"--device={arguments.device}", f"--threads={arguments.threads}"]
+    command = [sys.executable, __file__, *place, *own, f"--memory-of={side}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"{side}: peak memory could not be measured: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+        return None
+    return int(done.stdout.split()[-1])  # the peer prints as it is imported
+
+
+def measure_memory(arguments: Namespace) -> int:
+    """Take five steps of one side (a recorded step is recorded in the fourth) and return the peak in bytes."""
+    device = prepared_device(arguments)
+    step = steps_of(arguments, [arguments.memory_of], device)[arguments.memory_of]
+    for _ in range(5 if device.type == "cuda" else 2):
+        step()
+    return peak_memory(device) or 0
+
+
+def prepared_device(arguments: Namespace) -> torch.device:
+    """Return the device, with the number of threads set."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    steps = steps_of(arguments, device)
+    return find_device(arguments.device)
+
+
+def measure(arguments: Namespace) -> dict[str, Any]:
+    """Run all rounds and return the figures."""
+    device = prepared_device(arguments)
+    sides = ["peer", *arguments.modes]
+    memory = {side: peak_memory_of(arguments, side) for side in sides} if arguments.memory else {}
+    rates = {name: matrix_product_rate(DTYPES[name], device) for name in {MODES[m]["precision"] for m in sides[1:]}}
+    with FlopCounterMode(display=False) as counter:
+        steps_of(arguments, ["fp32"], device)["fp32"]()
+    operations = counter.get_total_flops()
+    steps = steps_of(arguments, sides, device)
     first = {name: step() for name, step in steps.items()}
     difference = {
         mode: max(float((first[mode][name] - value).abs() / value.abs()) for name, value in first["peer"].items())
         for mode in arguments.modes
     }
-    for step in steps.values():
-        step()
+    for step in steps.values():  # libraries choose their kernels, steps are recorded
+        for _ in range(5 if device.type == "cuda" else 1):
+            step()
     rounds: list[dict[str, float]] = []
     for number in range(arguments.rounds):
         order = list(steps) if number % 2 == 0 else list(reversed(steps))
         rounds.append({name: timed(steps[name], device) for name in order})
-    figures = {
-        name: {
-            "median_seconds": statistics.median(seconds[name] for seconds in rounds),
+    figures = {}
+    for name in steps:
+        median = statistics.median(seconds[name] for seconds in rounds)
+        rate = rates.get(MODES[name]["precision"] if name != "peer" else "fp32")
+        figures[name] = {
+            "median_seconds": median,
             "ratio": statistics.median(seconds["peer"] / seconds[name] for seconds in rounds),
             "first_step_difference": difference.get(name),
+            "peak_memory_bytes": memory.get(name),
+            "share_of_matrix_product": operations / median / rate if rate else None,
         }
-        for name in steps
-    }
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     setting = {key: vars(arguments)[key] for key in ("size", "width", "blocks", "batch_size", "rounds")}
-    return {"setting": {**setting, "device": f"{device.type}, {card}", "torch": torch.__version__}, "figures": figures}
+    counted = {"operations_per_step": operations, "matrix_product_per_second": rates}
+    where = {"device": f"{device.type}, {card}", "torch": torch.__version__}
+    return {"setting": {**setting, **where}, **counted, "figures": figures}
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the table."""
+    print(", ".join(f"{name} {value}" for name, value in result["setting"].items()))
+    rates = ", ".join(f"{name} {rate / 1e12:.3g}" for name, rate in result["matrix_product_per_second"].items())
+    print(f"{result['operations_per_step'] / 1e12:.3g} TFLOP per step; matrix product in TFLOP/s: {rates}")
+    print(
+        f"{'':36}{'median s':>10}{'theirs / ours':>15}{'of matrix product':>19}{'peak memory':>13}{'losses differ':>15}"
+    )
+    for name, row in result["figures"].items():
+        label = "the authors'" if name == "peer" else f"ours, {name}"
+        differs = "" if row["first_step_difference"] is None else f"{row['first_step_difference']:.1e}"
+        share = "" if row["share_of_matrix_product"] is None else f"{row['share_of_matrix_product']:.0%}"
+        memory = "" if row["peak_memory_bytes"] is None else f"{row['peak_memory_bytes'] / 2**30:.2f} GiB"
+        print(f"{label:36}{row['median_seconds']:10.4f}{row['ratio']:14.2f}x{share:>19}{memory:>13}{differs:>15}")
 
 
 def main() -> None:
@@ -153,23 +240,29 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=0, help="processor threads; PyTorch's choice by default")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
+    parser.add_argument("--modes", nargs="+", help=f"{', '.join(MODES)}, or all that the device can do")
+    parser.add_argument("--no-memory", dest="memory", action="store_false", help="leave peak memory unmeasured")
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if not (arguments.peer / "models" / "cycle_gan_model.py").is_file():
         parser.error(
             f"--peer {arguments.peer}: no models/cycle_gan_model.py there; give a checkout of the authors' code"
         )
+    if arguments.memory_of:
+        print(measure_memory(arguments))
+        return
+    kind = find_device(arguments.device).type
+    able = [mode for mode, settings in MODES.items() if kind == "cuda" or settings.get("graph") != "on"]
+    arguments.modes = able if arguments.modes == ["all"] else arguments.modes or USUAL.get(kind, ["fp32"])
+    for mode in arguments.modes:
+        if mode not in able:
+            parser.error(f"--modes {mode}: on {kind} there are {', '.join(able)}")
     result = measure(arguments)
     if arguments.json:
         print(json.dumps(result, indent=2))
-        return
-    print(", ".join(f"{name} {value}" for name, value in result["setting"].items()))
-    print(f"{'':14}{'median s':>10}{'theirs / ours':>16}{'losses of step 1 differ by':>30}")
-    for name, row in result["figures"].items():
-        label = "the authors'" if name == "peer" else f"ours, {name}"
-        differs = "" if row["first_step_difference"] is None else f"{row['first_step_difference']:.1e}"
-        print(f"{label:14}{row['median_seconds']:10.3f}{row['ratio']:15.2f}x{differs:>30}")
+    else:
+        show(result)
 
 
 if __name__ == "__main__":

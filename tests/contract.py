@@ -47,12 +47,12 @@ def each_update_moves_its_player_alone(method: Method, stream: Iterator[Batch]) 
 
 def save_load_continue_is_exact(method: Method, stream: Iterator[Batch], steps: int = 4) -> None:
     """Stop in the middle, bring a copy to the stored state, and go on with both."""
-    trainer = Trainer(method, TrainingConfig(ema=0.9), torch.device("cpu"))
+    trainer = Trainer(method, TrainingConfig(precision="fp32", ema=0.9), torch.device("cpu"))
     first, second = itertools.tee(itertools.islice(stream, 100))
     for _ in range(steps):
         trainer.step(first)
         next(second)
-    twin = Trainer(copy.deepcopy(method), TrainingConfig(ema=0.9), torch.device("cpu"))
+    twin = Trainer(copy.deepcopy(method), TrainingConfig(precision="fp32", ema=0.9), torch.device("cpu"))
     for parameter in twin.method.parameters():
         parameter.data.zero_()
     twin.method.load_state_dict(method.state_dict())

@@ -24,6 +24,7 @@ TINY = {
     "training.decay_epochs": 2,
     "training.num_samples": 2,
     "training.device": "cpu",
+    "training.precision": "fp32",
     "training.threads": 1,
     "training.tensorboard": False,
 }

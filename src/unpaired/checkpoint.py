@@ -96,7 +96,7 @@ def write_model(
 
     with _new_folder(folder) as temporary:
         for name, state in tensors.items():
-            save_file(_independent(state), temporary / name)
+            save_file(independent(state), temporary / name)
         for name, document in {CARD: card_to_json(card), **(documents or {})}.items():
             (temporary / name).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         files = {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}
@@ -107,7 +107,7 @@ def write_model(
         _sync(temporary)
 
 
-def _independent(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def independent(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return contiguous tensors on the CPU, with copies of those that share memory, which safetensors refuses."""
     tensors: dict[str, Tensor] = {}
     seen: set[int] = set()

@@ -28,5 +28,15 @@ def find_device(name: str | torch.device = "auto") -> torch.device:
     return device
 
 
+def fast_bf16(device: torch.device) -> bool:
+    """Say whether the device computes faster in bfloat16, with instructions for it rather than by emulation.
+
+    CUDA from compute capability 8.0 (Ampere) on, x86 processors with AVX512-BF16 (those with AMX have it too).
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
 def _cannot_use(name: str | torch.device, reason: str) -> UserError:
     return UserError(f"--device {name}: cannot be used ({reason}). Allowed: auto, cpu, cuda, cuda:N, mps.")

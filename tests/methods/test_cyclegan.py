@@ -63,7 +63,7 @@ def test_five_steps_give_the_losses_and_weights_of_the_published_code(
 ) -> None:
     tensors, names = golden
     method = _published(tensors, "initial")
-    trainer = Trainer(method, TrainingConfig(), torch.device("cpu"))
+    trainer = Trainer(method, TrainingConfig(precision="fp32"), torch.device("cpu"))
     stream = iter([Batch(x, y) for x, y in zip(tensors["batches_A"], tensors["batches_B"], strict=True)])
     for step, tolerance in enumerate(TOLERANCES):
         losses = trainer.step(stream)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +15,7 @@ from unpaired.device import find_device
 from unpaired.errors import UserError
 from unpaired.methods import Batch, ImageShapes
 from unpaired.methods.cyclegan import Config, CycleGAN
-from unpaired.networks import PatchganConfig, ResnetConfig
+from unpaired.networks import PatchganConfig, ResnetConfig, UnetConfig, build_generator
 from unpaired.training.config import TrainingConfig
 from unpaired.training.trainer import Trainer
 
@@ -32,8 +35,8 @@ def _double(rows: int) -> list[Batch]:
 
 def test_accumulating_two_batches_equals_one_of_twice_the_size() -> None:
     whole, halves = _double(4), [Batch(x[k : k + 2], y[k : k + 2]) for x, y in _double(4) for k in (0, 2)]
-    at_once = Trainer(_method(), TrainingConfig(batch_size=4), CPU)
-    in_parts = Trainer(_method(), TrainingConfig(batch_size=2, accumulate=2), CPU)
+    at_once = Trainer(_method(), TrainingConfig(precision="fp32", batch_size=4), CPU)
+    in_parts = Trainer(_method(), TrainingConfig(precision="fp32", batch_size=2, accumulate=2), CPU)
     stream, parts = iter(whole), iter(halves)
     for _ in range(3):
         one, other = at_once.step(stream), in_parts.step(parts)
@@ -45,7 +48,7 @@ def test_accumulating_two_batches_equals_one_of_twice_the_size() -> None:
 
 
 def test_clipping_bounds_the_gradient_of_each_player() -> None:
-    trainer = Trainer(_method(), TrainingConfig(clip_norm=1e-3), CPU)
+    trainer = Trainer(_method(), TrainingConfig(precision="fp32", clip_norm=1e-3), CPU)
     trainer.step(iter(_double(1)))
     for parameters in trainer.parameters.values():
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -53,7 +56,7 @@ def test_clipping_bounds_the_gradient_of_each_player() -> None:
 
 
 def test_averages_follow_the_formula() -> None:
-    trainer = Trainer(_method(), TrainingConfig(ema=0.5), CPU)
+    trainer = Trainer(_method(), TrainingConfig(precision="fp32", ema=0.5), CPU)
     assert trainer.averages is not None
     name, weight = next(iter(trainer.method.translators()["a2b"].named_parameters()))
     expected = weight.detach().clone()
@@ -95,7 +98,7 @@ def test_memory_does_not_grow_over_a_thousand_steps() -> None:
     torch.manual_seed(0)
     trainer = Trainer(
         CycleGAN(Config(generator=CONFIG.generator, discriminator=CONFIG.discriminator), SHAPES),
-        TrainingConfig(ema=0.9),
+        TrainingConfig(precision="fp32", ema=0.9),
         CPU,
     )
     stream = batches(3, 3, 16)
@@ -112,3 +115,76 @@ def test_memory_does_not_grow_over_a_thousand_steps() -> None:
     assert tensors() == count
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak
     assert grown < 8 * 1024, f"{grown} KiB more after 1,000 steps"
+
+
+@pytest.mark.parametrize(
+    "generator", [ResnetConfig(width=4, blocks=1, dropout=True), UnetConfig(depth=4, width=4)], ids=str
+)
+def test_recomputing_activations_changes_nothing(generator: ResnetConfig | UnetConfig) -> None:
+    results = []
+    for recompute in (False, True):
+        torch.manual_seed(1)
+        method = CycleGAN(replace(CONFIG, generator=generator), SHAPES)
+        trainer = Trainer(method, TrainingConfig(precision="fp32", recompute=recompute), CPU)
+        stream = batches(3, 3, 16)
+        losses = [trainer.step(stream) for _ in range(3)]
+        results.append((losses, method.state_dict()))
+    (plain, plain_state), (again, again_state) = results
+    assert all(
+        torch.equal(value, other[name]) for one, other in zip(plain, again, strict=True) for name, value in one.items()
+    )
+    assert all(torch.equal(value, again_state[name]) for name, value in plain_state.items())
+
+
+def test_recomputing_keeps_less_for_the_gradient() -> None:
+    def kept(recompute: bool) -> int:
+        total = 0
+
+        def note(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal total
+            total += tensor.numel()
+            return tensor
+
+        network = build_generator(ResnetConfig(width=8, blocks=6), 3, 3)
+        network.recompute = recompute
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            network(torch.rand(1, 3, 32, 32))
+        return total
+
+    assert kept(True) < 0.6 * kept(False)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_channels_last_agrees_with_contiguous(precision: str) -> None:
+    losses = []
+    for layout in ("contiguous", "channels_last"):
+        torch.manual_seed(1)
+        method = CycleGAN(replace(CONFIG, pool_size=2), SHAPES)
+        settings = {"precision": precision, "memory_format": layout}
+        trainer = Trainer(method, TrainingConfig(**settings), CPU)  # type: ignore[arg-type]
+        stream = batches(3, 3, 16)
+        losses.append([trainer.step(stream) for _ in range(2)][-1])
+    for name, value in losses[0].items():
+        assert float(losses[1][name]) == pytest.approx(float(value), rel=2e-2 if precision == "bf16" else 1e-4), name
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    shutil.which("g++") is None and shutil.which("clang++") is None, reason="compiling needs a C++ compiler"
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of the compiler, inside
+def test_compiled_networks_give_the_same_losses_and_plain_state(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    losses, states = [], []
+    for compiled in ("off", "on"):
+        torch.manual_seed(1)
+        method = CycleGAN(replace(CONFIG, pool_size=2), SHAPES)
+        trainer = Trainer(method, TrainingConfig(precision="fp32", compile=compiled, ema=0.9), CPU)  # type: ignore[arg-type]
+        stream = batches(3, 3, 16)
+        losses.append([trainer.step(stream) for _ in range(2)][-1])
+        states.append(method.state_dict())
+    assert states[0].keys() == states[1].keys()
+    for name, value in losses[0].items():
+        assert float(losses[1][name]) == pytest.approx(float(value), rel=1e-4), name

@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError
 
 from unpaired import __version__
 from unpaired.cli.flags import FLAGS
-from unpaired.errors import UserError
+from unpaired.errors import ToldElsewhere, UserError
 
 app = App(
     name="unpaired",
@@ -30,6 +30,8 @@ def main(tokens: Sequence[str] | None = None) -> None:
     """Run the command line; exit code 2 is the user's error, told in one message and without a traceback."""
     try:
         code = app(tokens, exit_on_error=False, print_error=False, help_on_error=False, result_action="return_value")
+    except ToldElsewhere:
+        code = 2
     except (UserError, CycloptsError) as error:
         print(f"error: {_told(error)}", file=sys.stderr)
         code = 2

@@ -21,5 +21,6 @@ FLAGS = {
     "training.seed": "--seed",
     "training.device": "--device",
     "training.precision": "--precision",
+    "training.compile": "--compile",
 }
 """The settings that `train` has flags for; messages name the flag, which is what the user knows."""

@@ -45,6 +45,7 @@ def train(
     seed: Annotated[int | None, Parameter(group=TRAINING)] = None,
     device: Annotated[str | None, Parameter(group=TRAINING)] = None,
     precision: Annotated[str | None, Parameter(group=TRAINING)] = None,
+    compile: Annotated[str | None, Parameter(group=TRAINING)] = None,
     out: Annotated[Path | None, Parameter(group=RUN)] = None,
     resume: Annotated[Path | None, Parameter(group=RUN)] = None,
     config: Annotated[Path | None, Parameter(group=RUN)] = None,
@@ -92,7 +93,9 @@ def train(
     device
         auto, cpu, cuda, cuda:1 or mps. [auto]
     precision
-        fp32, bf16 or fp16. [fp32]
+        Arithmetic: auto (bf16 where the hardware has it), fp32 (as published), bf16 or fp16. [auto]
+    compile
+        Compile the networks with torch.compile: auto, on or off. [auto]
     out
         New folder of the run: settings, log, samples, checkpoints and index.html, a page to watch it.
     resume
@@ -123,6 +126,7 @@ def train(
         "training.seed": seed,
         "training.device": device,
         "training.precision": precision,
+        "training.compile": compile,
     }
     given = _given(config, set_, values)
     if resume is None:
@@ -172,6 +176,8 @@ def _size(option: str, text: str | None) -> int | list[int] | None:
 
 
 def _conclude(result: Result, quiet: bool) -> int:
+    if result.state == "interrupted" and not result.is_first:
+        return INTERRUPTED + (result.signal or 0)
     if result.state == "interrupted":
         print(
             f"Stopped after {result.images_seen:,} images; everything is saved. Go on with:\n"
@@ -179,9 +185,11 @@ def _conclude(result: Result, quiet: bool) -> int:
             file=sys.stderr,
         )
         return INTERRUPTED + (result.signal or 0)
-    if not quiet:
+    if not quiet and result.is_first:
+        memory = f" Peak: {result.peak_memory}." if result.peak_memory else ""
         print(
-            f"Finished: {result.images_seen:,} images. Look at {result.run / 'index.html'}, and translate with:\n"
+            f"Finished: {result.images_seen:,} images.{memory}\n"
+            f"Look at {result.run / 'index.html'}, and translate with:\n"
             f"  unpaired translate {_quoted(result.run)} IMAGES --out OUT --direction a2b"
         )
     return 0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from unpaired.errors import UserError
 
@@ -31,6 +33,8 @@ class Generator(nn.Module, ABC):
     """Height and width must be multiples of this."""
     minimum_size: int
     """The smallest height and width that it accepts, a multiple of `size_multiple`."""
+    recompute: bool = False
+    """Activation checkpointing: keep only what goes into each stage, and compute the rest again for the gradient."""
 
     def __init__(self, config: Any, in_channels: int, out_channels: int, *, size_multiple: int, minimum_size: int):
         super().__init__()
@@ -43,6 +47,12 @@ class Generator(nn.Module, ABC):
     @abstractmethod
     def forward(self, image: Tensor) -> Tensor:
         """Translate [N, in_channels, H, W] to [N, out_channels, H, W]; UserError for a size that does not fit."""
+
+    def run(self, stage: nn.Module, features: Tensor) -> Tensor:
+        """Apply one stage; with `recompute`, what it would keep for the gradient is made again when needed."""
+        if self.recompute and torch.is_grad_enabled():
+            return cast(Tensor, checkpoint(stage, features, use_reentrant=False))
+        return cast(Tensor, stage(features))
 
     def check(self, image: Tensor) -> None:
         """Raise UserError unless the network accepts images of this shape."""

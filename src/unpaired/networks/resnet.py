@@ -60,15 +60,18 @@ class ResnetGenerator(Generator):
         A residual block is one layer; 0 is the padding of the image, 4 and 7 are the downsampling convolutions, 10 is
         the first residual block.
         """
-        stages = [self.stem, *self.down, *self.residual, *self.up, self.head]
-        return [layer for stage in stages for layer in (stage.layers() if isinstance(stage, Stage) else [stage])]
+        return [layer for stage in self.stages() for layer in (stage.layers() if isinstance(stage, Stage) else [stage])]
+
+    def stages(self) -> list[nn.Module]:
+        """Return the parts that work one after the other."""
+        return [self.stem, *self.down, *self.residual, *self.up, self.head]
 
     def forward(self, image: Tensor) -> Tensor:
         """Translate a batch of images; UserError for a size that does not fit."""
         self.check(image)
         features = image
-        for layer in self.layers():
-            features = layer(features)
+        for stage in self.stages():
+            features = self.run(stage, features)
         return features
 
 

@@ -59,16 +59,16 @@ class UnetGenerator(Generator):
     def forward(self, image: Tensor) -> Tensor:
         """Translate a batch of images; UserError for a size that does not fit."""
         self.check(image)
-        features: Tensor = self.down[0](image)
+        features = self.run(self.down[0], image)
         skips: list[Tensor] = []
         for down in self.down[1:]:
             # The decoder's ReLU turns the activated skip into what it would make of the plain one.
             features = nnf.leaky_relu_(features, 0.2)
             skips.append(features)
-            features = down(features)
-        features = self.up[-1](nnf.relu_(features))
+            features = self.run(down, features)
+        features = self.run(self.up[-1], nnf.relu_(features))
         for up, skip in zip(reversed(self.up[:-1]), reversed(skips), strict=True):
-            features = up(nnf.relu_(torch.cat([skip, features], 1)))
+            features = self.run(up, nnf.relu_(torch.cat([skip, features], 1)))
         return features
 
 

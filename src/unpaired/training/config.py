@@ -12,6 +12,7 @@ from unpaired.typed import STRICT
 
 Count = Annotated[int, Field(gt=0)]
 CountOrZero = Annotated[int, Field(ge=0)]
+Choice = Literal["auto", "on", "off"]
 Schedule = Literal["linear", "cosine", "step", "plateau", "constant"]
 
 
@@ -45,8 +46,18 @@ class TrainingConfig:
     """Seed of the weights, the order of the images, crops, flips, pools and dropout."""
     device: str = "auto"
     """`auto` (cuda, else mps, else cpu), `cpu`, `cuda`, `cuda:1`, `mps`."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the networks; weights and optimisers stay in float32."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the networks, with weights and losses in float32; `auto` is bf16 where the hardware has it."""
+    compile: Choice = "auto"
+    """Compile the networks with torch.compile: `on`, `off`, or `auto`, what was measured to pay on the device."""
+    graph: Choice = "auto"
+    """Record the whole step as one CUDA graph and replay it: `auto` on CUDA, with one warning where it cannot be."""
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """Order of feature maps in memory; `auto` is what suits the device."""
+    recompute: bool = False
+    """Activation checkpointing: keep less of the generators' forward pass in memory and compute it twice."""
+    sync_batchnorm: bool = False
+    """With several processes: batch norm over the images of all of them. Instance norm has nothing to synchronise."""
     threads: CountOrZero = 0
     """Processor threads for arithmetic; 0 leaves PyTorch's choice."""
     log_every_images: Count = 100

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """While entered, the first signal sets `received`; a second one of the same kind acts as usual."""
+    """While entered, the first signal sets `received`; a second one of the same kind acts as usual.
 
-    def __init__(self) -> None:
+    Signals within `patience_seconds` of the first count as the same: torchrun passes on a Ctrl-C which its processes
+    have received from the terminal already.
+    """
+
+    def __init__(self, patience_seconds: float = 0.0) -> None:
         self.received: signal.Signals | None = None
+        self._patience_seconds = patience_seconds
+        self._first_at = 0.0
         self._before: dict[signal.Signals, signal._HANDLER] = {}
 
     def __enter__(self) -> Interrupt:
@@ -30,5 +38,11 @@ class Interrupt:
         self._before.clear()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = signal.Signals(number)
-        signal.signal(number, self._before.get(self.received, signal.SIG_DFL))
+        now = time.monotonic()
+        if self.received is None:
+            self.received, self._first_at = signal.Signals(number), now
+        if now - self._first_at < self._patience_seconds:
+            return
+        signal.signal(number, self._before.get(signal.Signals(number), signal.SIG_DFL))
+        if self._patience_seconds:  # this was a second one already
+            os.kill(os.getpid(), number)

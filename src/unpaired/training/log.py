@@ -92,6 +92,23 @@ class MetricsLog:
                 raise _cannot_write(self._path.with_name(TENSORBOARD), error) from error
 
 
+@final
+class NoLog:
+    """The log of a process that writes none, since the first one writes for all."""
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def image(self, tag: str, picture: NDArray[np.uint8], images: int) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+Log = MetricsLog | NoLog
+
+
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """Return the records of a run in order, none where there is no log yet.
 

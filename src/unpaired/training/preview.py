@@ -38,7 +38,8 @@ class Preview:
         for direction, network in translators.items():
             source, target = direction.split("2")
             inputs = self.images[source]
-            outputs = [network(image) for image in inputs]
+            # `forward`: networks that are compiled for training batches are not compiled again for these.
+            outputs = [network.forward(image) for image in inputs]
             warnings |= translation_warnings(direction, [x[0] for x in inputs], [y[0] for y in outputs])
             back = translators.get(f"{target}2{source}")
             rows = [_row(x, y, back) for x, y in zip(inputs, outputs, strict=True)]
@@ -59,9 +60,9 @@ def _first(source: ImageSource, count: int, declared: tuple[float, float] | None
 def _row(image: Tensor, output: Tensor, back: nn.Module | None) -> dict[str, Picture]:
     row = {"input": _picture(image), "translation": _picture(output)}
     if back is not None:
-        row["reconstruction"] = _picture(back(output))
+        row["reconstruction"] = _picture(back.forward(output))
         if image.shape[1] == output.shape[1]:
-            row["identity"] = _picture(back(image))
+            row["identity"] = _picture(back.forward(image))
     return row
 
 

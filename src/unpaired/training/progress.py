@@ -76,7 +76,8 @@ class Progress:
             self._show(self._live)
             return
         ended = before is None or int(record["epoch"]) > int(before.record["epoch"])
-        if ended or record["images"] >= total_images or self._due():
+        finished = record["images"] >= total_images and (before is None or before.record["images"] < total_images)
+        if ended or finished or self._due():
             self._line(_training_line(self._training))
 
     def checking(self, label: str, done: int, total: int) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,12 +18,14 @@ from unpaired.checkpoint import CHECKPOINTS, checkpoints_of
 from unpaired.config import RunConfig
 from unpaired.data.loader import UnpairedLoader
 from unpaired.data.training import TrainingData
-from unpaired.errors import UserError
+from unpaired.errors import ToldElsewhere, UserError
 from unpaired.methods.base import Batch
 from unpaired.training import health
+from unpaired.training.distributed import STEP_TIMEOUT
 from unpaired.training.interrupt import Interrupt
-from unpaired.training.log import EventKind, MetricsLog, event
+from unpaired.training.log import EventKind, Log, event
 from unpaired.training.means import Means
+from unpaired.training.memory import described, peak_memory
 from unpaired.training.page import write_page
 from unpaired.training.preview import Preview
 from unpaired.training.progress import Progress
@@ -30,9 +33,14 @@ from unpaired.training.samples import save_grid
 from unpaired.training.schedule import Plateau, factor
 from unpaired.training.state import load_checkpoint, prune, save_checkpoint
 from unpaired.training.trainer import Trainer
+from unpaired.training.watchdog import Watchdog
 
 DISPLAY_SECONDS = 0.5
 """How often the progress display asks the device for the losses."""
+LISTEN_STEPS = 10
+"""On a GPU, which must be waited for, a process looks this often whether another one wants to stop."""
+PATIENCE_SECONDS = 5.0
+"""With several processes, a signal that comes again so soon is the same one, passed on by torchrun."""
 
 State = Literal["finished", "interrupted"]
 
@@ -53,6 +61,10 @@ class Result:
     """Mean of each loss since the last line of the log."""
     signal: int | None = None
     """Number of the signal that interrupted it."""
+    peak_memory: str | None = None
+    """The memory that a process has taken at most, in words; None where it is not known."""
+    is_first: bool = True
+    """Whether this process is the one that speaks for all that trained together."""
 
 
 class Run:
@@ -73,6 +85,8 @@ class Run:
         self.interval_start = (0, 0.0, 0.0)  # images, seconds, seconds waited when the interval began
         self.warned: set[str] = set()
         self.last_losses: dict[str, float] = {}
+        self.saved_at: int | None = None
+        self.world = trainer.world
 
     # ------------------------------------------------------------------------------------------------------ state
 
@@ -89,17 +103,30 @@ class Run:
         }
 
     def restore(self, checkpoint: Path) -> None:
-        """Bring everything to the state of a checkpoint."""
+        """Bring everything to the state of a checkpoint; say so where the number of processes is another one."""
         kept = load_checkpoint(checkpoint, self.trainer)
+        self.saved_at = kept["images_seen"]
+        self._compare_processes(kept.get("processes", 1))
         self.images_seen, self.step, self.seconds = kept["images_seen"], kept["step"], kept["seconds"]
         self.checkpoints_written = kept["checkpoints_written"]
         self.epoch_means.load_json(kept["epoch_means"], self.trainer.device)
         self.plateau = Plateau(**kept["plateau"])
         self.warned = set(kept["warned"])
 
+    def _compare_processes(self, before: int) -> None:
+        now, training = self.world.size, self.config.training
+        if before == now:
+            return
+        rows = training.batch_size * training.accumulate
+        self.display.message(
+            f"This run was trained by {before} process{'es' if before > 1 else ''} and goes on with {now}: images per "
+            f"domain and update change from {rows * before} to {rows * now}. "
+            + ("The new processes begin with empty pools." if now > before else "The pools of the others are dropped.")
+        )
+
     # ------------------------------------------------------------------------------------------------------- loop
 
-    def train(self, log: MetricsLog) -> Result:
+    def train(self, log: Log) -> Result:
         """Train to the end or to the first signal."""
         training = self.config.training
         loader = UnpairedLoader(
@@ -107,32 +134,46 @@ class Run:
             batch_size=training.batch_size,
             seed=training.seed,
             start_images=self.images_seen,
+            rank=self.world.rank,
+            world_size=self.world.size,
             workers=self.workers,
             pin_memory=self.trainer.device.type == "cuda",
         )
         try:
-            with Interrupt() as interrupt:
-                return self._train(log, loader, interrupt)
+            with Interrupt(PATIENCE_SECONDS if self.world.size > 1 else 0.0) as interrupt, self._watched() as beat:
+                return self._train(log, loader, interrupt, beat)
         except UserError as error:
+            if isinstance(error, health.NonFiniteError) and not self.world.is_first:
+                raise ToldElsewhere(str(error)) from error  # losses and weights are the same everywhere
             with contextlib.suppress(UserError):  # on a full disk the log cannot say so either
                 self._event(log, "failed", str(error))
             raise
         finally:
             loader.close()
             with contextlib.suppress(UserError):
-                write_page(self.folder)
+                self._write_page()
 
-    def _train(self, log: MetricsLog, loader: UnpairedLoader, interrupt: Interrupt) -> Result:
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[Callable[[], None]]:
+        """Yield what is to be called after every step."""
+        if self.world.size == 1 or self.trainer.device.type == "cpu":
+            yield lambda: None
+            return
+        with Watchdog(STEP_TIMEOUT.total_seconds()) as watchdog:
+            yield watchdog.beat
+
+    def _train(self, log: Log, loader: UnpairedLoader, interrupt: Interrupt, beat: Callable[[], None]) -> Result:
         batches = self._on_device(loader)
         started, before = time.monotonic(), self.seconds
         shown = 0.0
         self.interval_start = (self.images_seen, self.seconds, 0.0)
         if self.images_seen == 0:
             self._sample(log)
-        while self.images_seen < self.total_images and interrupt.received is None:
+        while self.images_seen < self.total_images and not self._is_to_stop(interrupt):
             seen = self.images_seen
             self.trainer.set_rate(self._rate(seen // self.epoch_images))
             losses = self.trainer.step(batches)
+            beat()
             self.step += 1
             if self.trainer.device.type == "cpu":
                 health.check_finite(losses, self.step)
@@ -140,12 +181,21 @@ class Run:
             self.epoch_means.add(losses)
             self.images_seen = loader.images_seen
             self.seconds = before + time.monotonic() - started
-            if time.monotonic() - shown > DISPLAY_SECONDS:
+            if self.world.is_first and time.monotonic() - shown > DISPLAY_SECONDS:
                 self._show(self._record(loader))
                 shown = time.monotonic()
             self._after_step(seen, log, loader)
         state: State = "finished" if self.images_seen >= self.total_images else "interrupted"
         return self._end(log, loader, state, interrupt)
+
+    def _is_to_stop(self, interrupt: Interrupt) -> bool:
+        """Whether to stop before the next step; all processes must say the same, so they ask with their gradients."""
+        if self.world.size == 1:
+            return interrupt.received is not None
+        if interrupt.received is not None:
+            self.trainer.request_stop()
+        waits = self.trainer.device.type != "cpu"
+        return not (waits and self.step % LISTEN_STEPS) and self.trainer.stop_heard()
 
     def _on_device(self, loader: UnpairedLoader) -> Iterator[Batch]:
         device = self.trainer.device
@@ -157,7 +207,7 @@ class Run:
             self.plateau.factor if self.config.training.schedule == "plateau" else factor(self.config.training, epoch)
         )
 
-    def _after_step(self, seen: int, log: MetricsLog, loader: UnpairedLoader) -> None:
+    def _after_step(self, seen: int, log: Log, loader: UnpairedLoader) -> None:
         """Do what is due between `seen` and `images_seen`."""
         training = self.config.training
 
@@ -171,24 +221,26 @@ class Run:
             self._end_epoch(log)
         if due(training.sample_every_images or self.epoch_images) or last:
             self._sample(log)
-            write_page(self.folder)
+            self._write_page()
         if due(training.checkpoint_every_images or self.epoch_images) or last:
             self.save(log)
 
-    def _end_epoch(self, log: MetricsLog) -> None:
+    def _end_epoch(self, log: Log) -> None:
         means = self.epoch_means.read()
         self.plateau.observe(sum(value for name, value in means.items() if not name.startswith("discriminator")))
         objective = str(self.config.to_json()["method"].get("objective", ""))
         self._warn(log, health.discriminator_warnings(means, objective))
         self.epoch_means.clear()
 
-    def _end(self, log: MetricsLog, loader: UnpairedLoader, state: State, interrupt: Interrupt) -> Result:
+    def _end(self, log: Log, loader: UnpairedLoader, state: State, interrupt: Interrupt) -> Result:
         checkpoint = self.folder / CHECKPOINTS / f"{self.images_seen:09d}"
-        if not checkpoint.is_dir():
+        if self.saved_at != self.images_seen:
             self._log(log, loader)
             checkpoint = self.save(log)
+        peaks = [peak for peak in self.world.collect(peak_memory(self.trainer.device)) if peak is not None]
         text = f"{self.images_seen} of {self.total_images} images"
-        self._event(log, state, text)
+        memory = described(max(peaks), self.trainer.device) if peaks else None
+        self._event(log, state, f"{text}; at most {memory}" if memory else text)
         return Result(
             run=self.folder,
             checkpoint=checkpoint,
@@ -196,12 +248,14 @@ class Run:
             images_seen=self.images_seen,
             seconds=self.seconds,
             losses=self.last_losses,
-            signal=int(interrupt.received) if interrupt.received is not None and state == "interrupted" else None,
+            signal=int(interrupt.received or signal.SIGTERM) if state == "interrupted" else None,
+            peak_memory=memory,
+            is_first=self.world.is_first,
         )
 
     # ---------------------------------------------------------------------------------------------- what is written
 
-    def save(self, log: MetricsLog) -> Path:
+    def save(self, log: Log) -> Path:
         """Write a checkpoint and delete those that are no longer to be kept."""
         health.check_finite(self.epoch_means.sums() or {"none": torch.zeros(())}, self.step)
         health.check_weights(self.trainer.parameters, self.step)
@@ -215,6 +269,9 @@ class Run:
             training_size=self.data.size,
             counters=self.counters(),
         )
+        self.saved_at = self.images_seen
+        if not self.world.is_first:
+            return folder
         training = self.config.training
         for old in prune(checkpoints_of(self.folder), training.keep_last, training.keep_every):
             shutil.rmtree(old, ignore_errors=True)
@@ -231,13 +288,11 @@ class Run:
             "seconds": self.seconds,
             "images_per_second": (self.images_seen - images) / elapsed,
             "waiting_share": min(1.0, (loader.waiting_seconds - waited) / elapsed),
-            "learning_rates": {
-                player: optimizer.param_groups[0]["lr"] for player, optimizer in self.trainer.optimizers.items()
-            },
+            "learning_rates": self.trainer.rates(),
             "losses": self.interval.read() or self.last_losses,
         }
 
-    def _log(self, log: MetricsLog, loader: UnpairedLoader) -> None:
+    def _log(self, log: Log, loader: UnpairedLoader) -> None:
         if not self.interval.count:
             return
         sums: dict[str, Tensor] = self.interval.sums()
@@ -255,8 +310,8 @@ class Run:
             record, total_images=self.total_images, epoch=epoch, epochs=-(-self.total_images // self.epoch_images)
         )
 
-    def _sample(self, log: MetricsLog) -> None:
-        if not self.config.training.num_samples:
+    def _sample(self, log: Log) -> None:
+        if not self.config.training.num_samples or not self.world.is_first:
             return
         grid, warnings = self.preview.draw(self.trainer.translators(), self.images_seen)
         save_grid(self.folder, self.images_seen, grid)
@@ -264,12 +319,16 @@ class Run:
         if self.images_seen >= min(self.epoch_images, 1000):  # untrained networks invert and repeat as they like
             self._warn(log, warnings)
 
-    def _warn(self, log: MetricsLog, warnings: dict[str, str]) -> None:
+    def _write_page(self) -> None:
+        if self.world.is_first:
+            write_page(self.folder)
+
+    def _warn(self, log: Log, warnings: dict[str, str]) -> None:
         for kind, text in warnings.items():
             if kind not in self.warned:  # once is a message, every epoch is noise
                 self.warned.add(kind)
                 self.display.warn(text)
                 self._event(log, "warning", text)
 
-    def _event(self, log: MetricsLog, kind: EventKind, text: str) -> None:
+    def _event(self, log: Log, kind: EventKind, text: str) -> None:
         log.write(event(kind, self.images_seen, text))

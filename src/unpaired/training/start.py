@@ -16,14 +16,16 @@ import torch
 
 from unpaired.checkpoint import CHECKPOINTS, DamagedError, checkpoints_of, newest_checkpoint, verify
 from unpaired.config import Given, RunConfig, read_file, resolve
-from unpaired.data.training import open_training_data
-from unpaired.device import find_device
+from unpaired.data.training import TrainingData, open_training_data
 from unpaired.errors import UserError
 from unpaired.methods import METHODS, Batch, ImageShapes, Method
 from unpaired.networks import Generator
-from unpaired.training.log import MetricsLog, event, write_whole
+from unpaired.training.distributed import World, joined
+from unpaired.training.log import Log, MetricsLog, NoLog, event, write_whole
+from unpaired.training.modes import explained, settle
 from unpaired.training.progress import Progress
 from unpaired.training.run import Result, Run
+from unpaired.training.state import seed_process
 from unpaired.training.trainer import Trainer
 
 CONFIG = "config.json"
@@ -33,6 +35,7 @@ RESUMABLE = frozenset(
         *(f"data.{name}" for name in ("root", "a", "b", "test_a", "test_b", "cache", "workers")),
         *(f"training.{name}" for name in ("epochs", "decay_epochs", "max_images", "device", "threads")),
         *(f"training.{name}" for name in ("log_every_images", "sample_every_images", "checkpoint_every_images")),
+        *(f"training.{name}" for name in ("compile", "graph", "memory_format", "recompute")),
         *(f"training.{name}" for name in ("num_samples", "keep_last", "keep_every", "tensorboard")),
     }
 )
@@ -72,24 +75,34 @@ def train(
 
 
 def start_run(config: RunConfig, folder: Path, *, quiet: bool = False) -> Result:
-    """Train from the beginning. Nothing is written before images and settings have been found to be good."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        advice = f"Go on with it: unpaired train --resume {folder}. Or" if (folder / CONFIG).is_file() else "Please"
-        raise UserError(f"{folder} exists and is not an empty folder. {advice} choose another --out.")
+    """Train from the beginning. Nothing is written before images and settings have been found to be good.
+
+    Under torchrun every process calls this; the first one writes.
+    """
     config = _with_absolute_paths(config)
-    with Progress(quiet=quiet) as display:
-        run = _prepare(config, folder, display)
-        write_whole(folder / CONFIG, _to_bytes(run.config))
-        with _locked(folder):
-            log = MetricsLog(folder, tensorboard=config.training.tensorboard)
-            try:
-                return run.train(log)
-            finally:
-                log.close()
+    with contextlib.ExitStack() as stack:
+        world, device = stack.enter_context(joined(config.training.device))
+        world.together(lambda: _refuse_used(folder) if world.is_first else None)
+        display = stack.enter_context(_display(world, quiet))
+        run = _prepare(config, folder, display, world, device)
+
+        def begin() -> Log:
+            if not world.is_first:
+                return NoLog()
+            write_whole(folder / CONFIG, _to_bytes(run.config))
+            stack.enter_context(_locked(folder))
+            return MetricsLog(folder, tensorboard=config.training.tensorboard)
+
+        with contextlib.closing(world.together(begin)) as log:
+            return run.train(log)
 
 
 def resume_run(folder: Path, given: list[Given], *, quiet: bool = False) -> Result:
-    """Go on with a run from its newest intact checkpoint, exactly as if it had never stopped."""
+    """Go on with a run from its newest intact checkpoint, exactly as if it had never stopped.
+
+    Under torchrun every process calls this; their number may be another one than before, and the display says what
+    that changes.
+    """
     if not (folder / CONFIG).is_file():
         raise UserError(f"--resume {folder}: this is not a run; it holds no {CONFIG}.")
     config = resolve([read_file(folder / CONFIG), *given])
@@ -99,59 +112,92 @@ def resume_run(folder: Path, given: list[Given], *, quiet: bool = False) -> Resu
                 f"{source.origin.format(name=name)}: cannot be changed when a run is resumed. Start a new run, or "
                 f"change only: {', '.join(sorted(RESUMABLE))}."
             )
-    with _locked(folder), Progress(quiet=quiet) as display:
-        _clear_leftovers(folder)
-        checkpoint, messages = newest_checkpoint(folder) if checkpoints_of(folder) else (None, [])
+    with contextlib.ExitStack() as stack:
+        world, device = stack.enter_context(joined(config.training.device))
+        display = stack.enter_context(_display(world, quiet))
+
+        def find() -> tuple[Path | None, list[str]]:
+            if not world.is_first:
+                return None, []
+            stack.enter_context(_locked(folder))
+            _clear_leftovers(folder)
+            checkpoint, messages = newest_checkpoint(folder) if checkpoints_of(folder) else (None, [])
+            _set_damaged_aside(folder, checkpoint)
+            return checkpoint, messages
+
+        checkpoint, messages = world.collect(world.together(find))[0]
         for message in messages:
             display.warn(message)
-        _set_damaged_aside(folder, checkpoint)
-        run = _prepare(config, folder, display)
+        run = _prepare(config, folder, display, world, device)
         if checkpoint is None:
             display.message(f"{folder} stopped before its first checkpoint: starting from the beginning.")
         else:
-            run.restore(checkpoint)
-        write_whole(folder / CONFIG, _to_bytes(run.config))
-        log = MetricsLog(folder, tensorboard=config.training.tensorboard, resumed_at=run.images_seen)
-        try:
+            world.together(lambda: run.restore(checkpoint))
+
+        def begin() -> Log:
+            if not world.is_first:
+                return NoLog()
+            write_whole(folder / CONFIG, _to_bytes(run.config))
+            return MetricsLog(folder, tensorboard=config.training.tensorboard, resumed_at=run.images_seen)
+
+        with contextlib.closing(world.together(begin)) as log:
             text = f"from {checkpoint.name if checkpoint else 'the beginning'}"
             display.message(f"Resuming {text}: {run.images_seen:,} of {run.total_images:,} images are done.")
             log.write(event("resumed", run.images_seen, text))
             for message in messages:
                 log.write(event("warning", run.images_seen, message))
             return run.train(log)
-        finally:
-            log.close()
 
 
-def _prepare(config: RunConfig, folder: Path, display: Progress) -> Run:
+def _refuse_used(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        advice = f"Go on with it: unpaired train --resume {folder}. Or" if (folder / CONFIG).is_file() else "Please"
+        raise UserError(f"{folder} exists and is not an empty folder. {advice} choose another --out.")
+
+
+@contextlib.contextmanager
+def _display(world: World, quiet: bool) -> Iterator[Progress]:
+    """Yield what a person sees; only the first process shows anything."""
+    if world.is_first:
+        with Progress(quiet=quiet) as display:
+            yield display
+        return
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, Progress(quiet=True, stream=nowhere) as display:
+        yield display
+
+
+def _prepare(config: RunConfig, folder: Path, display: Progress, world: World, device: torch.device) -> Run:
     """Open the data and build method and trainer; writes nothing."""
-    training = config.training
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError(
-            f"training runs in one process so far; this one was started as one of {os.environ['WORLD_SIZE']} "
-            "(WORLD_SIZE). Start it without torchrun."
-        )
-    device = find_device(training.device)
+    training = settle(config.training, device)
     if training.threads:
         torch.set_num_threads(training.threads)
     multiple, minimum = _sizes(config)
-    data = open_training_data(
-        config.data,
-        size_multiple=multiple,
-        minimum_size=minimum,
-        batch_size=training.batch_size,
-        progress=display.checking,
-    )
+
+    def open_data() -> TrainingData:
+        return open_training_data(
+            config.data,
+            size_multiple=multiple,
+            minimum_size=minimum,
+            batch_size=training.batch_size,
+            progress=display.checking,
+        )
+
+    data = world.first_on_each_machine(open_data)
     shapes = ImageShapes(channels_a=data.domain_a.channels, channels_b=data.domain_b.channels, size=data.size)
     entry = METHODS[config.method]
     settings, notices = entry.adapt(config.settings, shapes, config.chosen_settings())
-    config = dataclasses.replace(config, settings=settings)
-    for notice in [*data.notices, *notices]:
+    for notice in [*data.notices, *notices, explained(config.training, training, device, world)]:
         display.message(notice)
+    # What arithmetic was chosen is kept with the run; how fast it is carried out may be chosen again elsewhere.
+    kept = dataclasses.replace(config.training, precision=training.precision)
+    config = dataclasses.replace(config, settings=settings, training=kept)
     _rehearse(config, shapes)
     torch.manual_seed(training.seed)
     method = entry.make(settings, shapes)
-    return Run(folder, config, data, Trainer(method, training, device), display, config.data.workers)
+    trainer = Trainer(method, training, device, world=world, fixed_sizes=data.size is not None)
+    if not world.is_first:
+        seed_process(training.seed, world.rank)
+    return Run(folder, config, data, trainer, display, config.data.workers)
 
 
 def _build_without_storage(config: RunConfig, shapes: ImageShapes) -> Method:

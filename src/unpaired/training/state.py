@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from unpaired.checkpoint import (
     DamagedError,
     ModelCard,
     TranslatorCard,
+    independent,
     read_card,
     read_document,
     read_tensors,
@@ -22,6 +25,7 @@ from unpaired.data.values import Domain
 from unpaired.errors import UserError
 from unpaired.methods.base import Method
 from unpaired.networks import describe_generator
+from unpaired.pool import ImagePool, RaggedImagePool
 from unpaired.training.trainer import Trainer
 
 TENSORS, DOCUMENT = "training.safetensors", "training.json"
@@ -38,8 +42,12 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint: the translators as a model folder, and beside them all the rest of the training state.
 
-    `counters` must be plain JSON with `images_seen` among it; floats survive exactly.
+    `counters` must be plain JSON with `images_seen` among it; floats survive exactly. Every process of the training
+    must call this; the first one writes, also what the others alone know: their pools and random state.
     """
+    of_others = _collect_from_others(trainer)
+    if of_others is None:
+        return
     translators = trainer.translators()
     card = ModelCard(
         method=method,
@@ -58,7 +66,9 @@ def save_checkpoint(
         f"{direction}.safetensors": network.state_dict() for direction, network in translators.items()
     }
     tensors[TENSORS] = _training_tensors(trainer)
-    document = {**counters, "scaler": trainer.scaler.state_dict(), "device": trainer.device.type}
+    tensors |= of_others
+    processes = {"processes": trainer.world.size, "batch_size": trainer.config.batch_size}
+    document = {**counters, **processes, "scaler": trainer.scaler.state_dict(), "device": trainer.device.type}
     write_model(folder, card, tensors, {DOCUMENT: document})
 
 
@@ -74,12 +84,88 @@ def load_checkpoint(folder: Path, trainer: Trainer) -> dict[str, Any]:
     except (KeyError, RuntimeError) as error:
         raise DamagedError(f"{folder} does not fit its own settings: {error}.") from error
     trainer.scaler.load_state_dict(document["scaler"])
-    torch.set_rng_state(kept["random.cpu"])
-    if trainer.device.type == "cuda" and "random.cuda" in kept:
-        torch.cuda.set_rng_state(kept["random.cuda"], trainer.device)
-    if trainer.device.type == "mps" and "random.mps" in kept:
-        torch.mps.set_rng_state(kept["random.mps"])
+    rank = trainer.world.rank
+    if rank == 0:
+        _set_random_state(trainer.device, kept)
+    elif rank < document.get("processes", 1):
+        _load_own(trainer, read_tensors(folder, _own_file(rank)))
+    else:
+        _begin_own(trainer, document["images_seen"])
     return document
+
+
+def seed_process(seed: int, rank: int, images_seen: int = 0) -> None:
+    """Give a process random numbers of its own, by its rank; the first one keeps those that follow its weights."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, rank, images_seen]).generate_state(1, np.uint64)[0] >> 1))
+
+
+# ------------------------------------------------------------------------------------------- what one process knows
+
+
+def _own_file(rank: int) -> str:
+    return f"process{rank}.safetensors"
+
+
+def _own_tensors(trainer: Trainer) -> dict[str, Tensor]:
+    """Return what differs from process to process: the pools' images and the state of random numbers."""
+    tensors = {f"method.{key}": value for key, value in _pools(trainer.method).items()}
+    tensors["random.cpu"] = torch.get_rng_state()
+    if trainer.device.type == "cuda":
+        tensors["random.cuda"] = torch.cuda.get_rng_state(trainer.device)
+    if trainer.device.type == "mps":
+        tensors["random.mps"] = torch.mps.get_rng_state()
+    return tensors
+
+
+def _pools(method: Method) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = {}
+    for name, module in method.named_modules():
+        if isinstance(module, ImagePool | RaggedImagePool):
+            state |= module.state_dict(prefix=f"{name}.")
+    return state
+
+
+def _collect_from_others(trainer: Trainer) -> dict[str, dict[str, Tensor]] | None:
+    """Return the other processes' own tensors by file name to the first one, and None to the others."""
+    if trainer.world.size == 1:
+        return {}
+    own = b"" if trainer.world.is_first else safetensors.torch.save(independent(_own_tensors(trainer)))
+    collected = trainer.world.collect_on_first(own)
+    if collected is None:
+        return None
+    return {_own_file(rank): safetensors.torch.load(content) for rank, content in enumerate(collected) if rank}
+
+
+def _load_own(trainer: Trainer, kept: dict[str, Tensor]) -> None:
+    state = {key.removeprefix("method."): value for key, value in kept.items() if key.startswith("method.")}
+    _load_pools(trainer.method, state)
+    _set_random_state(trainer.device, kept)
+
+
+def _begin_own(trainer: Trainer, images_seen: int) -> None:
+    """Begin as a process that there was not when the checkpoint was written: with empty pools, a seed of its own."""
+    empty = {key: torch.zeros_like(value) for key, value in _pools(trainer.method).items()}
+    _load_pools(trainer.method, {key: value for key, value in empty.items() if key.endswith((".images", ".count"))})
+    seed_process(trainer.config.seed, trainer.world.rank, images_seen)
+
+
+def _load_pools(method: Method, state: dict[str, Tensor]) -> None:
+    for name, module in method.named_modules():
+        if isinstance(module, ImagePool | RaggedImagePool):
+            prefix = f"{name}."
+            own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            module.load_state_dict(own)
+
+
+def _set_random_state(device: torch.device, kept: dict[str, Tensor]) -> None:
+    torch.set_rng_state(kept["random.cpu"])
+    if device.type == "cuda" and "random.cuda" in kept:
+        torch.cuda.set_rng_state(kept["random.cuda"], device)
+    if device.type == "mps" and "random.mps" in kept:
+        torch.mps.set_rng_state(kept["random.mps"])
+
+
+# --------------------------------------------------------------------------------------------- what all of them know
 
 
 def _training_tensors(trainer: Trainer) -> dict[str, Tensor]:
@@ -95,11 +181,7 @@ def _training_tensors(trainer: Trainer) -> dict[str, Tensor]:
         for index, moments in optimizer.state_dict()["state"].items():
             for name, value in moments.items():
                 tensors[f"optimizer.{player}.{index}.{name}"] = value
-    tensors["random.cpu"] = torch.get_rng_state()
-    if trainer.device.type == "cuda":
-        tensors["random.cuda"] = torch.cuda.get_rng_state(trainer.device)
-    if trainer.device.type == "mps":
-        tensors["random.mps"] = torch.mps.get_rng_state()
+    tensors |= _own_tensors(trainer)
     return tensors
 
 

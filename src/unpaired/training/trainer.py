@@ -1,6 +1,7 @@
 """One training step: run the method to its next `yield`, take that update, go on.
 
-The trainer knows precision, optimisers, accumulation, clipping and averages; it knows no loss.
+The trainer knows precision, optimisers, accumulation, averaging over processes, clipping and averages of weights; it
+knows no loss.
 """
 
 from __future__ import annotations
@@ -14,18 +15,40 @@ from torch import Tensor, nn
 from unpaired.methods.base import Batch, Method, Update
 from unpaired.networks import Generator
 from unpaired.training.config import TrainingConfig
+from unpaired.training.distributed import ALONE, World
 from unpaired.training.ema import Averages
+from unpaired.training.graph import Losses, RecordedStep
+from unpaired.training.modes import settle
+from unpaired.training.sync_norm import synchronize_batch_norm
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Trainer:
-    """Carries out the updates of a method with one Adam per player."""
+    """Carries out the updates of a method with one Adam per player.
 
-    def __init__(self, method: Method, config: TrainingConfig, device: torch.device) -> None:
+    `fixed_sizes` says that all batches have one shape, without which a step cannot be recorded. With several processes
+    each has a trainer; they begin with the first one's weights and average gradients and losses at every update.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        config: TrainingConfig,
+        device: torch.device,
+        *,
+        world: World = ALONE,
+        fixed_sizes: bool = True,
+    ) -> None:
+        self.config = config = settle(config, device)
+        self.device, self.world = device, world
+        if config.sync_batchnorm:
+            synchronize_batch_norm(method, world)
         self.method = method.to(device).train()
-        self.config = config
-        self.device = device
+        self._channels_last = config.memory_format == "channels_last"
+        if self._channels_last:
+            self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        world.copy_from_first([*method.parameters()])
         self.dtype = AUTOCAST[config.precision]
         # Gradients in half precision underflow; the scaler's own state is part of a checkpoint.
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
@@ -33,15 +56,36 @@ class Trainer:
             player: [p for network in networks for p in network.parameters()]
             for player, networks in method.players().items()
         }
-        self.optimizers = {
-            player: torch.optim.Adam(
-                parameters, lr=config.learning_rate, betas=config.betas, fused=device.type in ("cpu", "cuda")
-            )
-            for player, parameters in self.parameters.items()
-        }
+        self.optimizers = {player: self._optimizer(parameters) for player, parameters in self.parameters.items()}
         self.averages = Averages(method.translators(), config.ema) if config.ema else None
         if self.averages:
             self.averages.to(device)
+        self._stop = torch.zeros((), device=device)
+        self._stop_heard = torch.zeros((), device=device)
+        self._prepare_networks(fixed_sizes)
+        recordable = config.graph == "on" and fixed_sizes
+        self._recorded = RecordedStep(self.take_step) if recordable else None
+
+    def _optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Adam:
+        on_cuda = self.device.type == "cuda"
+        rate = self.config.learning_rate
+        return torch.optim.Adam(
+            parameters,
+            # A recorded step reads the rate where it lies.
+            lr=torch.tensor(rate, device=self.device) if on_cuda else rate,
+            betas=self.config.betas,
+            fused=self.device.type in ("cpu", "cuda"),
+            capturable=on_cuda,
+        )
+
+    def _prepare_networks(self, fixed_sizes: bool) -> None:
+        """After the averages have been copied: a copy of a compiled network would be compiled again."""
+        for networks in self.method.players().values():
+            for network in networks:
+                if isinstance(network, Generator):
+                    network.recompute = self.config.recompute
+                if self.config.compile == "on":
+                    network.compile(dynamic=False if fixed_sizes else None)
 
     def translators(self) -> dict[str, Generator]:
         """Return the networks that users get: the averages where there are any."""
@@ -51,16 +95,47 @@ class Trainer:
 
     def set_rate(self, factor: float) -> None:
         """Set every player's learning rate to `factor` x the first one."""
+        rate = self.config.learning_rate * factor
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * factor
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
 
-    def step(self, batches: Iterator[Batch]) -> dict[str, Tensor]:
-        """Take one training step and return every term's value, a scalar on the device, averaged over batches."""
-        log: dict[str, Tensor] = {}
+    def rates(self) -> dict[str, float]:
+        """Return every player's present learning rate."""
+        return {player: float(optimizer.param_groups[0]["lr"]) for player, optimizer in self.optimizers.items()}
+
+    def request_stop(self) -> None:
+        """Tell all processes, with the next step's gradients, that this one is to stop."""
+        self._stop.fill_(1.0)
+
+    def stop_heard(self) -> bool:
+        """Whether any process had asked to stop before the last step; the same answer in all of them. Waits for it."""
+        if self.world.size == 1:
+            return bool(self._stop)
+        return bool(self._stop_heard > 0)
+
+    def step(self, batches: Iterator[Batch]) -> Losses:
+        """Take one training step and return every term's value, a scalar on the device.
+
+        Values are averaged over accumulated batches and over processes. Those of a recorded step are overwritten by
+        the next one.
+        """
+        if self._recorded is not None:
+            return self._recorded.step(batches)
+        return self.take_step(batches)
+
+    def take_step(self, batches: Iterator[Batch]) -> Losses:
+        """Take one step, operation by operation; what `step` records where it can."""
+        log: Losses = {}
+        if self._channels_last:
+            batches = (Batch(*(image.contiguous(memory_format=torch.channels_last) for image in b)) for b in batches)
         runs = [self.method.step(batches) for _ in range(self.config.accumulate)]
         while True:
             player = ""
+            values: Losses = {}
             for run in runs:  # batches advance in lockstep, one update at a time
                 with self._autocast():
                     update = next(run, None)
@@ -69,9 +144,13 @@ class Trainer:
                 if not player:
                     self.optimizers[update.player].zero_grad(set_to_none=True)
                 player = update.player
-                self._backward(update, log)
+                self._backward(update, values)
             if not player:
                 break
+            if self.world.size > 1:
+                self._average(player, values)
+            for name, value in values.items():
+                log[name] = log[name] + value if name in log else value
             self._optimize(player)
         if self.averages:
             self.averages.update(self.method.translators())
@@ -82,7 +161,7 @@ class Trainer:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
-    def _backward(self, update: Update, log: dict[str, Tensor]) -> None:
+    def _backward(self, update: Update, values: Losses) -> None:
         share = 1.0 / self.config.accumulate
         loss = torch.stack(list(update.terms.values())).sum()
         if share != 1.0:
@@ -91,7 +170,22 @@ class Trainer:
         torch.autograd.backward(self.scaler.scale(loss), inputs=self.parameters[update.player])
         for name, term in update.terms.items():
             value = term.detach() * share if share != 1.0 else term.detach()
-            log[name] = log[name] + value if name in log else value
+            values[name] = values[name] + value if name in values else value
+
+    def _average(self, player: str, values: Losses) -> None:
+        """Average gradients, losses and the wish to stop over all processes, in one message."""
+        gradients = [p.grad for p in self.parameters[player] if p.grad is not None]
+        scalars = torch.stack([*values.values(), self._stop]).to(gradients[0].dtype)
+        message = torch.cat([*(gradient.reshape(-1) for gradient in gradients), scalars])
+        self.world.average(message)
+        sizes = [*(gradient.numel() for gradient in gradients), len(scalars)]
+        *averaged, scalars = torch.split(message, sizes)
+        torch._foreach_copy_(
+            gradients, [part.view(gradient.shape) for part, gradient in zip(averaged, gradients, strict=True)]
+        )
+        for name, value in zip(list(values), scalars, strict=False):
+            values[name] = value.clone()
+        self._stop_heard.copy_(scalars[-1])
 
     def _optimize(self, player: str) -> None:
         optimizer = self.optimizers[player]

@@ -1,0 +1,194 @@
+"""Several processes that train one model, started by torchrun: who they are, and what they say to one another."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from unpaired.device import find_device
+from unpaired.errors import ToldElsewhere, UserError
+
+T = TypeVar("T")
+
+STEP_TIMEOUT = timedelta(minutes=10)
+"""A process that waits longer than this for the others' gradients takes them for dead."""
+WORK_TIMEOUT = timedelta(days=1)
+"""The same while one process does something for all, such as checking a million files."""
+
+
+class LostError(UserError):
+    """Another process of this training has ended or no longer answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The processes of a training, as one of them sees them; `ALONE` where there is one."""
+
+    rank: int = 0
+    """Number of this process, from 0; the first one writes everything."""
+    size: int = 1
+    """How many processes there are, on all machines together."""
+    local_rank: int = 0
+    """Number of this process on its machine, and of its GPU."""
+    control: Any = None
+    """The process group that everything but gradients goes through, on the processors."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes and prints."""
+        return self.rank == 0
+
+    def average(self, values: Tensor) -> None:
+        """Replace values by their mean over all processes, in place; can be recorded in a CUDA graph."""
+        if self.size == 1:
+            return
+        try:
+            dist.all_reduce(values)  # a sum: gloo knows no mean
+        except RuntimeError as error:
+            raise _lost(error) from error
+        values.div_(self.size)
+
+    def copy_from_first(self, tensors: list[Tensor]) -> None:
+        """Give every process the first one's values, in place."""
+        if self.size == 1:
+            return
+        try:
+            for tensor in tensors:
+                dist.broadcast(tensor.detach(), 0)
+        except RuntimeError as error:
+            raise _lost(error) from error
+
+    def collect(self, value: Any) -> list[Any]:
+        """Return every process's value, in the order of their ranks, to every process."""
+        values: list[Any] = [value] * self.size
+        if self.size > 1:
+            try:
+                dist.all_gather_object(values, value, group=self.control)
+            except RuntimeError as error:
+                raise _lost(error) from error
+        return values
+
+    def collect_on_first(self, value: Any) -> list[Any] | None:
+        """Return every process's value, in the order of their ranks, to the first process and None to the others."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.size if self.is_first else None
+        try:
+            dist.gather_object(value, values, 0, group=self.control)
+        except RuntimeError as error:
+            raise _lost(error) from error
+        return values
+
+    def together(self, work: Callable[[], T]) -> T:
+        """Do the same in every process; where it fails in one with a `UserError`, it fails in all and one tells it."""
+        result: T
+        failed: UserError | None = None
+        try:
+            result = work()
+        except UserError as error:
+            failed = error
+        reasons = self.collect(None if failed is None else str(failed))
+        teller = next((rank for rank, reason in enumerate(reasons) if reason is not None), None)
+        if teller is None:
+            return result
+        if failed is not None and teller == self.rank:
+            raise failed
+        raise ToldElsewhere(str(reasons[teller]))
+
+    def first_on_each_machine(self, work: Callable[[], T]) -> T:
+        """Do the same in every process, in one of each machine before the others, which then find its caches."""
+        if self.size == 1:
+            return work()
+        ahead = self.together(work if self.local_rank == 0 else lambda: None)
+        return self.together(work if ahead is None else lambda: ahead)
+
+
+ALONE = World()
+
+
+@contextlib.contextmanager
+def joined(device: str) -> Iterator[tuple[World, torch.device]]:
+    """Yield the world that torchrun's environment describes, and this process's device; leave it in the end.
+
+    Without torchrun: one process, on the device that `device` names. Raises `UserError` where the environment is
+    incomplete, there are more processes than GPUs on a machine, or the others cannot be reached.
+    """
+    size = _number("WORLD_SIZE", 1)
+    if size == 1:
+        yield ALONE, find_device(device)
+        return
+    rank, local_rank = _number("RANK"), _number("LOCAL_RANK")
+    place = _own_device(device, local_rank)
+    try:
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo",
+            timeout=STEP_TIMEOUT,
+            device_id=place if place.type == "cuda" else None,
+        )
+        control = dist.new_group(backend="gloo", timeout=WORK_TIMEOUT)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"process {rank} of {size} cannot reach the others ({_first_line(error)}). Start training with torchrun, "
+            "such as: torchrun --nproc-per-node 2 -m unpaired train ..."
+        ) from error
+    try:
+        yield World(rank, size, local_rank, control), place
+    finally:
+        # Not where a process was lost: its peers would wait for it there.
+        with contextlib.suppress(RuntimeError):
+            dist.destroy_process_group()
+
+
+def _own_device(name: str, local_rank: int) -> torch.device:
+    device = find_device(name)
+    if device.type == "mps":
+        raise UserError(
+            "--device mps: Apple's GPU trains in one process only. Start without torchrun, or --device cpu."
+        )
+    if device.type == "cpu":
+        return device
+    if device.index is not None:
+        raise UserError(
+            f"--device {name}: with several processes each takes the GPU of its number. Leave --device out; "
+            "CUDA_VISIBLE_DEVICES chooses among GPUs."
+        )
+    if local_rank >= torch.cuda.device_count():
+        raise UserError(
+            f"there are more processes on this machine ({_number('LOCAL_WORLD_SIZE', local_rank + 1)}) than GPUs "
+            f"({torch.cuda.device_count()}). Start as many as there are GPUs: torchrun --nproc-per-node gpu ..."
+        )
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
+def _number(name: str, default: int | None = None) -> int:
+    text = os.environ.get(name)
+    if text is None and default is not None:
+        return default
+    if text is None or not text.isascii() or not text.isdigit():
+        received = "is missing" if text is None else f'is "{text}"'
+        raise UserError(
+            f"the environment says that several processes train together (WORLD_SIZE), but {name} {received}. Start "
+            "them with torchrun, such as: torchrun --nproc-per-node 2 -m unpaired train ..."
+        )
+    return int(text)
+
+
+def _lost(error: RuntimeError) -> LostError:
+    return LostError(
+        f"another process of this training has ended or no longer answers ({_first_line(error)}). The newest "
+        "checkpoint is intact; when the cause is found, go on with --resume, with as many processes as you like."
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,54 @@
+"""Ends a process that waits for another one which no longer answers, where nothing else would notice."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from types import TracebackType
+from typing import Self
+
+CHECKS = 20
+"""Looks per timeout."""
+
+
+class Watchdog:
+    """While entered, ends the process with code 2 and a message when `beat` has not been called for too long.
+
+    A recorded step waits on the GPU for the other processes' gradients, where neither PyTorch's own timeout nor a
+    signal reaches it. gloo and unrecorded steps have timeouts of their own and need no watchdog.
+    """
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._beats = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
+
+    def beat(self) -> None:
+        """Say that the training goes on."""
+        self._beats += 1
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        seen, silent_checks = self._beats, 0
+        while not self._ended.wait(self._timeout_seconds / CHECKS):
+            silent_checks = silent_checks + 1 if self._beats == seen else 0
+            seen = self._beats
+            if silent_checks >= CHECKS:
+                print(
+                    f"error: no step has ended for {self._timeout_seconds:g} seconds: another process of this training "
+                    "has ended or no longer answers. The newest checkpoint is intact; go on with --resume.",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                os._exit(2)

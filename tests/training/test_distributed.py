@@ -1,0 +1,209 @@
+"""Several processes, started by torchrun as a user would: equal to one, exact to resume, and no hang when one dies."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from runs import TINY, arguments, unpaired, write_images
+from unpaired.checkpoint import checkpoints_of
+from unpaired.errors import ToldElsewhere, UserError
+from unpaired.training.distributed import ALONE, World, joined
+from unpaired.training.log import read_metrics
+
+pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="PyTorch was built without distribution")
+
+WORKER = Path(__file__).with_name("worker.py")
+
+
+def _worker() -> Any:
+    spec = importlib.util.spec_from_file_location("worker", WORKER)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _torchrun(*tokens: str | Path, processes: int = 2) -> list[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return [*command, *map(str, tokens)]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def _run(*tokens: str | Path, processes: int = 2) -> subprocess.CompletedProcess[str]:
+    command = _torchrun(*tokens, processes=processes)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=_environment())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("images"), {"trainA": 6, "trainB": 7, "testA": 2, "testB": 2})
+
+
+# ---------------------------------------------------------------------------------------------------------- one world
+
+
+def test_one_process_is_a_world_of_its_own() -> None:
+    values = torch.tensor([1.0, 2.0])
+    ALONE.average(values)
+    assert values.tolist() == [1.0, 2.0]
+    assert ALONE.collect("x") == ["x"]
+    assert ALONE.collect_on_first("x") == ["x"]
+    assert ALONE.together(lambda: 3) == 3
+    assert ALONE.first_on_each_machine(lambda: 3) == 3
+
+
+class _Scripted(World):
+    """A world whose other process answers what it was told to."""
+
+    answers: tuple[Any, ...] = ()
+
+    def collect(self, value: Any) -> list[Any]:
+        return [*self.answers, value]
+
+
+def test_an_error_of_one_is_an_error_of_all_and_told_once() -> None:
+    def fail() -> None:
+        raise UserError("mine")
+
+    class FirstFailed(_Scripted):
+        answers = ("theirs",)
+
+    class FirstFine(_Scripted):
+        answers = (None,)
+
+    with pytest.raises(ToldElsewhere, match="theirs"):
+        FirstFailed(1, 2).together(lambda: 3)
+    with pytest.raises(ToldElsewhere, match="theirs"):
+        FirstFailed(1, 2).together(fail)
+    with pytest.raises(UserError, match="mine") as failed:
+        FirstFine(1, 2).together(fail)
+    assert not isinstance(failed.value, ToldElsewhere)
+
+
+def test_an_incomplete_environment_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(UserError, match=r"RANK is missing.*torchrun"), joined("cpu"):
+        pass
+    monkeypatch.setenv("RANK", "one")
+    with pytest.raises(UserError, match=r'RANK is "one"'), joined("cpu"):
+        pass
+
+
+# -------------------------------------------------------------------------------------------------------- two of them
+
+
+@pytest.mark.slow
+def test_two_processes_with_half_the_batch_each_equal_one(tmp_path: Path) -> None:
+    done = _run(WORKER, tmp_path / "out.safetensors")
+    assert done.returncode == 0, done.stderr
+    found, wanted = load_file(tmp_path / "out.safetensors"), _worker().expected()
+    assert found.keys() == wanted.keys()
+    assert len(found) > 60
+    for name, value in wanted.items():
+        assert value.dtype in (torch.float64, torch.int64)
+        torch.testing.assert_close(found[name], value.detach(), rtol=1e-7, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.slow
+def test_training_in_two_processes_resumes_exactly_and_with_another_number(data: Path, tmp_path: Path) -> None:
+    command = ("-m", "unpaired", "train", "cyclegan", "--data", data, *arguments(TINY))
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    done = _run(*command, "--out", straight)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Finished") == 1
+    assert "in 2 processes" in done.stderr
+    assert _run(*command, "--out", stopped, "--max-images", "14").returncode == 0
+    resumed = _run("-m", "unpaired", "train", "--resume", stopped, "--max-images", "28")
+    assert resumed.returncode == 0, resumed.stderr
+    for name in ("a2b.safetensors", "b2a.safetensors", "training.safetensors", "process1.safetensors"):
+        files = [run / "checkpoints" / "000000028" / name for run in (straight, stopped)]
+        assert files[0].read_bytes() == files[1].read_bytes(), name
+    own = load_file(straight / "checkpoints" / "000000028" / "process1.safetensors")
+    first = load_file(straight / "checkpoints" / "000000028" / "training.safetensors")
+    assert not torch.equal(own["method.pool_x.images"], first["method.pool_x.images"]), "each has a pool of its own"
+    assert not torch.equal(own["random.cpu"], first["random.cpu"])
+    assert [record["images"] for record in read_metrics(straight) if "losses" in record][-1] == 28
+
+    alone = unpaired("train", "--resume", stopped, "--max-images", "31", "--epochs", "9")
+    assert "trained by 2 processes and goes on with 1: images per domain and update change from 2 to 1" in alone.stderr
+    again = _run("-m", "unpaired", "train", "--resume", stopped, "--max-images", "37", processes=3)
+    assert again.returncode == 0, again.stderr
+    assert "trained by 1 process and goes on with 3" in again.stderr
+    counters = json.loads((checkpoints_of(stopped)[0] / "training.json").read_text())
+    assert counters["images_seen"] == 37
+    assert counters["processes"] == 3
+
+
+@pytest.mark.slow
+def test_an_error_before_training_is_told_once(tmp_path: Path) -> None:
+    done = _run("-m", "unpaired", "train", "cyclegan", "--data", tmp_path / "nothing", "--out", tmp_path / "run")
+    assert done.returncode != 0
+    assert done.stderr.count("error: ") == 1, done.stderr
+    assert "unpaired/cli" not in done.stderr, "the only traceback is torchrun's own"
+    assert not (tmp_path / "run").exists()
+
+
+def _started(data: Path, out: Path) -> subprocess.Popen[str]:
+    settings = {**TINY, "training.epochs": 100_000, "training.checkpoint_every_images": 20, "training.num_samples": 0}
+    command = _torchrun("-m", "unpaired", "train", "cyclegan", "--data", data, "--out", out, *arguments(settings))
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment(), start_new_session=True
+    )
+    waited = time.monotonic()
+    while len(checkpoints_of(out)) < 2:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() - waited < 120, "no checkpoint was written"
+        time.sleep(0.05)
+    return process
+
+
+def _process_of_rank(parent: int, rank: int) -> int:
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    for child in map(int, children):
+        if f"\0RANK={rank}\0" in Path(f"/proc/{child}/environ").read_text():
+            return child
+    raise AssertionError(f"no process of rank {rank} among {children}")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the processes in /proc")
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_dies_ends_the_run_which_can_be_resumed(data: Path, tmp_path: Path, rank: int) -> None:
+    process = _started(data, tmp_path / "run")
+    os.kill(_process_of_rank(process.pid, rank), signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "another process of this training has ended" in errors, errors
+    assert "--resume" in errors
+    before = int(checkpoints_of(tmp_path / "run")[0].name)
+    again = unpaired("train", "--resume", tmp_path / "run", "--max-images", str(before + 3))
+    assert "Resuming from" in again.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="signals as on Linux")
+def test_control_c_stops_all_processes_at_the_same_step(data: Path, tmp_path: Path) -> None:
+    process = _started(data, tmp_path / "run")
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to torchrun and to both processes
+    _, errors = process.communicate(timeout=60)
+    assert errors.count("everything is saved") == 1, errors
+    records = read_metrics(tmp_path / "run")
+    assert records[-1]["event"] == "interrupted"
+    assert int(checkpoints_of(tmp_path / "run")[0].name) == records[-1]["images"]
