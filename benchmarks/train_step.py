@@ -37,10 +37,11 @@ from unpaired.training.memory import peak_memory
 from unpaired.training.trainer import Trainer
 
 Step = Callable[[], dict[str, torch.Tensor]]
-GPU = {"precision": "bf16", "graph": "on"}
-MODES: dict[str, dict[str, str]] = {
+GPU: dict[str, Any] = {"precision": "bf16", "graph": "on"}
+MODES: dict[str, dict[str, Any]] = {
     "fp32": {"precision": "fp32"},
     "bf16": {"precision": "bf16"},
+    "bf16-recompute": {"precision": "bf16", "recompute": True},
     "fp32-compiled": {"precision": "fp32", "compile": "on"},
     "bf16-compiled": {"precision": "bf16", "compile": "on"},
     "bf16-channels-last": {"precision": "bf16", "memory_format": "channels_last"},
@@ -93,8 +94,8 @@ def our_trainer(peer: Any, mode: str, size: int, device: torch.device) -> Traine
     method.F.load_state_dict(official_generator(peer.netG_B.state_dict())[3])
     method.D_Y.load_state_dict(d_y)
     method.D_X.load_state_dict(official_discriminator(peer.netD_B.state_dict())[2])
-    plain = {"compile": "off", "graph": "off", "memory_format": "contiguous"}
-    return Trainer(method, TrainingConfig(**{**plain, **MODES[mode]}), device)  # type: ignore[arg-type]
+    plain: dict[str, Any] = {"compile": "off", "graph": "off", "memory_format": "contiguous"}
+    return Trainer(method, TrainingConfig(**{**plain, **MODES[mode]}), device)
 
 
 def batches(arguments: Namespace, device: torch.device) -> Iterator[Batch]:

@@ -20,6 +20,7 @@ def _commands(page: Path) -> list[list[str]]:
     blocks = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     parts = [part.strip() for line in lines for part in line.split("&&")]
+    parts = [re.sub(r"^torchrun .* -m unpaired ", "unpaired ", part) for part in parts]
     return [shlex.split(part, comments=True)[1:] for part in parts if part.startswith("unpaired ")]
 
 

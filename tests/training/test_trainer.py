@@ -188,3 +188,18 @@ def test_compiled_networks_give_the_same_losses_and_plain_state(
     assert states[0].keys() == states[1].keys()
     for name, value in losses[0].items():
         assert float(losses[1][name]) == pytest.approx(float(value), rel=1e-4), name
+
+
+def test_networks_that_cannot_be_compiled_are_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.exc import InternalTorchDynamoError
+
+    def fail(self: Trainer, stream: object) -> None:
+        raise InternalTorchDynamoError("no such operator")
+
+    trainer = Trainer(_method(), TrainingConfig(precision="fp32"), CPU)
+    monkeypatch.setattr(Trainer, "take_step", fail)
+    with pytest.raises(InternalTorchDynamoError):
+        trainer.step(batches(3, 3, 16))
+    trainer.config = replace(trainer.config, compile="on")
+    with pytest.raises(UserError, match=r"cannot be compiled \(no such operator\).*training\.compile"):
+        trainer.step(batches(3, 3, 16))

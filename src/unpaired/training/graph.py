@@ -27,8 +27,13 @@ class RecordedStep:
     of the training is lost, since recording does not compute.
     """
 
-    def __init__(self, take: Callable[[Iterator[Batch]], Losses], recorder: Recorder | None = None) -> None:
-        self._take = take
+    def __init__(
+        self,
+        take: Callable[[Iterator[Batch]], Losses],
+        recorder: Recorder | None = None,
+        warn: Callable[[str], None] = warnings.warn,
+    ) -> None:
+        self._take, self._warn = take, warn
         self._record = recorder if recorder is not None else cuda_recorder
         self._on_side_stream = recorder is None
         self._taken = 0
@@ -81,11 +86,7 @@ class RecordedStep:
             self._losses, self._replay = self._record(lambda: self._take(iter(self._inputs)))
         except RuntimeError as error:
             self.failed = True
-            warnings.warn(
-                f"the step cannot be recorded as a CUDA graph and is taken as usual, which is slower: {error}",
-                RuntimeWarning,
-                stacklevel=4,
-            )
+            self._warn(f"the step cannot be recorded as a CUDA graph and is taken as usual, which is slower: {error}")
             return False
         return True
 

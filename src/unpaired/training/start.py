@@ -194,7 +194,7 @@ def _prepare(config: RunConfig, folder: Path, display: Progress, world: World, d
     _rehearse(config, shapes)
     torch.manual_seed(training.seed)
     method = entry.make(settings, shapes)
-    trainer = Trainer(method, training, device, world=world, fixed_sizes=data.size is not None)
+    trainer = Trainer(method, training, device, world=world, fixed_sizes=data.size is not None, warn=display.warn)
     if not world.is_first:
         seed_process(training.seed, world.rank)
     return Run(folder, config, data, trainer, display, config.data.workers)

@@ -7,11 +7,13 @@ knows no loss.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
+from unpaired.errors import UserError
 from unpaired.methods.base import Batch, Method, Update
 from unpaired.networks import Generator
 from unpaired.training.config import TrainingConfig
@@ -29,6 +31,7 @@ class Trainer:
 
     `fixed_sizes` says that all batches have one shape, without which a step cannot be recorded. With several processes
     each has a trainer; they begin with the first one's weights and average gradients and losses at every update.
+    `warn` is told where a step cannot be recorded.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Trainer:
         *,
         world: World = ALONE,
         fixed_sizes: bool = True,
+        warn: Callable[[str], None] = warnings.warn,
     ) -> None:
         self.config = config = settle(config, device)
         self.device, self.world = device, world
@@ -64,7 +68,7 @@ class Trainer:
         self._stop_heard = torch.zeros((), device=device)
         self._prepare_networks(fixed_sizes)
         recordable = config.graph == "on" and fixed_sizes
-        self._recorded = RecordedStep(self.take_step) if recordable else None
+        self._recorded = RecordedStep(self.take_step, warn=warn) if recordable else None
 
     def _optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Adam:
         on_cuda = self.device.type == "cuda"
@@ -123,9 +127,12 @@ class Trainer:
         Values are averaged over accumulated batches and over processes. Those of a recorded step are overwritten by
         the next one.
         """
-        if self._recorded is not None:
-            return self._recorded.step(batches)
-        return self.take_step(batches)
+        try:
+            return self._recorded.step(batches) if self._recorded is not None else self.take_step(batches)
+        except RuntimeError as error:
+            if self.config.compile == "on" and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise UserError(f"the networks cannot be compiled ({error}). Set training.compile = off.") from error
+            raise
 
     def take_step(self, batches: Iterator[Batch]) -> Losses:
         """Take one step, operation by operation; what `step` records where it can."""
