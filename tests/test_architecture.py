@@ -38,6 +38,7 @@ ALLOWED = {  # room -> rooms that it may import
     },
     "inform": {"errors", "data", "networks", "checkpoint", "training"},
     "terminal": set(),
+    "study": {"errors", "typed", "data"},
     "demo": {"errors", "config", "training", "inference", "data", "device", "methods"},
 }
 

@@ -1,0 +1,205 @@
+"""`unpaired study create`, `serve` and `report`: whether people can tell generated pictures from real ones."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from unpaired.cli.app import app
+from unpaired.errors import UserError
+
+if TYPE_CHECKING:
+    from unpaired.study.description import Settings
+
+study = App(
+    name="study",
+    help="Find out whether people can tell generated pictures from real ones.",
+    help_epilogue="Begin with: unpaired study create --real DIR --fake NAME=DIR --out STUDY",
+    help_format="plaintext",
+)
+app.command(study)
+
+
+@study.command
+def create(
+    *,
+    real: Path,
+    fake: Annotated[list[str], Parameter(negative=())],
+    out: Path,
+    pairs: Literal["unmatched", "matched"] = "unmatched",
+    show: Literal["together", "in-turn"] = "together",
+    exposure: float = 1.0,
+    practice: int = 10,
+    trials: int = 40,
+    catch: int = 4,
+    participants: int = 25,
+    size: str | None = None,
+    title: str | None = None,
+    consent: str | None = None,
+    completion_code: str | None = None,
+    links_only: Annotated[bool, Parameter(negative=())] = False,
+    quiet: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Make a study out of folders of pictures.
+
+    unpaired study create --real photos --fake ours=generated --fake other=theirs --out studies/photos
+
+    Parameters
+    ----------
+    real
+        Folder of real pictures.
+    fake
+        NAME=DIR, a method and the folder of its pictures; may be repeated. A participant sees one method.
+    out
+        New folder of the study.
+    pairs
+        unmatched: any real picture stands beside a generated one. matched: the one of the same name.
+    show
+        together: both pictures at once. in-turn: one after the other.
+    exposure
+        Seconds for which a picture can be seen.
+    practice
+        Trials at the start that tell what was right and do not count.
+    trials
+        Trials that count.
+    catch
+        Trials mixed in whose false picture is plainly false, to find who does not look; 0 is as published.
+    participants
+        Participants wanted per method; the report says how many are there.
+    size
+        Crop and resample every picture to this size: 256, or HEIGHTxWIDTH. [all must have one size already]
+    title
+        Heading of the first page.
+    consent
+        The line that participants agree to.
+    completion_code
+        One code for all at the end, as some crowd platforms want. [each participant gets their own]
+    links_only
+        Refuse people who come without ?participant=NUMBER in the address.
+    quiet
+        Print nothing but warnings and errors.
+    """
+    from unpaired.study.create import create_study
+    from unpaired.terminal import counting
+
+    given = {"title": title, "consent": consent, "completion_code": completion_code}
+    settings = _settings(
+        pairs=pairs,
+        show=show,
+        exposure=exposure,
+        practice=practice,
+        trials=trials,
+        catch=catch,
+        participants=participants,
+        links_only=links_only,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    with counting("Reading pictures", quiet=quiet) as progress:
+        created = create_study(real, _fakes(fake), out, settings, size=_size(size), progress=progress)
+    for notice in created.notices:
+        print(f"warning: {notice}", file=sys.stderr)
+    if not quiet:
+        made = created.study
+        counts = ", ".join(f"{len(pictures)} of {name}" for name, pictures in made.methods.items())
+        print(
+            f"{out}: {len(made.real)} real pictures, {counts}; {made.height} x {made.width} pixels.\n"
+            f"Show it to people with:\n  unpaired study serve {shlex.quote(str(out))}"
+        )
+    return 0
+
+
+@study.command
+def serve(
+    folder: Annotated[Path, Parameter(name="STUDY")],
+    /,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    behind_proxy: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Show a study to people in their browsers, until stopped; prints the addresses of the study and of its report.
+
+    unpaired study serve studies/photos --port 8080
+
+    Parameters
+    ----------
+    folder
+        The study.
+    host
+        Address to listen on: 127.0.0.1 is this machine only, 0.0.0.0 all networks.
+    port
+        Port to listen on; 0 takes a free one.
+    behind_proxy
+        Believe a proxy on this machine about who is asking (X-Forwarded-For), for the limits on requests.
+    """
+    from unpaired.study.serve import serve_study
+
+    serve_study(folder, host, port, behind_proxy=behind_proxy)
+    return 0
+
+
+@study.command
+def report(
+    folder: Annotated[Path, Parameter(name="STUDY")],
+    /,
+    *,
+    out: Path | None = None,
+    quiet: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Write a study's report: index.html, report.json, answers.csv and participants.csv.
+
+    Parameters
+    ----------
+    folder
+        The study.
+    out
+        Folder for the report; an earlier report in it is replaced. [STUDY/report]
+    quiet
+        Print nothing but errors.
+    """
+    from unpaired.study.writing import summary, write_report
+
+    made, path = write_report(folder, out)
+    if not quiet:
+        print(summary(made))
+        print(f"Report: {path}")
+    return 0
+
+
+def _settings(**values: Any) -> Settings:
+    from pydantic import ValidationError
+
+    from unpaired.study.description import Settings
+
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + str(first["loc"][0]).replace("_", "-")
+        raise UserError(f"{option} {first['input']!r}: {first['msg'].lower()}.") from error
+
+
+def _fakes(given: Sequence[str]) -> dict[str, Path]:
+    fakes: dict[str, Path] = {}
+    for text in given:
+        name, sign, folder = text.partition("=")
+        if not (name and sign and folder):
+            raise UserError(f'--fake "{text}": expected NAME=DIR, such as --fake ours=translated/test.')
+        if name in fakes:
+            raise UserError(f'--fake: the method "{name}" is given twice. Each needs a name of its own.')
+        fakes[name] = Path(folder)
+    return fakes
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isascii() and part.isdigit() and 8 <= int(part) <= 4096 for part in parts):
+        raise UserError(f"--size {text}: expected 8 to 4096 pixels (256) or HEIGHTxWIDTH (256x512).")
+    return int(parts[0]), int(parts[-1])

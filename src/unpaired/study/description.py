@@ -1,0 +1,180 @@
+"""What a study is: its settings, its rules and its pictures, kept in `STUDY/study.json`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from unpaired.data.refusal import shown
+from unpaired.errors import UserError
+from unpaired.typed import STRICT
+
+DESCRIPTION = "study.json"
+PICTURES = "pictures"
+ANSWERS = "answers.sqlite"
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
+Line = Annotated[str, Field(min_length=1, max_length=200)]
+MethodName = Annotated[str, Field(pattern=r"^[^\x00-\x1f<>&\"'/\\=]{1,60}$")]
+
+CONSENT = (
+    "Taking part is voluntary, and you can stop at any time by closing this page. Your choices, how long they took "
+    "and, if your link holds one, your participant number are stored; nothing else about you is. I agree to take part."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Rules:
+    """Who is left out of the second figure; fixed when the study is created, before anybody has answered."""
+
+    fast_seconds: Annotated[float, Field(ge=0.0)] = 0.15
+    """An answer sooner than this after the pictures were hidden is too fast to be a reaction to them."""
+    fast_share: Share = 0.25
+    """Left out when more than this share of the counted answers is too fast."""
+    same_side_share: Share = 0.9
+    """Left out when more than this share of the counted answers is the same side."""
+    catch_share: Share = 0.75
+    """Left out when less than this share of the catch trials is right."""
+    exposure_share: Share = 0.25
+    """A single trial is left out when a picture could be seen for a time that is further than this from the setting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Settings:
+    """How a study is shown. The defaults are the protocol of the CycleGAN paper, and catch trials."""
+
+    title: Line = "Which picture is real?"
+    """Heading of the first page."""
+    consent: Annotated[str, Field(min_length=1, max_length=4000)] = CONSENT
+    """The line that participants agree to."""
+    pairs: Literal["unmatched", "matched"] = "unmatched"
+    """Which real picture stands beside a generated one: any, or the one of the same name."""
+    show: Literal["together", "in-turn"] = "together"
+    """Both pictures at once, or one after the other."""
+    exposure: Annotated[float, Field(gt=0.0, le=60.0)] = 1.0
+    """Seconds for which the pictures (in turn: each of them) can be seen."""
+    practice: Count = 10
+    """Trials at the start that tell whether the answer was right and do not count."""
+    trials: Annotated[int, Field(gt=0)] = 40
+    """Trials that count."""
+    catch: Count = 4
+    """Further trials, mixed in, in which the false picture is plainly false."""
+    participants: Annotated[int, Field(gt=0)] = 25
+    """Participants wanted per method; the report says how many are there, nobody is turned away."""
+    links_only: bool = False
+    """Refuse people who come without `?participant=...`."""
+    completion_code: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")] | None = None
+    """The code shown at the end; by default each participant gets one of their own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Picture:
+    """One picture of a study."""
+
+    file: Annotated[str, Field(pattern=r"^[0-9a-f]{32}\.png$")]
+    """Random name inside the study; says nothing."""
+    name: str
+    """Where it came from: its path inside the folder that was given."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Of the file inside the study."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Study:
+    """Everything about a study but the answers."""
+
+    format: Literal[1] = 1
+    """Version of this description."""
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    """Random; browsers keep a session under it."""
+    created: str
+    """When, ISO 8601 with the time zone."""
+    settings: Settings
+    rules: Rules
+    height: Annotated[int, Field(gt=0)]
+    """Of every picture, pixels."""
+    width: Annotated[int, Field(gt=0)]
+    """Of every picture, pixels."""
+    bytes: Annotated[int, Field(gt=0)]
+    """Length of every picture's file; all have the same."""
+    real: tuple[Picture, ...]
+    """The real pictures."""
+    methods: dict[MethodName, tuple[Picture, ...]]
+    """The generated pictures of every method."""
+    catch: tuple[Picture, ...]
+    """Real pictures made plainly false."""
+
+    def pictures(self) -> dict[str, Picture]:
+        """Return every picture by its file's name."""
+        everything = [*self.real, *self.catch, *(picture for made in self.methods.values() for picture in made)]
+        return {picture.file: picture for picture in everything}
+
+
+_STUDY = TypeAdapter(Study)
+
+
+def write_study(study: Study, folder: Path) -> None:
+    """Write `study.json` in one move."""
+    text = json.dumps(_STUDY.dump_python(study, mode="json"), indent=1, ensure_ascii=False)
+    write_whole(folder / DESCRIPTION, text.encode())
+
+
+def read_study(folder: Path, *, verify: bool = False) -> Study:
+    """Read a study's description; with `verify`, every picture is compared with its checksum.
+
+    Raises `UserError` where the folder is no study, or something in it is missing or damaged.
+    """
+    path = folder / DESCRIPTION
+    try:
+        study = _STUDY.validate_json(path.read_bytes(), strict=False)
+    except FileNotFoundError as error:
+        raise UserError(
+            f'"{shown(folder)}" is no study: it has no {DESCRIPTION}. Make one with: '
+            "unpaired study create --real DIR --fake NAME=DIR --out STUDY"
+        ) from error
+    except OSError as error:
+        raise UserError(f'cannot read "{shown(path)}": {error.strerror}.') from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise UserError(f'"{shown(path)}" is damaged or of another version: {place}: {first["msg"]}.') from error
+    if verify:
+        for picture in study.pictures().values():
+            picture_bytes(folder, study, picture)
+    return study
+
+
+def picture_bytes(folder: Path, study: Study, picture: Picture) -> bytes:
+    """Return a picture's file; raises `UserError` unless it is the one that the study was made with."""
+    path = folder / PICTURES / picture.file  # the name is 32 hexadecimal digits: it leads nowhere else
+    try:
+        if path.is_symlink():
+            raise UserError(f'"{shown(path)}" is a link; a study holds its own pictures. Create the study again.')
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f'cannot read "{shown(path)}": {error.strerror}. The study is not whole.') from error
+    if len(data) != study.bytes or hashlib.sha256(data).hexdigest() != picture.sha256:
+        raise UserError(f'"{shown(path)}" is not the file that the study was created with. Restore it, or start anew.')
+    return data
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is there whole or not at all; raises `UserError` where it cannot be written."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.writing")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f'cannot write "{shown(path)}": {error.strerror}.') from error

@@ -1,0 +1,267 @@
+"""From answers to figures: shares with intervals, comparisons, pictures; everybody, and after the rules."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+
+from unpaired.study.description import Study
+from unpaired.study.quality import Answered, is_sound, reasons
+from unpaired.study.statistics import (
+    Interval,
+    Shares,
+    detectable,
+    difference_interval,
+    holm,
+    participants_needed,
+    permutation_p,
+    share_interval,
+)
+from unpaired.study.store import Store
+
+_QUERY = """
+SELECT participant, number, kind, real, fake, real_side, side, exposure_first, exposure_second, frames, hidden,
+    response, waited, input, views, answered
+FROM answers JOIN trials USING (participant, number) ORDER BY participant, number
+"""
+OFF = 0.05
+"""Exposures further than this (seconds) from the setting are counted in the report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One participant."""
+
+    id: int
+    external: str | None
+    """The number in their link."""
+    method: str
+    code: str
+    joined: float
+    finished: float | None
+    answers: list[Answered]
+    reasons: list[str]
+    """Why the second figure leaves them out; empty where it does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """The share of generated pictures taken for real."""
+
+    participants: int
+    answers: int
+    share: float
+    interval: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class MethodFigures:
+    """What is known of one method."""
+
+    name: str
+    joined: int
+    finished: int
+    everybody: Figure | None
+    """Everybody who finished, all counted trials; None where nobody has."""
+    kept: Figure | None
+    """After the rules."""
+    left_out: dict[str, int]
+    """Participants left out, by reason; one participant may have several."""
+    trials_left_out: int
+    """Single trials left out, of participants who are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two methods; differences are shares of the first less those of the second."""
+
+    first: str
+    second: str
+    difference: float
+    interval: Interval | None
+    p: float
+    p_corrected: float
+    """Holm, over all comparisons of the study."""
+    needed: int | None
+    """Participants per method for 80 % power, were this difference the true one."""
+    more: tuple[int, int] | None
+    """How many more of each method that is."""
+    detectable: float | None
+    """The smallest true difference that these participants would show with 80 % power."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFigure:
+    """How one generated picture did, after the rules."""
+
+    method: str
+    name: str
+    file: str
+    shown: int
+    fooled: int
+
+    @property
+    def rank(self) -> float:
+        """The share that took it for real, drawn towards a half where few saw it (Laplace)."""
+        return (self.fooled + 1) / (self.shown + 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Exposures:
+    """For how long pictures could be seen, by the browsers' frames; seconds."""
+
+    count: int
+    median: float
+    low: float
+    """2.5 % were shorter."""
+    high: float
+    """2.5 % were longer."""
+    off: int
+    """Further than 50 ms from the setting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that a study found."""
+
+    study: Study
+    made: float
+    people: list[Person]
+    methods: list[MethodFigures]
+    comparisons: list[Comparison]
+    """After the rules."""
+    comparisons_of_everybody: list[Comparison]
+    pictures: list[PictureFigure]
+    exposures: Exposures | None
+    inputs: dict[str, int] = field(default_factory=dict)
+    """Counted answers by mouse, touch, pen and keyboard."""
+
+
+def make_report(study: Study, store: Store) -> Report:
+    """Compute every figure of a study from what is stored; the same answers give the same report."""
+    people = _people(study, store)
+    everybody, kept = {}, {}
+    for name in study.methods:
+        finished = [person for person in people if person.method == name and person.finished is not None]
+        everybody[name] = [counted for person in finished if (counted := _counted(person, study, sound_only=False))]
+        kept[name] = [
+            counted
+            for person in finished
+            if not person.reasons and (counted := _counted(person, study, sound_only=True))
+        ]
+    return Report(
+        study=study,
+        made=time.time(),
+        people=people,
+        methods=[_method(study, name, people, everybody[name], kept[name]) for name in study.methods],
+        comparisons=_compare({name: _shares(answers) for name, answers in kept.items()}),
+        comparisons_of_everybody=_compare({name: _shares(answers) for name, answers in everybody.items()}),
+        pictures=[picture for name in study.methods for picture in _pictures(name, kept[name])],
+        exposures=_exposures(study, people),
+        inputs=dict(Counter(a.input for person in people for a in person.answers if a.kind == "trial").most_common()),
+    )
+
+
+def _people(study: Study, store: Store) -> list[Person]:
+    names = {file: picture.name for file, picture in study.pictures().items()}
+    answers: dict[int, list[Answered]] = {}
+    for row in store.rows(_QUERY):
+        real, fake = names.get(row["real"], row["real"]), names.get(row["fake"], row["fake"])
+        row |= {"real": real, "fake": fake, "fake_file": row["fake"], "hidden": bool(row["hidden"])}
+        answers.setdefault(row["participant"], []).append(Answered(**row))
+    people = []
+    for row in store.rows("SELECT id, external, method, code, joined, finished FROM participants ORDER BY id"):
+        given = answers.get(row["id"], [])
+        judged = reasons(given, study.rules) if row["finished"] is not None else []
+        people.append(Person(**row, answers=given, reasons=judged))
+    return people
+
+
+def _counted(person: Person, study: Study, *, sound_only: bool) -> list[Answered]:
+    return [
+        answer
+        for answer in person.answers
+        if answer.kind == "trial" and (not sound_only or is_sound(answer, study.rules, study.settings))
+    ]
+
+
+def _shares(people: Sequence[Sequence[Answered]]) -> Shares:
+    return np.array([np.mean([answer.fooled for answer in answers]) for answers in people], dtype=np.float64)
+
+
+def _figure(people: Sequence[Sequence[Answered]]) -> Figure | None:
+    if not people:
+        return None
+    shares, answers = _shares(people), sum(map(len, people))
+    interval = share_interval(shares, answers, np.random.default_rng(0))
+    return Figure(len(people), answers, float(shares.mean()), interval)
+
+
+def _method(
+    study: Study,
+    name: str,
+    people: Sequence[Person],
+    everybody: Sequence[Sequence[Answered]],
+    kept: Sequence[Sequence[Answered]],
+) -> MethodFigures:
+    own = [person for person in people if person.method == name]
+    finished = [person for person in own if person.finished is not None]
+    stay = [person for person in finished if not person.reasons]
+    return MethodFigures(
+        name=name,
+        joined=len(own),
+        finished=len(finished),
+        everybody=_figure(everybody),
+        kept=_figure(kept),
+        left_out=dict(Counter(reason for person in finished for reason in person.reasons)),
+        trials_left_out=sum(len(_counted(person, study, sound_only=False)) for person in stay) - sum(map(len, kept)),
+    )
+
+
+def _compare(shares: dict[str, Shares]) -> list[Comparison]:
+    pairs = [(first, second) for first, second in combinations(shares, 2) if len(shares[first]) and len(shares[second])]
+    random = np.random.default_rng(0)
+    values = [permutation_p(shares[first], shares[second], random) for first, second in pairs]
+    found = []
+    for (first, second), p, corrected in zip(pairs, values, holm(values), strict=True):
+        a, b = shares[first], shares[second]
+        needed = participants_needed(a, b, len(pairs))
+        found.append(
+            Comparison(
+                first=first,
+                second=second,
+                difference=float(a.mean() - b.mean()),
+                interval=difference_interval(a, b, random),
+                p=p,
+                p_corrected=corrected,
+                needed=needed,
+                more=None if needed is None else (max(0, needed - len(a)), max(0, needed - len(b))),
+                detectable=detectable(a, b, len(pairs)),
+            )
+        )
+    return found
+
+
+def _pictures(method: str, people: Sequence[Sequence[Answered]]) -> list[PictureFigure]:
+    """Return a method's pictures, those that fooled most first."""
+    answers = [answer for person in people for answer in person]
+    shown, fooled = Counter(a.fake_file for a in answers), Counter(a.fake_file for a in answers if a.fooled)
+    names = {answer.fake_file: answer.fake for answer in answers}
+    figures = [PictureFigure(method, names[file], file, count, fooled[file]) for file, count in shown.items()]
+    return sorted(figures, key=lambda picture: (-picture.rank, picture.name))
+
+
+def _exposures(study: Study, people: Sequence[Person]) -> Exposures | None:
+    times = np.array(
+        [time for person in people for a in person.answers for time in (a.exposure_first, a.exposure_second)]
+    )
+    if not len(times):
+        return None
+    low, median, high = (float(value) for value in np.quantile(times, [0.025, 0.5, 0.975]))
+    off = int((np.abs(times - study.settings.exposure) > OFF).sum())
+    return Exposures(len(times), median, low, high, off)

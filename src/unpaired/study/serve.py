@@ -1,0 +1,83 @@
+"""Run the study's server until it is stopped."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import socket
+from pathlib import Path
+
+from unpaired.errors import UserError
+
+
+def serve_study(folder: Path, host: str = "127.0.0.1", port: int = 8000, *, behind_proxy: bool = False) -> None:
+    """Serve the study until interrupted; `port` 0 takes a free one. The addresses are printed when it is ready.
+
+    Every acknowledged answer is on the disk, so it may be killed and started again at any moment. Raises `UserError`
+    where the extra is not installed, the study is not whole, or the address cannot be taken.
+    """
+    try:
+        import uvicorn
+
+        from unpaired.study.server import make_app
+    except ModuleNotFoundError as error:
+        if error.name not in ("uvicorn", "starlette"):
+            raise
+        raise UserError(
+            f"serving a study needs {error.name}, which is not installed. Install the extra: "
+            "pip install 'unpaired[study]' (in a checkout: pip install '.[study]')."
+        ) from error
+    token = secrets.token_urlsafe(24)
+    app = make_app(folder, token)
+    listening = _listen(host, port)
+    address = _address(host, listening.getsockname()[1])
+    print(f"Study:  {address}/  (personal links: {address}/?participant=NUMBER)")
+    print(f"Report: {address}/report?token={token}")
+    if not _is_local(host):
+        print("Reachable from other machines, and not encrypted: put a proxy with TLS before it (docs/study.md).")
+    print("Stop with Ctrl-C; every acknowledged answer is on the disk.", flush=True)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,  # addresses of participants are nobody's business
+        server_header=False,
+        proxy_headers=behind_proxy,
+        forwarded_allow_ips="127.0.0.1,::1",
+        limit_concurrency=1000,
+        timeout_keep_alive=20,
+        timeout_graceful_shutdown=5,
+        lifespan="off",
+        ws="none",
+    )
+    with listening:
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(where)
+        except OSError:
+            listening.close()
+            raise
+        return listening
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "a port is at most 65535"
+        raise UserError(
+            f"cannot listen on --host {host} --port {port}: {reason}. Choose another port (0 takes a free one), or an "
+            "address of this machine (127.0.0.1: this machine only, 0.0.0.0: all networks)."
+        ) from error
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,270 @@
+"""The study's web server: what a browser may ask, and nothing that tells real from generated.
+
+Both pictures of a pair travel in one answer of constant length, so neither their names, sizes, order, headers nor the
+time that they take can differ. Whether a choice was right is known to the report alone; only practice trials tell.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from unpaired.errors import UserError
+from unpaired.study.admin import Admin
+from unpaired.study.description import Study, picture_bytes, read_study
+from unpaired.study.limits import Limit
+from unpaired.study.messages import CHOICE, ENTER, Choice, Enter
+from unpaired.study.plan import Trial, choose_method, draw_trials
+from unpaired.study.refused import Refused
+from unpaired.study.store import Participant, Store
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src blob: data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""Content security policy of everything but the report: no inline script, no other host, no frame around it."""
+_HEADERS = {
+    b"content-security-policy": POLICY.encode(),
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+    b"referrer-policy": b"no-referrer",
+    b"permissions-policy": b"camera=(), microphone=(), geolocation=(), payment=(), usb=()",
+    b"cross-origin-opener-policy": b"same-origin",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"cache-control": b"no-store",
+}
+_ASSETS = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/study.css": ("study.css", "text/css; charset=utf-8"),
+    "/study.js": ("study.js", "text/javascript; charset=utf-8"),
+}
+MOST_BYTES = 4096
+"""Longest message that a browser may send."""
+
+Read = TypeVar("Read")
+
+
+def make_app(folder: Path, admin_token: str) -> Starlette:
+    """Return the web application of the study in `folder`; the report is shown to who knows `admin_token`.
+
+    Every picture is compared with its checksum first; raises `UserError` where the study is not whole.
+    """
+    study = read_study(folder, verify=True)
+    store = Store(folder)
+    app = _App(folder, study, store)
+    admin = Admin(folder, study, store, admin_token)
+    routes = [Route(path, _asset(name, media), methods=["GET"]) for path, (name, media) in _ASSETS.items()]
+    routes += [
+        Route("/api/enter", app.enter, methods=["POST"]),
+        Route("/api/next", app.next, methods=["POST"]),
+        Route("/api/pair/{token}", app.pair, methods=["GET"]),
+        Route("/api/answer", app.answer, methods=["POST"]),
+        *admin.routes(),
+    ]
+    made = Starlette(routes=routes, exception_handlers={Refused: _refuse})
+    made.add_middleware(_Guard)
+    return made
+
+
+def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    headers = {"retry-after": str(max(1, round(error.retry_after)))} if error.retry_after else None
+    return JSONResponse({"error": error.code, "message": str(error)}, error.status, headers)
+
+
+class _Guard:
+    """Adds the security headers to every answer, and slows down an address that asks too often."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._limit = Limit(per_second=200.0, burst=1000)  # a whole class behind one address stays far below
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                there = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *((name, value) for name, value in _HEADERS.items() if name not in there),
+                ]
+            await send(message)
+
+        wait = self._limit.wait(scope["client"][0] if scope.get("client") else "")
+        if wait:
+            await _refuse(Request(scope), Refused.busy(wait))(scope, receive, send_guarded)
+            return
+        await self._app(scope, receive, send_guarded)
+
+
+def _asset(name: str, media: str) -> Any:
+    data = (files("unpaired.study") / "assets" / name).read_bytes()
+
+    async def respond(request: Request) -> Response:
+        return Response(data, media_type=media)
+
+    return respond
+
+
+async def _read(request: Request, adapter: TypeAdapter[Read]) -> Read:
+    """Read a message of at most `MOST_BYTES`; raises `Refused` for anything that is not exactly one."""
+    if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
+        raise Refused(415, "type", "Messages are application/json.")
+    body = bytearray()
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > MOST_BYTES:
+                raise Refused(413, "long", f"Messages have at most {MOST_BYTES} bytes.")
+    except ClientDisconnect as error:
+        raise Refused(400, "message", "The message is not whole.") from error
+    try:
+        return adapter.validate_json(bytes(body))
+    except ValidationError as error:
+        fields = ", ".join(sorted({".".join(str(part) for part in entry["loc"]) for entry in error.errors()}))
+        raise Refused(
+            400, "message", f"The message is not as it should be{f': {fields}' if fields else ''}."
+        ) from error
+
+
+class _App:
+    """The participants' side."""
+
+    def __init__(self, folder: Path, study: Study, store: Store) -> None:
+        self._folder, self._study, self._store = folder, study, store
+        self._pictures = study.pictures()
+        self._asking = Limit(per_second=20.0, burst=60)  # of one session
+        self._joining = Limit(per_second=1.0, burst=150)  # of one address
+        looks = 1 if study.settings.show == "together" else 2
+        self._least_seconds = max(0.0, 0.95 * looks * study.settings.exposure - 0.02)  # a frame more or less
+
+    async def enter(self, request: Request) -> Response:
+        """Say where somebody stands, and take them in once they agreed."""
+        message = await _read(request, ENTER)
+        address = request.client.host if request.client else ""
+        return JSONResponse(await run_in_threadpool(self._enter, message, address))
+
+    def _enter(self, message: Enter, address: str) -> dict[str, object]:
+        settings = self._study.settings
+        if settings.links_only and message.participant is None:
+            raise Refused(403, "link", "This study is open to people with a personal link only. Please use your link.")
+        found = None
+        if message.participant is not None:
+            found = self._store.find(external=message.participant)
+        elif message.session is not None:
+            found = self._store.find(session=message.session)
+        if found is None and message.consent:
+            wait = self._joining.wait(address)
+            if wait:
+                raise Refused.busy(wait)
+            found = self._store.join(
+                message.participant,
+                message.session,
+                self._draw,
+                list(self._study.methods),
+                settings.completion_code,
+            )
+        public = {"study": self._public()}
+        if found is None:
+            return {"state": "new", **public}
+        if found.finished:
+            return {"state": "done", "session": found.session, "code": found.code, **public}
+        return {"state": "going", "session": found.session, **public}
+
+    def _public(self) -> dict[str, object]:
+        settings = self._study.settings
+        return {
+            "id": self._study.id,
+            "title": settings.title,
+            "consent": settings.consent,
+            "show": settings.show,
+            "exposure": settings.exposure,
+            "practice": settings.practice,
+            "trials": settings.trials + settings.catch,
+            "height": self._study.height,
+            "width": self._study.width,
+        }
+
+    def _draw(self, counts: Mapping[str, int]) -> tuple[str, list[Trial]]:
+        random = np.random.default_rng(secrets.randbits(128))
+        method = choose_method(counts, random)
+        return method, draw_trials(self._study, method, random)
+
+    async def next(self, request: Request) -> Response:
+        """Name the trial that is to be shown, or the end."""
+        participant = await self._participant(request)
+        current = await run_in_threadpool(self._store.serve, participant)
+        if current is None:
+            return JSONResponse({"state": "done", "code": participant.code})
+        practice = self._study.settings.practice
+        total = practice + self._study.settings.trials + self._study.settings.catch
+        is_practice = current.number < practice
+        return JSONResponse(
+            {
+                "state": "trial",
+                "trial": current.token,
+                "part": "practice" if is_practice else "main",
+                "number": current.number + 1 - (0 if is_practice else practice),
+                "of": practice if is_practice else total - practice,
+            }
+        )
+
+    async def pair(self, request: Request) -> Response:
+        """Send both pictures of a trial, once, as one body: the left (first) one, then the other, of equal length."""
+        participant = await self._participant(request)
+        token = request.path_params["token"]
+        chosen = await run_in_threadpool(self._store.fetch, participant, token)
+        if chosen is None:
+            raise Refused(410, "spent", "These pictures have been shown already.")
+        data = await run_in_threadpool(self._both, *chosen)
+        return Response(data, media_type="application/octet-stream")
+
+    def _both(self, first: str, second: str) -> bytes:
+        try:
+            return b"".join(picture_bytes(self._folder, self._study, self._pictures[name]) for name in (first, second))
+        except UserError as error:
+            raise Refused(500, "damaged", "The study's pictures cannot be read. Please tell its author.") from error
+
+    async def answer(self, request: Request) -> Response:
+        """Store an answer; the response leaves when it is on the disk. Practice is told what was right."""
+        participant = await self._participant(request)
+        choice = await _read(request, CHOICE)
+        return JSONResponse(await run_in_threadpool(self._answer, participant, choice))
+
+    def _answer(self, participant: Participant, choice: Choice) -> dict[str, object]:
+        outcome = self._store.answer(participant, choice.trial, choice.answer(), least_seconds=self._least_seconds)
+        if outcome == "early":
+            raise Refused(425, "early", "The pictures cannot have been seen for long enough yet.")
+        answered = self._store.answered(participant, choice.trial)
+        if answered is None or answered[1] != choice.side:
+            raise Refused(409, "order", "This is not an answer to the current trial, or it was answered already.")
+        trial, side = answered  # sent twice because an acknowledgement was lost: the same acknowledgement again
+        if trial.kind == "practice":
+            return {"stored": True, "real": trial.real_side, "right": side == trial.real_side}
+        return {"stored": True}
+
+    async def _participant(self, request: Request) -> Participant:
+        scheme, _, session = request.headers.get("authorization", "").partition(" ")
+        wait = self._asking.wait(session) if session else 0.0
+        if wait:
+            raise Refused.busy(wait)
+        known = scheme.lower() == "bearer" and len(session) <= 64
+        found = await run_in_threadpool(lambda: self._store.find(session=session)) if known else None
+        if found is None:
+            raise Refused(401, "session", "This session is not known. Please load the page again.")
+        return found

@@ -1,0 +1,301 @@
+"""Participants, their trials and answers, in SQLite: what is acknowledged is on the disk.
+
+Write-ahead mode with full synchronisation: a commit survives a killed process and a lost power supply. One connection
+under one lock serves all threads of the server; other processes may read meanwhile.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unpaired.data.refusal import shown
+from unpaired.errors import UserError
+from unpaired.study.description import ANSWERS
+from unpaired.study.plan import ACTIVE_SECONDS, Kind, Trial
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS participants (
+    id INTEGER PRIMARY KEY, session TEXT NOT NULL UNIQUE, external TEXT UNIQUE, method TEXT NOT NULL,
+    joined REAL NOT NULL, seen REAL NOT NULL, finished REAL, code TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS trials (
+    participant INTEGER NOT NULL REFERENCES participants(id), number INTEGER NOT NULL, kind TEXT NOT NULL,
+    real TEXT NOT NULL, fake TEXT NOT NULL, real_side INTEGER NOT NULL CHECK (real_side IN (0, 1)),
+    token TEXT UNIQUE, served REAL, fetched REAL, views INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (participant, number)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS answers (
+    participant INTEGER NOT NULL, number INTEGER NOT NULL, side INTEGER NOT NULL CHECK (side IN (0, 1)),
+    exposure_first REAL NOT NULL, exposure_second REAL NOT NULL, frames INTEGER NOT NULL, hidden INTEGER NOT NULL,
+    response REAL NOT NULL, waited REAL NOT NULL, input TEXT NOT NULL, answered REAL NOT NULL,
+    PRIMARY KEY (participant, number), FOREIGN KEY (participant, number) REFERENCES trials(participant, number))
+    WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+Draw = Callable[[Mapping[str, int]], tuple[str, list[Trial]]]
+"""From how many participants each method has to the newcomer's method and trials."""
+_CODE_LETTERS = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
+"""Without letters and digits that are mistaken for one another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """Somebody who agreed to take part."""
+
+    id: int
+    session: str
+    """Secret between this participant's browser and the server."""
+    method: str
+    code: str
+    """What is shown to them at the end."""
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """The trial that a participant is at."""
+
+    number: int
+    """From 0, practice included."""
+    trial: Trial
+    token: str | None
+    """What the browser knows it by; None before it was served."""
+    fetched: float | None
+    """When its pictures were sent; None while they were not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a participant chose, and what their browser measured (seconds)."""
+
+    side: int
+    """0 is left or first, 1 is right or second."""
+    exposure_first: float
+    """For how long the first (left) picture could be seen."""
+    exposure_second: float
+    """For how long the second (right) picture could be seen."""
+    frames: int
+    """Frames of the screen during that time."""
+    hidden: bool
+    """Whether the page was in the background meanwhile."""
+    response: float
+    """From the pictures' disappearance to the choice."""
+    input: str
+    """mouse, touch, pen or keyboard."""
+
+
+class Store:
+    """The answers of one study."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open, and make where it is not there yet. Raises `UserError` where the file is no such database."""
+        path = folder / ANSWERS
+        self._lock = threading.Lock()
+        try:
+            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30.0)
+            self._connection.row_factory = sqlite3.Row
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute("PRAGMA foreign_keys = ON")
+            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, 1):
+                raise UserError(f'"{shown(path)}" is of version {version}; this program reads version 1.')
+            if version == 0:
+                self._connection.executescript(_SCHEMA)
+            path.chmod(0o600)
+        except (sqlite3.Error, OSError) as error:
+            raise UserError(f'cannot open the answers "{shown(path)}": {error}.') from error
+
+    def close(self) -> None:
+        """Close the file; nothing is pending."""
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Hold the lock and a transaction; what was written is on the disk when the block has ended."""
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def rows(self, query: str, values: Sequence[object] = ()) -> list[dict[str, Any]]:
+        """Return what a query finds."""
+        with self._lock:
+            return [dict(row) for row in self._connection.execute(query, values)]
+
+    # ---------------------------------------------------------------------------------------------- participants
+
+    def find(self, *, session: str | None = None, external: str | None = None) -> Participant | None:
+        """Return the participant of a session, or of the number in their link."""
+        column, value = ("external", external) if external is not None else ("session", session)
+        found = self.rows(f"SELECT * FROM participants WHERE {column} = ?", [value])
+        return _participant(found[0]) if found else None
+
+    def counts(self, methods: Sequence[str]) -> dict[str, int]:
+        """Return how many participants each method has: the finished, and those who are at it."""
+        with self._lock:
+            return _counts(self._connection, methods)
+
+    def join(
+        self,
+        external: str | None,
+        session: str | None,
+        draw: Draw,
+        methods: Sequence[str],
+        code: str | None = None,
+    ) -> Participant:
+        """Add a participant, with a method and trials from `draw(counts)`; who is there already is returned.
+
+        `external` is the number in their link, `session` a secret that their browser drew, used where there is no
+        such number; else one is drawn here. Counting and adding are one transaction, so that people who come at the
+        same moment are balanced too.
+        """
+        with self._writing() as connection:
+            there = connection.execute(
+                "SELECT * FROM participants WHERE external = ? OR (? IS NULL AND session = ?)",
+                [external, external, session],
+            ).fetchone()
+            if there is not None:
+                return _participant(dict(there))
+            method, trials = draw(_counts(connection, methods))
+            now = time.time()
+            session = session if session is not None and external is None else secrets.token_urlsafe(24)
+            code = code or "".join(secrets.choice(_CODE_LETTERS) for _ in range(10))
+            cursor = connection.execute(
+                "INSERT INTO participants (session, external, method, joined, seen, code) VALUES (?, ?, ?, ?, ?, ?)",
+                [session, external, method, now, now, code],
+            )
+            number = int(cursor.lastrowid or 0)
+            connection.executemany(
+                "INSERT INTO trials (participant, number, kind, real, fake, real_side) VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (number, place, trial.kind, trial.real, trial.fake, trial.real_side)
+                    for place, trial in enumerate(trials)
+                ],
+            )
+        return Participant(number, session, method, code, False)
+
+    # ---------------------------------------------------------------------------------------------------- trials
+
+    def current(self, participant: Participant) -> Current | None:
+        """Return the first trial without an answer, or None at the end."""
+        with self._lock:
+            return _current(self._connection, participant.id)
+
+    def serve(self, participant: Participant) -> Current | None:
+        """Return the trial to show, with its token; None when all are answered.
+
+        A token is good for one look: where its pictures were sent already (the page was loaded again), the trial gets
+        a new one, and that it was seen before is counted.
+        """
+        with self._writing() as connection:
+            now = time.time()
+            connection.execute("UPDATE participants SET seen = ? WHERE id = ?", [now, participant.id])
+            current = _current(connection, participant.id)
+            if current is None or (current.token is not None and current.fetched is None):
+                return current
+            token = secrets.token_urlsafe(24)
+            connection.execute(
+                "UPDATE trials SET token = ?, served = ?, fetched = NULL WHERE participant = ? AND number = ?",
+                [token, now, participant.id, current.number],
+            )
+        return Current(current.number, current.trial, token, None)
+
+    def fetch(self, participant: Participant, token: str) -> tuple[str, str] | None:
+        """Spend a token on its pictures' files, in the order of the sides; None unless it is good and unspent."""
+        with self._writing() as connection:
+            current = _current(connection, participant.id)
+            if current is None or current.token != token or current.fetched is not None:
+                return None
+            connection.execute(
+                "UPDATE trials SET fetched = ?, views = views + 1 WHERE participant = ? AND number = ?",
+                [time.time(), participant.id, current.number],
+            )
+        real, fake = current.trial.real, current.trial.fake
+        return (fake, real) if current.trial.real_side else (real, fake)
+
+    def answered(self, participant: Participant, token: str) -> tuple[Trial, int] | None:
+        """Return the trial and the stored choice that a token was answered with, or None."""
+        found = self.rows(
+            "SELECT trials.*, side FROM trials JOIN answers USING (participant, number)"
+            " WHERE participant = ? AND token = ?",
+            [participant.id, token],
+        )
+        return (_trial(found[0]), int(found[0]["side"])) if found else None
+
+    def answer(self, participant: Participant, token: str, answer: Answer, *, least_seconds: float) -> str:
+        """Store the answer to the trial that the participant is at: `stored`, `early` or `refused`.
+
+        `early`: fewer than `least_seconds` since the pictures were sent. `refused`: the token is not that of the
+        current trial, or its pictures were never fetched. Only `stored` changes anything, and it is on the disk.
+        """
+        with self._writing() as connection:
+            current = _current(connection, participant.id)
+            now = time.time()
+            if current is None or current.token != token or current.fetched is None:
+                return "refused"
+            waited = now - current.fetched
+            if 0 <= waited < least_seconds:
+                return "early"
+            connection.execute(
+                "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    participant.id,
+                    current.number,
+                    answer.side,
+                    answer.exposure_first,
+                    answer.exposure_second,
+                    answer.frames,
+                    answer.hidden,
+                    answer.response,
+                    waited,
+                    answer.input,
+                    now,
+                ],
+            )
+            last = _current(connection, participant.id) is None
+            connection.execute(
+                "UPDATE participants SET seen = ?, finished = ? WHERE id = ?",
+                [now, now if last else None, participant.id],
+            )
+        return "stored"
+
+
+def _counts(connection: sqlite3.Connection, methods: Sequence[str]) -> dict[str, int]:
+    found = connection.execute(
+        "SELECT method, COUNT(*) FROM participants WHERE finished IS NOT NULL OR seen > ? GROUP BY method",
+        [time.time() - ACTIVE_SECONDS],
+    )
+    counts = {str(method): int(count) for method, count in found}
+    return {method: counts.get(method, 0) for method in methods}
+
+
+def _current(connection: sqlite3.Connection, participant: int) -> Current | None:
+    row = connection.execute(
+        "SELECT * FROM trials WHERE participant = ? AND number = "
+        "(SELECT COUNT(*) FROM answers WHERE participant = ?)",  # answered in order, so the count is the next number
+        [participant, participant],
+    ).fetchone()
+    if row is None:
+        return None
+    return Current(int(row["number"]), _trial(dict(row)), row["token"], row["fetched"])
+
+
+def _trial(row: Mapping[str, Any]) -> Trial:
+    kinds: dict[str, Kind] = {"practice": "practice", "trial": "trial", "catch": "catch"}
+    return Trial(kinds[row["kind"]], row["real"], row["fake"], int(row["real_side"]))
+
+
+def _participant(row: Mapping[str, Any]) -> Participant:
+    return Participant(int(row["id"]), row["session"], row["method"], row["code"], finished=row["finished"] is not None)
