@@ -19,7 +19,7 @@ import numpy as np
 from unpaired.data.folders import list_images
 from unpaired.data.refusal import shown
 from unpaired.errors import UserError
-from unpaired.study.description import PICTURES, Picture, Rules, Settings, Study, write_study
+from unpaired.study.description import METHOD_NAME, PICTURES, Picture, Rules, Settings, Study, write_study
 from unpaired.study.picture import Pixels, encode, filled, filled_length, fit, read_pixels, spoiled
 from unpaired.study.store import Store
 
@@ -101,10 +101,10 @@ def _require_methods(fakes: Mapping[str, Path]) -> None:
     if not fakes:
         raise UserError("no generated pictures are given. Give at least one --fake NAME=DIR.")
     for name in fakes:
-        if name == REAL or not re.fullmatch(r"[^\x00-\x1f<>&\"'/\\=]{1,60}", name):
+        if name == REAL or not re.match(METHOD_NAME, name):
             raise UserError(
                 f'--fake: "{shown(name)}" cannot be a method\'s name. Use 1 to 60 letters, digits, spaces and signs, '
-                "none of < > & \" ' / \\ =."
+                "none of / \\ =."
             )
 
 

@@ -23,7 +23,8 @@ ANSWERS = "answers.sqlite"
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
 Line = Annotated[str, Field(min_length=1, max_length=200)]
-MethodName = Annotated[str, Field(pattern=r"^[^\x00-\x1f<>&\"'/\\=]{1,60}$")]
+METHOD_NAME = r"^[^\x00-\x1f/\\=]{1,60}$"
+MethodName = Annotated[str, Field(pattern=METHOD_NAME)]
 
 CONSENT = (
     "Taking part is voluntary, and you can stop at any time by closing this page. Your choices, how long they took "

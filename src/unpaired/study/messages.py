@@ -34,7 +34,7 @@ class Choice:
 
     trial: Token
     """The trial's token."""
-    side: Literal[0, 1]
+    side: Annotated[int, Field(ge=0, le=1)]
     """0 is left or first, 1 is right or second."""
     exposures: tuple[Seconds, Seconds]
     """For how long each picture could be seen, by the browser's frames."""

@@ -62,7 +62,7 @@ def _head(report: Report) -> str:
     made = datetime.fromtimestamp(report.made).astimezone().strftime("%Y-%m-%d %H:%M")
     return (
         f"<h1>{escape(study.settings.title)}</h1>"
-        f"<p class=sub>{finished} participants finished of {joined} who began · {len(study.methods)} methods · "
+        f"<p class=sub>{finished} of the {joined} people who began have finished · "
         f"report made {made}, study created {escape(study.created[:10])}</p>"
     )
 
@@ -72,6 +72,8 @@ def _head(report: Report) -> str:
 
 def _shares(report: Report) -> str:
     rows = "".join(_method_row(report, method) for method in report.methods)
+    lacking = any(method.finished < report.study.settings.participants for method in report.methods)
+    few = "<p class=sub>* fewer than wanted: the study goes on, and figures move.</p>" if lacking else ""
     return f"""<h2>Generated pictures taken for real</h2>
 <div class=scroll><table><thead>
 <tr><th scope=col rowspan=2>method</th><th scope=col rowspan=2>finished</th>
@@ -80,9 +82,9 @@ def _shares(report: Report) -> str:
 <th scope=col>people</th><th scope=col>share</th><th scope=col>95 % interval</th></tr></thead>
 <tbody>{rows}</tbody></table></div>
 {_drawing(report)}
-<p class=sub>Filled circle: this study, after the rules. Open circle: everybody. Square: published, with the paper's
-&plusmn; where it is confirmed. 50 %: people cannot tell. The published figures are for photos and maps of 256 pixels,
-judged on Amazon Mechanical Turk: other pictures and other people give other figures.</p>
+{few}<p class=sub>Filled circle: this study, after the rules. Open circle: everybody. Square: published, with the
+paper's &plusmn; where it is confirmed. 50 %: people cannot tell. The published figures are for photos and maps of 256
+pixels, judged on Amazon Mechanical Turk: other pictures and other people give other figures.</p>
 <details><summary>Published figures and their sources</summary><div class=scroll><table><thead><tr><th scope=col>method
 </th><th scope=col>task</th><th scope=col>share</th><th scope=col>source</th></tr></thead><tbody>{_published()}</tbody>
 </table></div><p class=sub>Read in later works that quote the papers; compare with the papers before you print them.
@@ -109,11 +111,11 @@ def _drawing(report: Report) -> str:
     for method in report.methods:
         for figure, mark, label in (
             (method.kept, "kept", method.name),
-            (method.everybody, "everybody", "everybody"),
+            (method.everybody, "everybody", f"{method.name[:20]}, everybody"),
         ):
             if figure is not None:
                 low, high = (figure.interval.low, figure.interval.high) if figure.interval else (None, None)
-                own.append(Row(label[:36], figure.share, low, high, "kept" if mark == "kept" else "everybody"))
+                own.append(Row(label[:32], figure.share, low, high, "kept" if mark == "kept" else "everybody"))
     if not own:
         return "<p class=notice>Nobody has finished yet.</p>"
     published = []

@@ -35,6 +35,6 @@ PUBLISHED = (
     Published("SimGAN", "photo to map", 0.026, None, CYCLEGAN),
     Published("Feature loss + GAN", "map to photo", 0.012, None, CYCLEGAN),
     Published("Feature loss + GAN", "photo to map", 0.003, None, CYCLEGAN),
-    Published("pix2pix (trained on pairs)", "map to photo", 0.189, 0.025, PIX2PIX),
+    Published("pix2pix (paired)", "map to photo", 0.189, 0.025, PIX2PIX),
 )
 """Amazon Mechanical Turk, 256 pixels, one second, 10 practice and 40 counted trials, 25 participants per method."""

@@ -60,6 +60,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind(where)
+            listening.listen(1024)  # who comes between the printed address and the first answer waits, and is served
         except OSError:
             listening.close()
             raise

@@ -134,7 +134,7 @@ async def _read(request: Request, adapter: TypeAdapter[Read]) -> Read:
     except ClientDisconnect as error:
         raise Refused(400, "message", "The message is not whole.") from error
     try:
-        return adapter.validate_json(bytes(body))
+        return adapter.validate_json(bytes(body), strict=True)
     except ValidationError as error:
         fields = ", ".join(sorted({".".join(str(part) for part in entry["loc"]) for entry in error.errors()}))
         raise Refused(

@@ -217,6 +217,8 @@ function choice(ended) {
   });
 }
 
+const pairs = (count) => `${count} pair${count === 1 ? "" : "s"}`;
+
 async function trial(task) {
   byId("count").textContent = `${task.part === "practice" ? "Practice" : "Pair"} ${task.number} of ${task.of}`;
   byId("progress").value = (task.number - 1) / task.of;
@@ -245,8 +247,8 @@ async function tell(answer) {
     card.querySelector(".name").textContent = side === answer.real ? "real" : "made by a program";
   });
   byId("feedback").textContent = answer.right
-    ? "✓ Right: that was the real picture."
-    : `✗ No: the real picture was ${names()[answer.real].toLowerCase()}.`;
+    ? "✓ Right: that one was real."
+    : `✗ No: the ${names()[answer.real].toLowerCase()} one was real.`;
   byId("next").hidden = false;
   byId("next").focus();
   await clicked(byId("next"));
@@ -268,13 +270,13 @@ async function run(isNew) {
     if (part !== task.part) {
       if (task.part === "main" && (part === "practice" || (isNew && study.practice === 0))) {
         const after = study.practice ? "Practice is over" : "Ready?";
-        const many = `Now ${task.of} pairs that count. You will not be told whether you were right. ` +
+        const many = `Now ${pairs(task.of)} for the study itself. You will not be told whether you were right. ` +
           "The next pair appears as soon as you have chosen.";
         await pause(after, many, "Begin");
       } else if (part === null && !isNew) {
         await pause("Welcome back", "You go on where you left.");
       } else if (part === null) {
-        await pause("First, practice", `${task.of} pairs to get used to it. After each you are told which one was real.`,
+        await pause("First, practice", `${pairs(task.of)} to get used to it. After each you are told which one was real.`,
           "Begin");
       }
       part = task.part;
@@ -334,11 +336,12 @@ function explain() {
   write("title", study.title);
   write("consent", study.consent);
   write("look", study.show === "together"
-    ? `Both pictures appear side by side for ${seconds}, then they disappear.`
+    ? `Both pictures appear together for ${seconds}, then they disappear.`
     : `The pictures appear one after the other, each for ${seconds}, then they disappear.`);
-  const practice = study.practice ? `${study.practice} pairs are for practice, ${study.trials}` : `${study.trials} pairs`;
+  const practice = study.practice ? `${pairs(study.practice)} for practice, then ${pairs(study.trials)} that count`
+    : `${pairs(study.trials)} in all`;
   const minutes = Math.ceil(((study.practice + study.trials) * (study.exposure + 3)) / 60);
-  write("amount", `${practice} count. It takes about ${minutes} minute${minutes > 1 ? "s" : ""}.`);
+  write("amount", `${practice}. It takes about ${minutes} minute${minutes > 1 ? "s" : ""}.`);
   root.style.setProperty("--ratio", study.width / study.height);
   root.style.setProperty("--native", `${Math.min(512, Math.max(256, study.width))}px`);
 }

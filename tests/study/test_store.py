@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from unpaired.errors import UserError
+from unpaired.study.plan import ACTIVE_SECONDS, Trial
+from unpaired.study.store import Answer, Store
+
+TRIALS = [
+    Trial("practice", "r0", "f0", 1),
+    Trial("trial", "r1", "f1", 0),
+    Trial("trial", "r2", "f2", 1),
+]
+ANSWER = Answer(1, 1.0, 1.0, 60, False, 0.5, "mouse")
+
+
+def draw(counts: Mapping[str, int]) -> tuple[str, list[Trial]]:
+    return min(counts, key=lambda name: (counts[name], name)), TRIALS
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def test_a_whole_participation(store: Store) -> None:
+    person = store.join(None, None, draw, ["a"])
+    for number, trial in enumerate(TRIALS):
+        current = store.serve(person)
+        assert current is not None
+        assert current.token is not None
+        assert (current.number, current.trial) == (number, trial)
+        assert store.serve(person) == current, "asking again, before looking, changes nothing"
+        files = store.fetch(person, current.token)
+        assert files == ((trial.fake, trial.real) if trial.real_side else (trial.real, trial.fake))
+        assert store.answer(person, current.token, ANSWER, least_seconds=0) == "stored"
+        assert store.answered(person, current.token) == (trial, 1)
+    assert store.serve(person) is None
+    found = store.find(session=person.session)
+    assert found == replace(person, finished=True)
+    assert len(person.code) == 10
+
+
+def test_pictures_are_sent_once_for_every_token(store: Store) -> None:
+    person = store.join(None, None, draw, ["a"])
+    first = store.serve(person)
+    assert first is not None
+    assert first.token is not None
+    assert store.fetch(person, first.token) is not None
+    assert store.fetch(person, first.token) is None
+    again = store.serve(person)
+    assert again is not None
+    assert again.token not in (None, first.token)
+    assert store.fetch(person, first.token) is None
+    assert store.answer(person, first.token, ANSWER, least_seconds=0) == "refused", "the old token is worth nothing"
+    assert store.fetch(person, again.token or "") is not None
+    assert store.rows("SELECT views FROM trials WHERE number = 0") == [{"views": 2}]
+
+
+def test_answers_out_of_order_early_unseen_or_by_others_change_nothing(store: Store) -> None:
+    person, other = (store.join(None, None, draw, ["a"]) for _ in range(2))
+    current = store.serve(person)
+    assert current is not None
+    token = current.token or ""
+    assert store.answer(person, token, ANSWER, least_seconds=0) == "refused", "not looked at"
+    assert store.fetch(other, token) is None
+    store.fetch(person, token)
+    assert store.answer(other, token, ANSWER, least_seconds=0) == "refused"
+    assert store.answer(person, "x" * 32, ANSWER, least_seconds=0) == "refused"
+    assert store.answer(person, token, ANSWER, least_seconds=5) == "early"
+    assert store.rows("SELECT * FROM answers") == []
+    assert store.answer(person, token, ANSWER, least_seconds=0) == "stored"
+    changed = replace(ANSWER, side=0)
+    assert store.answer(person, token, changed, least_seconds=0) == "refused", "a second answer"
+    assert store.answered(other, token) is None
+    assert store.rows("SELECT participant, side FROM answers") == [{"participant": person.id, "side": 1}]
+
+
+def test_who_comes_twice_is_one(store: Store) -> None:
+    person = store.join("p1", None, draw, ["a", "b"])
+    assert store.join("p1", None, draw, ["a", "b"]) == person
+    anonymous = store.join(None, "s" * 32, draw, ["a", "b"])
+    assert store.join(None, "s" * 32, draw, ["a", "b"]) == anonymous
+    assert anonymous.session == "s" * 32
+    assert store.join("p2", "s" * 32, draw, ["a", "b"]).session != anonymous.session
+    assert store.find(external="p1") == person
+    assert store.find(session="nobody") is None
+    assert store.counts(["a", "b"]) == {"a": 2, "b": 1}
+
+
+def test_people_who_come_at_the_same_moment_are_balanced(store: Store) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        people = list(pool.map(lambda number: store.join(f"p{number}", None, draw, ["a", "b", "c"]), range(60)))
+    assert Counter(person.method for person in people) == {"a": 20, "b": 20, "c": 20}
+    assert len({person.session for person in people}) == len({person.code for person in people}) == 60
+
+
+def test_who_left_long_ago_makes_room(store: Store, tmp_path: Path) -> None:
+    for _ in range(3):
+        store.join(None, None, draw, ["a", "b"])
+    assert store.counts(["a", "b"]) == {"a": 2, "b": 1}
+    with sqlite3.connect(tmp_path / "answers.sqlite") as other:
+        other.execute("UPDATE participants SET seen = seen - ? WHERE method = 'a'", [ACTIVE_SECONDS + 1])
+    assert store.counts(["a", "b"]) == {"a": 0, "b": 1}
+
+
+def test_the_file_is_in_write_ahead_mode_and_synchronous(store: Store, tmp_path: Path) -> None:
+    assert store.rows("PRAGMA journal_mode") == [{"journal_mode": "wal"}]
+    assert store.rows("PRAGMA synchronous") == [{"synchronous": 2}]
+    store.join("kept", None, draw, ["a"])
+    reader = Store(tmp_path)  # a second process reads while the first goes on
+    assert reader.find(external="kept") is not None
+    reader.close()
+
+
+def test_a_file_that_is_no_such_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "answers.sqlite").write_bytes(b"something else, and long enough to be looked at" * 40)
+    with pytest.raises(UserError, match="cannot open the answers"):
+        Store(tmp_path)
