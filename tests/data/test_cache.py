@@ -68,6 +68,15 @@ def test_every_cache_gives_the_same_images(folder: Path, mode: cache.CacheMode) 
         for _ in range(2):
             same(opened["A"], source)
         assert ("not kept" in words) == (mode == "none")
+
+
+@pytest.mark.parametrize("mode", ["memory", "disk"])
+def test_channels_are_kept_one_after_the_other(folder: Path, mode: cache.CacheMode) -> None:
+    opened, _ = open_cache({"A": source_of(folder)}, mode)
+    image = opened["A"][1]
+    assert image.shape == (24, 32, 3)
+    assert image.transpose(2, 0, 1).flags.c_contiguous
+    assert not image.flags.writeable
     assert len(cache_files()) == (mode == "disk")
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,10 +16,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from unpaired.data import loader as loader_file
 from unpaired.data.config import DataConfig
+from unpaired.data.delivery import ToHost
 from unpaired.data.encode import write_image
-from unpaired.data.loader import UnpairedLoader, write_signed
+from unpaired.data.loader import UnpairedLoader
 from unpaired.data.sampler import Unaligned
+from unpaired.data.source import ImageSource
 from unpaired.data.training import TrainingData, open_training_data
 from unpaired.data.transforms import crop_and_flip
 from unpaired.data.values import Image, to_signed
@@ -180,19 +184,138 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "declared"),
-    [("uint8", None), ("uint16", None), ("int16", None), ("float32", None), ("uint16", (100.0, 4000.0))],
-)
-def test_writing_equals_the_definition(dtype: str, declared: tuple[float, float] | None) -> None:
-    rng = np.random.default_rng(0)
-    bounds = (0, 1) if dtype == "float32" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    image: Image = rng.uniform(*bounds, (9, 8, 3)).astype(dtype)[:, ::-1]
-    image = np.concatenate([image, np.full((1, 8, 3), bounds[0], dtype), np.full((1, 8, 3), bounds[1], dtype)])
-    out = np.empty((3, 11, 8), np.float32)
-    write_signed(image, declared, out)
-    np.testing.assert_array_equal(out, to_signed(image, declared).transpose(2, 0, 1))
-    assert out.min() == -1
-    assert out.max() == 1
-    if dtype == "uint8":
-        np.testing.assert_allclose(out, (image.transpose(2, 0, 1) / 255 - 0.5) / 0.5, atol=2e-7)
+class TwoAhead(ToHost):
+    """A delivery that works as one to a GPU does, as far as order goes."""
+
+    ahead = 2
+
+    def __init__(self) -> None:
+        super().__init__(torch.device("cpu"))
+        self.sent = self.received = 0
+        self.most = 0
+
+    def send(self, prepared: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        self.sent += 1
+        self.most = max(self.most, self.sent - self.received)
+        return super().send(prepared)
+
+    def receive(self, sent: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        self.received += 1
+        return super().receive(sent)
+
+
+class TestSendingAhead:
+    @pytest.fixture
+    def delivery(self, monkeypatch: pytest.MonkeyPatch) -> TwoAhead:
+        delivery = TwoAhead()
+        monkeypatch.setattr(loader_file, "delivery_to", lambda device: delivery)
+        return delivery
+
+    def test_batches_and_count_are_the_same(
+        self, data: TrainingData, delivery: TwoAhead, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with UnpairedLoader(data, batch_size=3, seed=7) as loader:
+            until(lambda: len(loader._work.ready) == 4)
+            batches = []
+            for number in range(20):
+                batches.append(next(loader))
+                assert loader.images_seen == 3 * (number + 1), "what is on its way has not been seen"
+            assert delivery.most == 3, "one in use and two on their way"
+        monkeypatch.undo()
+        assert equal(batches, take(data, 20, batch_size=3))
+
+    def test_nothing_waits_for_a_batch_that_is_not_needed_yet(self, data: TrainingData, delivery: TwoAhead) -> None:
+        with UnpairedLoader(data, batch_size=1, seed=7, workers=1, prefetch=1) as loader:
+            for number in range(1, 20):
+                next(loader)
+                assert number <= delivery.sent <= number + 2
+
+    def test_a_batch_on_its_way_is_not_waited_for(self, data: TrainingData, delivery: TwoAhead) -> None:
+        with UnpairedLoader(data, batch_size=1, seed=7) as loader:
+            until(lambda: len(loader._work.ready) == 4)
+            next(loader)
+            waited = loader.waiting_seconds
+            next(loader)
+            next(loader)
+            assert loader.waiting_seconds == waited
+
+    def test_an_error_comes_in_its_place(self, root: Path, delivery: TwoAhead) -> None:
+        data = open_training_data(DataConfig(root=str(root), crop_size=16, cache="none"))
+        (root / "trainA/3.png").unlink()
+        first = next(k for k in range(20) if Unaligned(NUM_A, NUM_B, 7).sample(k).index_a == 3)
+        assert first > 0
+        loader = UnpairedLoader(data, batch_size=1, seed=7, prefetch=8)
+        until(lambda: first in loader._work.ready)
+        for _ in range(first):
+            next(loader)
+        with pytest.raises(UserError, match=r"trainA/3\.png.*missing"):
+            next(loader)
+        assert loader.images_seen == first
+        with pytest.raises(RuntimeError, match="closed"):
+            next(loader)
+
+    def test_closing_forgets_what_is_on_its_way(self, data: TrainingData, delivery: TwoAhead) -> None:
+        loader = UnpairedLoader(data, batch_size=1, seed=0)
+        until(lambda: len(loader._work.ready) == 4)
+        next(loader)
+        loader.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            next(loader)
+
+
+def test_an_unfinished_wait_is_ended_by_closing(data: TrainingData) -> None:
+    """A thread that waits for a batch that never comes is let go when another thread closes the loader."""
+    release = threading.Event()
+    slow = replace(data, a=Blocked(data.a, release))
+    loader = UnpairedLoader(slow, batch_size=1, seed=0, workers=1)
+    outcome: list[str] = []
+
+    def consume() -> None:
+        try:
+            next(loader)
+        except RuntimeError as error:
+            outcome.append(str(error))
+
+    consumer = threading.Thread(target=consume)
+    consumer.start()
+    until(lambda: loader._work.begun == 1)
+    time.sleep(0.05)
+    closer = threading.Thread(target=loader.close)
+    closer.start()
+    consumer.join(10)
+    assert outcome == ["the loader is closed"]
+    release.set()
+    closer.join(10)
+    assert loader_threads() == 0
+    with pytest.raises(RuntimeError, match="closed"):  # though a batch was finished after closing
+        next(loader)
+
+
+class Blocked:
+    """A source whose images come only once an event is set."""
+
+    def __init__(self, source: ImageSource, release: threading.Event) -> None:
+        self.source, self.release = source, release
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Image:
+        self.release.wait(60)
+        return self.source[index]
+
+    def name(self, index: int) -> str:
+        return self.source.name(index)
+
+
+def test_the_time_spent_waiting_is_counted(data: TrainingData) -> None:
+    release = threading.Event()
+    with UnpairedLoader(replace(data, b=Blocked(data.b, release)), batch_size=1, seed=0) as loader:
+        timer = threading.Timer(0.2, release.set)
+        timer.start()
+        next(loader)
+        assert 0.1 < loader.waiting_seconds < 60
+        until(lambda: len(loader._work.ready) == 4)
+        waited = loader.waiting_seconds
+        next(loader)
+        assert loader.waiting_seconds - waited < 0.05

@@ -17,7 +17,7 @@ from unpaired.data.encode import write_image
 from unpaired.data.values import Domain, Image
 from unpaired.errors import UserError
 from unpaired.inference import files
-from unpaired.inference.files import translate_files
+from unpaired.inference.files import count_images, translate_files
 from unpaired.inference.translator import Translator
 
 MakeModel = Callable[..., Path]
@@ -366,3 +366,13 @@ def test_real_photos(make_model: MakeModel, tmp_path: Path, shared: Path) -> Non
         with PIL.Image.open(photo) as image:
             alone = np.asarray(translator(image)).astype(int)
         assert np.abs(decode(tmp_path / "out" / f"{photo.stem}.png").astype(int) - alone).max() <= 1
+
+
+def test_images_are_counted_as_they_would_be_translated(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for name in ("one.png", "deeper/two.png", "out/three.png"):
+        save(photos / name, 4, 4, 3)
+    (photos / "notes.txt").write_text("no image")
+    assert count_images([photos, photos / "one.png"], photos / "out") == 3
+    with pytest.raises(UserError, match="no file or folder"):
+        count_images([tmp_path / "nowhere"], tmp_path)

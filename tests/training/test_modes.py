@@ -9,18 +9,22 @@ import torch
 
 from unpaired.device import fast_bf16
 from unpaired.errors import UserError
+from unpaired.methods import ImageShapes
+from unpaired.methods.cyclegan import Config, CycleGAN
+from unpaired.networks import ResnetConfig
 from unpaired.training import modes
 from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import World
-from unpaired.training.modes import explained, settle
+from unpaired.training.modes import explained, settle, widest_layer
 
+SHAPES = ImageShapes(channels_a=3, channels_b=3, size=(16, 16))
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_auto_on_a_processor(monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
     monkeypatch.setattr(modes, "fast_bf16", lambda device: fast)
-    settled = settle(TrainingConfig(), CPU)
+    settled = settle(TrainingConfig(), CPU, 256)
     assert (settled.precision, settled.compile, settled.graph, settled.memory_format) == (
         "bf16" if fast else "fp32",
         "off",
@@ -30,10 +34,19 @@ def test_auto_on_a_processor(monkeypatch: pytest.MonkeyPatch, fast: bool) -> Non
     assert ("published arithmetic" in explained(TrainingConfig(), settled, CPU)) == fast
 
 
+def test_narrow_networks_stay_in_fp32_on_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modes, "fast_bf16", lambda device: True)
+    for width, precision in ((8, "fp32"), (16, "bf16"), (64, "bf16")):
+        method = CycleGAN(Config(generator=ResnetConfig(width=width, blocks=0)), SHAPES)
+        assert widest_layer(method) == 4 * width
+        assert settle(TrainingConfig(), CPU, widest_layer(method)).precision == precision
+        assert settle(TrainingConfig(), CUDA, widest_layer(method)).precision == "bf16"
+
+
 def test_auto_on_cuda_records_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(modes, "fast_bf16", lambda device: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A GPU")
-    settled = settle(TrainingConfig(), CUDA)
+    settled = settle(TrainingConfig(), CUDA, 256)
     assert (settled.precision, settled.graph) == ("bf16", "on")
     text = explained(TrainingConfig(), settled, CUDA, World(0, 2))
     assert text.startswith("computing on A GPU in bf16, as one CUDA graph")
@@ -42,21 +55,21 @@ def test_auto_on_cuda_records_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_was_chosen_stays() -> None:
     chosen = TrainingConfig(precision="fp32", compile="on", memory_format="channels_last", graph="off")
-    assert settle(chosen, CPU) == chosen
+    assert settle(chosen, CPU, 256) == chosen
     assert explained(chosen, chosen, CPU) == "computing on cpu in fp32, compiled, channels last"
-    assert settle(settle(TrainingConfig(), CPU), CPU) == settle(TrainingConfig(), CPU)
+    assert settle(settle(TrainingConfig(), CPU, 256), CPU, 256) == settle(TrainingConfig(), CPU, 256)
 
 
 def test_a_graph_without_cuda_is_refused() -> None:
     with pytest.raises(UserError, match=r"training\.graph is on.*CUDA"):
-        settle(replace(TrainingConfig(), graph="on"), CPU)
+        settle(replace(TrainingConfig(), graph="on"), CPU, 256)
 
 
 def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(modes.shutil, "which", lambda name: None)
     with pytest.raises(UserError, match=r"training\.compile is on.*C\+\+ compiler"):
-        settle(replace(TrainingConfig(), compile="on"), CPU)
-    settle(replace(TrainingConfig(), compile="off"), CPU)
+        settle(replace(TrainingConfig(), compile="on"), CPU, 256)
+    settle(replace(TrainingConfig(), compile="off"), CPU, 256)
 
 
 def test_fast_bf16_asks_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,8 @@ from unpaired.data.transforms import height_width, load_size
 from unpaired.data.user_cache import user_cache_folder
 from unpaired.errors import UserError
 
-VERSION = 1
-"""Changes whenever decoding or preparing an image would give other pixels."""
+VERSION = 2
+"""Changes whenever decoding or preparing an image would give other pixels, or a file would hold them differently."""
 KEPT_BYTES = 20 * 2**30
 """Files that were not used for longest are deleted beyond this."""
 
@@ -146,7 +146,7 @@ def _make(
             lock = threading.Lock()
 
             def work(index: int) -> None:
-                content = np.ascontiguousarray(source[index])
+                content = np.ascontiguousarray(source[index].transpose(2, 0, 1))
                 with lock:
                     file.seek(start + int(packing.entries[index, 0]))
                     file.write(content.data)

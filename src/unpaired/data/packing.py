@@ -1,4 +1,8 @@
-"""Where each image of a source lies in one block of bytes; known before any of them is decoded."""
+"""Where each image of a source lies in one block of bytes; known before any of them is decoded.
+
+The channels of an image lie one after the other, as networks take them: a crop is then rows of one channel, which are
+copied and converted many values at a time. To everyone who asks, images are [H, W, C] all the same.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +28,11 @@ class Packing:
     total_bytes: int
 
     def view(self, data: NDArray[np.uint8], index: int) -> Image:
-        """Return image `index` of the block, [H, W, C], without a copy."""
+        """Return image `index` of the block, [H, W, C], without a copy; its transpose to [C, H, W] is contiguous."""
         offset, height, width, code = self.entries[index].tolist()
         dtype = np.dtype(_DTYPES[code])
         count = height * width * self.channels * dtype.itemsize
-        return data[offset : offset + count].view(dtype).reshape(height, width, self.channels)
+        return data[offset : offset + count].view(dtype).reshape(self.channels, height, width).transpose(1, 2, 0)
 
 
 def pack(source: FolderSource) -> Packing:

@@ -114,16 +114,26 @@ def crop_offsets(size: tuple[int, int], crop: tuple[int, int], u: Sequence[float
     return min(int(u[0] * (room[0] + 1)), room[0]), min(int(u[1] * (room[1] + 1)), room[1])
 
 
+def random_crop(image: Image, crop: tuple[int, int], u: Sequence[float]) -> Image:
+    """Cut a random crop (height, width), given uniform numbers in [0, 1) of which two are used; a view."""
+    top, left = crop_offsets((image.shape[0], image.shape[1]), crop, u)
+    return image[top : top + crop[0], left : left + crop[1]]
+
+
+def is_mirrored(u: Sequence[float]) -> bool:
+    """Say whether an image is mirrored, given three uniform numbers in [0, 1): every second one is."""
+    return u[2] < 0.5
+
+
 def crop_and_flip(image: Image, crop: tuple[int, int], u: Sequence[float], *, flip: bool = True) -> Image:
     """Cut a random crop (height, width) and mirror every second one, given three uniform numbers in [0, 1); a view."""
-    top, left = crop_offsets((image.shape[0], image.shape[1]), crop, u)
-    cut = image[top : top + crop[0], left : left + crop[1]]
-    return cut[:, ::-1] if flip and u[2] < 0.5 else cut
+    cut = random_crop(image, crop, u)
+    return cut[:, ::-1] if flip and is_mirrored(u) else cut
 
 
 def centre_crop(image: Image, crop: tuple[int, int]) -> Image:
     """Cut the middle (height, width); a view."""
-    return crop_and_flip(image, crop, (0.5, 0.5, 1.0), flip=False)
+    return random_crop(image, crop, (0.5, 0.5))
 
 
 def _nearest_multiple(length: int, multiple: int) -> int:

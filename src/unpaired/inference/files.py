@@ -116,6 +116,11 @@ def translate_files(
     return Report(written=run.written, skipped=len(skipped), failed=failed)
 
 
+def count_images(inputs: Sequence[Path], out: Path) -> int:
+    """Return how many images `translate_files` would find; `UserError` where an input does not exist."""
+    return sum(1 for given in inputs for _ in _found(Path(given), Path(out)))
+
+
 # ---------------------------------------------------------------------------------------------------------- planning
 
 
@@ -334,7 +339,8 @@ def _load(job: _Job, source: Domain, max_pixels: int) -> _Loaded | _Failed:
 def _means_out_of_memory(error: Exception) -> bool:
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    told = any(words in str(error) for words in ("can't allocate memory", "bad_alloc", "bad allocation"))
+    return told or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def _means_full_disk(error: BaseException | None) -> bool:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Literal, final, get_args, overload
+from typing import Any, final, overload
 
 import numpy as np
 import PIL.Image
@@ -13,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unpaired.checkpoint import CARD, DamagedError, ModelCard, find_model, read_card, read_tensors
-from unpaired.device import find_device
-from unpaired.errors import UserError, did_you_mean
+from unpaired.checkpoint import ModelCard
+from unpaired.errors import UserError
 from unpaired.inference.conversion import (
     Signed,
     accepted_types,
@@ -24,11 +22,12 @@ from unpaired.inference.conversion import (
     signed_from_array,
     signed_from_pil,
 )
-from unpaired.inference.padding import crop_back, pad_to, padded_size
-from unpaired.networks import Generator, generator_from_description
+from unpaired.inference.engines.choice import EngineChoice, Job, Precision, open_engine
+from unpaired.inference.exactness import Exactness
+from unpaired.inference.loading import load_generator
+from unpaired.inference.padding import pad_to, padded_size
+from unpaired.networks import Generator
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-DIRECTIONS = ("a2b", "b2a")
 _PIXELS_PER_BATCH = 1 << 22
 """Images of a list are translated together up to this many pixels; a larger image goes alone."""
 _IMAGES_PER_BATCH = 8
@@ -48,9 +47,9 @@ class Translator:
     card: ModelCard
     """What the model says of itself."""
     network: Generator
-    """The network in evaluation mode, on `device`."""
+    """The network in float32 and evaluation mode, on the CPU."""
     device: torch.device
-    """Where the network computes."""
+    """Where the engine computes."""
     notices: list[str]
     """What a person should know, such as a damaged checkpoint that was passed over; usually empty."""
 
@@ -61,20 +60,32 @@ class Translator:
         direction: str,
         *,
         device: str | torch.device = "auto",
+        engine: EngineChoice = "auto",
         precision: Precision = "fp32",
+        images: int | None = None,
+        fine: bool | None = None,
+        fingerprint: str | None = None,
         notices: Sequence[str] = (),
     ) -> None:
-        """Wrap a network that is at hand; it is moved to `device` and put into evaluation mode."""
-        if precision not in get_args(Precision):
-            raise UserError(
-                f'there is no precision "{precision}"; choose one of {", ".join(get_args(Precision))}.'
-                f"{did_you_mean(str(precision), get_args(Precision))}"
-            )
+        """Wrap a network that is at hand; it is moved to the CPU and put into evaluation mode.
+
+        The settings are those of `load`; `fingerprint` identifies the network among all others, so that what is
+        measured or made of it can be kept.
+        """
         self.direction, self.card, self.notices = direction, card, list(notices)
         self.source, self.target = card.domains_of(direction)
-        self.device = find_device(device)
-        self.network = network.to(self.device).eval().requires_grad_(False)
-        self._reduced = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+        self.network = network.cpu().eval().requires_grad_(False)
+        job = Job(
+            network=self.network,
+            device=device,
+            engine=engine,
+            precision=precision,
+            fine=self.target.dtype != "uint8" if fine is None else fine,
+            fingerprint=fingerprint,
+            images=images,
+        )
+        self.engine, self._exactness = open_engine(job)
+        self.device = self.engine.device
 
     @classmethod
     def load(
@@ -83,19 +94,49 @@ class Translator:
         direction: str | None = None,
         *,
         device: str | torch.device = "auto",
+        engine: EngineChoice = "auto",
         precision: Precision = "fp32",
+        images: int | None = None,
+        fine: bool | None = None,
     ) -> Translator:
         """Return the translator that a run, a checkpoint or a model folder holds.
 
-        `direction` may be left out: `a2b`, or the only one there is. `device` is `auto` (CUDA, else MPS, else CPU) or
-        a name that PyTorch knows; `precision` is `fp32`, `bf16`, `fp16` or `auto` (which is fp32 for now). Raises
-        `UserError` where there is no such model or direction, `DamagedError` where its files are not intact.
+        - `direction` may be left out: `a2b`, or the only one there is.
+        - `device` is `auto` (CUDA, else MPS, else CPU) or a name that PyTorch knows.
+        - `engine` is `torch`, `torch-compile`, `auto`, `onnxruntime` or `openvino`. The last two compute on the CPU and
+          want a graph, which is made once per model and kept in the user's cache.
+        - `precision` is `fp32`, `bf16`, `fp16` or `auto`: bf16 where the device has instructions for it and its results
+          for this model are within 40 dB of float32, measured once; else fp32.
+        - `images` is how many will be translated, where known: `auto` takes an engine that is slow to start for many
+          only.
+        - `fine` says that results are kept in more than 8 bits per value; then `auto` computes in float32. By default
+          so are those of a target domain of more than 8 bits.
+
+        Raises `UserError` where there is no such model or direction, or the engine cannot do what is asked;
+        `DamagedError` where the model's files are not intact.
         """
-        folder, notices = find_model(model)
-        card = read_card(folder)
-        chosen = _choose_direction(folder, card, direction)
-        network = _load_network(folder, card, chosen)
-        return cls(network, card, chosen, device=device, precision=precision, notices=notices)
+        loaded = load_generator(model, direction)
+        return cls(
+            loaded.network,
+            loaded.card,
+            loaded.direction,
+            device=device,
+            engine=engine,
+            precision=precision,
+            images=images,
+            fine=fine,
+            fingerprint=loaded.fingerprint,
+            notices=loaded.notices,
+        )
+
+    @property
+    def exactness(self) -> Exactness:
+        """How far results lie from float32 PyTorch for this model: measured once on fixed pictures and remembered."""
+        return self._exactness()
+
+    def describe_engine(self) -> str:
+        """Return one line: the engine, its arithmetic, and how far its results lie from float32 PyTorch."""
+        return f"{self.engine}; {self.exactness}"
 
     @overload
     def __call__(self, image: PIL.Image.Image) -> PIL.Image.Image: ...
@@ -136,10 +177,11 @@ class Translator:
         Any size from 1 x 1 up: padded by reflection to what the network accepts, and cropped back. The values are not
         checked.
         """
-        with torch.inference_mode(), self._autocast():
-            moved = images.to(self.device, torch.float32)
-            padded, size = pad_to(moved, self.network.size_multiple, self.network.minimum_size)
-            translated = crop_back(self.network(padded), size)
+        if images.shape[-1] == 0 or images.shape[-2] == 0:
+            raise UserError(f"an image of shape {list(images.shape[-2:])} has no pixels: nothing can be translated.")
+        if images.shape[0] == 0:
+            return images.new_empty((0, self.target.channels, *images.shape[-2:]))
+        translated = self.engine.translate(images)
         # A copy made outside of inference mode is an ordinary tensor, which a later computation may differentiate.
         return translated.to(images.device, images.dtype, copy=True, memory_format=torch.contiguous_format)
 
@@ -158,11 +200,6 @@ class Translator:
         return padded_size(height, width, self.network.size_multiple, self.network.minimum_size)
 
     # ------------------------------------------------------------------------------------------------------- details
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self._reduced is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=self._reduced)
 
     def _start(self, image: Any) -> Signed:
         if isinstance(image, PIL.Image.Image):
@@ -219,43 +256,3 @@ class Translator:
 def images_per_batch(height: int, width: int, at_most: int) -> int:
     """Return how many images of a (padded) size are translated in one call: large ones go alone."""
     return max(1, min(at_most, _PIXELS_PER_BATCH // (height * width)))
-
-
-def _choose_direction(folder: Path, card: ModelCard, direction: str | None) -> str:
-    there = [name for name in DIRECTIONS if name in card.translators]
-    if not there or len(there) != len(card.translators) or not {"a", "b"} <= set(card.domains):
-        raise DamagedError(
-            f"{folder} is damaged: {CARD} names the directions {sorted(card.translators)} and the domains "
-            f"{sorted(card.domains)}; a model has a2b, b2a or both, between the domains a and b."
-        )
-    if direction is None:
-        return there[0]
-    if direction not in there:
-        raise UserError(
-            f'{folder} has no direction "{direction}"; it has {" and ".join(there)}.{did_you_mean(direction, there)}'
-        )
-    return direction
-
-
-def _load_network(folder: Path, card: ModelCard, direction: str) -> Generator:
-    """Build the network that the card describes and give it the stored weights, every one of them checked."""
-    described = card.translators[direction]
-    # Built without memory: a description of absurd size costs nothing, no weight is drawn only to be replaced, and the
-    # caller's random state stays untouched.
-    with torch.device("meta"):
-        network = generator_from_description(described.network)
-    source, target = card.domains_of(direction)
-    if (network.in_channels, network.out_channels) != (source.channels, target.channels):
-        raise DamagedError(
-            f"{folder} is damaged: the network of {direction} goes from {network.in_channels} to "
-            f"{network.out_channels} channels, its domains from {source.channels} to {target.channels}."
-        )
-    weights = read_tensors(folder, described.weights)
-    whole = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
-    try:
-        network.load_state_dict(whole, strict=True, assign=True)
-    except RuntimeError as error:
-        raise DamagedError(
-            f"{folder} is damaged: {described.weights} does not fit the network that {CARD} describes. {error}"
-        ) from error
-    return network

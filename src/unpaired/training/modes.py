@@ -11,14 +11,20 @@ import torch
 
 from unpaired.device import fast_bf16
 from unpaired.errors import UserError
+from unpaired.methods.base import Method
 from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import ALONE, World
 
+BF16_CHANNELS = 64
+"""Where no layer is as wide as this, bf16 loses on processors: its conversions cost more than it gains."""
 
-def settle(config: TrainingConfig, device: torch.device) -> TrainingConfig:
+
+def settle(config: TrainingConfig, device: torch.device, widest: int) -> TrainingConfig:
     """Return the settings with a decision in place of every `auto`. Raises `UserError` for what the device cannot do.
 
-    - precision: bf16 where the device has instructions for it, else fp32.
+    `widest` is the largest number of channels in the networks, see `widest_layer`.
+
+    - precision: bf16 where the device has instructions for it (on processors: and the networks are wide), else fp32.
     - compile: off. On processors it gains a tenth for more than a minute of compiling; nothing was measured on GPUs.
     - graph: on for CUDA, where it costs nothing; elsewhere there are none.
     - memory format: contiguous; on processors channels_last loses a third.
@@ -35,9 +41,10 @@ def settle(config: TrainingConfig, device: torch.device) -> TrainingConfig:
             "training.compile is on, and compiling for the processor needs a C++ compiler; none was found. Install g++ "
             "or clang, name one in the environment variable CXX, or set training.compile = off."
         )
+    wide_enough = device.type != "cpu" or widest >= BF16_CHANNELS
     return replace(
         config,
-        precision=_or(config.precision, "bf16" if fast_bf16(device) else "fp32"),
+        precision=_or(config.precision, "bf16" if fast_bf16(device) and wide_enough else "fp32"),
         compile=_or(config.compile, "off"),
         graph=_or(config.graph, "on" if device.type == "cuda" else "off"),
         memory_format=_or(config.memory_format, "contiguous"),
@@ -51,6 +58,11 @@ def _has_compiler() -> bool:
 
 def _or(choice: Any, automatic: str) -> Any:
     return automatic if choice == "auto" else choice
+
+
+def widest_layer(method: Method) -> int:
+    """Return the largest number of channels that a convolution of the translators has."""
+    return max(p.shape[0] for network in method.translators().values() for p in network.parameters() if p.dim() == 4)
 
 
 def explained(given: TrainingConfig, settled: TrainingConfig, device: torch.device, world: World = ALONE) -> str:

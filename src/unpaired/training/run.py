@@ -137,7 +137,7 @@ class Run:
             rank=self.world.rank,
             world_size=self.world.size,
             workers=self.workers,
-            pin_memory=self.trainer.device.type == "cuda",
+            device=self.trainer.device,
         )
         try:
             with Interrupt(PATIENCE_SECONDS if self.world.size > 1 else 0.0) as interrupt, self._watched() as beat:
@@ -163,7 +163,7 @@ class Run:
             yield watchdog.beat
 
     def _train(self, log: Log, loader: UnpairedLoader, interrupt: Interrupt, beat: Callable[[], None]) -> Result:
-        batches = self._on_device(loader)
+        batches = (Batch(x, y) for x, y in loader)
         started, before = time.monotonic(), self.seconds
         shown = 0.0
         self.interval_start = (self.images_seen, self.seconds, 0.0)
@@ -196,11 +196,6 @@ class Run:
             self.trainer.request_stop()
         waits = self.trainer.device.type != "cpu"
         return not (waits and self.step % LISTEN_STEPS) and self.trainer.stop_heard()
-
-    def _on_device(self, loader: UnpairedLoader) -> Iterator[Batch]:
-        device = self.trainer.device
-        for x, y in loader:
-            yield Batch(x.to(device, non_blocking=True), y.to(device, non_blocking=True))
 
     def _rate(self, epoch: int) -> float:
         return (

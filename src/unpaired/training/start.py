@@ -22,7 +22,7 @@ from unpaired.methods import METHODS, Batch, ImageShapes, Method
 from unpaired.networks import Generator
 from unpaired.training.distributed import World, joined
 from unpaired.training.log import Log, MetricsLog, NoLog, event, write_whole
-from unpaired.training.modes import explained, settle
+from unpaired.training.modes import explained, settle, widest_layer
 from unpaired.training.progress import Progress
 from unpaired.training.run import Result, Run
 from unpaired.training.state import seed_process
@@ -168,10 +168,10 @@ def _display(world: World, quiet: bool) -> Iterator[Progress]:
 
 def _prepare(config: RunConfig, folder: Path, display: Progress, world: World, device: torch.device) -> Run:
     """Open the data and build method and trainer; writes nothing."""
-    training = settle(config.training, device)
+    multiple, minimum, widest = _demands(config)
+    training = settle(config.training, device, widest)
     if training.threads:
         torch.set_num_threads(training.threads)
-    multiple, minimum = _sizes(config)
 
     def open_data() -> TrainingData:
         return open_training_data(
@@ -206,11 +206,11 @@ def _build_without_storage(config: RunConfig, shapes: ImageShapes) -> Method:
         return METHODS[config.method].make(config.settings, shapes)
 
 
-def _sizes(config: RunConfig) -> tuple[int, int]:
-    """Return the number that image sizes must be a multiple of, and the smallest size, for all translators."""
+def _demands(config: RunConfig) -> tuple[int, int, int]:
+    """Return what image sizes must be a multiple of, the smallest size, and the widest layer, of all translators."""
     method = _build_without_storage(config, ImageShapes(channels_a=3, channels_b=3, size=None))
     generators = [network for network in method.translators().values() if isinstance(network, Generator)]
-    return max(g.size_multiple for g in generators), max(g.minimum_size for g in generators)
+    return max(g.size_multiple for g in generators), max(g.minimum_size for g in generators), widest_layer(method)
 
 
 def _rehearse(config: RunConfig, shapes: ImageShapes) -> None:

@@ -20,7 +20,7 @@ from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import ALONE, World
 from unpaired.training.ema import Averages
 from unpaired.training.graph import Losses, RecordedStep
-from unpaired.training.modes import settle
+from unpaired.training.modes import settle, widest_layer
 from unpaired.training.sync_norm import synchronize_batch_norm
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -44,7 +44,7 @@ class Trainer:
         fixed_sizes: bool = True,
         warn: Callable[[str], None] = warnings.warn,
     ) -> None:
-        self.config = config = settle(config, device)
+        self.config = config = settle(config, device, widest_layer(method))
         self.device, self.world = device, world
         if config.sync_batchnorm:
             synchronize_batch_norm(method, world)

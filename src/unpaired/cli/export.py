@@ -1,0 +1,64 @@
+"""`unpaired export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from unpaired.cli.app import app
+
+
+@app.command
+def export(
+    model: Path,
+    /,
+    *,
+    out: Path,
+    format: Literal["onnx", "openvino", "torchscript", "torch-export"] | None = None,
+    direction: str | None = None,
+    precision: Literal["fp32", "int8"] = "fp32",
+    calibrate: Path | None = None,
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+    quiet: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Write a model as one file for another runtime; it takes images of any size.
+
+    unpaired export runs/h2z --out h2z.onnx
+
+    The file is compared with PyTorch before it is written; exit code 2 and no file where they differ.
+
+    Parameters
+    ----------
+    model
+        A run (its newest checkpoint), a checkpoint, or a converted model.
+    out
+        The file: .onnx, .xml (OpenVINO, with a .bin beside it), .pt (TorchScript) or .pt2 (torch.export).
+    format
+        onnx, openvino, torchscript or torch-export; by default what the suffix of --out says.
+    direction
+        a2b or b2a; by default a2b, or the only one there is.
+    precision
+        fp32, or int8 (ONNX and OpenVINO), which loses quality: the loss is measured and printed.
+    calibrate
+        For int8: a folder of images like those that will be translated.
+    overwrite
+        Replace the file where it exists.
+    quiet
+        Print nothing but warnings and errors.
+    """
+    from unpaired.export.model import export_model
+
+    report = export_model(
+        model,
+        out,
+        format=format,
+        direction=direction,
+        precision=precision,
+        calibrate=calibrate,
+        overwrite=overwrite,
+    )
+    if not quiet:
+        print(report)
+    return 0

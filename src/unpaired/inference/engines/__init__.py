@@ -1,0 +1,4 @@
+"""What computes: PyTorch, ONNX Runtime or OpenVINO, each behind the same face.
+
+To add an engine: one file with a subclass of `Engine`, one line in `choice.ENGINES`.
+"""

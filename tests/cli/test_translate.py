@@ -1,0 +1,84 @@
+"""The command says what computes, and does what it is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from unpaired import cli
+from unpaired.checkpoint import ModelCard, TranslatorCard, write_model
+from unpaired.data.values import Domain
+from unpaired.inference.engines import choice
+from unpaired.networks import ResnetConfig, build_generator, describe_generator
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    network = build_generator(ResnetConfig(width=4, blocks=1), 3, 3)
+    card = ModelCard(
+        origin="made by a test",
+        domains={"a": Domain(channels=3), "b": Domain(channels=3)},
+        translators={"a2b": TranslatorCard(network=describe_generator(network), weights="a2b.safetensors")},
+    )
+    write_model(tmp_path / "model", card, {"a2b.safetensors": network.state_dict()})
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 256, (9, 7 + number, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
+    return tmp_path / "photos"
+
+
+def translate(capsys: pytest.CaptureFixture[str], *tokens: str | Path, code: int = 0) -> tuple[str, str]:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["translate", *map(str, tokens)])
+    assert (stopped.value.code or 0) == code
+    shown = capsys.readouterr()
+    return shown.out, shown.err
+
+
+def test_the_engine_is_named_with_its_exactness(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "fast_bf16", lambda device: True)
+    monkeypatch.setattr(choice, "SUFFICIENT_PSNR", 0.0)
+    options = (model, photos, "--device", "cpu", "--existing", "overwrite", "--out", tmp_path / "out")
+    shown, _ = translate(capsys, *options)
+    assert "engine: PyTorch, bf16; differs from float32 by at most 0." in shown
+    assert "3 written" in shown
+    shown, _ = translate(capsys, *options, "--precision", "fp32")
+    assert "engine: PyTorch, fp32; equals float32\n" in shown
+    shown, _ = translate(capsys, *options, "--bit-depth", "16")
+    assert "PyTorch, fp32" in shown, "bf16 has too few digits for 16 bits"
+    shown, _ = translate(capsys, *options, "--quiet")
+    assert shown == ""
+
+
+def test_a_large_folder_makes_the_graph(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "WORTH_MAKING", 3)
+    options = (model, "--device", "cpu", "--precision", "fp32")
+    shown, _ = translate(capsys, *options, photos, "--out", tmp_path / "out")
+    assert "engine: OpenVINO, fp32" in shown
+    shown, _ = translate(capsys, *options, photos / "0.png", "--out", tmp_path / "one")
+    assert "engine: PyTorch, fp32" in shown
+
+
+def test_what_an_engine_cannot_do_is_said_before_anything_is_written(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, error = translate(
+        capsys, model, photos, "--engine", "onnxruntime", "--precision", "bf16", "--out", tmp_path / "out", code=2
+    )
+    assert "--engine onnxruntime does not compute in bf16" in error
+    assert not (tmp_path / "out").exists()
