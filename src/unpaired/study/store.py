@@ -108,7 +108,7 @@ class Store:
                 raise UserError(f'"{shown(path)}" is of version {version}; this program reads version 1.')
             if version == 0:
                 self._connection.executescript(_SCHEMA)
-            path.chmod(0o600)
+                path.chmod(0o600)
         except (sqlite3.Error, OSError) as error:
             raise UserError(f'cannot open the answers "{shown(path)}": {error}.') from error
 
