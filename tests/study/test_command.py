@@ -8,7 +8,6 @@ from study.studies import pictures
 from unpaired.cli import main
 from unpaired.study.description import read_study
 
-
 COUNTS = ["--trials", "6", "--catch", "1"]
 
 

@@ -22,7 +22,9 @@ def people(random: np.random.Generator, count: int, ability: float, spread: floa
     return random.binomial(trials, own) / trials
 
 
-@pytest.mark.parametrize(("ability", "spread", "count"), [(0.25, 12.0, 25), (0.45, 6.0, 25), (0.25, 12.0, 8)])
+@pytest.mark.parametrize(
+    ("ability", "spread", "count"), [(0.25, 12.0, 25), (0.45, 6.0, 25), (0.03, 30.0, 25), (0.25, 12.0, 8)]
+)
 def test_the_interval_covers_the_truth_as_often_as_it_claims(
     ability: float, spread: float, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

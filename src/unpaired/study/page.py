@@ -81,7 +81,7 @@ def _shares(report: Report) -> str:
 <tr><th scope=col>people</th><th scope=col>share</th><th scope=col>95 % interval</th>
 <th scope=col>people</th><th scope=col>share</th><th scope=col>95 % interval</th></tr></thead>
 <tbody>{rows}</tbody></table></div>
-{_drawing(report)}
+<div class=scroll>{_drawing(report)}</div>
 {few}<p class=sub>Filled circle: this study, after the rules. Open circle: everybody. Square: published, with the
 paper's &plusmn; where it is confirmed. 50 %: people cannot tell. The published figures are for photos and maps of 256
 pixels, judged on Amazon Mechanical Turk: other pictures and other people give other figures.</p>
@@ -146,13 +146,13 @@ def _comparisons(report: Report) -> str:
     all_p = {(found.first, found.second): found.p_corrected for found in report.comparisons_of_everybody}
     rows = "".join(_comparison(found, all_p.get((found.first, found.second))) for found in report.comparisons)
     return f"""<h2>Between methods</h2>
-<div class=scroll><table><thead><tr><th scope=col>methods</th><th scope=col>difference</th>
+<div class=scroll><table class=compare><thead><tr><th scope=col>methods</th><th scope=col>difference</th>
 <th scope=col>95 % interval</th><th scope=col>p, corrected</th><th scope=col>p of everybody</th>
-<th scope=col>detectable</th><th scope=col>more participants for 80 % power</th></tr></thead>
+<th scope=col>detectable</th><th scope=col>more people needed</th></tr></thead>
 <tbody>{rows}</tbody></table></div>
 <p class=sub>Difference: share of the first less that of the second, after the rules, in percentage points. p:
 permutation test over participants, two-sided, corrected by Holm over all pairs. Detectable: the smallest true
-difference that this many participants would show in 80 of 100 studies. More participants: what it takes if the
+difference that this many participants would show in 80 of 100 studies. More people needed: what 80 % power takes if the
 difference seen here is the true one; with few people it often is not, so take it as a guide.</p>"""
 
 
@@ -161,7 +161,7 @@ def _comparison(found: Comparison, p_of_everybody: float | None) -> str:
         f"<tr><th scope=row>{escape(found.first)} and {escape(found.second)}</th><td>{_points(found.difference)}</td>"
         f"<td>{_points_interval(found.interval)}</td><td>{_p(found.p_corrected)}</td><td>{_p(p_of_everybody)}</td>"
         f"<td>{'–' if found.detectable is None else _points(found.detectable).lstrip('+')}</td>"
-        f"<td>{_more(found)}</td></tr>"
+        f"<td class=wrap>{_more(found)}</td></tr>"
     )
 
 
@@ -255,8 +255,9 @@ def _protocol(report: Report) -> str:
 
 def _method_notes() -> str:
     return f"""<h2>How the figures are made</h2>
-<p>Each participant saw one method. A method's figure is the mean of its participants' shares. Intervals: percentile
-bootstrap over participants ({RESAMPLES:,} times), widened for few people as a t interval is (Hesterberg, 2015); marked
+<p>Each participant saw one method. A method's figure is the mean of its participants' shares. Intervals: bootstrap
+over participants ({RESAMPLES:,} times), bias-corrected and accelerated (BCa), and widened for few people as a t
+interval is (Hesterberg, 2015); marked
 &ldquo;Wilson&rdquo; where everybody had the same share and the bootstrap has nothing to draw from. They speak of other
 people looking at these pictures, not of other pictures.</p>"""
 

@@ -38,15 +38,15 @@ class Interval:
 def share_interval(shares: Shares, answers: int, random: Generator, *, level: float = LEVEL) -> Interval | None:
     """Return the interval of the mean share; None for fewer than two participants.
 
-    Percentile bootstrap over participants, its percentiles moved outward to what a t interval of as many participants
-    has (Hesterberg, 2015, "What teachers should know about the bootstrap", section 4.3): the plain percentiles are too
-    narrow for few people. Where all shares are equal it is the Wilson interval over all `answers`.
+    Bootstrap over participants, bias-corrected and accelerated (BCa; Efron, 1987), because shares near zero are skewed,
+    with the normal quantile widened to what a t interval of as many participants has (Hesterberg, 2015), because it is
+    too narrow for few people. Where all shares are equal it is the Wilson interval over all `answers`.
     """
     if len(shares) < 2:
         return None
     if np.ptp(shares) < _ROUNDING:
         return _wilson(float(shares[0]), answers, level)
-    low, high = _percentiles(_means(shares, random), len(shares), level)
+    low, high = _percentiles(_means(shares, random), float(shares.mean()), _influence(shares), len(shares), level)
     return Interval(low, high, "bootstrap")
 
 
@@ -54,7 +54,8 @@ def difference_interval(a: Shares, b: Shares, random: Generator, *, level: float
     """Return the interval of mean(a) - mean(b), both resampled; None for fewer than two participants in either."""
     if min(len(a), len(b)) < 2:
         return None
-    low, high = _percentiles(_means(a, random) - _means(b, random), min(len(a), len(b)), level)
+    means, influence = _means(a, random) - _means(b, random), np.concatenate([_influence(a), -_influence(b)])
+    low, high = _percentiles(means, float(a.mean() - b.mean()), influence, min(len(a), len(b)), level)
     return Interval(low, high, "bootstrap")
 
 
@@ -132,10 +133,27 @@ def _means(shares: Shares, random: Generator) -> Shares:
     return means
 
 
-def _percentiles(means: Shares, people: int, level: float) -> tuple[float, float]:
+def _influence(shares: Shares) -> Shares:
+    """Return how far each participant moves the mean."""
+    influence: Shares = (shares - shares.mean()) / len(shares)
+    return influence
+
+
+def _percentiles(means: Shares, observed: float, influence: Shares, people: int, level: float) -> tuple[float, float]:
+    """Return the BCa interval of resampled means (Efron and Tibshirani, 1993, section 14.3), widened for few people."""
+    spread = float((influence**2).sum())
+    if spread < _ROUNDING:
+        return observed, observed
+    normal, most = NormalDist(), 1 - 1 / len(means)
+    below = float(
+        ((means < observed - _ROUNDING).mean() + (means <= observed + _ROUNDING).mean()) / 2
+    )  # ties count half
+    bias = normal.inv_cdf(min(max(below, 1 - most), most))
+    acceleration = float((influence**3).sum()) / (6 * spread**1.5)
     widened = math.sqrt(people / (people - 1)) * t_quantile((1 + level) / 2, people - 1)
-    tail = NormalDist().cdf(-widened)
-    low, high = np.quantile(means, [tail, 1 - tail])
+    shifted = [bias + sign * widened for sign in (-1, 1)]
+    tails = [normal.cdf(bias + shift / max(1 - acceleration * shift, _ROUNDING)) for shift in shifted]
+    low, high = np.quantile(means, tails)
     return float(low), float(high)
 
 
