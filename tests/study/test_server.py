@@ -4,6 +4,7 @@ import io
 import json
 import re
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -192,15 +193,15 @@ def test_manipulated_and_repeated_answers(running: tuple[Server, Study], person:
 def test_an_answer_before_the_exposure_can_have_ended_is_refused(
     tmp_path: Path, serve: Callable[[Path], Server]
 ) -> None:
-    folder, _ = make_study(tmp_path, exposure=1.0, show="in-turn")
+    folder, _ = make_study(tmp_path, exposure=1.5, show="in-turn")
     person = Person(serve(folder).port)
     person.enter()
     trial = person.next()["trial"]
     person.look(trial)
-    time.sleep(1.2)  # one picture could have been seen, not both
+    time.sleep(1.6)  # one picture could have been seen, not both
     refused = person.choose(trial, 0)
     assert (refused.status, refused.json["error"]) == (425, "early")
-    time.sleep(0.8)
+    time.sleep(1.4)
     assert person.choose(trial, 0).status == 200
 
 
@@ -248,11 +249,12 @@ def test_links_only_and_one_code_for_all(tmp_path: Path, serve: Callable[[Path],
 
 
 def test_who_asks_too_often_has_to_wait(person: Person) -> None:
-    replies = [person.ask("POST", "/api/next", {}) for _ in range(150)]
-    refused = [reply for reply in replies if reply.status == 429]
-    assert refused
-    assert all(int(reply.headers["retry-after"]) >= 1 for reply in refused)
-    assert replies[0].status == 200
+    statuses = []
+    while (reply := person.ask("POST", "/api/next", {})).status == 200 and len(statuses) < 1000:
+        statuses.append(reply.status)
+    assert reply.status == 429
+    assert int(reply.headers["retry-after"]) >= 1
+    assert len(statuses) >= 50, "nobody who takes part is ever that fast"
     other = Person(person.port)
     assert other.enter()["state"] == "going", "others are not slowed down"
 
@@ -332,6 +334,16 @@ def test_fifty_people_at_once_lose_nothing_while_the_server_is_killed(
     assert store.counts(["a", "b"]) == {"a": 25, "b": 25}
     assert store.rows("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
     store.close()
+
+
+def test_without_the_extra_it_says_what_to_install(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(SystemExit) as ended:
+        main(["study", "serve", str(tmp_path)])
+    assert ended.value.code == 2
+    assert "pip install 'unpaired[study]'" in capsys.readouterr().err
 
 
 def test_a_taken_port_and_a_missing_study_are_told(

@@ -35,14 +35,26 @@ class Created:
     """What a person should know."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A picture that was encoded and waits on the disk for its final length; memory holds one at a time."""
+
+    name: str
+    """Path inside the folder that was given."""
+    path: Path
+    """Where it waits, under its final, random name."""
+    length: int
+    """Of the file so far."""
+    digest: bytes
+    """Of the pixels."""
+
+
 @dataclass(slots=True)
 class _Source:
-    """The pictures of one folder, as they will be stored."""
+    """The pictures of one folder."""
 
     label: str
-    folder: Path
-    images: dict[str, Pixels] = field(default_factory=dict)
-    """By path inside the folder."""
+    entries: list[_Entry] = field(default_factory=list)
 
 
 def create_study(
@@ -71,17 +83,17 @@ def create_study(
     if settings.pairs == "matched":
         paths = _matched(paths, notices)
     _require_enough({label: len(files) for label, (_, files) in paths.items()}, settings)
-    sources = _read(paths, size, notices, progress)
-    if settings.pairs == "unmatched":
-        _drop_repeated(sources, notices)
-    _refuse_copies(sources)
-    _require_enough({source.label: len(source.images) for source in sources}, settings)
     temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}.writing")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir(mode=0o700)  # it holds the truth, and participants' numbers
         (temporary / PICTURES).mkdir()
-        study = _write(temporary, sources, settings, rules or Rules())
+        sources, shape = _read(temporary, paths, size, notices, progress)
+        if settings.pairs == "unmatched":
+            _drop_repeated(sources, notices)
+        _refuse_copies(sources)
+        _require_enough({source.label: len(source.entries) for source in sources}, settings)
+        study = _write(temporary, sources, shape, settings, rules or Rules())
         Store(temporary).close()
         os.replace(temporary, out)
     except OSError as error:
@@ -155,26 +167,36 @@ def _matched(paths: Mapping[str, tuple[Path, list[Path]]], notices: list[str]) -
 
 
 def _read(
+    folder: Path,
     paths: Mapping[str, tuple[Path, list[Path]]],
     size: tuple[int, int] | None,
     notices: list[str],
     progress: Callable[[int, int], None] | None,
-) -> list[_Source]:
+) -> tuple[list[_Source], tuple[int, int]]:
+    """Decode, fit and encode every picture into the new folder; return them and their (height, width)."""
     total = sum(len(files) for _, files in paths.values())
     sizes: dict[str, Counter[tuple[int, int]]] = {label: Counter() for label in paths}
     sources, done = [], 0
-    for label, (folder, files) in paths.items():
-        source = _Source(label, folder)
+    for label, (given, files) in paths.items():
+        source = _Source(label)
         for path in files:
             pixels = read_pixels(path)
             sizes[label][pixels.shape[0], pixels.shape[1]] += 1
-            source.images[path.relative_to(folder).as_posix()] = fit(pixels, *size) if size else pixels
+            name = path.relative_to(given).as_posix()
+            source.entries.append(_enter(folder, name, fit(pixels, *size) if size else pixels))
             done += 1
             if progress is not None:
                 progress(done, total)
         sources.append(source)
     _judge_sizes(sizes, size, notices)
-    return sources
+    return sources, size or next(iter(sizes[REAL]))
+
+
+def _enter(folder: Path, name: str, pixels: Pixels) -> _Entry:
+    data = encode(pixels)
+    path = folder / PICTURES / f"{secrets.token_hex(16)}.png"
+    path.write_bytes(data)
+    return _Entry(name, path, len(data), hashlib.blake2b(pixels.tobytes(), digest_size=16).digest())
 
 
 def _judge_sizes(
@@ -198,65 +220,56 @@ def _judge_sizes(
         )
 
 
-def _digest(pixels: Pixels) -> bytes:
-    return hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
-
-
 def _drop_repeated(sources: Sequence[_Source], notices: list[str]) -> None:
     for source in sources:
-        kept: dict[bytes, str] = {}
-        for name, pixels in source.images.items():
-            kept.setdefault(_digest(pixels), name)
-        if len(kept) < len(source.images):
-            notices.append(f"{source.label}: {len(source.images) - len(kept)} repeated pictures left out.")
-        source.images = {name: source.images[name] for name in kept.values()}
+        kept: dict[bytes, _Entry] = {}
+        for entry in source.entries:
+            if kept.setdefault(entry.digest, entry) is not entry:
+                entry.path.unlink()
+        if len(kept) < len(source.entries):
+            notices.append(f"{source.label}: {len(source.entries) - len(kept)} repeated pictures left out.")
+        source.entries = list(kept.values())
 
 
 def _refuse_copies(sources: Sequence[_Source]) -> None:
-    real = {_digest(pixels): name for name, pixels in sources[0].images.items()}
+    real = {entry.digest: entry.name for entry in sources[0].entries}
     for source in sources[1:]:
-        for name, pixels in source.images.items():
-            if _digest(pixels) in real:
+        for entry in source.entries:
+            if entry.digest in real:
                 raise UserError(
-                    f'{source.label}: "{shown(name)}" is pixel for pixel the real picture '
-                    f'"{shown(real[_digest(pixels)])}". A copy is not a generated picture; was a folder given twice?'
+                    f'{source.label}: "{shown(entry.name)}" is pixel for pixel the real picture '
+                    f'"{shown(real[entry.digest])}". A copy is not a generated picture; was a folder given twice?'
                 )
 
 
-def _write(folder: Path, sources: Sequence[_Source], settings: Settings, rules: Rules) -> Study:
-    """Encode all pictures, fill them to one length and store them under random names."""
+def _write(folder: Path, sources: Sequence[_Source], shape: tuple[int, int], settings: Settings, rules: Rules) -> Study:
+    """Add the catch pictures, fill all files up to one length, and describe them."""
     random = np.random.default_rng(secrets.randbits(128))
-    encoded = {source.label: {name: encode(pixels) for name, pixels in source.images.items()} for source in sources}
-    names = list(sources[0].images)
-    chosen = [names[place] for place in random.choice(len(names), settings.catch, replace=False)]
-    catch = {name: encode(spoiled(sources[0].images[name], random)) for name in chosen}
-    lengths = [len(data) for files in [*encoded.values(), catch] for data in files.values()]
-    length = filled_length(lengths)
-    height, width = next(iter(sources[0].images.values())).shape[:2]
-    stored: dict[str, tuple[Picture, ...]] = {
-        label: _store(folder, files, length) for label, files in [*encoded.items(), ("", catch)]
-    }
+    real = sources[0].entries
+    chosen = [real[place] for place in random.choice(len(real), settings.catch, replace=False)]
+    catch = [_enter(folder, entry.name, spoiled(read_pixels(entry.path), random)) for entry in chosen]
+    length = filled_length([entry.length for entries in [*(s.entries for s in sources), catch] for entry in entries])
+    stored = {source.label: _fill(source.entries, length) for source in sources}
     study = Study(
         id=secrets.token_hex(16),
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
         settings=settings,
         rules=rules,
-        height=height,
-        width=width,
+        height=shape[0],
+        width=shape[1],
         bytes=length,
         real=stored.pop(REAL),
-        catch=stored.pop(""),
+        catch=_fill(catch, length),
         methods=stored,
     )
     write_study(study, folder)
     return study
 
 
-def _store(folder: Path, files: Mapping[str, bytes], length: int) -> tuple[Picture, ...]:
+def _fill(entries: Sequence[_Entry], length: int) -> tuple[Picture, ...]:
     pictures = []
-    for name, png in files.items():
-        data = filled(png, length)
-        picture = Picture(file=f"{secrets.token_hex(16)}.png", name=name, sha256=hashlib.sha256(data).hexdigest())
-        (folder / PICTURES / picture.file).write_bytes(data)
-        pictures.append(picture)
+    for entry in entries:
+        data = filled(entry.path.read_bytes(), length)
+        entry.path.write_bytes(data)
+        pictures.append(Picture(file=entry.path.name, name=entry.name, sha256=hashlib.sha256(data).hexdigest()))
     return tuple(pictures)

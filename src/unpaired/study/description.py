@@ -27,8 +27,9 @@ METHOD_NAME = r"^[^\x00-\x1f/\\=]{1,60}$"
 MethodName = Annotated[str, Field(pattern=METHOD_NAME)]
 
 CONSENT = (
-    "Taking part is voluntary, and you can stop at any time by closing this page. Your choices, how long they took "
-    "and, if your link holds one, your participant number are stored; nothing else about you is. I agree to take part."
+    "Taking part is voluntary, and you can stop at any time by closing this page. Your choices, their times, the kind "
+    "of input and, if your link holds one, your participant number are stored; nothing else about you is. I agree to "
+    "take part."
 )
 
 
