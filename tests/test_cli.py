@@ -38,7 +38,7 @@ def test_help_does_not_wait_for_pytorch() -> None:
     assert "--on-bad-image" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["train", "translate", "convert", "info", "demo"])
+@pytest.mark.parametrize("command", ["train", "translate", "export", "convert", "info", "demo"])
 def test_every_command_explains_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(command, "--help") == 0
     shown = capsys.readouterr().out

@@ -176,3 +176,23 @@ def test_translators_are_the_generators() -> None:
     method = METHODS["cyclegan"].make(SMALL, ImageShapes(channels_a=1, channels_b=1, size=(32, 32)))
     assert isinstance(method, CycleGAN)
     assert method.translators() == {"a2b": method.G, "b2a": method.F}
+
+
+def test_joined_and_separate_calls_give_the_same() -> None:
+    results = []
+    for joined in (True, False):
+        torch.manual_seed(3)
+        method = CycleGAN(SMALL, SHAPES).double()
+        trainer = Trainer(method, TrainingConfig(precision="fp32"), torch.device("cpu"))
+        assert not method.join_calls
+        method.join_calls = joined
+        stream = (Batch(x.double(), y.double()) for x, y in contract.batches(3, 3, 32))
+        results.append([{name: float(value) for name, value in trainer.step(stream).items()} for _ in range(3)])
+    for one, other in zip(*results, strict=True):
+        assert one == pytest.approx(other, rel=1e-9)
+
+
+def test_bf16_joins_calls() -> None:
+    method = CycleGAN(SMALL, SHAPES)
+    Trainer(method, TrainingConfig(precision="bf16"), torch.device("cpu"))
+    assert method.join_calls

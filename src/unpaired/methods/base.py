@@ -49,6 +49,10 @@ class Method(nn.Module, ABC):
     no host random numbers, no `.to(device)`; pools and coin flips are tensor operations on the device.
     """
 
+    join_calls: bool = True
+    """Whether to send several batches through a generator in one call where that gives the same; the trainer decides,
+    by what is faster on its device."""
+
     @abstractmethod
     def players(self) -> dict[str, list[nn.Module]]:
         """Return who plays: a name for each optimiser and the networks that it moves."""

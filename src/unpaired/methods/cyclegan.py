@@ -137,7 +137,7 @@ class CycleGAN(Method):
         """Return the translation of `image`, and what the network makes of an image already in its target domain."""
         if not self.config.identity_weight:
             return network(image), None
-        if not self.joined_G or image.shape != other.shape:
+        if not (self.join_calls and self.joined_G) or image.shape != other.shape:
             return network(image), network(other)
         translated, same = network(torch.cat([image, other])).chunk(2)
         return translated, same

@@ -49,6 +49,8 @@ class Trainer:
         if config.sync_batchnorm:
             synchronize_batch_norm(method, world)
         self.method = method.to(device).train()
+        # On processors two small float32 calls are a few per cent faster than one of twice the size.
+        method.join_calls = device.type != "cpu" or config.precision != "fp32"
         self._channels_last = config.memory_format == "channels_last"
         if self._channels_last:
             self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
