@@ -141,7 +141,7 @@ def test_from_two_folders_to_translated_images(data: Path, tmp_path: Path) -> No
     assert "--existing" in done.stderr
     unpaired("translate", run, photos, "--out", out, "--existing", "skip", check=1)
 
-    translator = Translator.load(run)
+    translator = Translator.load(run, precision="auto")  # as the command chooses
     with Image.open(photos / "deeper" / "wide.jpg") as image:
         translated = np.asarray(translator(image), dtype=int)
     with Image.open(out / "deeper" / "wide.png") as image:
