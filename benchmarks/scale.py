@@ -39,6 +39,7 @@ from unpaired.methods import Batch, ImageShapes
 from unpaired.methods.cyclegan import Config, CycleGAN
 from unpaired.networks import PatchganConfig, ResnetConfig
 from unpaired.training.config import TrainingConfig
+from unpaired.training.graph import WARM_UP_STEPS
 from unpaired.training.log import read_metrics
 from unpaired.training.trainer import Trainer
 
@@ -185,7 +186,8 @@ def measure_pixels(arguments: Namespace) -> list[Row]:
     device = find_device(arguments.device)
     works = {size: work_at(size, arguments, device) for size in arguments.pixels}
     seconds: dict[tuple[int, int], list[float]] = {(size, part): [] for size in works for part in range(2)}
-    for round_number in range(-1, arguments.rounds):  # the first one does not count
+    warm_up = WARM_UP_STEPS + 1 if device.type == "cuda" else 1  # on a GPU the step after the warm-up is recorded
+    for round_number in range(-warm_up, arguments.rounds):
         for size, parts in works.items():
             for part, work in enumerate(parts):
                 started = time.perf_counter()

@@ -95,7 +95,13 @@ def our_trainer(peer: Any, mode: str, size: int, device: torch.device) -> Traine
     method.D_Y.load_state_dict(d_y)
     method.D_X.load_state_dict(official_discriminator(peer.netD_B.state_dict())[2])
     plain: dict[str, Any] = {"compile": "off", "graph": "off", "memory_format": "contiguous"}
-    return Trainer(method, TrainingConfig(**{**plain, **MODES[mode]}), device)
+
+    def refuse(reason: str) -> None:
+        raise SystemExit(
+            f"{mode}: {reason}. Leave the mode out (--modes), or take fewer of them: all share the memory."
+        )
+
+    return Trainer(method, TrainingConfig(**{**plain, **MODES[mode]}), device, warn=refuse)
 
 
 def batches(arguments: Namespace, device: torch.device) -> Iterator[Batch]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -126,10 +127,21 @@ def test_matched_needs_shared_and_unambiguous_names(root: Path) -> None:
         create(root, pairs="matched")
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "a\nb", "x=y", "a" * 61, "the real pictures"])
+@pytest.mark.parametrize("name", ["", "a/b", "a\nb", "x=y", "a" * 61, "the real pictures", "a\n", "a\udce9"])
 def test_names_of_methods(root: Path, name: str) -> None:
     with pytest.raises(UserError, match="cannot be a method's name"):
         create(root, {name: root / "ours"})
+
+
+@pytest.mark.parametrize("pairs", ["unmatched", "matched"])
+def test_files_whose_names_are_not_unicode(root: Path, pairs: str) -> None:
+    try:
+        for folder in ("real", "ours"):
+            (root / folder / "000.png").rename(root / folder / os.fsdecode(b"caf\xe9.png"))
+    except OSError:
+        pytest.skip("this file system takes unicode names only")
+    create(root, pairs=pairs)
+    assert r"caf\udce9.png" in {picture.name for picture in read_study(root / "study").real}
 
 
 def test_a_missing_folder_is_named(root: Path) -> None:
@@ -164,3 +176,13 @@ def test_a_description_cannot_lead_outside(tmp_path: Path, file: str) -> None:
     (folder / "study.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"damaged or of another version: real\.0\.file"):
         read_study(folder)
+
+
+def test_matched_pairs_with_a_picture_that_came_before_are_left_out(root: Path) -> None:
+    shutil.copy(root / "real" / "000.png", root / "real" / "003.png")
+    shutil.copy(root / "ours" / "001.png", root / "ours" / "005.png")
+    made = create(root, pairs="matched", trials=4, practice=1)
+    assert "2 pairs left out: a picture of theirs came before." in made.notices
+    for pictures_of in (made.study.real, made.study.methods["ours"]):
+        names = [Path(picture.name).stem for picture in pictures_of]
+        assert names == ["000", "001", "002", "004", "006", "007", "008"]

@@ -54,12 +54,12 @@ def answers(fast: int = 0, right: int = 20, wrong_catch: int = 0) -> list[Answer
     ],
 )
 def test_the_rules_at_their_edges(changes: dict[str, int], expected: list[str]) -> None:
-    assert reasons(answers(**changes), Rules()) == expected
+    assert reasons(answers(**changes), Rules(), Settings()) == expected
 
 
 def test_without_catch_trials_nobody_fails_them() -> None:
     only = [answer for answer in answers(wrong_catch=4) if answer.kind != "catch"]
-    assert reasons(only, Rules()) == []
+    assert reasons(only, Rules(), Settings()) == []
     assert len(stated(Rules(), Settings(catch=0))) == 2
     assert "fewer than 75% of the 4" in stated(Rules(), Settings())[2]
 
@@ -78,3 +78,11 @@ def test_without_catch_trials_nobody_fails_them() -> None:
 def test_single_trials(changes: dict[str, float], sound: bool) -> None:
     assert is_sound(replace(GOOD, **changes), Rules(), Settings()) is sound  # type: ignore[arg-type]
     assert "25% away from 1 s" in stated_for_trials(Rules(), Settings())
+
+
+def test_the_servers_clock_wins_where_the_browser_claims_more_time() -> None:
+    liar = [replace(GOOD, number=n, side=n % 2, response=1.0, waited=1.05) for n in range(40)]
+    assert reasons(liar, Rules(), Settings(catch=0)) == ["too fast"]
+    patient = [replace(GOOD, number=n, side=n % 2, response=1.0, waited=2.05) for n in range(40)]
+    assert reasons(patient, Rules(), Settings(catch=0)) == []
+    assert reasons(patient, Rules(), Settings(catch=0, show="in-turn")) == ["too fast"]

@@ -3,13 +3,16 @@ from __future__ import annotations
 import csv
 import json
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from study.studies import make_study
 from unpaired.cli import main
+from unpaired.study import store as store_module
 from unpaired.study.description import Study
 from unpaired.study.page import report_page
 from unpaired.study.plan import Trial
@@ -18,6 +21,16 @@ from unpaired.study.report import Report, make_report
 from unpaired.study.store import Answer, Store
 
 HOSTILE = "<script>alert(1)</script>"
+
+
+class _Clock:
+    """In place of the module `time`: it stands still until somebody moves it."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def time(self) -> float:
+        return self.now
 
 
 def take_part(
@@ -40,14 +53,17 @@ def take_part(
     ]
     person = store.join(number, None, lambda counts: (method, trials), list(study.methods))
     wrong = [False, False, *fooled, False]
-    for n, trial in enumerate(trials[:stop]):
-        for _ in range(1 + (reloads if n == 2 else 0)):
-            current = store.serve(person)
-            assert current is not None
-            store.fetch(person, current.token or "")
-        side = trial.real_side ^ int(wrong[n])
-        answer = Answer(side, 0.02, 0.02, 2, False, response, "touch" if n % 2 else "keyboard")
-        assert store.answer(person, current.token or "", answer, least_seconds=0) == "stored"
+    clock = _Clock()
+    with mock.patch.object(store_module, "time", clock):
+        for n, trial in enumerate(trials[:stop]):
+            for _ in range(1 + (reloads if n == 2 else 0)):
+                current = store.serve(person)
+                assert current is not None
+                store.fetch(person, current.token or "")
+            clock.now += 0.02 + response
+            side = trial.real_side ^ int(wrong[n])
+            answer = Answer(side, 0.02, 0.02, 2, False, response, "touch" if n % 2 else "keyboard")
+            assert store.answer(person, current.token or "", answer, least_seconds=0) == "stored"
 
 
 @pytest.fixture
@@ -168,3 +184,18 @@ def test_a_study_that_nobody_has_seen_has_a_report(tmp_path: Path) -> None:
     assert "Nobody has finished yet." in page
     assert "Too few participants have finished." in page
     assert report.exposures is None
+
+
+def test_where_the_rules_leave_nobody_the_comparison_of_everybody_stays(tmp_path: Path) -> None:
+    folder, study = make_study(tmp_path)
+    store = Store(folder)
+    for method, fooled in (("ours", [True, False, True]), ("theirs", [False, False, True])):
+        for _ in range(3):
+            take_part(store, study, method, fooled, response=0.01)
+    report = make_report(study, store)
+    store.close()
+    assert not report.comparisons
+    assert len(report.comparisons_of_everybody) == 1
+    page = report_page(folder, study, report)
+    assert "Too few participants" not in page
+    assert "ours and theirs" in page

@@ -211,6 +211,9 @@ def test_sessions_are_needed(running: tuple[Server, Study]) -> None:
     stranger.session = "A" * 32
     assert stranger.ask("POST", "/api/next", {}).status == 401
     assert stranger.look("A" * 32).status == 401
+    with ThreadPoolExecutor(4) as pool:  # an unknown session fills no bucket of its own
+        statuses = set(pool.map(lambda _: stranger.ask("POST", "/api/next", {}).status, range(120)))
+    assert statuses == {401}
     assert stranger.enter(consent=False)["state"] == "new"
     assert stranger.session is None
 
@@ -361,3 +364,13 @@ def test_a_taken_port_and_a_missing_study_are_told(
         main(["study", "serve", str(tmp_path)])
     assert ended.value.code == 2
     assert "is no study" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "99999"])
+def test_a_port_that_does_not_exist_is_no_other_one(
+    port: str, capsys: pytest.CaptureFixture[str], running: tuple[Server, Study]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["study", "serve", str(running[0].folder), "--port", port])
+    assert ended.value.code == 2
+    assert f"--port {port}: expected 1 to 65535" in capsys.readouterr().err

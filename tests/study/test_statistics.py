@@ -53,7 +53,8 @@ def test_the_interval_of_a_difference_covers_it(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(statistics, "RESAMPLES", 1500)
     random, covered = np.random.default_rng(4), 0
     for _ in range(500):
-        interval = difference_interval(people(random, 25, 0.35, 12), people(random, 20, 0.25, 12), random)
+        a, b = people(random, 25, 0.35, 12), people(random, 20, 0.25, 12)
+        interval = difference_interval(a, b, (300, 240), random)
         assert interval is not None
         covered += interval.low <= 0.1 <= interval.high
     assert 0.925 <= covered / 500 <= 0.98
@@ -64,6 +65,17 @@ def test_t_quantiles_are_those_of_the_tables() -> None:
         assert t_quantile(0.975, freedom) == pytest.approx(value, rel=2e-5)
     assert t_quantile(0.95, 5) == pytest.approx(2.01505, rel=2e-5)
     assert t_quantile(0.5, 5) == 0
+
+
+def test_the_difference_of_equal_shares_is_not_known_exactly() -> None:
+    a, b = np.full(7, 0.8), np.full(8, 0.6)
+    interval = difference_interval(a, b, (70, 80), np.random.default_rng(0))
+    assert interval is not None
+    assert interval.kind == "Newcombe"
+    # Newcombe (1998), table II, contrast (a), method 10: 56 of 70 less 48 of 80.
+    assert (interval.low, interval.high) == (pytest.approx(0.0524, abs=5e-5), pytest.approx(0.3339, abs=5e-5))
+    assert detectable(a, b, 1) is None
+    assert participants_needed(a, b, 1) is None
 
 
 def test_equal_shares_fall_back_on_wilson() -> None:

@@ -124,3 +124,39 @@ def test_a_file_that_is_no_such_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "answers.sqlite").write_bytes(b"something else, and long enough to be looked at" * 40)
     with pytest.raises(UserError, match="cannot open the answers"):
         Store(tmp_path)
+
+
+def test_a_write_that_fails_leaves_nothing_and_the_next_succeeds(store: Store) -> None:
+    person = store.join(None, None, draw, ["a"])
+
+    def write_what_cannot_be_committed() -> None:
+        with store._writing() as connection:
+            connection.execute("PRAGMA defer_foreign_keys = ON")  # so that it is the commit that fails
+            connection.execute("INSERT INTO trials VALUES (99, 0, 'trial', 'r', 'f', 0, NULL, NULL, NULL, 0)")
+
+    with pytest.raises(sqlite3.IntegrityError):
+        write_what_cannot_be_committed()
+    assert store.rows("SELECT * FROM trials WHERE participant = 99") == []
+    assert store.serve(person) is not None
+    pages = store.rows("PRAGMA page_count")[0]["page_count"]
+    store.rows(f"PRAGMA max_page_count = {pages}")
+    many = [TRIALS[0]] * 1000
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        store.join(None, None, lambda counts: ("a", many), ["a"])
+    store.rows("PRAGMA max_page_count = 100000")
+    assert store.join(None, None, draw, ["a"]).id > person.id
+
+
+def test_a_snapshot_is_of_one_moment(tmp_path: Path) -> None:
+    store, other = Store(tmp_path), Store(tmp_path)
+    store.join(None, None, draw, ["a"])
+    count = "SELECT COUNT(*) AS n FROM participants"
+
+    def meanwhile() -> int:
+        other.join(None, None, draw, ["a"])
+        return 0
+
+    store._connection.create_function("meanwhile", 0, meanwhile)
+    first, _, last = store.snapshot(count, "SELECT meanwhile() AS n", count)
+    assert first == last == [{"n": 1}]
+    assert store.snapshot(count) == [[{"n": 2}]]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -105,12 +107,51 @@ def test_recording_takes_no_batch_and_computes_nothing() -> None:
     assert losses == [0.0, 4.0, 8.0, 12.0, 16.0, 20.0]
 
 
+def test_closing_lets_go_of_the_recording() -> None:
+    graphs: list[weakref.ref[Callable[[], None]]] = []
+
+    def recorder(function: Callable[[], Losses]) -> tuple[Losses, Callable[[], None]]:
+        losses, replay = stand_in(function)
+        graphs.append(weakref.ref(replay))
+        return losses, replay
+
+    trainer = _trainer()
+    trainer._recorded = RecordedStep(trainer.take_step, recorder)
+    stream = batches(3, 3, 16)
+    for _ in range(WARM_UP_STEPS + 2):
+        trainer.step(stream)
+    (graph,) = graphs
+    assert graph() is not None
+    trainer.close()
+    assert graph() is None
+
+
+def test_a_step_is_taken_with_its_gpu_as_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    current: list[torch.device] = []
+
+    @contextlib.contextmanager
+    def device(place: torch.device) -> Iterator[None]:
+        current.append(place)
+        yield
+        current.pop()
+
+    trainer = _trainer()
+    during: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr(trainer, "take_step", lambda stream: during.extend(current) or {})
+    trainer.step(batches(3, 3, 16))
+    assert during == []
+    trainer.device = torch.device("cuda", 1)
+    trainer.step(batches(3, 3, 16))
+    assert during == [torch.device("cuda", 1)]
+
+
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a CUDA device")
 
 
 @needs_cuda
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-@pytest.mark.parametrize("settings", [{}, {"accumulate": 2}, {"clip_norm": 1.0}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"accumulate": 2}, {"clip_norm": 1.0}, {"recompute": True}], ids=str)
 def test_cuda_graph_and_plain_execution_agree(precision: str, settings: dict[str, object]) -> None:
     plain = _trainer("cuda", precision=precision, graph="off", **settings)
     recorded = _trainer("cuda", precision=precision, graph="on", **settings)
@@ -128,3 +169,45 @@ def test_cuda_graph_and_plain_execution_agree(precision: str, settings: dict[str
             assert results[1][name] == pytest.approx(value, rel=tolerance, abs=tolerance), (number, name)
     assert recorded._recorded is not None
     assert not recorded._recorded.failed
+
+
+@needs_cuda
+def test_training_goes_on_after_a_recording_that_cuda_declares_invalid() -> None:
+    trainer = _trainer("cuda", graph="on")
+    told: list[str] = []
+
+    def waits_for_the_device(stream: Iterator[Batch]) -> Losses:
+        losses = trainer.take_step(stream)
+        float(losses["cycle_a"])  # forbidden while a graph is recorded
+        return losses
+
+    step = RecordedStep(waits_for_the_device, warn=told.append)
+    stream, before = _on("cuda", batches(3, 3, 16)), torch.cuda.current_stream()
+    for _ in range(WARM_UP_STEPS + 3):  # pools draw random numbers in each of them
+        assert torch.isfinite(step.step(stream)["cycle_a"])
+    assert step.failed
+    assert len(told) == 1
+    assert torch.cuda.current_stream() == before
+    # Memory used on two streams comes back only where nothing is being recorded.
+    side = torch.cuda.Stream()
+    held = torch.cuda.memory_allocated()
+    for _ in range(4):
+        block = torch.empty(1 << 20, device="cuda")
+        block.record_stream(side)
+        del block
+        torch.cuda.synchronize()
+    torch.empty(1, device="cuda")
+    assert torch.cuda.memory_allocated() <= held + (4 << 20)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_a_step_on_a_gpu_that_is_not_the_current_one_is_recorded_there() -> None:
+    trainer = _trainer("cuda:1", graph="on")
+    stream = _on("cuda:1", batches(3, 3, 16))
+    weights = []
+    for _ in range(WARM_UP_STEPS + 3):
+        trainer.step(stream)
+        weights.append(next(trainer.method.parameters()).detach().clone())
+    assert trainer._recorded is not None
+    assert not trainer._recorded.failed
+    assert all(not torch.equal(one, other) for one, other in itertools.pairwise(weights))

@@ -65,6 +65,13 @@ def test_a_graph_without_cuda_is_refused() -> None:
         settle(replace(TrainingConfig(), graph="on"), CPU, 256)
 
 
+def test_images_of_sizes_of_their_own_are_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modes, "fast_bf16", lambda device: True)
+    assert settle(TrainingConfig(), CUDA, 256, fixed_sizes=False).graph == "off"
+    with pytest.raises(UserError, match=r"training\.graph is on.*one size"):
+        settle(replace(TrainingConfig(), graph="on"), CUDA, 256, fixed_sizes=False)
+
+
 def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(modes.shutil, "which", lambda name: None)
     with pytest.raises(UserError, match=r"training\.compile is on.*C\+\+ compiler"):

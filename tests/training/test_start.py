@@ -155,3 +155,19 @@ def test_asking_for_the_impossible_is_an_error(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(UserError, match="WORLD_SIZE"):
         _train(tmp_path)
     assert not (tmp_path / "run").exists()
+
+
+def test_resuming_with_a_limit_that_is_reached_already_is_an_error(tmp_path: Path) -> None:
+    write_images(tmp_path, {"a": 3, "b": 3})
+    settings = {**TINY, "training.epochs": 1, "training.decay_epochs": 0}
+    unpaired.train(a=tmp_path / "a", b=tmp_path / "b", out=tmp_path / "run", settings=settings)
+    before = (tmp_path / "run" / "config.json").read_text()
+    for change, named in (
+        ({"training.max_images": 2}, "max_images is 2"),
+        ({"training.keep_last": 1}, "epochs make 3"),
+    ):
+        with pytest.raises(UserError, match=f"nothing is left to train: 3 images are done.*{named}"):
+            unpaired.train(resume=tmp_path / "run", settings=change)
+    assert (tmp_path / "run" / "config.json").read_text() == before
+    assert unpaired.train(resume=tmp_path / "run").state == "finished"
+    assert unpaired.train(resume=tmp_path / "run", settings={"training.epochs": 2}).images_seen == 6

@@ -72,6 +72,23 @@ def test_averages_follow_the_formula() -> None:
     assert not torch.equal(expected, weight)
 
 
+def test_synchronising_batch_norms_that_are_not_there_is_an_error() -> None:
+    config = TrainingConfig(precision="fp32", sync_batchnorm=True)
+    with pytest.raises(UserError, match=r"training\.sync_batchnorm is on, and none of the networks has a batch norm"):
+        Trainer(CycleGAN(CONFIG, SHAPES), config, CPU)
+    Trainer(CycleGAN(replace(CONFIG, generator=ResnetConfig(width=4, blocks=1, norm="batch")), SHAPES), config, CPU)
+
+
+def test_too_little_memory_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(stream: object) -> dict[str, torch.Tensor]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.")
+
+    trainer = Trainer(CycleGAN(CONFIG, SHAPES), TrainingConfig(precision="fp32"), CPU)
+    monkeypatch.setattr(trainer, "take_step", refuse)
+    with pytest.raises(UserError, match=r"not enough memory for a training step .*training\.batch_size"):
+        trainer.step(batches(3, 3, 16))
+
+
 def test_rates_are_set_for_every_player() -> None:
     trainer = Trainer(_method(), TrainingConfig(learning_rate=1e-3), CPU)
     trainer.set_rate(0.25)

@@ -181,7 +181,8 @@ def _settings(**values: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         option = "--" + str(first["loc"][0]).replace("_", "-")
-        raise UserError(f"{option} {first['input']!r}: {first['msg'].lower()}.") from error
+        reason = first["msg"][:1].lower() + first["msg"][1:]  # the rest may hold a pattern
+        raise UserError(f"{option} {first['input']!r}: {reason}.") from error
 
 
 def _fakes(given: Sequence[str]) -> dict[str, Path]:

@@ -42,11 +42,10 @@ class Format:
 
 def load_format(name: FormatName) -> Format:
     """Return a format; `UserError` where what it needs is not installed. Imports nothing of the others."""
-    modules, extra = _NEEDS[name]
-    if missing := [module for module in modules if find_spec(module) is None]:
+    if missing := [module for module in _NEEDS[name] if find_spec(module) is None]:
         raise UserError(
             f"--format {name} needs {' and '.join(missing)}, not installed here. Install what is missing: "
-            f'pip install "unpaired[{extra}]".'
+            f"pip install {' '.join(missing)}."
         )
     return _FORMATS[name]()
 
@@ -100,10 +99,10 @@ _FORMATS: dict[FormatName, Callable[[], Format]] = {
     "torchscript": _torchscript,
     "torch-export": _torch_export,
 }
-_NEEDS: dict[FormatName, tuple[tuple[str, ...], str]] = {
-    "onnx": (("onnx", "onnxscript", "onnxruntime"), "onnxruntime"),
-    "openvino": (("openvino", "onnx", "onnxscript"), "openvino"),
-    "torchscript": ((), ""),
-    "torch-export": ((), ""),
+_NEEDS: dict[FormatName, tuple[str, ...]] = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino", "onnx", "onnxscript"),
+    "torchscript": (),
+    "torch-export": (),
 }
-"""What must be installed to write and to check a format, and the extra of this package that brings it."""
+"""What must be installed to write and to check a format."""

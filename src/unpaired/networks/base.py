@@ -51,7 +51,9 @@ class Generator(nn.Module, ABC):
     def run(self, stage: nn.Module, features: Tensor) -> Tensor:
         """Apply one stage; with `recompute`, what it would keep for the gradient is made again when needed."""
         if self.recompute and torch.is_grad_enabled():
-            return cast(Tensor, checkpoint(stage, features, use_reentrant=False))
+            # Reading the state of random numbers is forbidden while a CUDA graph is recorded; only dropout needs it.
+            draws = any(isinstance(part, nn.Dropout) for part in stage.modules())
+            return cast(Tensor, checkpoint(stage, features, use_reentrant=False, preserve_rng_state=draws))
         return cast(Tensor, stage(features))
 
     def check(self, image: Tensor) -> None:

@@ -91,6 +91,8 @@ def create_study(
         sources, shape = _read(temporary, paths, size, notices, progress)
         if settings.pairs == "unmatched":
             _drop_repeated(sources, notices)
+        else:
+            _drop_repeated_pairs(sources, notices)
         _refuse_copies(sources)
         _require_enough({source.label: len(source.entries) for source in sources}, settings)
         study = _write(temporary, sources, shape, settings, rules or Rules())
@@ -113,7 +115,7 @@ def _require_methods(fakes: Mapping[str, Path]) -> None:
     if not fakes:
         raise UserError("no generated pictures are given. Give at least one --fake NAME=DIR.")
     for name in fakes:
-        if name == REAL or not re.match(METHOD_NAME, name):
+        if name == REAL or not re.fullmatch(METHOD_NAME, name) or shown(name) != name:  # not unicode
             raise UserError(
                 f'--fake: "{shown(name)}" cannot be a method\'s name. Use 1 to 60 letters, digits, spaces and signs, '
                 "none of / \\ =."
@@ -182,7 +184,7 @@ def _read(
         for path in files:
             pixels = read_pixels(path)
             sizes[label][pixels.shape[0], pixels.shape[1]] += 1
-            name = path.relative_to(given).as_posix()
+            name = shown(path.relative_to(given).as_posix())  # it goes into JSON, which must be unicode
             source.entries.append(_enter(folder, name, fit(pixels, *size) if size else pixels))
             done += 1
             if progress is not None:
@@ -229,6 +231,24 @@ def _drop_repeated(sources: Sequence[_Source], notices: list[str]) -> None:
         if len(kept) < len(source.entries):
             notices.append(f"{source.label}: {len(source.entries) - len(kept)} repeated pictures left out.")
         source.entries = list(kept.values())
+
+
+def _drop_repeated_pairs(sources: Sequence[_Source], notices: list[str]) -> None:
+    """Leave out every pair in which a picture of an earlier pair comes again; pairs stand at equal places."""
+    seen: list[set[bytes]] = [set() for _ in sources]
+    kept: list[int] = []
+    for place, pair in enumerate(zip(*(source.entries for source in sources), strict=True)):
+        if any(entry.digest in before for entry, before in zip(pair, seen, strict=True)):
+            for entry in pair:
+                entry.path.unlink()
+            continue
+        kept.append(place)
+        for entry, before in zip(pair, seen, strict=True):
+            before.add(entry.digest)
+    if len(kept) < len(sources[0].entries):
+        notices.append(f"{len(sources[0].entries) - len(kept)} pairs left out: a picture of theirs came before.")
+    for source in sources:
+        source.entries = [source.entries[place] for place in kept]
 
 
 def _refuse_copies(sources: Sequence[_Source]) -> None:

@@ -96,7 +96,7 @@ class Study:
     format: Literal[1] = 1
     """Version of this description."""
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-    """Random; browsers keep a session under it."""
+    """Random; tells one study from another."""
     created: str
     """When, ISO 8601 with the time zone."""
     settings: Settings

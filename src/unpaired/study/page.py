@@ -141,10 +141,12 @@ def _published() -> str:
 def _comparisons(report: Report) -> str:
     if len(report.study.methods) < 2:
         return ""
-    if not report.comparisons:
+    if not report.comparisons_of_everybody:
         return "<h2>Between methods</h2><p class=notice>Too few participants have finished.</p>"
-    all_p = {(found.first, found.second): found.p_corrected for found in report.comparisons_of_everybody}
-    rows = "".join(_comparison(found, all_p.get((found.first, found.second))) for found in report.comparisons)
+    after = {(found.first, found.second): found for found in report.comparisons}
+    rows = "".join(
+        _comparison(after.get((found.first, found.second)), found) for found in report.comparisons_of_everybody
+    )
     return f"""<h2>Between methods</h2>
 <div class=scroll><table class=compare><thead><tr><th scope=col>methods</th><th scope=col>difference</th>
 <th scope=col>95 % interval</th><th scope=col>p, corrected</th><th scope=col>p of everybody</th>
@@ -156,9 +158,13 @@ difference that this many participants would show in 80 of 100 studies. More peo
 difference seen here is the true one; with few people it often is not, so take it as a guide.</p>"""
 
 
-def _comparison(found: Comparison, p_of_everybody: float | None) -> str:
+def _comparison(found: Comparison | None, of_everybody: Comparison) -> str:
+    names = f"<tr><th scope=row>{escape(of_everybody.first)} and {escape(of_everybody.second)}</th>"
+    p_of_everybody = of_everybody.p_corrected
+    if found is None:  # the rules left nobody of one of them
+        return f"{names}<td>–</td><td>–</td><td>–</td><td>{_p(p_of_everybody)}</td><td>–</td><td class=wrap>–</td></tr>"
     return (
-        f"<tr><th scope=row>{escape(found.first)} and {escape(found.second)}</th><td>{_points(found.difference)}</td>"
+        f"{names}<td>{_points(found.difference)}</td>"
         f"<td>{_points_interval(found.interval)}</td><td>{_p(found.p_corrected)}</td><td>{_p(p_of_everybody)}</td>"
         f"<td>{'–' if found.detectable is None else _points(found.detectable).lstrip('+')}</td>"
         f"<td class=wrap>{_more(found)}</td></tr>"
@@ -167,7 +173,7 @@ def _comparison(found: Comparison, p_of_everybody: float | None) -> str:
 
 def _more(found: Comparison) -> str:
     if found.more is None:
-        return "no difference to look for" if found.interval is not None else "–"
+        return "no difference to look for" if found.interval is not None and not found.difference else "–"
     if found.more == (0, 0):
         return "none, enough are there"
     first, second = found.more
@@ -258,7 +264,8 @@ def _method_notes() -> str:
 <p>Each participant saw one method. A method's figure is the mean of its participants' shares. Intervals: bootstrap
 over participants ({RESAMPLES:,} times), bias-corrected and accelerated (BCa), and widened for few people as a t
 interval is (Hesterberg, 2015); marked
-&ldquo;Wilson&rdquo; where everybody had the same share and the bootstrap has nothing to draw from. They speak of other
+&ldquo;Wilson&rdquo; or &ldquo;Newcombe&rdquo;
+where everybody had the same share and the bootstrap has nothing to draw from. They speak of other
 people looking at these pictures, not of other pictures.</p>"""
 
 
@@ -279,8 +286,11 @@ def _percent(share: float) -> str:
 def _interval(interval: Interval | None) -> str:
     if interval is None:
         return "needs two people"
-    kind = "" if interval.kind == "bootstrap" else f" ({interval.kind})"
-    return f"{100 * interval.low:.1f} – {100 * interval.high:.1f} %{kind}"
+    return f"{100 * interval.low:.1f} – {100 * interval.high:.1f} %{_kind(interval)}"
+
+
+def _kind(interval: Interval) -> str:
+    return "" if interval.kind == "bootstrap" else f" ({interval.kind})"
 
 
 def _points(difference: float) -> str:
@@ -288,7 +298,9 @@ def _points(difference: float) -> str:
 
 
 def _points_interval(interval: Interval | None) -> str:
-    return "needs two people" if interval is None else f"{_points(interval.low)} to {_points(interval.high)}"
+    if interval is None:
+        return "needs two people"
+    return f"{_points(interval.low)} to {_points(interval.high)}{_kind(interval)}"
 
 
 def _p(p: float | None) -> str:

@@ -74,13 +74,13 @@ def is_sound(answer: Answered, rules: Rules, settings: Settings) -> bool:
     return answer.views <= 1 and not answer.hidden and all(abs(time - settings.exposure) <= most for time in times)
 
 
-def reasons(answers: Sequence[Answered], rules: Rules) -> list[str]:
+def reasons(answers: Sequence[Answered], rules: Rules, settings: Settings) -> list[str]:
     """Return why a participant is left out: any of `too fast`, `same side`, `catch trials`; empty for most people."""
     counted = [answer for answer in answers if answer.kind == "trial"]
     catch = [answer for answer in answers if answer.kind == "catch"]
     found = []
     if counted:
-        fast = sum(answer.response < rules.fast_seconds for answer in counted) / len(counted)
+        fast = sum(_seconds_to_choose(answer, settings) < rules.fast_seconds for answer in counted) / len(counted)
         right_side = sum(answer.side for answer in counted) / len(counted)
         if fast > rules.fast_share:
             found.append("too fast")
@@ -89,3 +89,9 @@ def reasons(answers: Sequence[Answered], rules: Rules) -> list[str]:
     if catch and sum(not answer.fooled for answer in catch) / len(catch) < rules.catch_share:
         found.append("catch trials")
     return found
+
+
+def _seconds_to_choose(answer: Answered, settings: Settings) -> float:
+    """Return the browser's figure, or what the server's clock leaves room for, if that is less: a program may lie."""
+    shown = settings.exposure * (2 if settings.show == "in-turn" else 1)
+    return min(answer.response, answer.waited - shown)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -24,11 +24,12 @@ from unpaired.study.statistics import (
 )
 from unpaired.study.store import Store
 
-_QUERY = """
+_ANSWERS = """
 SELECT participant, number, kind, real, fake, real_side, side, exposure_first, exposure_second, frames, hidden,
     response, waited, input, views, answered
 FROM answers JOIN trials USING (participant, number) ORDER BY participant, number
 """
+_PEOPLE = "SELECT id, external, method, code, joined, finished FROM participants ORDER BY id"
 OFF = 0.05
 """Exposures further than this (seconds) from the setting are counted in the report."""
 
@@ -159,8 +160,8 @@ def make_report(study: Study, store: Store) -> Report:
         made=time.time(),
         people=people,
         methods=[_method(study, name, people, everybody[name], kept[name]) for name in study.methods],
-        comparisons=_compare({name: _shares(answers) for name, answers in kept.items()}),
-        comparisons_of_everybody=_compare({name: _shares(answers) for name, answers in everybody.items()}),
+        comparisons=_compare(kept),
+        comparisons_of_everybody=_compare(everybody),
         pictures=[picture for name in study.methods for picture in _pictures(name, kept[name])],
         exposures=_exposures(study, people),
         inputs=dict(Counter(a.input for person in people for a in person.answers if a.kind == "trial").most_common()),
@@ -170,14 +171,16 @@ def make_report(study: Study, store: Store) -> Report:
 def _people(study: Study, store: Store) -> list[Person]:
     names = {file: picture.name for file, picture in study.pictures().items()}
     answers: dict[int, list[Answered]] = {}
-    for row in store.rows(_QUERY):
+    # At one moment: who finished in between would be counted without their last answer.
+    given_rows, people_rows = store.snapshot(_ANSWERS, _PEOPLE)
+    for row in given_rows:
         real, fake = names.get(row["real"], row["real"]), names.get(row["fake"], row["fake"])
         row |= {"real": real, "fake": fake, "fake_file": row["fake"], "hidden": bool(row["hidden"])}
         answers.setdefault(row["participant"], []).append(Answered(**row))
     people = []
-    for row in store.rows("SELECT id, external, method, code, joined, finished FROM participants ORDER BY id"):
+    for row in people_rows:
         given = answers.get(row["id"], [])
-        judged = reasons(given, study.rules) if row["finished"] is not None else []
+        judged = reasons(given, study.rules, study.settings) if row["finished"] is not None else []
         people.append(Person(**row, answers=given, reasons=judged))
     return people
 
@@ -194,10 +197,14 @@ def _shares(people: Sequence[Sequence[Answered]]) -> Shares:
     return np.array([np.mean([answer.fooled for answer in answers]) for answers in people], dtype=np.float64)
 
 
+def _total(people: Sequence[Sequence[Answered]]) -> int:
+    return sum(map(len, people))
+
+
 def _figure(people: Sequence[Sequence[Answered]]) -> Figure | None:
     if not people:
         return None
-    shares, answers = _shares(people), sum(map(len, people))
+    shares, answers = _shares(people), _total(people)
     interval = share_interval(shares, answers, np.random.default_rng(0))
     return Figure(len(people), answers, float(shares.mean()), interval)
 
@@ -223,7 +230,8 @@ def _method(
     )
 
 
-def _compare(shares: dict[str, Shares]) -> list[Comparison]:
+def _compare(people: Mapping[str, Sequence[Sequence[Answered]]]) -> list[Comparison]:
+    shares = {name: _shares(answers) for name, answers in people.items()}
     pairs = [(first, second) for first, second in combinations(shares, 2) if len(shares[first]) and len(shares[second])]
     random = np.random.default_rng(0)
     values = [permutation_p(shares[first], shares[second], random) for first, second in pairs]
@@ -236,7 +244,7 @@ def _compare(shares: dict[str, Shares]) -> list[Comparison]:
                 first=first,
                 second=second,
                 difference=float(a.mean() - b.mean()),
-                interval=difference_interval(a, b, random),
+                interval=difference_interval(a, b, (_total(people[first]), _total(people[second])), random),
                 p=p,
                 p_corrected=corrected,
                 needed=needed,

@@ -54,6 +54,8 @@ def serve_study(folder: Path, host: str = "127.0.0.1", port: int = 8000, *, behi
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65535:  # the system would take the remainder: another port than was asked for
+        raise UserError(f"--port {port}: expected 1 to 65535, or 0 for a free one.")
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
@@ -65,11 +67,10 @@ def _listen(host: str, port: int) -> socket.socket:
             listening.close()
             raise
         return listening
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "a port is at most 65535"
+    except OSError as error:
         raise UserError(
-            f"cannot listen on --host {host} --port {port}: {reason}. Choose another port (0 takes a free one), or an "
-            "address of this machine (127.0.0.1: this machine only, 0.0.0.0: all networks)."
+            f"cannot listen on --host {host} --port {port}: {error.strerror}. Choose another port "
+            "(0 takes a free one), or an address of this machine (127.0.0.1: this machine only, 0.0.0.0: all networks)."
         ) from error
 
 

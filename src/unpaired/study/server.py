@@ -226,6 +226,8 @@ class _App:
 
     async def pair(self, request: Request) -> Response:
         """Send both pictures of a trial, once, as one body: the left (first) one, then the other, of equal length."""
+        if request.method != "GET":  # HEAD would spend the look without showing anything
+            raise Refused(405, "method", "Pictures are sent to GET.")
         participant = await self._participant(request)
         token = request.path_params["token"]
         chosen = await run_in_threadpool(self._store.fetch, participant, token)
@@ -260,11 +262,11 @@ class _App:
 
     async def _participant(self, request: Request) -> Participant:
         scheme, _, session = request.headers.get("authorization", "").partition(" ")
-        wait = self._asking.wait(session) if session else 0.0
-        if wait:
-            raise Refused.busy(wait)
-        known = scheme.lower() == "bearer" and len(session) <= 64
-        found = await run_in_threadpool(lambda: self._store.find(session=session)) if known else None
+        possible = scheme.lower() == "bearer" and len(session) <= 64
+        found = await run_in_threadpool(lambda: self._store.find(session=session)) if possible else None
         if found is None:
             raise Refused(401, "session", "This session is not known. Please load the page again.")
+        wait = self._asking.wait(session)  # only sessions that are known take memory, and push nobody's bucket out
+        if wait:
+            raise Refused.busy(wait)
         return found

@@ -32,7 +32,7 @@ class Interval:
     low: float
     high: float
     kind: str
-    """`bootstrap`, or `Wilson` where everybody has the same share, which leaves nothing to draw from."""
+    """`bootstrap`; `Wilson` (difference: `Newcombe`) where all shares are equal, which leaves nothing to draw from."""
 
 
 def share_interval(shares: Shares, answers: int, random: Generator, *, level: float = LEVEL) -> Interval | None:
@@ -50,10 +50,18 @@ def share_interval(shares: Shares, answers: int, random: Generator, *, level: fl
     return Interval(low, high, "bootstrap")
 
 
-def difference_interval(a: Shares, b: Shares, random: Generator, *, level: float = LEVEL) -> Interval | None:
-    """Return the interval of mean(a) - mean(b), both resampled; None for fewer than two participants in either."""
+def difference_interval(
+    a: Shares, b: Shares, answers: tuple[int, int], random: Generator, *, level: float = LEVEL
+) -> Interval | None:
+    """Return the interval of mean(a) - mean(b), both resampled; None for fewer than two participants in either.
+
+    Where all shares of a are equal, and all of b, it is Newcombe's (1998, method 10), of both Wilson intervals over all
+    `answers`: the bootstrap would claim to know the difference exactly.
+    """
     if min(len(a), len(b)) < 2:
         return None
+    if max(np.ptp(a), np.ptp(b)) < _ROUNDING:
+        return _newcombe(float(a[0]), float(b[0]), answers, level)
     means, influence = _means(a, random) - _means(b, random), np.concatenate([_influence(a), -_influence(b)])
     low, high = _percentiles(means, float(a.mean() - b.mean()), influence, min(len(a), len(b)), level)
     return Interval(low, high, "bootstrap")
@@ -92,7 +100,7 @@ def participants_needed(a: Shares, b: Shares, tests: int, *, power: float = 0.8,
     """Return the participants per method that separate two methods, were the difference seen the true one.
 
     Two-sided, at the given power, alpha shared by all `tests` (Bonferroni, a little more careful than Holm). None where
-    there is no difference, or fewer than two participants.
+    there is no difference, no spread to reckon with, or fewer than two participants.
     """
     if min(len(a), len(b)) < 2:
         return None
@@ -101,13 +109,18 @@ def participants_needed(a: Shares, b: Shares, tests: int, *, power: float = 0.8,
         return None
     certain, able = _quantiles(tests, power, level)
     spread = float(a.var(ddof=1) + b.var(ddof=1))
+    if spread < _ROUNDING:
+        return None
     plain = (certain + able) ** 2 * spread / difference**2
     return max(2, math.ceil(plain + certain**2 / 4))  # the last term: what not knowing the spread costs
 
 
 def detectable(a: Shares, b: Shares, tests: int, *, power: float = 0.8, level: float = LEVEL) -> float | None:
-    """Return the smallest true difference that as many participants as there are would show at the given power."""
-    if min(len(a), len(b)) < 2:
+    """Return the smallest true difference that as many participants as there are would show at the given power.
+
+    None where there is no spread to reckon with, or fewer than two participants.
+    """
+    if min(len(a), len(b)) < 2 or max(np.ptp(a), np.ptp(b)) < _ROUNDING:
         return None
     certain, able = _quantiles(tests, power, level)
     return (certain + able) * math.sqrt(float(a.var(ddof=1)) / len(a) + float(b.var(ddof=1)) / len(b))
@@ -162,3 +175,10 @@ def _wilson(share: float, answers: int, level: float) -> Interval:
     centre = (share + z * z / (2 * answers)) / (1 + z * z / answers)
     half = z / (1 + z * z / answers) * math.sqrt(share * (1 - share) / answers + z * z / (4 * answers**2))
     return Interval(max(0.0, centre - half), min(1.0, centre + half), "Wilson")
+
+
+def _newcombe(first: float, second: float, answers: tuple[int, int], level: float) -> Interval:
+    a, b = _wilson(first, answers[0], level), _wilson(second, answers[1], level)
+    below = math.hypot(first - a.low, b.high - second)
+    above = math.hypot(a.high - first, second - b.low)
+    return Interval(first - second - below, first - second + above, "Newcombe")

@@ -124,15 +124,25 @@ class Store:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # a full disk ends it by itself; a failed commit does not
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[dict[str, Any]]:
         """Return what a query finds."""
         with self._lock:
             return [dict(row) for row in self._connection.execute(query, values)]
+
+    def snapshot(self, *queries: str) -> list[list[dict[str, Any]]]:
+        """Return what each query finds, all at one moment, while answers may be arriving."""
+        with self._lock:
+            self._connection.execute("BEGIN")
+            try:
+                return [[dict(row) for row in self._connection.execute(query)] for query in queries]
+            finally:
+                self._connection.execute("ROLLBACK")  # nothing was written
 
     # ---------------------------------------------------------------------------------------------- participants
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -36,6 +37,7 @@ class RecordedStep:
         self._take, self._warn = take, warn
         self._record = recorder if recorder is not None else cuda_recorder
         self._on_side_stream = recorder is None
+        self._side: torch.cuda.Stream | None = None
         self._taken = 0
         self._inputs: list[Batch] = []
         self._losses: Losses = {}
@@ -59,6 +61,10 @@ class RecordedStep:
         self._replay()
         return self._losses
 
+    def close(self) -> None:
+        """Forget the recording and free its memory; NCCL waits for that before it leaves a process group."""
+        self._replay, self._losses, self._inputs = None, {}, []
+
     def _warm_up(self, batches: Iterator[Batch]) -> Losses:
         counted: list[Batch] = []
 
@@ -70,7 +76,8 @@ class RecordedStep:
         self._taken += 1
         if self._on_side_stream:
             # As PyTorch asks: what runs before a recording must not run on the default stream.
-            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            # One stream for all of them: memory that one stream has used is not used again on another.
+            side = self._side = self._side or torch.cuda.Stream()  # type: ignore[no-untyped-call]
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 losses = self._take(counting())
@@ -92,10 +99,34 @@ class RecordedStep:
 
 
 def cuda_recorder(function: Callable[[], Losses]) -> tuple[Losses, Callable[[], None]]:
-    """Record on the present CUDA device; other threads may go on allocating pinned memory meanwhile."""
+    """Record on the present CUDA device; other threads may go on allocating pinned memory meanwhile.
+
+    Raises RuntimeError where that fails; stream, random numbers and memory are then as if nothing had been tried.
+    """
     torch.cuda.synchronize()
     torch.cuda.empty_cache()  # what the warm-up used is not available to the graph's own pool otherwise
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        losses = function()
+    device = torch.cuda.current_device()
+    random = torch.cuda.default_generators[device].clone_state()
+    graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+    try:
+        # The outer context: a recording that fails would leave its own stream the present one.
+        with (
+            torch.cuda.stream(torch.cuda.current_stream()),
+            torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"),
+        ):
+            losses = function()
+    except RuntimeError:
+        _undo(device, random, pool)
+        raise
     return losses, graph.replay
+
+
+def _undo(device: int, random: torch.Generator, pool: tuple[int, int]) -> None:
+    """Leave the state of recording, which PyTorch does not do itself where CUDA has declared a recording invalid.
+
+    Its random numbers would be refused from then on, and memory used on two streams, as batches are, never freed.
+    """
+    torch.cuda.default_generators[device].graphsafe_set_state(random)
+    with contextlib.suppress(RuntimeError):  # it has been left: the error was none of CUDA's
+        torch._C._cuda_endAllocateToPool(device, pool)
+        torch._C._cuda_releasePool(device, pool)

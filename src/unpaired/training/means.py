@@ -21,8 +21,7 @@ class Means:
         self.count += 1
         if self._sums.keys() != values.keys():
             self._sums = {name: torch.zeros_like(value, dtype=torch.float32) for name, value in values.items()}
-        for name, value in values.items():
-            self._sums[name] += value
+        torch._foreach_add_(list(self._sums.values()), [values[name] for name in self._sums])
 
     def read(self) -> dict[str, float]:
         """Return the means, with one transfer from the device."""

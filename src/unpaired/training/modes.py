@@ -19,20 +19,26 @@ BF16_CHANNELS = 64
 """Where no layer is as wide as this, bf16 loses on processors: its conversions cost more than it gains."""
 
 
-def settle(config: TrainingConfig, device: torch.device, widest: int) -> TrainingConfig:
+def settle(config: TrainingConfig, device: torch.device, widest: int, *, fixed_sizes: bool = True) -> TrainingConfig:
     """Return the settings with a decision in place of every `auto`. Raises `UserError` for what the device cannot do.
 
-    `widest` is the largest number of channels in the networks, see `widest_layer`.
+    `widest` is the largest number of channels in the networks, see `widest_layer`; `fixed_sizes` says that all batches
+    have one shape.
 
     - precision: bf16 where the device has instructions for it (on processors: and the networks are wide), else fp32.
     - compile: off. On processors it gains a tenth for more than a minute of compiling; nothing was measured on GPUs.
-    - graph: on for CUDA, where it costs nothing; elsewhere there are none.
+    - graph: on for CUDA where all batches have one shape, where it costs nothing; elsewhere there are none.
     - memory format: contiguous; on processors channels_last loses a third.
     """
     if config.graph == "on" and device.type != "cuda":
         raise UserError(
             f"training.graph is on, and CUDA graphs need a CUDA device; this training computes on {device.type}. Leave "
             "training.graph out, or set it to off."
+        )
+    if config.graph == "on" and not fixed_sizes:
+        raise UserError(
+            "training.graph is on, and a recorded step needs images of one size; data.preprocess leaves them sizes of "
+            "their own. Leave training.graph out, set it to off, or choose another data.preprocess."
         )
     if config.precision == "fp16" and device.type == "mps":
         raise UserError("training.precision = fp16 is not possible on mps. Allowed there: fp32.")
@@ -46,7 +52,7 @@ def settle(config: TrainingConfig, device: torch.device, widest: int) -> Trainin
         config,
         precision=_or(config.precision, "bf16" if fast_bf16(device) and wide_enough else "fp32"),
         compile=_or(config.compile, "off"),
-        graph=_or(config.graph, "on" if device.type == "cuda" else "off"),
+        graph=_or(config.graph, "on" if device.type == "cuda" and fixed_sizes else "off"),
         memory_format=_or(config.memory_format, "contiguous"),
     )
 

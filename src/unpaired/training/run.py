@@ -113,6 +113,18 @@ class Run:
         self.plateau = Plateau(**kept["plateau"])
         self.warned = set(kept["warned"])
 
+    def require_something_left(self) -> None:
+        """Raise `UserError` where the run has reached its end already, naming what sets it."""
+        if self.images_seen < self.total_images:
+            return
+        limit = self.config.training.max_images
+        ends = limit is not None and limit == self.total_images
+        remedy = f"training.max_images is {limit}" if ends else f"the epochs make {self.total_images:,} images"
+        raise UserError(
+            f"nothing is left to train: {self.images_seen:,} images are done, and {remedy}. Nothing was changed. Raise "
+            f"{'training.max_images' if ends else 'training.epochs or training.decay_epochs'}."
+        )
+
     def _compare_processes(self, before: int) -> None:
         now, training = self.world.size, self.config.training
         if before == now:
@@ -150,6 +162,7 @@ class Run:
             raise
         finally:
             loader.close()
+            self.trainer.close()
             with contextlib.suppress(UserError):
                 self._write_page()
 

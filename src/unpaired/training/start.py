@@ -17,6 +17,7 @@ import torch
 from unpaired.checkpoint import CHECKPOINTS, DamagedError, checkpoints_of, newest_checkpoint, verify
 from unpaired.config import Given, RunConfig, read_file, resolve
 from unpaired.data.training import TrainingData, open_training_data
+from unpaired.data.transforms import training_size
 from unpaired.errors import UserError
 from unpaired.methods import METHODS, Batch, ImageShapes, Method
 from unpaired.networks import Generator
@@ -133,6 +134,8 @@ def resume_run(folder: Path, given: list[Given], *, quiet: bool = False) -> Resu
             display.message(f"{folder} stopped before its first checkpoint: starting from the beginning.")
         else:
             world.together(lambda: run.restore(checkpoint))
+            if any(source.values for source in given):
+                run.require_something_left()
 
         def begin() -> Log:
             if not world.is_first:
@@ -169,7 +172,7 @@ def _display(world: World, quiet: bool) -> Iterator[Progress]:
 def _prepare(config: RunConfig, folder: Path, display: Progress, world: World, device: torch.device) -> Run:
     """Open the data and build method and trainer; writes nothing."""
     multiple, minimum, widest = _demands(config)
-    training = settle(config.training, device, widest)
+    training = settle(config.training, device, widest, fixed_sizes=training_size(config.data) is not None)
     if training.threads:
         torch.set_num_threads(training.threads)
 
@@ -192,6 +195,8 @@ def _prepare(config: RunConfig, folder: Path, display: Progress, world: World, d
     kept = dataclasses.replace(config.training, precision=training.precision)
     config = dataclasses.replace(config, settings=settings, training=kept)
     _rehearse(config, shapes)
+    if device.type == "cuda" and data.size is not None:
+        torch.backends.cudnn.benchmark = True  # one size: the fastest kernels are found once
     torch.manual_seed(training.seed)
     method = entry.make(settings, shapes)
     trainer = Trainer(method, training, device, world=world, fixed_sizes=data.size is not None, warn=display.warn)

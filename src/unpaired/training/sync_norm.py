@@ -8,6 +8,7 @@ import torch
 import torch.distributed.nn.functional as together
 from torch import Tensor, nn
 
+from unpaired.errors import UserError
 from unpaired.training.distributed import World
 
 
@@ -53,9 +54,20 @@ def _sum(values: Tensor) -> Tensor:
 
 
 def synchronize_batch_norm(module: nn.Module, world: World) -> None:
-    """Replace every batch norm inside `module`, whose weights stay the same objects; nothing for one process."""
-    if world.size == 1:
-        return
+    """Replace every batch norm inside `module`, whose weights stay the same objects; nothing for one process.
+
+    Raises UserError where there is none.
+    """
+    if not any(type(child) is nn.BatchNorm2d for child in module.modules()):
+        raise UserError(
+            "training.sync_batchnorm is on, and none of the networks has a batch norm. Leave it out; instance norm has "
+            "nothing to synchronise."
+        )
+    if world.size > 1:
+        _replace(module)
+
+
+def _replace(module: nn.Module) -> None:
     for name, child in module.named_children():
         if type(child) is nn.BatchNorm2d:
             synchronized = SynchronizedBatchNorm(child.num_features, eps=child.eps, momentum=child.momentum)
@@ -63,4 +75,4 @@ def synchronize_batch_norm(module: nn.Module, world: World) -> None:
             synchronized._buffers = child._buffers
             module.add_module(name, synchronized.train(child.training))
         else:
-            synchronize_batch_norm(child, world)
+            _replace(child)

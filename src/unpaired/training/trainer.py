@@ -44,7 +44,7 @@ class Trainer:
         fixed_sizes: bool = True,
         warn: Callable[[str], None] = warnings.warn,
     ) -> None:
-        self.config = config = settle(config, device, widest_layer(method))
+        self.config = config = settle(config, device, widest_layer(method), fixed_sizes=fixed_sizes)
         self.device, self.world = device, world
         if config.sync_batchnorm:
             synchronize_batch_norm(method, world)
@@ -69,8 +69,7 @@ class Trainer:
         self._stop = torch.zeros((), device=device)
         self._stop_heard = torch.zeros((), device=device)
         self._prepare_networks(fixed_sizes)
-        recordable = config.graph == "on" and fixed_sizes
-        self._recorded = RecordedStep(self.take_step, warn=warn) if recordable else None
+        self._recorded = RecordedStep(self.take_step, warn=warn) if config.graph == "on" else None
 
     def _optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Adam:
         on_cuda = self.device.type == "cuda"
@@ -130,11 +129,27 @@ class Trainer:
         the next one.
         """
         try:
-            return self._recorded.step(batches) if self._recorded is not None else self.take_step(batches)
+            with self._current_device():
+                return self._recorded.step(batches) if self._recorded is not None else self.take_step(batches)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"{self.device} has not enough memory for a training step ({str(error).splitlines()[0]}). Choose a "
+                "smaller training.batch_size (training.accumulate makes up for it) or data.crop_size, or set "
+                "training.recompute = true."
+            ) from error
         except RuntimeError as error:
             if self.config.compile == "on" and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise UserError(f"the networks cannot be compiled ({error}). Set training.compile = off.") from error
             raise
+
+    def close(self) -> None:
+        """Free what only further steps would need, before the other processes are left."""
+        if self._recorded is not None:
+            self._recorded.close()
+
+    def _current_device(self) -> contextlib.AbstractContextManager[object]:
+        """Streams belong to the current GPU: on another one, a recording would record nothing."""
+        return torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext()
 
     def take_step(self, batches: Iterator[Batch]) -> Losses:
         """Take one step, operation by operation; what `step` records where it can."""

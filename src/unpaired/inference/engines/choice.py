@@ -38,8 +38,6 @@ class _Kind:
     precisions: tuple[Arithmetic, ...]
     modules: tuple[str, ...] = ()
     """What must be installed to run a graph and to make one."""
-    extra: str = ""
-    """The extra of this package that installs them."""
     load: Callable[[], FromGraph] | None = None
     """Imports what opens a graph; None for PyTorch, which needs none."""
 
@@ -59,8 +57,8 @@ def _openvino() -> FromGraph:
 ENGINES: dict[EngineName, _Kind] = {
     "torch": _Kind(("fp32", "bf16", "fp16")),
     "torch-compile": _Kind(("fp32", "bf16", "fp16")),
-    "onnxruntime": _Kind(("fp32",), ("onnxruntime", "onnxscript"), "onnxruntime", _onnxruntime),
-    "openvino": _Kind(("fp32", "bf16"), ("openvino", "onnxscript"), "openvino", _openvino),
+    "onnxruntime": _Kind(("fp32",), ("onnxruntime", "onnxscript"), _onnxruntime),
+    "openvino": _Kind(("fp32", "bf16"), ("openvino", "onnxscript"), _openvino),
 }
 
 
@@ -137,7 +135,7 @@ def _open(job: Job, name: EngineName, precision: Arithmetic, device: torch.devic
     if missing := _missing(name):
         raise UserError(
             f"--engine {name} needs {' and '.join(missing)}, not installed here. Install what is missing: "
-            f'pip install "unpaired[{kind.extra}]", or choose --engine torch.'
+            f"pip install {' '.join(missing)}, or choose --engine torch."
         )
     try:
         engine = kind.load()
