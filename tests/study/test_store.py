@@ -27,7 +27,7 @@ def draw(counts: Mapping[str, int]) -> tuple[str, list[Trial]]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
+    return Store(tmp_path, create=True)
 
 
 def test_a_whole_participation(store: Store) -> None:
@@ -148,7 +148,7 @@ def test_a_write_that_fails_leaves_nothing_and_the_next_succeeds(store: Store) -
 
 
 def test_a_snapshot_is_of_one_moment(tmp_path: Path) -> None:
-    store, other = Store(tmp_path), Store(tmp_path)
+    store, other = Store(tmp_path, create=True), Store(tmp_path)
     store.join(None, None, draw, ["a"])
     count = "SELECT COUNT(*) AS n FROM participants"
 
@@ -160,3 +160,9 @@ def test_a_snapshot_is_of_one_moment(tmp_path: Path) -> None:
     first, _, last = store.snapshot(count, "SELECT meanwhile() AS n", count)
     assert first == last == [{"n": 1}]
     assert store.snapshot(count) == [[{"n": 2}]]
+
+
+def test_missing_answers_are_not_begun_anew(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"answers .* are missing"):
+        Store(tmp_path)
+    assert not list(tmp_path.iterdir())

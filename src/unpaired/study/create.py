@@ -96,7 +96,7 @@ def create_study(
         _refuse_copies(sources)
         _require_enough({source.label: len(source.entries) for source in sources}, settings)
         study = _write(temporary, sources, shape, settings, rules or Rules())
-        Store(temporary).close()
+        Store(temporary, create=True).close()
         os.replace(temporary, out)
     except OSError as error:
         raise UserError(f'cannot write "{shown(out)}": {error.strerror}.') from error

@@ -93,9 +93,14 @@ class Answer:
 class Store:
     """The answers of one study."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open, and make where it is not there yet. Raises `UserError` where the file is no such database."""
+    def __init__(self, folder: Path, *, create: bool = False) -> None:
+        """Open, or with `create` make it. Raises `UserError` where the file is missing or no such database."""
         path = folder / ANSWERS
+        if not create and not path.is_file():
+            raise UserError(
+                f'the answers "{shown(path)}" are missing. Restore the file; without it nothing is known of those who '
+                "took part. To begin anew, create the study again."
+            )
         self._lock = threading.Lock()
         try:
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30.0)
