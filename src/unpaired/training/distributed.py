@@ -53,6 +53,8 @@ class World:
         try:
             dist.all_reduce(values)  # a sum: gloo knows no mean
         except RuntimeError as error:
+            if values.is_cuda and torch.cuda.is_current_stream_capturing():
+                raise  # the recording fails, and the step is taken as usual
             raise _lost(error) from error
         values.div_(self.size)
 
