@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import torch
 
 from unpaired.errors import UserError
@@ -36,6 +39,12 @@ def fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def has_compiler() -> bool:
+    """Say whether there is a C++ compiler, which torch.compile needs on processors; CXX may name one."""
+    names = (os.environ.get("CXX", ""), "c++", "g++", "clang++", "cl")
+    return any(name and shutil.which(name) for name in names)
 
 
 def _cannot_use(name: str | torch.device, reason: str) -> UserError:

@@ -73,7 +73,7 @@ def test_images_of_sizes_of_their_own_are_not_recorded(monkeypatch: pytest.Monke
 
 
 def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modes.shutil, "which", lambda name: None)
+    monkeypatch.setattr(modes, "has_compiler", lambda: False)
     with pytest.raises(UserError, match=r"training\.compile is on.*C\+\+ compiler"):
         settle(replace(TrainingConfig(), compile="on"), CPU, 256)
     settle(replace(TrainingConfig(), compile="off"), CPU, 256)

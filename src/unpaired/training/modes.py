@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from unpaired.device import fast_bf16
+from unpaired.device import fast_bf16, has_compiler
 from unpaired.errors import UserError
 from unpaired.methods.base import Method
 from unpaired.training.config import TrainingConfig
@@ -42,7 +40,7 @@ def settle(config: TrainingConfig, device: torch.device, widest: int, *, fixed_s
         )
     if config.precision == "fp16" and device.type == "mps":
         raise UserError("training.precision = fp16 is not possible on mps. Allowed there: fp32.")
-    if config.compile == "on" and device.type == "cpu" and not _has_compiler():
+    if config.compile == "on" and device.type == "cpu" and not has_compiler():
         raise UserError(
             "training.compile is on, and compiling for the processor needs a C++ compiler; none was found. Install g++ "
             "or clang, name one in the environment variable CXX, or set training.compile = off."
@@ -55,11 +53,6 @@ def settle(config: TrainingConfig, device: torch.device, widest: int, *, fixed_s
         graph=_or(config.graph, "on" if device.type == "cuda" and fixed_sizes else "off"),
         memory_format=_or(config.memory_format, "contiguous"),
     )
-
-
-def _has_compiler() -> bool:
-    names = ("cl",) if os.name == "nt" else (os.environ.get("CXX", ""), "g++", "clang++", "gcc", "clang")
-    return any(name and shutil.which(name) for name in names)
 
 
 def _or(choice: Any, automatic: str) -> Any:

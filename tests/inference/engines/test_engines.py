@@ -146,7 +146,7 @@ def test_pytorch_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pytorch.shutil, "which", lambda name: None)
+    monkeypatch.setattr(pytorch, "has_compiler", lambda: False)
     with pytest.raises(UserError, match="needs a C\\+\\+ compiler"):
         TorchEngine(make_network("unet"), "fp32", CPU, compiled=True)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from typing import final
 
 import torch
 from torch import Tensor, nn
 
+from unpaired.device import has_compiler
 from unpaired.errors import UserError
 from unpaired.inference.engines.base import Arithmetic, Engine
 from unpaired.inference.graph import quiet_exporter
@@ -66,7 +66,7 @@ def _reduce(network: nn.Module, dtype: torch.dtype) -> None:
 
 
 def _require_compiler(device: torch.device) -> None:
-    if device.type == "mps" or (device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl")))):
+    if device.type == "mps" or (device.type == "cpu" and not has_compiler()):
         raise UserError(
             f"--engine torch-compile needs a C++ compiler on the CPU, or CUDA; there is none for {device.type}. "
             "Install one (g++, clang++), or choose another engine."
