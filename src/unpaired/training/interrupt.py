@@ -8,6 +8,8 @@ import threading
 import time
 from types import FrameType, TracebackType
 
+from unpaired.training.distributed import LostError
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -34,7 +36,9 @@ class Interrupt:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # torchrun ends those that a lost process leaves behind at once; they are to say why first.
+            lost = number == signal.SIGTERM and isinstance(error, LostError)
+            signal.signal(number, signal.SIG_IGN if lost else handler)
         self._before.clear()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
