@@ -129,6 +129,10 @@ def resolve(given: Sequence[Given]) -> RunConfig:
     method = values.pop("method.name", "cyclegan")
     if method not in METHODS:
         raise unknown_method(str(method), origins["method.name"])
+    chosen = list(values)
+    for name, value in METHODS[method].defaults.items():
+        if not any(known == name or known.startswith(f"{name}.") for known in values):
+            values[name], origins[name] = value, f"{name} (the default of {method})"
     types = {"method": METHODS[method].config, "data": DataConfig, "training": TrainingConfig}
     parts = {section: _build(section, types[section], values, origins, method) for section in SECTIONS}
     return RunConfig(
@@ -136,7 +140,7 @@ def resolve(given: Sequence[Given]) -> RunConfig:
         settings=parts["method"],
         data=parts["data"],
         training=parts["training"],
-        chosen=frozenset(values),
+        chosen=frozenset(chosen),
     )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from unpaired.methods import cyclegan
-from unpaired.methods.base import Batch, ImageShapes, Method, Update
+from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Update
 
-__all__ = ["METHODS", "Batch", "Entry", "ImageShapes", "Method", "Update"]
+__all__ = ["METHODS", "Batch", "Direction", "Entry", "ImageShapes", "Method", "Update"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,10 @@ class Entry:
     make: Callable[[Any, ImageShapes], Method]
     adapt: Callable[[Any, ImageShapes, frozenset[str]], tuple[Any, list[str]]]
     """Fits defaults to the images: (settings, shapes, names that the user set) -> (settings, notices)."""
+    paired: bool = False
+    """Whether it learns from pairs: row i of A belongs to row i of B."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Publication's values of other settings that differ from this project's defaults, by dotted name."""
 
 
 METHODS: dict[str, Entry] = {

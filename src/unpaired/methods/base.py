@@ -5,20 +5,27 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from unpaired.networks import Generator
 
+Direction = Literal["a2b", "b2a"]
+"""From domain A to domain B, or back."""
+
 
 class Batch(NamedTuple):
-    """One unpaired batch; the two images of a row have nothing to do with one another."""
+    """One batch. The two images of a row belong together for methods that learn from pairs; else they do not."""
 
     x: Tensor
     """Images of domain A, [N, C_A, H, W] in [-1, 1]."""
     y: Tensor
     """Images of domain B, [N, C_B, H, W] in [-1, 1]."""
+
+    def seen_from(self, direction: Direction) -> Batch:
+        """Return (source, target) of a direction: as it is for `a2b`, exchanged for `b2a`."""
+        return self if direction == "a2b" else Batch(self.y, self.x)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +36,11 @@ class ImageShapes:
     channels_b: int
     size: tuple[int, int] | None
     """(height, width) of every training image, or None where images keep sizes of their own."""
+
+    def seen_from(self, direction: Direction) -> tuple[int, int]:
+        """Return the channels of a direction's (source, target)."""
+        forward = (self.channels_a, self.channels_b)
+        return forward if direction == "a2b" else forward[::-1]
 
 
 @dataclass(slots=True)
@@ -68,3 +80,7 @@ class Method(nn.Module, ABC):
         A `yield` is an optimiser step that the trainer performs: code after it sees the updated weights. Local
         variables carry tensors from one update to the next; detach what the next update does not differentiate.
         """
+
+    def generate(self, count: int) -> Batch | None:
+        """Return `count` pairs made of noise alone, for sample grids; None for methods that only translate."""
+        return None
