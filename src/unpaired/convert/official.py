@@ -192,11 +192,9 @@ def _patchgan_names(layers: int, downsampled: int) -> Names:
 def _resnet(weights: Mapping[str, Tensor], filters: Sequence[str]) -> tuple[ResnetConfig, int, int]:
     width, in_channels = shape(weights, "model.1.weight", 4, RESNET)[:2]
     blocks = len({name.split(".")[1] for name in weights if ".conv_block." in name})
-    down, up = (
-        "model.7.filt" in filters,
-        f"model.{10 + blocks}.filt" in filters or f"model.{12 + blocks}.filt" in filters,
-    )
+    down = "model.7.filt" in filters
     first = 12 if down else 10
+    up = f"model.{first + blocks}.filt" in filters
     moved = weights.get(f"model.{first}.conv_block.6.weight")  # the second convolution stands here behind a dropout
     found = {
         "width": width,
