@@ -66,7 +66,7 @@ def settled_labels(
                 return
 
         for_each(len(paths), work, workers=workers, progress=progress)
-        palette = search.palette(name, config)
+        palette = search.palette(name, config, half)
     return Labels(kind=config.kind, palette=palette, names=config.names, void=config.void, feed=config.feed)
 
 
@@ -91,13 +91,13 @@ class _IndexSearch:
             if palette is not None:
                 self.palettes.add(palette)
 
-    def palette(self, name: str, config: LabelsConfig) -> tuple[Colour, ...]:
+    def palette(self, name: str, config: LabelsConfig, half: Half | None) -> tuple[Colour, ...]:
         classes = [value for value in self.values if value not in config.void]
         setting = f"data.labels_{name.lower()}"
         if not classes:
             raise UserError(
                 f"the files of domain {name} hold no class indices: none has one channel of whole numbers that are not "
-                f'void. For label maps in colours set {setting}.kind to "colour".'
+                f'void. For label maps in colours set {setting}.kind to "colour".{_other_half(half)}'
             )
         count = max(classes) + 1
         if count > MAX_CLASSES or min(classes) < 0:
@@ -152,7 +152,7 @@ class _ColourSearch:
                 self.exact |= set(np.unique(packed).tolist())
                 self.exact = self.exact if len(self.exact) <= MAX_CLASSES else None
 
-    def palette(self, name: str, config: LabelsConfig) -> tuple[Colour, ...]:
+    def palette(self, name: str, config: LabelsConfig, half: Half | None) -> tuple[Colour, ...]:
         setting = f"data.labels_{name.lower()}"
         if not self.files:
             raise UserError(f"the files of domain {name} hold no label maps in colours: none is grey or RGB of 8 bits.")
@@ -170,9 +170,15 @@ class _ColourSearch:
                 f"the files of domain {name} are plainly no label maps: they hold too many colours. Flat places alone "
                 f"have {int((self.flat > 0).sum()):,} ({many:,} when similar ones count once), and the "
                 f"{len(peaks)} most common ones make up {share:.0%} of them. If they are label maps all the same, give "
-                f"{setting}.palette; if not, leave {setting} out."
+                f"{setting}.palette; if not, leave {setting} out.{_other_half(half)}"
             )
         return tuple(sorted(peaks))
+
+
+def _other_half(half: Half | None) -> str:
+    if half is None:
+        return ""
+    return " The label maps may also be in the other half of the files: see data.side_by_side."
 
 
 def _is_flat(image: Image) -> NDArray[np.bool_]:
