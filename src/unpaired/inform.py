@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from unpaired.checkpoint import CARD, CHECKPOINTS, MANIFEST, DamagedError, ModelCard, checkpoints_of, read_card, verify
 from unpaired.data.labels import Labels
+from unpaired.data.values import domain_to_json
 from unpaired.errors import UserError
 
 DESCRIBABLE = "a model folder, a run, a checkpoint, a folder of images, or an image file"
@@ -61,7 +61,7 @@ def _describe_model(folder: Path) -> dict[str, Any]:
         "images_seen": card.images_seen,
         "training_size": list(card.training_size) if card.training_size else None,
         "averaged": card.averaged,
-        "domains": {name: asdict(domain) for name, domain in card.domains.items()},
+        "domains": {name: domain_to_json(domain) for name, domain in card.domains.items()},
         "directions": {name: _describe_direction(card, name) for name in sorted(card.translators)},
         "versions": dict(card.versions),
         **_integrity(folder),
