@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from unpaired.data.labels import Labels
 from unpaired.errors import UserError
 from unpaired.typed import STRICT
 
@@ -38,10 +40,26 @@ class Domain:
     range: tuple[float, float] | None = None
     """Declared values that become -1 and 1; None means by dtype, see `DTYPE_RANGES`."""
 
+    labels: Labels | None = None
+    """What label maps mean, where this domain holds label maps and no pictures."""
+
     def __post_init__(self) -> None:
-        """Refuse a range without values."""
+        """Refuse a range without values, and label maps in another form than the one that they are fed in."""
+        if self.labels is not None and (self.channels, self.dtype, self.range) != (self.labels.channels, "uint8", None):
+            raise UserError(
+                f"a domain of {self.labels.in_words()} has {self.labels.channels} channels of uint8 and no range; "
+                f"received {self.channels} of {self.dtype}, range {self.range}."
+            )
         if self.range is not None and not self.range[0] < self.range[1]:
             raise UserError(f"a range of values goes from a lower to a higher one; received {self.range}.")
+
+
+def domain_to_json(domain: Domain) -> dict[str, Any]:
+    """Return a domain as JSON holds it; without `labels` for pictures, as before there were label maps."""
+    document = asdict(domain)
+    if domain.labels is None:
+        del document["labels"]
+    return document
 
 
 def value_range(dtype: np.dtype[np.generic], declared: tuple[float, float] | None) -> tuple[float, float]:
