@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from unpaired.methods import cyclegan
+from unpaired.methods import cogan, cyclegan
 from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Update
 
 __all__ = ["METHODS", "Batch", "Direction", "Entry", "ImageShapes", "Method", "Update"]
@@ -28,4 +28,5 @@ class Entry:
 
 METHODS: dict[str, Entry] = {
     "cyclegan": Entry(cyclegan.Config, cyclegan.CycleGAN, cyclegan.adapt),
+    "cogan": Entry(cogan.Config, cogan.CoGAN, cogan.adapt, defaults=cogan.DEFAULTS),
 }

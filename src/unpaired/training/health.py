@@ -70,6 +70,25 @@ def translation_warnings(direction: str, inputs: list[Tensor], outputs: list[Ten
     return warnings
 
 
+def collapse_warning(domain: str, real: list[Tensor], generated: list[Tensor]) -> dict[str, str]:
+    """Return a warning where images made of noise are all alike beside held-out images of their domain.
+
+    Both hold single images, [C, H, W] in [-1, 1].
+    """
+    if min(len(real), len(generated)) < 2:
+        return {}
+    usual, varied = _variation(real), _variation(generated)
+    if varied >= SAME_OUTPUT_SHARE * usual:
+        return {}
+    return {
+        f"collapse-{domain}": (
+            f"{domain.upper()}: generated images hardly vary with the latent vector ({varied:.4f}; real images: "
+            f"{usual:.4f}); the generator may have collapsed. Try another training.seed, a larger training.batch_size "
+            "or a smaller training.learning_rate."
+        )
+    }
+
+
 def discriminator_warnings(losses: Mapping[str, float], objective: str) -> dict[str, str]:
     """Return warnings about discriminators whose mean loss over an epoch says that they always win."""
     limit = WINNING_LOSS.get(objective)
