@@ -24,7 +24,6 @@ from unpaired.networks import (
     CoupledDiscriminatorConfig,
     CoupledGenerator,
     CoupledGeneratorConfig,
-    Discriminator,
     Generator,
     InitConfig,
     LatentSearch,
@@ -110,27 +109,26 @@ class CoGAN(Method):
 
     def step(self, batches: Iterator[Batch]) -> Iterator[Update]:
         """Yield the discriminators' update, then the generators' (the paper's algorithm 1), with one z for both."""
-        objective = self.config.objective
+        c = self.config
         x1, x2 = next(batches)
-        z = torch.randn(len(x1), self.config.generator.latent, device=x1.device)
+        z = torch.randn(len(x1), c.generator.latent, device=x1.device)
         fake_1, fake_2 = self.g(z)
 
+        real, fake = self.judge(Batch(x1, x2), Batch(fake_1.detach(), fake_2.detach()))
         yield Update(
             "discriminators",
-            discriminator_a=self.judge(self.f.a, x1, fake_1.detach()),
-            discriminator_b=self.judge(self.f.b, x2, fake_2.detach()),
-        )
-        yield Update(
-            "generators",
-            gan_a=generator_loss(objective, self.f.a(fake_1)),
-            gan_b=generator_loss(objective, self.f.b(fake_2)),
+            # Means over as many real as generated images.
+            discriminator_a=(real_loss(c.objective, real[0]) + fake_loss(c.objective, fake[0])) / 2,
+            discriminator_b=(real_loss(c.objective, real[1]) + fake_loss(c.objective, fake[1])) / 2,
         )
 
-    def judge(self, f: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
-        """Return the mean loss of a discriminator over as many real as generated images."""
-        if self.join_calls:
-            on_real, on_fake = f(torch.cat([real, fake])).chunk(2)
-        else:
-            on_real, on_fake = f(real), f(fake)
-        objective = self.config.objective
-        return (real_loss(objective, on_real) + fake_loss(objective, on_fake)) / 2
+        on_1, on_2 = self.f(fake_1, fake_2)
+        yield Update("generators", gan_a=generator_loss(c.objective, on_1), gan_b=generator_loss(c.objective, on_2))
+
+    def judge(self, real: Batch, fake: Batch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Return the logits of f_1 and f_2 for real and for generated images."""
+        if not self.join_calls:
+            return self.f(*real), self.f(*fake)
+        both = self.f(torch.cat([real.x, fake.x]), torch.cat([real.y, fake.y]))
+        (real_1, fake_1), (real_2, fake_2) = (logits.chunk(2) for logits in both)
+        return (real_1, real_2), (fake_1, fake_2)

@@ -27,6 +27,8 @@ SEED = 20160920
 """Of the starting points: fixed, so that an image has one translation."""
 REPORTS = 20
 """Times per image that `progress` is told; asking the device for the error makes it wait."""
+PORTION = 256
+"""Latent vectors that are rendered at once."""
 Side = Annotated[int, Field(ge=8, le=4096)]
 
 Progress = Callable[[int, int, float], None]
@@ -114,7 +116,7 @@ class LatentSearch(Generator):
             starts = self._latents(max(self.config.search.starts, self.config.search.restarts), SEED)
             with torch.no_grad():
                 # In fixed portions: memory does not grow with `starts`, and the renderings are always the same.
-                renderings = [self.generator.render(part, self.config.source) for part in starts.split(256)]
+                renderings = [self.generator.render(part, self.config.source) for part in torch.split(starts, PORTION)]
             found = [self._search(wanted, number, starts, torch.cat(renderings)) for number in range(len(wanted))]
             with torch.no_grad():
                 translated = torch.cat([self.generator.render(latent, self.target) for latent, _ in found])
@@ -129,7 +131,7 @@ class LatentSearch(Generator):
         The state of other random numbers stays as it is.
         """
         with self._searching(), torch.no_grad():
-            pairs = [self.generator.forward(part) for part in self._latents(count, seed).split(256)]
+            pairs = [self.generator.forward(part) for part in torch.split(self._latents(count, seed), PORTION)]
         return torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])
 
     # ------------------------------------------------------------------------------------------------------- details

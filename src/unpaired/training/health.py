@@ -89,15 +89,19 @@ def collapse_warning(domain: str, real: list[Tensor], generated: list[Tensor]) -
     }
 
 
-def discriminator_warnings(losses: Mapping[str, float], objective: str) -> dict[str, str]:
-    """Return warnings about discriminators whose mean loss over an epoch says that they always win."""
+def discriminator_warnings(losses: Mapping[str, float], objective: str, *, pooled: bool = True) -> dict[str, str]:
+    """Return warnings about discriminators whose mean loss over an epoch says that they always win.
+
+    `pooled` says that the method shows its discriminators past fakes.
+    """
     limit = WINNING_LOSS.get(objective)
     if limit is None:
         return {}
+    remedy = "more images, or a larger method.pool_size" if pooled else "or more images"
     return {
         f"winning-{name}": (
             f"{name} always wins: its mean loss is {loss:.4f} (below {limit}). The generators then learn little. Try a "
-            "smaller discriminator (method.discriminator.width), more images, or a larger method.pool_size."
+            f"smaller discriminator (method.discriminator.width), {remedy}."
         )
         for name, loss in losses.items()
         if name.startswith("discriminator") and loss < limit
