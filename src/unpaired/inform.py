@@ -290,7 +290,9 @@ def _show_model(model: Mapping[str, Any]) -> list[RenderableType]:
 def _direction(direction: Mapping[str, Any]) -> str:
     settings = {key: value for key, value in direction["architecture"].items() if not key.endswith("_channels")}
     family = settings.pop("family", "network")
-    described = ", ".join(f"{key} {value}" for key, value in settings.items())
+    described = ", ".join(
+        f"{key} {_value(value) if isinstance(value, Mapping | list) else value}" for key, value in settings.items()
+    )
     channels = f"{direction['in_channels']} to {direction['out_channels']} channels"
     return f"{family} ({described}), {channels}, {_number(direction['parameters'])} parameters"
 

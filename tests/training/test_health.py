@@ -11,6 +11,7 @@ from unpaired.training.health import (
     NonFiniteError,
     check_finite,
     check_weights,
+    collapse_warning,
     discriminator_warnings,
     translation_warnings,
 )
@@ -55,6 +56,16 @@ def test_collapse_is_told_per_direction() -> None:
     warning = translation_warnings("b2a", images, same)["collapse-b2a"]
     assert "B to A" in warning
     assert "hardly vary" in warning
+
+
+def test_generated_images_that_are_all_alike_are_told() -> None:
+    images = _images()
+    assert collapse_warning("a", images, _images()[::-1]) == {}
+    alike = [images[0] + 1e-3 * index for index in range(4)]
+    (text,) = collapse_warning("b", images, alike).values()
+    assert text.startswith("B: generated images hardly vary")
+    assert "training.seed" in text
+    assert collapse_warning("b", images, alike[:1]) == {}  # one image says nothing
 
 
 def test_inverted_colours_are_told() -> None:
