@@ -371,7 +371,7 @@ def _show_data(data: Mapping[str, Any]) -> list[RenderableType]:
             table.add_row(Text(name, style="dim"), *(Text(value or "") for value in values))
     bad = [file for found in folders.values() for file in found["unreadable"]]
     lines = [Text(f"unreadable: {file['path']}: {file['reason']}", overflow="fold") for file in bad]
-    pairs = [Text(f"pairs: {data['pairs']:,}, matched by name")] if data["pairs"] else []
+    pairs = [Text(f"pairs: {data['pairs']:,} (all names of A and B agree)")] if data["pairs"] else []
     return [Text(f"layout: {data['layout'] or 'one folder of images'}"), *pairs, table, *lines]
 
 

@@ -179,6 +179,8 @@ class Translator:
         - numpy array [H, W, C] or [H, W]: values by the declared range of the source domain, else by dtype; dtype,
           values and dimensions of the result are described at `array_from_signed`.
         - tensor [N, C, H, W] in [-1, 1], floating point: dtype and device are kept, no gradient is recorded.
+        - label maps, for models that translate from or into them: see `signed_from_label_array`, `label_array` and
+          `label_picture`. Tensors are what the network sees and makes, also then.
 
         Grey becomes RGB where the network wants three channels, and colour becomes grey where it wants one; never for
         tensors. Raises `UserError` for anything else.
