@@ -24,6 +24,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from unpaired.configs import FOLDER, find_config, shipped, suggestion
 from unpaired.data.config import DataConfig
 from unpaired.errors import UserError, did_you_mean
 from unpaired.methods import METHODS
@@ -68,13 +69,18 @@ class Given:
 
 
 def read_file(path: str | Path) -> Given:
-    """Read a TOML file of settings (or a run's config.json)."""
-    path = Path(path)
+    """Read a TOML file of settings (or a run's config.json), or the shipped one of that name: `cyclegan-no-pool`."""
+    path = find_config(path) or Path(path)
+    if path.parent == FOLDER and path.stem in shipped("plan"):
+        raise UserError(
+            f"--config {path.stem}: this is the plan of a comparison, for: unpaired compare {path.stem} --data ROOT "
+            f"--out DIR.{suggestion('', 'run')}"
+        )
     try:
         text = path.read_text(encoding="utf-8")
         document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except FileNotFoundError as error:
-        raise UserError(f"--config {path}: there is no such file.") from error
+        raise UserError(f"--config {path}: there is no such file.{suggestion(path, 'run')}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--config {path}: cannot be read ({error}).") from error
     except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
