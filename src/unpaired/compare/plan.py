@@ -1,18 +1,18 @@
 """The plan of a comparison: a TOML file that names the methods, what they share, and how much each may see.
 
-    title = "CycleGAN and CUT"
-    images = 100_000
-    seeds = [0, 1, 2]
+title = "CycleGAN and CUT"
+images = 100_000
+seeds = [0, 1, 2]
 
-    [data]          # settings of the data, for all
-    crop_size = 128
+[data]          # settings of the data, for all
+crop_size = 128
 
-    [method]        # settings of the method, for every entry whose method has them
-    generator = { family = "resnet", blocks = 6 }
+[method]        # settings of the method, for every entry whose method has them
+generator = { family = "resnet", blocks = 6 }
 
-    [[entries]]
-    label = "CycleGAN"
-    method = { name = "cyclegan", identity_weight = 0 }
+[[entries]]
+label = "CycleGAN"
+method = { name = "cyclegan", identity_weight = 0 }
 """
 
 from __future__ import annotations

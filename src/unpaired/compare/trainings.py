@@ -106,8 +106,11 @@ def _given(plan: Plan, entry: Entry, overrides: Given) -> tuple[list[Given], lis
         {**names_of(entry.method, "method"), **names_of(entry.training, "training")}, f'{{name}} of "{entry.label}"'
     )
     begin = [read_file(entry.config)] if entry.config is not None else []
-    for source in begin:
-        _refuse_decided(source.values, f'the configuration of "{entry.label}" sets')
+    for source in (*begin, own):
+        _refuse_decided(source.values, f'"{entry.label}" sets')
+        for name in source.values:
+            if name.startswith("data."):
+                raise UserError(f'"{entry.label}" sets {name}, and the data is the same for all: set it in [data].')
     method = _method_of(entry, [*begin, own])
     kept, dropped = [], list[str]()
     for source in (shared, overrides):
@@ -189,9 +192,7 @@ def _scheduled(config: RunConfig, images: int, epoch_images: int) -> RunConfig:
     """
     training = config.training
     total = -(-images // epoch_images)
-    constant = total
-    if training.total_epochs > training.epochs:
-        constant = round(total * training.epochs / training.total_epochs)
-    decay = total - constant
-    changed: TrainingConfig = dataclasses.replace(training, epochs=constant, decay_epochs=decay)
+    # Rounded in favour of the full rate; the schedules without a phase of decay have all their epochs in `epochs`.
+    decay = total * (training.total_epochs - training.epochs) // training.total_epochs
+    changed: TrainingConfig = dataclasses.replace(training, epochs=total - decay, decay_epochs=decay)
     return dataclasses.replace(config, training=changed)
