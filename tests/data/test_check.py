@@ -107,7 +107,7 @@ class TestMemory:
     def decoded(self, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         calls: list[Path] = []
         original = check._inspect
-        monkeypatch.setattr(check, "_inspect", lambda path, limit: calls.append(path) or original(path, limit))
+        monkeypatch.setattr(check, "_inspect", lambda path, *rest: calls.append(path) or original(path, *rest))
         return calls
 
     def test_only_changed_files_are_read_again(self, images: list[Path], decoded: list[Path]) -> None:

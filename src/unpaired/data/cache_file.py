@@ -47,6 +47,8 @@ def cache_key(source: FolderSource) -> str:
         "channels": source.channels,
         "multiple": source.size_multiple,
     }
+    if source.reading.key():
+        options["reading"] = source.reading.key()
     digest = hashlib.blake2b(json.dumps(options, sort_keys=True).encode(), digest_size=16)
     for info in source.images:
         digest.update(info.digest)

@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 
 from unpaired.data.check_memory import CheckMemory, ImageInfo
-from unpaired.data.decode import decode
 from unpaired.data.parallel import for_each
+from unpaired.data.reading import PICTURES, Reading
 from unpaired.data.refusal import MAX_PIXELS, BadImage, refuse_bomb, shown
 from unpaired.data.values import DTYPE_RANGES
 from unpaired.errors import UserError
@@ -54,6 +54,7 @@ class BadFiles(UserError):
 def check_images(
     paths: Sequence[Path],
     *,
+    reading: Reading = PICTURES,
     max_pixels: int = MAX_PIXELS,
     minimum: tuple[int, int] = (1, 1),
     channels: int | None = None,
@@ -63,15 +64,16 @@ def check_images(
 ) -> Checked:
     """Decode every file fully, in parallel, and tell sound from bad ones.
 
-    `minimum` is the smallest usable (height, width); `channels` what the domain was set to (grey and RGB become one
-    another); `value_range` what was declared. What is found out about sound files is remembered in the user's cache,
-    by path, size and modification time. `progress(done, total)` is called in this thread.
+    `reading` says what is taken from each file; `minimum` is the smallest usable (height, width); `channels` what the
+    domain was set to (grey and RGB become one another); `value_range` what was declared. What is found out about sound
+    files is remembered in the user's cache, by path, size and modification time. `progress(done, total)` is called in
+    this thread.
     """
-    memory = CheckMemory()
+    memory = CheckMemory(reading.key())
     known = memory.recall(paths)
     unknown = [path for path in paths if path not in known]
     refused: dict[Path, str] = {}
-    _inspect_all(unknown, known, refused, memory, max_pixels, workers, progress, len(paths))
+    _inspect_all(unknown, known, refused, memory, reading, max_pixels, workers, progress, len(paths))
     good, bad = list[ImageInfo](), list[BadFile]()
     for path in paths:
         info = known.get(path)
@@ -117,6 +119,7 @@ def _inspect_all(
     known: dict[Path, ImageInfo],
     refused: dict[Path, str],
     memory: CheckMemory,
+    reading: Reading,
     max_pixels: int,
     workers: int,
     progress: Callable[[int, int], None] | None,
@@ -130,7 +133,7 @@ def _inspect_all(
         path = unknown[index]
         try:
             status = os.stat(path)
-            info = _inspect(path, max_pixels)
+            info = _inspect(path, reading, max_pixels)
         except BadImage as error:
             refused[path] = error.reason
             return
@@ -156,12 +159,15 @@ def _inspect_all(
             memory.remember(fresh)
 
 
-def _inspect(path: Path, max_pixels: int) -> ImageInfo:
+def _inspect(path: Path, reading: Reading, max_pixels: int) -> ImageInfo:
     """Decode one file fully; raises `BadImage`."""
-    image = decode(path, max_pixels=max_pixels)
+    image = reading.read(path, max_pixels=max_pixels)
     with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).digest()
+        half = (reading.half or "").encode()
+        digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16, person=half)).digest()
     height, width, channels = image.shape
+    if reading.labels is not None:
+        channels = reading.labels.channels
     low = high = None
     if image.dtype != np.uint8:
         low, high = float(image.min()), float(image.max())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import sqlite3
 import sys
@@ -24,16 +25,17 @@ _GONE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What checking found out about a sound image file."""
+    """What checking found out about a sound image file, or the half of it that is used."""
 
     path: Path
     height: int
     width: int
     channels: int
+    """Channels that networks see."""
     dtype: str
     """Name of the NumPy dtype."""
     digest: bytes
-    """BLAKE2b-128 of the file's bytes."""
+    """BLAKE2b-128 of the file's bytes, and of which half of it this is."""
     low: float | None
     """Smallest value; None for 8-bit images, where it is of no interest."""
     high: float | None
@@ -47,8 +49,11 @@ class CheckMemory:
     nothing is remembered and everything works, only slower.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reading: str = "") -> None:
+        """`reading` tells what was found by reading files in one way from what was found in another."""
         self._file: Path | None = None
+        # No path holds a zero byte.
+        self._suffix = b"\0" + hashlib.blake2b(reading.encode(), digest_size=16).digest() if reading else b""
         with contextlib.suppress(UserError):
             self._file = user_cache_folder() / _FILE
         if self._file is not None and self._file.is_file() and self._file.stat().st_size > _MAX_BYTES:
@@ -68,7 +73,7 @@ class CheckMemory:
         """Remember sound images, each with the status that its file had before it was read."""
         if self._file is None:
             return
-        rows = [_row(info, status) for info, status in images]
+        rows = [(_key(info.path) + self._suffix, *_row(info, status)) for info, status in images]
         for _attempt in range(2):
             try:
                 with closing(self._open()) as database, database:
@@ -96,7 +101,7 @@ class CheckMemory:
         with closing(self._open()) as database:
             find = "SELECT * FROM sound WHERE path = ?"
             for path in paths:
-                row = database.execute(find, (_key(path),)).fetchone()
+                row = database.execute(find, (_key(path) + self._suffix,)).fetchone()
                 info = _info(path, row) if row is not None else None
                 if info is not None:
                     known[path] = info
@@ -121,7 +126,7 @@ def _key(path: Path) -> bytes:
 
 def _row(info: ImageInfo, status: os.stat_result) -> tuple[object, ...]:
     shape = (info.height, info.width, info.channels)
-    return (_key(info.path), status.st_size, status.st_mtime_ns, *shape, info.dtype, info.digest, info.low, info.high)
+    return (status.st_size, status.st_mtime_ns, *shape, info.dtype, info.digest, info.low, info.high)
 
 
 def _info(path: Path, row: tuple[object, ...]) -> ImageInfo | None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from unpaired.data.labels_config import LabelsConfig
 from unpaired.typed import STRICT
 
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
@@ -20,7 +21,8 @@ class DataConfig:
     """Where the images are and what happens to them before training sees them."""
 
     root: str | None = None
-    """Folder with trainA, trainB (testA, testB), or with train/A, train/B (test/A, test/B)."""
+    """Folder with trainA, trainB (testA, testB), train/A, train/B (test/A, test/B) or trainannot, train (testannot,
+    test); with `side_by_side`, with train (test or val), or of images."""
     a: str | None = None
     """Folder of the training images of domain A, in place of `root`."""
     b: str | None = None
@@ -29,6 +31,12 @@ class DataConfig:
     """Folder of held-out images of domain A; optional."""
     test_b: str | None = None
     """Folder of held-out images of domain B; optional."""
+    side_by_side: Literal["ab", "ba"] | None = None
+    """One file holds an image of each domain: A on the left (`ab`) or on the right (`ba`); with `root`."""
+    labels_a: LabelsConfig | None = None
+    """Says that the images of domain A are label maps, and of which kind."""
+    labels_b: LabelsConfig | None = None
+    """Says that the images of domain B are label maps, and of which kind."""
     preprocess: Preprocess = "resize_and_crop"
     """The authors' modes: resize to `load_size` and crop, crop only, scale to a width, scale and crop, or nothing."""
     crop_size: Size = 256

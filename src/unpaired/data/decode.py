@@ -34,8 +34,11 @@ _TELLING = (OSError, ValueError, SyntaxError, RuntimeError, EOFError)
 # Of other types the text speaks of the decoder, not of the file.
 
 
-def decode(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image:
+def decode(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, stored: bool = False) -> Image:
     """Read one image file as [H, W, C] in its own dtype; the array may be read-only.
+
+    With `stored`, the numbers that files of one sample hold are returned as they are, for maps of class indices: the
+    index in place of the palette's colour, 0 and 1 for one bit, no scaling of few bits, no white under transparency.
 
     Raises `BadImage`, and nothing else, for anything that is not a whole, sound image of at most `max_pixels` pixels.
     """
@@ -43,7 +46,7 @@ def decode(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Ima
     try:
         with quiet(), np.errstate(all="ignore"):
             _require_file(path)
-            image, orientation = _read(path, max_pixels)
+            image, orientation = _read(path, max_pixels, stored)
             return _plain(path, upright(image, orientation))
     except BadImage:
         raise
@@ -79,17 +82,18 @@ def _require_file(path: Path) -> None:
         raise BadImage(path, "empty: 0 bytes")
 
 
-def _read(path: Path, max_pixels: int) -> tuple[Image, int]:
+def _read(path: Path, max_pixels: int, stored: bool) -> tuple[Image, int]:
     with path.open("rb") as stream:
         start = stream.read(32)
     if start.startswith(npy.MAGIC) or path.suffix.lower() == ".npy":
-        return npy.read_npy(path, max_pixels), 1
+        array = npy.read_npy(path, max_pixels)
+        return (array.astype(np.uint8) if stored and array.dtype == np.bool_ else array), 1
     if start.startswith(tiff.MAGICS):
-        return tiff.read_tiff(path, max_pixels)
+        return tiff.read_tiff(path, max_pixels, stored=stored)
     if start.startswith(png.MAGIC) and png.is_sixteen_bit(start):
         image, exif = png.read_png(path, max_pixels)
         return image, pillow.orientation_of(exif) if exif else 1
-    return pillow.read_pillow(path, max_pixels)
+    return pillow.read_pillow(path, max_pixels, stored=stored)
 
 
 def upright(image: Image, orientation: int) -> Image:

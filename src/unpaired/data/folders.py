@@ -24,16 +24,19 @@ READABLE = frozenset({
 """Suffixes (in lower case) of the files that are read as images."""
 
 _LISTED = READABLE | set(UNSUPPORTED)
+ANNOTATIONS = "ROOT/{trainannot,train[,testannot,test]}"
+"""The layout of CamVid: label maps, which are A, beside photos, which are B."""
 _LAYOUTS = {
     "ROOT/{trainA,trainB[,testA,testB]}": ("trainA", "trainB", "testA", "testB"),
     "ROOT/{train,test}/{A,B}": ("train/A", "train/B", "test/A", "test/B"),
+    ANNOTATIONS: ("trainannot", "train", "testannot", "test"),
 }
 _EXPLICIT = "two folders, a and b"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folders:
-    """The folders of one data set."""
+    """The folders of one data set; with side-by-side files, A and B are in the same ones."""
 
     train_a: Path
     """Training images of domain A."""
@@ -60,6 +63,8 @@ def find_folders(config: DataConfig) -> Folders:
             f"data.root is given together with {', '.join(f'data.{name}' for name in given)}. "
             "Give either one root folder, or the folders a and b (and, if wanted, test_a and test_b)."
         )
+    if config.side_by_side is not None:
+        return _side_by_side(config)
     folders = _explicit(config) if config.root is None else _in_root(Path(config.root).expanduser())
     _require_apart("training", folders.train_a, folders.train_b)
     if folders.test_a is not None and folders.test_b is not None:
@@ -159,7 +164,7 @@ def _in_root(root: Path) -> Folders:
         trouble = "more than one known layout fits" if fitting else "no known layout fits"
         raise UserError(
             f'{trouble} in "{shown(root)}". Tried: {", ".join(_LAYOUTS)}. Found there: {_contents(root)}. '
-            "Rename the folders, or name them with data.a and data.b."
+            f"Rename the folders, or name them with data.a and data.b.{_hint(root)}"
         )
     train_a, train_b, test_a, test_b = (root / name for name in _LAYOUTS[fitting[0]])
     tests = test_a.is_dir()
@@ -176,6 +181,42 @@ def _in_root(root: Path) -> Folders:
         test_b=test_b if tests else None,
         layout=fitting[0],
     )
+
+
+def _hint(root: Path) -> str:
+    """Return a sentence for folders that look as if every file held both domains."""
+    if not (_holds_images(root) or _holds_images(root / "train")):
+        return ""
+    return " Where every file holds an image of A and one of B side by side, set data.side_by_side to ab or ba."
+
+
+def _side_by_side(config: DataConfig) -> Folders:
+    """Find the folders of files that hold an image of A and one of B each."""
+    if config.root is None:
+        raise UserError(
+            f'data.side_by_side is "{config.side_by_side}": every file holds both domains, so data.a and data.b are of '
+            "no use. Give data.root: a folder with train (and test or val), or with the files themselves."
+        )
+    root = _existing("data.root", Path(config.root).expanduser())
+    order = "A left, B right" if config.side_by_side == "ab" else "B left, A right"
+    if (root / "train").is_dir() and _holds_images(root / "train"):
+        test = next((root / name for name in ("test", "val") if _holds_images(root / name)), None)
+        layout = f"ROOT/{{train[,test or val]}}, side by side: {order}"
+        return Folders(train_a=root / "train", train_b=root / "train", test_a=test, test_b=test, layout=layout)
+    if not _holds_images(root):
+        raise UserError(
+            f'no side-by-side files in "{shown(root)}". Tried: image files in ROOT/train, and in ROOT itself. Found '
+            f"there: {_contents(root)}. Move the files, or leave data.side_by_side out where A and B have folders of "
+            "their own."
+        )
+    return Folders(train_a=root, train_b=root, layout=f"ROOT, side by side: {order}")
+
+
+def _holds_images(folder: Path) -> bool:
+    """Say whether image files lie in a folder itself, whatever lies in folders below."""
+    if not folder.is_dir():
+        return False
+    return any(path.suffix.lower() in READABLE and not path.name.startswith(".") for path in folder.iterdir())
 
 
 def _existing(setting: str, folder: Path) -> Path:

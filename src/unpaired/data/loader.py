@@ -1,4 +1,4 @@
-"""Batches of unpaired images as tensors, prepared ahead by threads, in an order that a seed fixes."""
+"""Batches of images as tensors, prepared ahead by threads, in an order that a seed fixes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from unpaired.data.batching import cut_rows
 from unpaired.data.delivery import Delivery, Pair, delivery_to
 from unpaired.data.parallel import num_threads
-from unpaired.data.sampler import Unaligned
+from unpaired.data.sampler import Aligned, Order, Unaligned
 from unpaired.data.training import TrainingData, require_one_size
 
 CPU = torch.device("cpu")
@@ -24,10 +24,10 @@ CPU = torch.device("cpu")
 class UnpairedLoader:
     """An endless iterator of batches `(x, y)`: float32 [N, C, H, W] in [-1, 1] on `device`, x from domain A, y from B.
 
-    The rows are consecutive positions of `Unaligned`; a batch may straddle the end of an epoch, so that every batch is
-    full (the authors end each epoch with whatever is left). With several ranks, a global batch of
-    `batch_size * world_size` rows is cut among them. The batches depend on the seed and on the position alone: a loader
-    that starts at `start_images` goes on exactly where another one stopped.
+    The rows are consecutive positions of `Unaligned`, or of `Aligned` where the data is paired; a batch may straddle
+    the end of an epoch, so that every batch is full (the authors end each epoch with whatever is left). With several
+    ranks, a global batch of `batch_size * world_size` rows is cut among them. The batches depend on the seed and on the
+    position alone: a loader that starts at `start_images` goes on exactly where another one stopped.
 
     An error while an image is prepared is raised where its batch would come. `close` ends the threads; so does leaving
     a `with` block, dropping the loader, or the end of the process.
@@ -53,7 +53,7 @@ class UnpairedLoader:
         assert batch_size > 0, batch_size
         assert 0 <= rank < world_size, (rank, world_size)
         require_one_size(data.size, batch_size)
-        sampler = Unaligned(len(data.a), len(data.b), seed)
+        sampler: Order = Aligned(len(data.a), seed) if data.paired else Unaligned(len(data.a), len(data.b), seed)
         self.epoch_images = sampler.epoch_images
         """Images that make an epoch: `max(len(A), len(B))`."""
         self.images_seen = start_images
@@ -112,7 +112,7 @@ class _Work:
     """What consumer and threads share; it knows nothing of the loader, so that a dropped loader can be collected."""
 
     def __init__(
-        self, data: TrainingData, sampler: Unaligned, rows: int, stride: int, delivery: Delivery, ahead: int
+        self, data: TrainingData, sampler: Order, rows: int, stride: int, delivery: Delivery, ahead: int
     ) -> None:
         self.data, self.sampler = data, sampler
         self.rows, self.stride, self.delivery, self.ahead = rows, stride, delivery, ahead

@@ -1,8 +1,9 @@
-"""Which images come when: unaligned sampling as published, as a function of a seed and a position alone."""
+"""Which images come when: unaligned as published, or in pairs; a function of a seed and a position alone."""
 
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import numpy as np
@@ -28,20 +29,16 @@ class _Epoch(NamedTuple):
     u: NDArray[np.float64]
 
 
-class Unaligned:
-    """A shuffled without replacement, B drawn at random, an epoch being `max(num_a, num_b)` images.
+class Order(ABC):
+    """An order of rows that goes on for ever, epoch by epoch.
 
     `sample(k)` depends on the seed and k alone, so any process can begin anywhere: resuming and several ranks need no
-    state. Where B is larger than A, A is gone through more than once, each image at least
-    `max(num_a, num_b) // num_a` times an epoch, as published. The numbers are raw output of Philox turned into
-    permutations and positions here, so that no release of NumPy changes them. Safe to call from several threads.
+    state. The numbers are raw output of Philox turned into permutations and positions here, so that no release of NumPy
+    changes them. Safe to call from several threads.
     """
 
-    def __init__(self, num_a: int, num_b: int, seed: int) -> None:
-        assert num_a > 0, num_a
-        assert num_b > 0, num_b
-        self.num_a, self.num_b, self.seed = num_a, num_b, seed
-        self.epoch_images = max(num_a, num_b)
+    def __init__(self, epoch_images: int, seed: int) -> None:
+        self.epoch_images, self.seed = epoch_images, seed
         self._lock = threading.Lock()
         self._epochs: dict[int, _Epoch] = {}
 
@@ -57,13 +54,53 @@ class Unaligned:
             if number not in self._epochs:
                 while len(self._epochs) >= _EPOCHS_KEPT:
                     del self._epochs[next(iter(self._epochs))]
-                self._epochs[number] = self._draw(number)
+                source = np.random.Philox(np.random.SeedSequence(self.seed, spawn_key=(number,)))
+                self._epochs[number] = self._draw(source)
             return self._epochs[number]
 
-    def _draw(self, number: int) -> _Epoch:
-        source = np.random.Philox(np.random.SeedSequence(self.seed, spawn_key=(number,)))
+    @abstractmethod
+    def _draw(self, source: np.random.Philox) -> _Epoch:
+        """Draw one epoch."""
+
+
+class Aligned(Order):
+    """Pairs, shuffled without replacement, an epoch being all of them; both images are cut and mirrored alike."""
+
+    def __init__(self, num_pairs: int, seed: int) -> None:
+        assert num_pairs > 0, num_pairs
+        super().__init__(num_pairs, seed)
+
+    def _draw(self, source: np.random.Philox) -> _Epoch:
+        order = _shuffled(source, self.epoch_images)
+        u = _uniform(source, 3 * self.epoch_images).reshape(self.epoch_images, 3)
+        return _Epoch(order, order, np.concatenate([u, u], axis=1))
+
+
+class Unaligned(Order):
+    """A shuffled without replacement, B drawn at random, an epoch being `max(num_a, num_b)` images.
+
+    Where B is larger than A, A is gone through more than once, each image at least `max(num_a, num_b) // num_a` times
+    an epoch, as published.
+    """
+
+    def __init__(self, num_a: int, num_b: int, seed: int) -> None:
+        assert num_a > 0, num_a
+        assert num_b > 0, num_b
+        super().__init__(max(num_a, num_b), seed)
+        self.num_a, self.num_b = num_a, num_b
+
+    def _draw(self, source: np.random.Philox) -> _Epoch:
         count = self.epoch_images
-        order = np.argsort(source.random_raw(count), kind="stable")
-        uniform = (source.random_raw(7 * count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        order = _shuffled(source, count)
+        uniform = _uniform(source, 7 * count)
         drawn = np.minimum((uniform[:count] * self.num_b).astype(np.int64), self.num_b - 1)
         return _Epoch(order % self.num_a, drawn, uniform[count:].reshape(count, 6))
+
+
+def _shuffled(source: np.random.Philox, count: int) -> NDArray[np.int64]:
+    return np.argsort(source.random_raw(count), kind="stable")
+
+
+def _uniform(source: np.random.Philox, count: int) -> NDArray[np.float64]:
+    """Return numbers in [0, 1) with 53 random bits each."""
+    return np.asarray((source.random_raw(count) >> np.uint64(11)).astype(np.float64) * 2.0**-53)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
+
 from unpaired.data.check import ImageInfo
 from unpaired.data.config import DataConfig
-from unpaired.data.decode import BadImage, as_channels, decode
+from unpaired.data.decode import BadImage, as_channels
+from unpaired.data.labels import fed
+from unpaired.data.reading import PICTURES, Reading
 from unpaired.data.refusal import shown
-from unpaired.data.transforms import centre_crop, prepare, prepared_size
+from unpaired.data.transforms import centre_crop, prepare, prepared_size, resize_nearest
 from unpaired.data.values import Image
 from unpaired.errors import UserError
 
@@ -34,9 +38,15 @@ class FolderSource:
     """Images decoded and prepared from their files each time they are asked for."""
 
     def __init__(
-        self, images: Sequence[ImageInfo], config: DataConfig, *, channels: int, size_multiple: int = 4
+        self,
+        images: Sequence[ImageInfo],
+        config: DataConfig,
+        *,
+        channels: int,
+        size_multiple: int = 4,
+        reading: Reading = PICTURES,
     ) -> None:
-        self.images, self.config = images, config
+        self.images, self.config, self.reading = images, config, reading
         self.channels, self.size_multiple = channels, size_multiple
 
     def __len__(self) -> int:
@@ -47,17 +57,22 @@ class FolderSource:
         """Decode and prepare one image; raises `UserError` where its file has changed or gone since it was checked."""
         info = self.images[index]
         try:
-            image = decode(info.path, max_pixels=self.config.max_pixels)
+            image = self.reading.read(info.path, max_pixels=self.config.max_pixels)
         except BadImage as error:
             raise UserError(
                 f'the image "{shown(info.path)}" was sound when the data was checked and is not any more: '
                 f"{error.reason}. Put it back, or start again to have the files checked again."
             ) from error
-        if image.shape != (info.height, info.width, info.channels) or image.dtype.name != info.dtype:
+        labels = self.reading.labels
+        channels = image.shape[2] if labels is None else labels.channels
+        if (*image.shape[:2], channels, image.dtype.name) != (info.height, info.width, info.channels, info.dtype):
             raise UserError(
                 f'the image "{shown(info.path)}" has changed since the data was checked. '
                 "Start again to have the files checked again."
             )
+        if labels is not None:
+            # Classes between two others would be invented by any resize but the nearest pixel's.
+            return fed(resize_nearest(np.asarray(image[:, :, 0], np.uint8), self.size(index)), labels)
         return prepare(as_channels(image, self.channels), self.config, size_multiple=self.size_multiple)
 
     def name(self, index: int) -> str:

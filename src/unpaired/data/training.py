@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from unpaired.data.cache import open_cache
 from unpaired.data.check import Checked, ImageInfo, check_images, require
 from unpaired.data.config import DataConfig
-from unpaired.data.folders import Folders, find_folders, list_images
+from unpaired.data.folders import ANNOTATIONS, Folders, find_folders, list_images
+from unpaired.data.label_search import settled_labels
+from unpaired.data.labels_config import LabelsConfig
+from unpaired.data.pairs import match_by_name, require_equal_sizes, whole_pairs
+from unpaired.data.reading import Reading, half_of
 from unpaired.data.refusal import shown
 from unpaired.data.source import CentreCropped, FolderSource, ImageSource
 from unpaired.data.transforms import check_sizes, height_width, training_size
@@ -42,6 +46,8 @@ class TrainingData:
     """(height, width) of every training image, or None where they differ."""
     flip: bool = True
     """Whether the loader mirrors images at random."""
+    paired: bool = False
+    """Whether image i of A belongs to image i of B, held-out images too; the loader then keeps them together."""
     folders: Folders
     notices: list[str] = field(default_factory=list)
     """What a person should know about this data, one sentence each."""
@@ -55,6 +61,7 @@ class TrainingData:
 def open_training_data(
     config: DataConfig,
     *,
+    paired: bool = False,
     size_multiple: int = 4,
     minimum_size: int = 1,
     batch_size: int = 1,
@@ -62,21 +69,35 @@ def open_training_data(
 ) -> TrainingData:
     """Find, list and check all images, decide what the domains are, and open the cache.
 
-    `size_multiple` and `minimum_size` are what the networks ask of image sizes; they matter where images keep sizes of
-    their own. Raises `UserError` (`BadFiles` for unusable files) before anything is written but the user's cache.
+    `paired` asks for image i of A to belong to image i of B: by name, or as the halves of one file. `size_multiple` and
+    `minimum_size` are what the networks ask of image sizes; they matter where images keep sizes of their own. Raises
+    `UserError` (`BadFiles` for unusable files) before anything is written but the user's cache.
     """
     check_sizes(config)
+    _check_labels(config)
     folders = find_folders(config)
     listed = _list_all(folders)
-    checked = {name: _check(name, paths, config, minimum_size, progress) for name, paths in listed.items()}
-    notices = require(checked, config.on_bad_image)
+    notices = _match(folders, listed, config) if paired and config.side_by_side is None else []
+    readings = {name: _reading(name, listed, config, progress) for name in _DOMAINS}
+    checked = {
+        name: _check(name, paths, config, readings[_domain_of(name)], minimum_size, progress)
+        for name, paths in listed.items()
+    }
+    notices += require(checked, config.on_bad_image)
     images = {name: part.good for name, part in checked.items()}
-    domain_a = _domain("A", images, config.channels_a, config.range_a, notices)
-    domain_b = _domain("B", images, config.channels_b, config.range_b, notices)
-    notices += _overlaps(images)
+    if paired:
+        notices += _keep_pairs(images, listed, checked, config, size_multiple)
+    domain_a, domain_b = (_describe(name, images, readings[name], config, notices) for name in _DOMAINS)
+    notices += _overlaps(images) + _annotations_unread(folders, config)
     channels = {"A": domain_a.channels, "B": domain_b.channels}
     sources = {
-        name: FolderSource(infos, config, channels=channels[name[0]], size_multiple=size_multiple)
+        name: FolderSource(
+            infos,
+            config,
+            channels=channels[_domain_of(name)],
+            size_multiple=size_multiple,
+            reading=readings[_domain_of(name)],
+        )
         for name, infos in images.items()
     }
     size = training_size(config) or _common_size([sources["A"], sources["B"]])
@@ -99,9 +120,19 @@ def open_training_data(
         held_out_from="test" if "A (test)" in opened else "train",
         size=size,
         flip=config.flip,
+        paired=paired,
         folders=folders,
         notices=notices,
     )
+
+
+def with_found_labels(config: DataConfig, data: TrainingData) -> DataConfig:
+    """Return the settings with the palettes that were found in the files, so that nobody has to search again."""
+    labels = [
+        setting if setting is None or domain.labels is None else replace(setting, palette=domain.labels.palette)
+        for setting, domain in ((config.labels_a, data.domain_a), (config.labels_b, data.domain_b))
+    ]
+    return replace(config, labels_a=labels[0], labels_b=labels[1])
 
 
 def require_one_size(size: tuple[int, int] | None, batch_size: int) -> None:
@@ -119,8 +150,108 @@ def _list_all(folders: Folders) -> dict[str, list[Path]]:
     return {name: list_images(folder) for name, folder in named.items() if folder is not None}
 
 
+_Domain = Literal["A", "B"]
+_DOMAINS: tuple[_Domain, _Domain] = ("A", "B")
+
+
+def _domain_of(name: str) -> _Domain:
+    """Return the domain of a part such as "A (test)"."""
+    return "A" if name.startswith("A") else "B"
+
+
+def _labels_of(name: _Domain, config: DataConfig) -> LabelsConfig | None:
+    return config.labels_a if name == "A" else config.labels_b
+
+
+def _check_labels(config: DataConfig) -> None:
+    """Refuse settings of pictures for domains that hold label maps."""
+    settings = (
+        ("a", config.labels_a, config.channels_a, config.range_a),
+        ("b", config.labels_b, config.channels_b, config.range_b),
+    )
+    for letter, labels, channels, declared in settings:
+        for name, value in (("channels", channels), ("range", declared)):
+            if labels is not None and value is not None:
+                raise UserError(
+                    f"data.{name}_{letter} is {value}, and data.labels_{letter} says that the images are label maps, "
+                    f"whose channels and values follow from their classes. Leave data.{name}_{letter} out."
+                )
+
+
+def _reading(name: _Domain, listed: dict[str, list[Path]], config: DataConfig, progress: Progress | None) -> Reading:
+    """Say how the files of a domain are read; what the settings leave open of label maps is found in all its files."""
+    half, wanted = half_of(name, config.side_by_side), _labels_of(name, config)
+    if wanted is None:
+        return Reading(half=half)
+    paths = [path for part, paths in listed.items() if _domain_of(part) == name for path in paths]
+    report = None if progress is None else _stage(progress, f"reading label maps {name}")
+    labels = settled_labels(
+        name, wanted, paths, half, max_pixels=config.max_pixels, workers=config.workers, progress=report
+    )
+    return Reading(half=half, labels=labels)
+
+
+def _match(folders: Folders, listed: dict[str, list[Path]], config: DataConfig) -> list[str]:
+    """Bring the files of both domains into one order, pair by pair; return what a person should know."""
+    notices: list[str] = []
+    sides = {"": (folders.train_a, folders.train_b), " (test)": (folders.test_a, folders.test_b)}
+    for part, (folder_a, folder_b) in sides.items():
+        if folder_a is not None and folder_b is not None:
+            a, b, told = match_by_name(folder_a, folder_b, listed[f"A{part}"], listed[f"B{part}"], config.on_bad_image)
+            listed[f"A{part}"], listed[f"B{part}"] = a, b
+            notices += told
+    return notices
+
+
+def _keep_pairs(
+    images: dict[str, list[ImageInfo]],
+    listed: dict[str, list[Path]],
+    checked: dict[str, Checked],
+    config: DataConfig,
+    size_multiple: int,
+) -> list[str]:
+    """Leave only pairs of which both sides are sound, and of one size; return what a person should know."""
+    notices: list[str] = []
+    for part in ("", " (test)"):
+        a, b = f"A{part}", f"B{part}"
+        if a in listed:
+            images[a], images[b], told = whole_pairs(listed[a], listed[b], checked[a], checked[b])
+            require_equal_sizes(images[a], images[b], config, size_multiple=size_multiple)
+            notices += told
+    tests = f" and {len(images['A (test)']):,} for tests" if "A (test)" in images else ""
+    how = "matched by name" if config.side_by_side is None else "side by side in one file each"
+    return [*notices, f"{len(images['A']):,} pairs{tests}, {how}"]
+
+
+def _describe(
+    name: _Domain, images: dict[str, list[ImageInfo]], reading: Reading, config: DataConfig, notices: list[str]
+) -> Domain:
+    if reading.labels is not None:
+        wanted = _labels_of(name, config)
+        found = wanted is not None and wanted.palette is None and wanted.names is None
+        notices.append(f"{name} holds {reading.labels.in_words()}{' (found in the files)' if found else ''}")
+        return Domain(channels=reading.labels.channels, labels=reading.labels)
+    in_a = name == "A"
+    channels, declared = (config.channels_a, config.range_a) if in_a else (config.channels_b, config.range_b)
+    return _domain(name, images, channels, declared, notices)
+
+
+def _annotations_unread(folders: Folders, config: DataConfig) -> list[str]:
+    if folders.layout != ANNOTATIONS or config.labels_a is not None:
+        return []
+    return [
+        f'"{shown(folders.train_a)}" holds label maps by its name, and its files are read as pictures; for class '
+        "indices set data.labels_a.kind to index"
+    ]
+
+
 def _check(
-    name: str, paths: Sequence[Path], config: DataConfig, minimum_size: int, progress: Progress | None
+    name: str,
+    paths: Sequence[Path],
+    config: DataConfig,
+    reading: Reading,
+    minimum_size: int,
+    progress: Progress | None,
 ) -> Checked:
     minimum = (1, 1)
     if config.preprocess == "crop":
@@ -130,6 +261,7 @@ def _check(
     in_a = name.startswith("A")
     return check_images(
         paths,
+        reading=reading,
         max_pixels=config.max_pixels,
         minimum=minimum,
         channels=config.channels_a if in_a else config.channels_b,

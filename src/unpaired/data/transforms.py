@@ -107,6 +107,14 @@ def resize(image: Image, size: tuple[int, int]) -> Image:
     return result
 
 
+def resize_nearest(indices: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize class indices [H, W] to (height, width): every pixel takes the nearest one's, as in Pillow."""
+    if indices.shape == size:
+        return indices
+    picture = PillowImage.fromarray(np.ascontiguousarray(indices))
+    return np.asarray(picture.resize((size[1], size[0]), PillowImage.Resampling.NEAREST))
+
+
 def crop_offsets(size: tuple[int, int], crop: tuple[int, int], u: Sequence[float]) -> tuple[int, int]:
     """Return (top, left) of a crop: every position equally likely when `u[0]`, `u[1]` are uniform in [0, 1)."""
     room = (size[0] - crop[0], size[1] - crop[1])

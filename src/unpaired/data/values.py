@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from unpaired.data.labels import Labels
 from unpaired.errors import UserError
 from unpaired.typed import STRICT
 
@@ -38,8 +39,16 @@ class Domain:
     range: tuple[float, float] | None = None
     """Declared values that become -1 and 1; None means by dtype, see `DTYPE_RANGES`."""
 
+    labels: Labels | None = None
+    """What label maps mean, where this domain holds label maps and no pictures."""
+
     def __post_init__(self) -> None:
-        """Refuse a range without values."""
+        """Refuse a range without values, and label maps in another form than the one that they are fed in."""
+        if self.labels is not None and (self.channels, self.dtype, self.range) != (self.labels.channels, "uint8", None):
+            raise UserError(
+                f"a domain of {self.labels.in_words()} has {self.labels.channels} channels of uint8 and no range; "
+                f"received {self.channels} of {self.dtype}, range {self.range}."
+            )
         if self.range is not None and not self.range[0] < self.range[1]:
             raise UserError(f"a range of values goes from a lower to a higher one; received {self.range}.")
 

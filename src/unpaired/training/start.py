@@ -16,7 +16,7 @@ import torch
 
 from unpaired.checkpoint import CHECKPOINTS, DamagedError, checkpoints_of, newest_checkpoint, verify
 from unpaired.config import Given, RunConfig, read_file, resolve
-from unpaired.data.training import TrainingData, open_training_data
+from unpaired.data.training import TrainingData, open_training_data, with_found_labels
 from unpaired.data.transforms import training_size
 from unpaired.errors import UserError
 from unpaired.methods import METHODS, Batch, ImageShapes, Method
@@ -179,6 +179,7 @@ def _prepare(config: RunConfig, folder: Path, display: Progress, world: World, d
     def open_data() -> TrainingData:
         return open_training_data(
             config.data,
+            paired=METHODS[config.method].paired,
             size_multiple=multiple,
             minimum_size=minimum,
             batch_size=training.batch_size,
@@ -193,7 +194,8 @@ def _prepare(config: RunConfig, folder: Path, display: Progress, world: World, d
         display.message(notice)
     # What arithmetic was chosen is kept with the run; how fast it is carried out may be chosen again elsewhere.
     kept = dataclasses.replace(config.training, precision=training.precision)
-    config = dataclasses.replace(config, settings=settings, training=kept)
+    found = with_found_labels(config.data, data)
+    config = dataclasses.replace(config, settings=settings, training=kept, data=found)
     _rehearse(config, shapes)
     if device.type == "cuda" and data.size is not None:
         torch.backends.cudnn.benchmark = True  # one size: the fastest kernels are found once

@@ -31,19 +31,20 @@ ORIENTATION = 0x0112
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
-def read_pillow(path: Path, max_pixels: int) -> tuple[Image, int]:
+def read_pillow(path: Path, max_pixels: int, *, stored: bool = False) -> tuple[Image, int]:
     """Read the first frame of an image file and its EXIF orientation (1 to 8).
 
     1 bit becomes 8-bit grey; palettes, CMYK, YCbCr, HSV and LAB become RGB; transparency is laid over white; 16-bit
-    grey stays uint16, 32-bit integers int32, floats float32.
+    grey stays uint16, 32-bit integers int32, floats float32. With `stored`, see `stored_values`.
     """
     with path.open("rb") as stream:
         image = _recognised(stream)
         if image is None:
             raise BadImage(path, "wrongly typed: not an image")
         refuse_bomb(path, image.height, image.width, len(image.getbands()), max_pixels)
+        bits = _few_bits(image)
         image.load()
-        return to_array(image), _orientation(image)
+        return (stored_values(image, bits) if stored else to_array(image)), _orientation(image)
 
 
 def orientation_of(exif: bytes) -> int:
@@ -81,6 +82,25 @@ def _orientation(image: ImageFile.ImageFile) -> int:
     except Exception:  # damaged metadata raises anything and changes no pixel
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def stored_values(image: PillowImage.Image, bits: int = 8) -> Image:
+    """Return the numbers that a picture of one sample holds: [H, W, 1]; others as `to_array` does.
+
+    Palette pictures give their indices, 1-bit ones 0 and 1, grey ones of `bits` bits the values before Pillow scaled
+    them; transparency is left aside.
+    """
+    if image.mode in ("P", "PA", "1", "L", "LA"):
+        band = image.getchannel(0) if image.mode in ("PA", "LA") else image
+        values = np.asarray(band).astype(np.uint8)[..., None]
+        return values // np.uint8(255 // (2**bits - 1)) if image.mode == "L" else values
+    return to_array(image)
+
+
+def _few_bits(image: ImageFile.ImageFile) -> int:
+    """Return the bits per sample of a grey PNG before it is loaded: 8, or 2 or 4, which Pillow scales to 8."""
+    raw = image.tile[0][3] if image.tile and image.format == "PNG" else None
+    return {"L;2": 2, "L;4": 4}.get(raw, 8) if isinstance(raw, str) else 8
 
 
 def to_array(image: PillowImage.Image) -> Image:

@@ -31,14 +31,15 @@ _JPEG_COMPRESSIONS = (6, 7)
 _ORIENTATION = 274
 
 
-def read_tiff(path: Path, max_pixels: int) -> tuple[Image, int]:
+def read_tiff(path: Path, max_pixels: int, *, stored: bool = False) -> tuple[Image, int]:
     """Read [H, W, C] and the orientation (1 to 8).
 
     Samples of odd widths (1, 4, 12 bits) are scaled to the full range of the type that holds them. White-is-zero is
     inverted, palettes, CMYK and YCbCr become 8-bit RGB, a sample marked as alpha is laid over white; samples of
     unspecified meaning are channels. Several pages of one sample each and of one shape are the channels of one image;
     pages marked as reduced copies are ignored; other files of several pages are refused. A stack that tifffile wrote
-    from an array of [H, W, C] with at most 32 channels is recognised.
+    from an array of [H, W, C] with at most 32 channels is recognised. With `stored`, files of one sample give the
+    numbers that they hold: palette indices, and few bits without scaling.
     """
     import tifffile
 
@@ -50,6 +51,9 @@ def read_tiff(path: Path, max_pixels: int) -> tuple[Image, int]:
         refuse_bomb(path, height, width, len(pages) * first.samplesperpixel, max_pixels)
         for page in pages:
             _require_sound(path, page, file.filehandle.size, max_pixels)
+        if stored and len(pages) == 1 and first.samplesperpixel == 1:
+            samples = _samples(first)
+            return (samples.astype(np.uint8) if samples.dtype == np.bool_ else samples), _orientation(first)
         if len(pages) == 1:
             return _colour(path, first, _samples(first)), _orientation(first)
         stack = np.concatenate([_full_range(page, _samples(page)) for page in pages], axis=2)

@@ -1,0 +1,210 @@
+"""What label maps mean where the settings leave it open: how many classes, and which colours they have.
+
+Colours that compression has blurred are told from the palette's own by looking at flat places alone, where all
+neighbours of a pixel are about as it is: blurred edges have no place there, and the rest gathers around few colours.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from unpaired.data.decode import decode
+from unpaired.data.formats.quiet import quiet
+from unpaired.data.labels import Labels, distinct_colours
+from unpaired.data.labels_config import MAX_CLASSES, Colour, LabelsConfig
+from unpaired.data.parallel import for_each
+from unpaired.data.reading import Half, halved
+from unpaired.data.refusal import BadImage
+from unpaired.data.values import Image
+from unpaired.errors import UserError
+
+FLAT = 16
+"""Largest difference in any channel between a pixel of a flat place and its eight neighbours."""
+SMALLEST_SHARE = 5e-5
+"""Colours of blurred label maps that fill less of all flat places are not found; a palette can be given."""
+EXPLAINED = 0.9
+"""Share of the flat places that the colours found must account for."""
+
+_BLUR = 20
+_BINS = 32
+_LISTED = 3
+
+
+def settled_labels(
+    name: str,
+    config: LabelsConfig,
+    paths: Sequence[Path],
+    half: Half | None = None,
+    *,
+    max_pixels: int,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Labels:
+    """Return what the label maps of domain `name` ("A") mean: as set, and what is left open found from the files.
+
+    Damaged files are passed over, to be reported by the check. Raises `UserError` where the files are plainly no label
+    maps of that kind.
+    """
+    palette = config.palette
+    if palette is None and config.kind == "index" and config.names is not None:
+        palette = distinct_colours(len(config.names))
+    if palette is None:
+        search = _IndexSearch() if config.kind == "index" else _ColourSearch()
+
+        def work(number: int) -> None:
+            try:
+                search.look_at(paths[number], half, max_pixels)
+            except BadImage:
+                return
+
+        for_each(len(paths), work, workers=workers, progress=progress)
+        palette = search.palette(name, config)
+    return Labels(kind=config.kind, palette=palette, names=config.names, void=config.void, feed=config.feed)
+
+
+@dataclass(slots=True)
+class _IndexSearch:
+    """The values of all files, and the palettes that files bring with them."""
+
+    values: dict[int, Path] = field(default_factory=dict)
+    """Each value that occurs, and a file where it does."""
+    palettes: set[tuple[Colour, ...]] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def look_at(self, path: Path, half: Half | None, max_pixels: int) -> None:
+        image: NDArray[Any] = halved(path, decode(path, max_pixels=max_pixels, stored=True), half)
+        if image.dtype.kind not in "iu" or image.shape[2] != 1:
+            raise BadImage(path, "not one channel of whole numbers")
+        found = np.flatnonzero(np.bincount(image.ravel())) if image.dtype == np.uint8 else np.unique(image)
+        palette = _palette_of_file(path)
+        with self.lock:
+            for value in found.tolist():
+                self.values.setdefault(value, path)
+            if palette is not None:
+                self.palettes.add(palette)
+
+    def palette(self, name: str, config: LabelsConfig) -> tuple[Colour, ...]:
+        classes = [value for value in self.values if value not in config.void]
+        setting = f"data.labels_{name.lower()}"
+        if not classes:
+            raise UserError(
+                f"the files of domain {name} hold no class indices: none has one channel of whole numbers that are not "
+                f'void. For label maps in colours set {setting}.kind to "colour".'
+            )
+        count = max(classes) + 1
+        if count > MAX_CLASSES or min(classes) < 0:
+            odd = min(classes) if min(classes) < 0 else max(classes)
+            raise UserError(
+                f"the files of domain {name} hold {len(classes)} different values, and {odd} (such as in "
+                f'"{self.values[odd]}") is no class index: these are 0 to {MAX_CLASSES - 1}. Name the values that are '
+                f"no class in {setting}.void, such as [255]."
+            )
+        own = {palette[:count] for palette in self.palettes}
+        if len(own) == 1:
+            colours = own.pop()
+            if len(set(colours)) == count:
+                return colours
+        return distinct_colours(count)
+
+
+def _palette_of_file(path: Path) -> tuple[Colour, ...] | None:
+    """Return the colours of a palette file (PNG, GIF, BMP, ...); None for all others."""
+    try:
+        with quiet(), PillowImage.open(path) as picture:
+            flat = picture.getpalette("RGB") if picture.mode == "P" else None
+    except Exception:  # the pixels were decoded by our own rules; Pillow may not open what those do (.npy)
+        return None
+    if flat is None:
+        return None
+    return tuple((flat[at], flat[at + 1], flat[at + 2]) for at in range(0, len(flat) - 2, 3))
+
+
+@dataclass(slots=True)
+class _ColourSearch:
+    """The colours of all files: every one while they are few, and those of flat places."""
+
+    exact: set[int] | None = field(default_factory=set)
+    """Packed colours, None once there are too many for a palette."""
+    files: int = 0
+    flat: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1 << 24, np.int64))
+    """Pixels of flat places by packed colour."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def look_at(self, path: Path, half: Half | None, max_pixels: int) -> None:
+        image = halved(path, decode(path, max_pixels=max_pixels), half)
+        if image.dtype != np.uint8 or image.shape[2] not in (1, 3):
+            raise BadImage(path, "not RGB of 8 bits")
+        colours = np.broadcast_to(image, (*image.shape[:2], 3)).astype(np.int32)
+        packed = (colours[:, :, 0] << 16) | (colours[:, :, 1] << 8) | colours[:, :, 2]
+        values, counts = np.unique(packed[1:-1, 1:-1][_is_flat(image)], return_counts=True)
+        with self.lock:
+            self.files += 1
+            self.flat[values] += counts
+            if self.exact is not None:
+                self.exact |= set(np.unique(packed).tolist())
+                self.exact = self.exact if len(self.exact) <= MAX_CLASSES else None
+
+    def palette(self, name: str, config: LabelsConfig) -> tuple[Colour, ...]:
+        setting = f"data.labels_{name.lower()}"
+        if not self.files:
+            raise UserError(f"the files of domain {name} hold no label maps in colours: none is grey or RGB of 8 bits.")
+        if self.exact is not None:
+            return tuple((value >> 16, value >> 8 & 255, value & 255) for value in sorted(self.exact))
+        cube = self.flat.reshape(256, 256, 256)
+        peaks = _peaks(cube)
+        total, covered = int(self.flat.sum()), np.zeros(cube.shape, np.bool_)
+        for colour in peaks:
+            covered[tuple(slice(max(0, value - _BLUR), value + _BLUR + 1) for value in colour)] = True
+        share = float(cube[covered].sum()) / max(total, 1)
+        if share < EXPLAINED or not 1 <= len(peaks) <= MAX_CLASSES:
+            many = int((cube.reshape(_BINS, 8, _BINS, 8, _BINS, 8).sum(axis=(1, 3, 5)) > 0).sum())
+            raise UserError(
+                f"the files of domain {name} are plainly no label maps: they hold too many colours. Flat places alone "
+                f"have {int((self.flat > 0).sum()):,} ({many:,} when similar ones count once), and the "
+                f"{len(peaks)} most common ones make up {share:.0%} of them. If they are label maps all the same, give "
+                f"{setting}.palette; if not, leave {setting} out."
+            )
+        return tuple(sorted(peaks))
+
+
+def _is_flat(image: Image) -> NDArray[np.bool_]:
+    """Say for every pixel but the outermost whether its eight neighbours are about as it is: [H - 2, W - 2]."""
+    pixels: NDArray[Any] = image
+    high, low = (f(f(pixels[:-2], pixels[1:-1]), pixels[2:]) for f in (np.maximum, np.minimum))
+    high = np.maximum(np.maximum(high[:, :-2], high[:, 1:-1]), high[:, 2:])
+    low = np.minimum(np.minimum(low[:, :-2], low[:, 1:-1]), low[:, 2:])
+    return np.asarray(((high - low) <= FLAT).all(axis=2))
+
+
+def _peaks(cube: NDArray[np.int64]) -> list[Colour]:
+    """Return the colours that pixels gather around: local maxima of a histogram [256, 256, 256]."""
+    width = 256 // _BINS
+    coarse = cube.reshape(_BINS, width, _BINS, width, _BINS, width).sum(axis=(1, 3, 5))
+    padded = np.pad(coarse, 2)
+    highest = np.zeros_like(coarse)
+    for red in range(5):
+        for green in range(5):
+            for blue in range(5):
+                highest = np.maximum(highest, padded[red : red + _BINS, green : green + _BINS, blue : blue + _BINS])
+    found = np.argwhere((coarse == highest) & (coarse > SMALLEST_SHARE * coarse.sum()))
+    colours = {_centre(cube, [int(place) * width for place in peak], width) for peak in found}
+    return sorted(colours)
+
+
+def _centre(cube: NDArray[np.int64], corner: list[int], width: int) -> Colour:
+    """Return the median colour, channel by channel, of a bin and its neighbours."""
+    low = [max(0, at - width) for at in corner]
+    around = cube[tuple(slice(start, at + 2 * width) for start, at in zip(low, corner, strict=True))]
+    middle = []
+    for axis, start in enumerate(low):
+        counts = around.sum(axis=tuple(other for other in range(3) if other != axis))
+        middle.append(start + int(np.searchsorted(np.cumsum(counts), counts.sum() / 2)))
+    return middle[0], middle[1], middle[2]

@@ -1,0 +1,119 @@
+"""Which image of A belongs to which of B: files of the same name, or the two halves of one file."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from unpaired.data.check import BadFile, BadFiles, Checked, ImageInfo
+from unpaired.data.config import DataConfig
+from unpaired.data.refusal import shown
+from unpaired.data.transforms import prepared_size
+from unpaired.errors import UserError
+
+_LISTED = 10
+
+
+def match_by_name(
+    folder_a: Path,
+    folder_b: Path,
+    a: Sequence[Path],
+    b: Sequence[Path],
+    on_mismatch: Literal["fail", "skip"],
+) -> tuple[list[Path], list[Path], list[str]]:
+    """Return the files of both folders that have a partner, in one order, and what a person should know.
+
+    Partners agree in their path below the folder without its suffix (in Unicode form NFC). Raises `UserError` where two
+    files of one folder have the same name, where nothing matches, and, with "fail", where any file has no partner;
+    `BadFiles` lists those.
+    """
+    named_a, named_b = _by_name(folder_a, a), _by_name(folder_b, b)
+    both = [name for name in named_a if name in named_b]
+    without = [
+        BadFile(path, f"no file of this name (without suffix) in {shown(other)}")
+        for named, others, other in ((named_a, named_b, folder_b), (named_b, named_a, folder_a))
+        for name, path in named.items()
+        if name not in others
+    ]
+    rule = "A pair is two files whose paths agree, below their folders and without suffix"
+    if not both:
+        raise BadFiles(
+            f'no file of "{shown(folder_a)}" has a partner in "{shown(folder_b)}":\n{_listing(without)}\n{rule}. '
+            "Rename the files, or train a method that needs no pairs.",
+            without,
+        )
+    count = f"{len(without)} file{'s have' if len(without) > 1 else ' has'} no partner"
+    if without and on_mismatch == "fail":
+        raise BadFiles(
+            f"{count}:\n{_listing(without)}\n{rule}. Rename or remove them, or leave them out with "
+            "data.on_bad_image = skip.",
+            without,
+        )
+    notices = [f"{count} and left out:\n{_listing(without)}"] if without else []
+    return [named_a[name] for name in both], [named_b[name] for name in both], notices
+
+
+def whole_pairs(
+    paths_a: Sequence[Path], paths_b: Sequence[Path], a: Checked, b: Checked
+) -> tuple[list[ImageInfo], list[ImageInfo], list[str]]:
+    """Return the pairs of which both sides are sound, and what a person should know; row i of both lists is a pair.
+
+    `paths_a[i]` and `paths_b[i]` are partners. Raises `BadFiles` where no pair is left.
+    """
+    sound_a, sound_b = ({info.path: info for info in side.good} for side in (a, b))
+    rows = [
+        (sound_a[one], sound_b[two])
+        for one, two in zip(paths_a, paths_b, strict=True)
+        if one in sound_a and two in sound_b
+    ]
+    if not rows:
+        raise BadFiles("no pair is left of which both images can be used.", [*a.bad, *b.bad])
+    widowed = len(sound_a) + len(sound_b) - 2 * len(rows)
+    notices = []
+    if widowed:
+        notices.append(
+            f"{widowed} sound image{'s are' if widowed > 1 else ' is'} left out because the other image of "
+            f"{'their pairs' if widowed > 1 else 'its pair'} cannot be used"
+        )
+    return [one for one, _ in rows], [two for _, two in rows], notices
+
+
+def require_equal_sizes(
+    a: Sequence[ImageInfo], b: Sequence[ImageInfo], config: DataConfig, *, size_multiple: int
+) -> None:
+    """Raise `UserError` where the two images of a pair would be prepared to different sizes; it lists them."""
+    different = []
+    for one, two in zip(a, b, strict=True):
+        sizes = [prepared_size(info.height, info.width, config, size_multiple=size_multiple) for info in (one, two)]
+        if sizes[0] != sizes[1]:
+            different.append(
+                f"  {shown(one.path)}: {one.height} x {one.width}, and {shown(two.path)}: {two.height} x {two.width}"
+            )
+    if different:
+        more = f"\n  and {len(different) - _LISTED} more" if len(different) > _LISTED else ""
+        raise UserError(
+            f"the images of {len(different)} pair{'s' if len(different) > 1 else ''} differ in size (height x width):\n"
+            + "\n".join(different[:_LISTED])
+            + f'{more}\nThe two images of a pair are cut at the same place, and data.preprocess "{config.preprocess}" '
+            'does not bring them to one size. Use "resize_and_crop", or make their sizes equal.'
+        )
+
+
+def _by_name(folder: Path, paths: Sequence[Path]) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    for path in paths:
+        name = unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
+        if name in named:
+            raise UserError(
+                f'"{shown(named[name])}" and "{shown(path)}" have the same name without suffix, so it is not clear '
+                "which of them belongs to the other domain's. Rename or remove one of them."
+            )
+        named[name] = path
+    return named
+
+
+def _listing(files: Sequence[BadFile]) -> str:
+    lines = [f"  {shown(file.path)}: {file.reason}" for file in files[:_LISTED]]
+    return "\n".join([*lines, *([f"  and {len(files) - _LISTED} more"] if len(files) > _LISTED else [])])

@@ -1,0 +1,73 @@
+"""How the files of one domain are read: whole or half of a side-by-side file, as pictures or as label maps."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from unpaired.data.decode import decode
+from unpaired.data.labels import Indices, Labels, to_indices
+from unpaired.data.refusal import MAX_PIXELS, BadImage
+from unpaired.data.values import Image
+from unpaired.errors import UserError
+
+Half = Literal["left", "right"]
+SideBySide = Literal["ab", "ba"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What is taken from a file, and what it means."""
+
+    half: Half | None = None
+    """Which half of a side-by-side file; None for the whole."""
+    labels: Labels | None = None
+    """What label maps mean; None for pictures."""
+
+    def key(self) -> str:
+        """Return a text that differs where the same file would give other pixels; empty for whole pictures."""
+        return f"{self.half or ''} {asdict(self.labels) if self.labels else ''}".strip()
+
+    def read(self, path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image:
+        """Return a file's picture [H, W, C] in its own dtype, or the class indices of a label map, uint8 [H, W, 1].
+
+        Raises `BadImage` for damaged files, side-by-side files of odd width, and values or colours that are no class.
+        """
+        path = Path(path)
+        stored = self.labels is not None and self.labels.kind == "index"
+        image = halved(path, decode(path, max_pixels=max_pixels, stored=stored), self.half)
+        return image if self.labels is None else indices_of(path, image, self.labels)[:, :, None]
+
+
+PICTURES = Reading()
+"""Whole files that hold pictures."""
+
+
+def halved(path: Path, image: Image, half: Half | None) -> Image:
+    """Return one half of a side-by-side image [H, W, C], a view; the whole where `half` is None."""
+    if half is None:
+        return image
+    width = image.shape[1]
+    if width % 2:
+        raise BadImage(path, f"an odd width of {width} pixels, which two images side by side cannot have")
+    cut = image[:, : width // 2] if half == "left" else image[:, width // 2 :]
+    return np.ascontiguousarray(cut)
+
+
+def indices_of(path: Path, image: Image, labels: Labels) -> Indices:
+    """Return the class indices of a decoded label map, uint8 [H, W]; `BadImage` where it is none."""
+    try:
+        return to_indices(image, labels)
+    except UserError as error:
+        raise BadImage(path, f"no label map: {error}") from error
+
+
+def half_of(domain: Literal["A", "B"], order: SideBySide | None) -> Half | None:
+    """Return which half of side-by-side files a domain takes: "ab" has A on the left."""
+    if order is None:
+        return None
+    return "left" if (domain == "A") == (order == "ab") else "right"
