@@ -91,10 +91,14 @@ def open_material(config: DataConfig, *, paired: bool, progress: Progress | None
     if paired:
         pairs = open_training_data(whole, paired=True, progress=progress)
         epoch_images[True] = len(pairs.a)
-    held_out_pairs = _pairs(data.held_out_a, data.held_out_b)
+    # Files of the same name need not belong together (1.png, 2.png), unless something says that there are pairs.
+    in_pairs = paired or data.domain_a.labels is not None or data.domain_b.labels is not None
+    train_pairs, test_pairs = (
+        _pairs(a, b) if in_pairs else () for a, b in ((data.a, data.b), (data.held_out_a, data.held_out_b))
+    )
     return Material(
-        train=Images(a=data.a, b=data.b, pairs=_pairs(data.a, data.b)),
-        test=Images(a=data.held_out_a, b=data.held_out_b, pairs=held_out_pairs),
+        train=Images(a=data.a, b=data.b, pairs=train_pairs),
+        test=Images(a=data.held_out_a, b=data.held_out_b, pairs=test_pairs),
         test_from=data.held_out_from,
         domains={"a": data.domain_a, "b": data.domain_b},
         size=size,

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from unpaired import __version__
-from unpaired.checkpoint import MANIFEST, newest_checkpoint
+from unpaired.checkpoint import MANIFEST, newest_checkpoint, read_card
 from unpaired.compare.examples import Material, Picture, Side, shown, signed_batch, truth_of
-from unpaired.data.labels import VOID, Indices, classes_of
-from unpaired.data.values import Domain, Image, from_signed
+from unpaired.data.labels import VOID, Indices, classes_of, paint
+from unpaired.data.values import Domain, Image, from_signed, to_signed
 from unpaired.errors import UserError
 from unpaired.inference.translator import Translator
 from unpaired.methods import Direction
@@ -155,8 +155,6 @@ class Scorer:
 
     def _load(self, checkpoint: Path, direction: Direction, *, wanted: bool = True) -> Translator | None:
         """Return a translator in float32; None where a model has no such direction and it is not `wanted`."""
-        from unpaired.checkpoint import read_card
-
         if not wanted and direction not in read_card(checkpoint).translators:
             return None
         return Translator.load(checkpoint, direction, device=self.device, engine="torch", precision="fp32")
@@ -198,8 +196,6 @@ class Scorer:
         """Return a translation as a person looks at it; in a label domain every pixel is one of its colours."""
         if domain.labels is None:
             return shown(image, domain)
-        from unpaired.data.labels import paint
-
         return paint(classes_of(image, domain.labels), domain.labels)
 
     def _key(self, checkpoint: Path, direction: Direction) -> str:
@@ -275,8 +271,6 @@ def png(picture: Picture) -> bytes:
 
 def _as_photos(images: list[Image], domain: Domain) -> NDArray[np.float32]:
     """Return translations, as their files would hold them, in the form that networks see."""
-    from unpaired.data.values import to_signed
-
     return np.stack([to_signed(image, domain.range).transpose(2, 0, 1) for image in images])
 
 

@@ -184,7 +184,7 @@ def _train(
         summed = nnf.cross_entropy(logits, target, ignore_index=VOID, reduction="sum")
         loss = summed / (target != VOID).sum().clamp(min=1)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         falling.step()
         if told is not None:

@@ -93,16 +93,17 @@ def keep_record(folder: Path, plan: Plan, material: Material, trainings: Sequenc
     before = read_record(folder)
     if before is not None:
         if before.get("data") != document["data"]:
+            told = _differences(before["data"], document["data"])
             raise UserError(
-                f"the data differs from that of the comparison in {folder}: {_differences(before['data'], document['data'])}. "
-                "Give the same images, or another --out."
+                f"the data differs from that of the comparison in {folder}: {told}. Give the same images, or another "
+                "--out."
             )
         for name, settings in document["trainings"].items():
             old = before["trainings"].get(name)
             if old is not None and old != settings:
                 raise UserError(
-                    f"{name} was begun with other settings in {folder}: {_differences(old, settings)}. Go on with those, "
-                    "or choose another --out."
+                    f"{name} was begun with other settings in {folder}: {_differences(old, settings)}. Go on with "
+                    "those, or choose another --out."
                 )
         document["trainings"] = {**before["trainings"], **document["trainings"]}
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
