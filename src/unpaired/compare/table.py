@@ -11,6 +11,7 @@ from typing import Any
 
 from unpaired.compare.plan import Entry, Published
 from unpaired.compare.results import MEASURES, SCORES, Line, Results, Summary, measure, summary
+from unpaired.compare.score import sides
 from unpaired.methods import METHODS, Direction
 from unpaired.training.progress import duration
 
@@ -88,7 +89,7 @@ def as_json(results: Results) -> str:
         "source": results.plan.source,
         "protocol": dict(results.protocol),
         "not_shared": {label: list(names) for label, names in results.not_shared.items()},
-        "bounds": {direction: bounds for direction, bounds in results.bounds.items()},
+        "bounds": dict(results.bounds),
         "lines": [_line_json(line) for line in results.lines],
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
@@ -134,7 +135,7 @@ def _direction(results: Results, direction: Direction) -> Table:
     if any(published.values()) and results.plan.source:
         notes.append(
             f"Published: per-pixel accuracy / per-class accuracy / class IoU in {results.plan.source}. Those figures "
-            "were measured on other data, by another network: their order can be compared with ours, their values cannot."
+            "were measured on other data, by another network: their order can be compared with ours, their values not."
         )
     return Table(
         title=heading(results, direction),
@@ -235,7 +236,8 @@ def _classes(results: Results, direction: Direction) -> Table | None:
 
 
 def _class_names(results: Results, direction: Direction) -> list[str]:
-    labels = results.material.labels("a") or results.material.labels("b")
+    source, target = sides(direction)
+    labels = results.material.labels(target) or results.material.labels(source)
     if labels is None:
         return []
     return list(labels.names) if labels.names else [f"class {index}" for index in range(len(labels.palette))]
