@@ -94,7 +94,8 @@ class Scorer:
         key = self._key(checkpoint, direction)
         place = self.folder / RESULTS / f"{name}-{direction}.json"
         kept = _read(place)
-        if kept is not None and kept.get("key") == key:
+        there = all(self.picture(name, direction, n).is_file() for n in range(len(self.shown_rows(direction))))
+        if kept is not None and kept.get("key") == key and there:
             return Measured(**kept["measured"])
         measured, pictures = self._measure(checkpoint, direction, told)
         for number, picture in enumerate(pictures):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,12 +21,13 @@ from unpaired.compare.score import Scorer, bounds, sides, task_of
 from unpaired.compare.segmenter import Segmenter, segmenter_of
 from unpaired.compare.table import as_csv, as_json, markdown
 from unpaired.compare.train import Outcome, carry_out, cost_of, images_done, keep_record, run_of, state_of
-from unpaired.compare.trainings import Training, data_settings, needs_pairs, trainings_of
+from unpaired.compare.trainings import Training, data_settings, needs_pairs, shared_settings, trainings_of
 from unpaired.config import Given
 from unpaired.data.training import Progress
 from unpaired.device import find_device
 from unpaired.errors import UserError
 from unpaired.methods import METHODS, Direction, ImageShapes
+from unpaired.training.config import TrainingConfig
 from unpaired.training.log import write_whole
 
 Counting = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
@@ -43,6 +45,8 @@ class Comparison:
     places: Mapping[str, str]
     material: Material
     trainings: tuple[Training, ...]
+    shared: Mapping[str, Any]
+    """Settings of methods and training that all entries share."""
     device: str
 
 
@@ -92,6 +96,7 @@ def open_comparison(
         places=places,
         material=material,
         trainings=trainings,
+        shared=shared_settings(plan, overrides),
         device=shared.training.device,
     )
 
@@ -109,13 +114,11 @@ def described(comparison: Comparison, only: Sequence[str] = ()) -> str:
             told = "left out (--only)"
         config = training.config
         lines += ["", f"{training.name}: {told}"]
-        chosen = sorted(name for name in config.chosen if name.startswith("method."))
-        settings = ", ".join(f"{name.removeprefix('method.')} = {_value(config.to_json(), name)}" for name in chosen)
+        settings = _told({name: _value(config.to_json(), name) for name in training.own})
         t = config.training
         lines.append(f"  {config.method}{f': {settings}' if settings else ''}")
         lines.append(
-            f"  {t.max_images:,} images in batches of {t.batch_size}; {t.epochs} epochs at the full learning rate "
-            f"({t.learning_rate:g}), {t.decay_epochs} epochs of decay"
+            f"  {t.max_images:,} images in batches of {t.batch_size}; learning rate {t.learning_rate:g}, {_schedule(t)}"
         )
         if training.not_shared:
             lines.append(f"  does not share {', '.join(training.not_shared)}")
@@ -135,9 +138,9 @@ def compare(
     A signal during a training leaves all of it in a state from which the same call goes on. Raises `UserError`.
     """
     folder, plan = comparison.folder, comparison.plan
-    keep_record(folder, plan, comparison.material, comparison.trainings)
     wanted = {entry.slug for entry in plan.chosen(only)}
     chosen = [training for training in comparison.trainings if training.entry.slug in wanted]
+    keep_record(folder, plan, comparison.material, chosen)
     outcome = carry_out(folder, chosen, comparison.places, quiet=quiet, say=say)
     unfinished = [each.name for each in comparison.trainings if state_of(folder, each) != "finished"]
     done = Done(outcome=outcome, unfinished=unfinished)
@@ -169,8 +172,16 @@ def protocol(comparison: Comparison, scorer_words: str | None = None) -> list[tu
     held_out = "test images" if material.test_from == "test" else "training images, as there are no others"
     pairs = " in pairs by name" if test.pairs else ""
     count = {direction: len(test.positions(sides(direction)[0], plan.test_images)) for direction in plan.directions}
+    schedules: dict[str, list[str]] = {}
+    for training in comparison.trainings:
+        labels_of = schedules.setdefault(_schedule(training.config.training), [])
+        labels_of += [training.entry.label] if training.entry.label not in labels_of else []
+    rates = "; ".join(
+        how if len(schedules) == 1 else f"{how} ({', '.join(labels)})" for how, labels in schedules.items()
+    )
     words = [
-        ("Budget", f"every translator sees {plan.images:,} images; the learning rate falls over the published share"),
+        ("Budget", f"every translator sees {plan.images:,} images; learning rate, as published: {rates}"),
+        ("Shared settings", _told(comparison.shared) or "none but the defaults"),
         ("Size", f"{height} x {width} pixels (height x width)"),
         ("Seeds", f"{seeds}; figures are means over seeds, ± one standard deviation" if len(plan.seeds) > 1 else seeds),
         ("Data", f"{', '.join(Path(place).name for place in comparison.places.values())}: {material.layout}"),
@@ -274,6 +285,18 @@ def _segmenter_words(comparison: Comparison, scorer: Scorer) -> str | None:
     if "labels_to_photos" in tasks:
         return "none: the training photos and label maps do not match by name, so there is nothing to train it on"
     return None
+
+
+def _schedule(training: TrainingConfig) -> str:
+    """Return how the learning rate falls, in words."""
+    total = training.epochs + training.decay_epochs
+    if training.schedule != "linear":
+        return f"{training.schedule} over {total} epoch{'s' if total > 1 else ''}"
+    return f"constant for {training.epochs} of {total} epoch{'s' if total > 1 else ''}, then falling to zero"
+
+
+def _told(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name.removeprefix('method.')} = {value}" for name, value in settings.items())
 
 
 def _value(document: object, name: str) -> object:

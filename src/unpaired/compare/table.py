@@ -200,12 +200,21 @@ def _cost(results: Results) -> Table:
                 NONE if speed is None else f"{speed.mean:.3g}",
                 NONE if parameters is None else f"{parameters / 1e6:.2f} M",
                 memory[0] if memory else NONE,
+                " and ".join(sorted({one.cost.device for one in by_training.values()})) or NONE,
                 str(max((len(found) for found in complete), default=0)),
             )
         )
     return Table(
         title="What it took",
-        header=("method", "training time", "images/s", "trained weights", "peak memory", "trainings per seed"),
+        header=(
+            "method",
+            "training time",
+            "images/s",
+            "trained weights",
+            "peak memory",
+            "device",
+            "trainings per seed",
+        ),
         rows=tuple(rows),
         notes=(
             "Time and weights are those of both directions together; a method of one direction is trained once for "

@@ -39,6 +39,8 @@ class Training:
     directions: tuple[Direction, ...]
     """The directions that it gives and the comparison wants."""
     config: RunConfig
+    own: tuple[str, ...]
+    """Dotted names of the method's settings that are its own, not shared."""
     not_shared: tuple[str, ...]
     """Shared settings that its method does not have, such as `generator`."""
 
@@ -61,6 +63,7 @@ def trainings_of(
     found = []
     for entry in plan.entries:
         given, not_shared = _given(plan, entry, overrides)
+        own_names = {name for source in given[2:] for name in source.values} - {"method.name"}
         method = _method_of(entry, given)
         one_way = "direction" in {field.name for field in dataclasses.fields(METHODS[method].config)}
         for directions in _split(plan, entry, given, one_way):
@@ -79,6 +82,7 @@ def trainings_of(
                         seed=seed,
                         directions=directions,
                         config=config,
+                        own=tuple(sorted(name for name in own_names if name.startswith("method."))),
                         not_shared=tuple(sorted({setting.split(".")[1] for setting in not_shared})),
                     )
                 )
@@ -91,6 +95,12 @@ def data_settings(plan: Plan, places: Mapping[str, str], overrides: Given) -> Ru
     sections = {**names_of(plan.data, "data"), **names_of(plan.training, "training")}
     chosen = {name: value for name, value in overrides.values.items() if not name.startswith("method.")}
     return resolve([Given({**sections, **places}, "{name} of the plan"), Given(chosen, overrides.origin)])
+
+
+def shared_settings(plan: Plan, overrides: Given) -> dict[str, Any]:
+    """Return the settings of methods and training that all entries share, by dotted name."""
+    given = {**names_of(plan.method, "method"), **names_of(plan.training, "training"), **overrides.values}
+    return {name: value for name, value in given.items() if not name.startswith("data.")}
 
 
 def needs_pairs(plan: Plan, overrides: Given) -> list[Entry]:
@@ -117,7 +127,7 @@ def _given(plan: Plan, entry: Entry, overrides: Given) -> tuple[list[Given], lis
         fits = {name: value for name, value in source.values.items() if _has(method, name)}
         dropped += [name for name in source.values if name not in fits]
         kept.append(Given(fits, source.origin))
-    return [*kept, *begin, own], dropped
+    return [*kept, *begin, own], dropped  # two that are shared, then the entry's
 
 
 def _method_of(entry: Entry, given: list[Given]) -> str:
