@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
 from unpaired.methods import Batch, Method
 from unpaired.training.config import TrainingConfig
+from unpaired.training.distributed import World
 from unpaired.training.trainer import Trainer
 
 
@@ -23,6 +26,16 @@ def batches(channels_a: int, channels_b: int, size: int, rows: int = 1, seed: in
 
     while True:
         yield Batch(image(channels_a), image(channels_b))
+
+
+def keeps_it(make: Callable[[], Method], stream: Callable[[], Iterator[Batch]]) -> None:
+    """Check everything that holds for every method; `make` and `stream` return new ones."""
+    torch.manual_seed(0)
+    each_update_moves_its_player_alone(make(), stream())
+    save_load_continue_is_exact(make(), stream())
+    trains_in_half_precision(make(), stream())
+    takes_augmented_images(make(), stream())
+    translators_are_parts_of_it(make())
 
 
 def each_update_moves_its_player_alone(method: Method, stream: Iterator[Batch]) -> None:
@@ -81,3 +94,81 @@ def trains_in_half_precision(method: Method, stream: Iterator[Batch]) -> None:
     assert all(torch.isfinite(value) for value in losses.values())
     assert {p.dtype for p in method.parameters()} == {torch.float32}
     assert all(torch.isfinite(p).all() for p in method.parameters())
+
+
+def takes_augmented_images(method: Method, stream: Iterator[Batch]) -> None:
+    """Take steps with every differentiable augmentation: figures stay finite, and everyone still moves."""
+    before = [p.detach().clone() for p in method.parameters()]
+    config = TrainingConfig(precision="fp32", augment=("colour", "translation", "cutout"))
+    trainer = Trainer(method, config, torch.device("cpu"))
+    for _ in range(2):
+        losses = trainer.step(stream)
+    assert all(torch.isfinite(value) for value in losses.values())
+    assert all(torch.isfinite(p).all() for p in method.parameters())
+    assert any(not torch.equal(p, old) for p, old in zip(method.parameters(), before, strict=True))
+
+
+def translators_are_parts_of_it(method: Method) -> None:
+    """A checkpoint finds the translators' weights among the method's own."""
+    modules = set(method.modules())
+    translators = method.translators()
+    assert translators
+    assert set(translators) <= {"a2b", "b2a"}
+    assert all(network in modules for network in translators.values())
+
+
+def two_ranks_equal_one(make: Callable[[], Method], stream: Callable[[], Iterator[Batch]]) -> None:
+    """Two processes with a row each move the weights as one with both rows does, in float64.
+
+    For methods that draw nothing, on networks whose images do not see one another. `stream` yields batches of 2 rows.
+    """
+    torch.manual_seed(0)
+    alone = Trainer(make().double(), TrainingConfig(precision="fp32"), torch.device("cpu"))
+    ranks = _InThreads.pair()
+    trainers = [
+        Trainer(copy.deepcopy(alone.method), TrainingConfig(precision="fp32"), torch.device("cpu"), world=rank)
+        for rank in ranks
+    ]
+    batches = [Batch(b.x.double(), b.y.double()) for b in itertools.islice(stream(), 3)]
+    with ThreadPoolExecutor(2) as threads:
+        rows = [iter([Batch(b.x[r : r + 1], b.y[r : r + 1]) for b in batches]) for r in range(2)]
+        for _ in range(_steps(alone, iter(batches))):
+            list(threads.map(lambda pair: pair[0].step(pair[1]), zip(trainers, rows, strict=True)))
+    for name, value in alone.method.state_dict().items():
+        if name.endswith("weight"):  # biases before an InstanceNorm have no true gradient
+            for trainer in trainers:
+                torch.testing.assert_close(trainer.method.state_dict()[name], value, rtol=1e-6, atol=1e-9)
+
+
+def _steps(trainer: Trainer, stream: Iterator[Batch]) -> int:
+    """Take steps until the batches are used up, and return how many those were."""
+    count = 0
+    while True:
+        first = next(stream, None)
+        if first is None:
+            return count
+        trainer.step(itertools.chain([first], stream))
+        count += 1
+
+
+class _InThreads(World):
+    """Two processes that are threads, which meet whenever they average."""
+
+    def __init__(self, rank: int, meeting: threading.Barrier, brought: dict[int, Tensor]) -> None:
+        super().__init__(rank=rank, size=2)
+        self.meeting, self.brought = meeting, brought
+
+    @classmethod
+    def pair(cls) -> list[_InThreads]:
+        meeting, brought = threading.Barrier(2), dict[int, Tensor]()
+        return [cls(rank, meeting, brought) for rank in range(2)]
+
+    def average(self, tensor: Tensor) -> None:
+        self.brought[self.rank] = tensor.clone()
+        self.meeting.wait(60)
+        mean = (self.brought[0] + self.brought[1]) / 2
+        self.meeting.wait(60)
+        tensor.copy_(mean)
+
+    def copy_from_first(self, tensors: list[Tensor]) -> None:
+        """They begin as copies."""

@@ -16,20 +16,22 @@ Objective = Literal["lsgan", "vanilla", "hinge", "wgangp"]
 
 def real_loss(objective: Objective, logits: Tensor) -> Tensor:
     """Return the discriminator's loss of its logits for real images, a float32 scalar."""
-    return _REAL[objective](_precise(logits))
+    return _REAL[objective](precise(logits))
 
 
 def fake_loss(objective: Objective, logits: Tensor) -> Tensor:
     """Return the discriminator's loss of its logits for generated images, a float32 scalar."""
-    return _FAKE[objective](_precise(logits))
+    return _FAKE[objective](precise(logits))
 
 
-def generator_loss(objective: Objective, logits: Tensor) -> Tensor:
+def generator_loss(objective: Objective, logits: Tensor, *, real: bool = True) -> Tensor:
     """Return the generator's loss of the discriminator's logits for its images, a float32 scalar.
 
-    "vanilla" is the non-saturating form that the authors of GAN advise: the generator minimises -log D(G(x)).
+    "vanilla" is the non-saturating form that the authors of GAN advise: the generator minimises -log D(G(x)). A
+    generator may also want its images to be called fake (`real` = False), where those of another one are to be called
+    real, as in BiGAN; the loss is then that of the opposite logits.
     """
-    return _GENERATOR[objective](_precise(logits))
+    return (_GENERATOR if real else _OPPOSITE)[objective](precise(logits))
 
 
 def gradient_penalty(
@@ -42,22 +44,34 @@ def gradient_penalty(
     inside the discriminator, so it should have no BatchNorm.
     """
     assert real.shape == fake.shape, (real.shape, fake.shape)
-    real, fake = _precise(real.detach()), _precise(fake.detach())
+    real, fake = precise(real.detach()), precise(fake.detach())
     share = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=real.dtype)
     between = torch.lerp(fake, real, share).requires_grad_()
-    logits = _precise(discriminator(between))
+    logits = precise(discriminator(between))
     (gradient,) = torch.autograd.grad(logits.sum(), between, create_graph=True)
-    norms: Tensor = torch.linalg.vector_norm(_precise(gradient).flatten(1), dim=1)
+    norms: Tensor = torch.linalg.vector_norm(precise(gradient).flatten(1), dim=1)
     return weight * (norms - 1).square().mean()
 
 
 def l1(image: Tensor, target: Tensor) -> Tensor:
     """Return the mean absolute difference of two tensors of one shape, a float32 scalar."""
     assert image.shape == target.shape, (image.shape, target.shape)
-    return nnf.l1_loss(_precise(image), _precise(target))
+    return nnf.l1_loss(precise(image), precise(target))
 
 
-def _precise(values: Tensor) -> Tensor:
+def info_nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
+    """Return the contrastive loss that tells each query's own key from the other keys of its image, a float32 scalar.
+
+    `queries` and `keys` are [N, P, C] of unit length, row p of an image belonging to row p; keys are not
+    differentiated. Eq. 2 of CUT (Park et al. 2020): cross entropy over `queries . keys / temperature`.
+    """
+    assert queries.shape == keys.shape, (queries.shape, keys.shape)
+    logits = torch.bmm(precise(queries), precise(keys.detach()).transpose(1, 2)) / temperature
+    own = torch.arange(logits.shape[1], device=logits.device).expand(len(logits), -1)
+    return nnf.cross_entropy(logits.flatten(0, 1), own.flatten())
+
+
+def precise(values: Tensor) -> Tensor:
     """Bring half precision to float32, in which means of many values are taken."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
@@ -98,3 +112,4 @@ _Loss = Callable[[Tensor], Tensor]
 _REAL: dict[Objective, _Loss] = {"lsgan": _to_one, "vanilla": _say_real, "hinge": _above_one, "wgangp": _high}
 _FAKE: dict[Objective, _Loss] = {"lsgan": _to_zero, "vanilla": _say_fake, "hinge": _below_minus_one, "wgangp": _low}
 _GENERATOR: dict[Objective, _Loss] = {"lsgan": _to_one, "vanilla": _say_real, "hinge": _high, "wgangp": _high}
+_OPPOSITE: dict[Objective, _Loss] = {"lsgan": _to_zero, "vanilla": _say_fake, "hinge": _low, "wgangp": _low}

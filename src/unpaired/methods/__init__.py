@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from unpaired.methods import cyclegan
+from unpaired.methods import bigan, cut, cyclegan, feature_gan, pix2pix, simgan
 from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Update
 
 __all__ = ["METHODS", "Batch", "Direction", "Entry", "ImageShapes", "Method", "Update"]
@@ -28,4 +28,12 @@ class Entry:
 
 METHODS: dict[str, Entry] = {
     "cyclegan": Entry(cyclegan.Config, cyclegan.CycleGAN, cyclegan.adapt),
+    "pix2pix": Entry(pix2pix.Config, pix2pix.Pix2pix, pix2pix.adapt, paired=True),
+    "cut": Entry(cut.Config, cut.CUT, cut.adapt, defaults={"training.epochs": 200, "training.decay_epochs": 200}),
+    "fastcut": Entry(
+        cut.FastConfig, cut.CUT, cut.adapt, defaults={"training.epochs": 150, "training.decay_epochs": 50}
+    ),
+    "simgan": Entry(simgan.Config, simgan.SimGAN, simgan.adapt),
+    "feature_gan": Entry(feature_gan.Config, feature_gan.FeatureGAN, feature_gan.adapt),
+    "bigan": Entry(bigan.Config, bigan.BiGAN, bigan.adapt),
 }

@@ -16,7 +16,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from unpaired.errors import UserError
-from unpaired.losses import Objective, fake_loss, generator_loss, gradient_penalty, l1, real_loss
+from unpaired.losses import generator_loss, l1
+from unpaired.methods.adversarial import AdversarialConfig, Weight, judge
 from unpaired.methods.base import Batch, ImageShapes, Method, Update
 from unpaired.networks import (
     DiscriminatorConfig,
@@ -32,24 +33,23 @@ from unpaired.networks import (
 from unpaired.pool import image_pool
 from unpaired.typed import STRICT
 
-Weight = Annotated[float, Field(ge=0)]
-GRADIENT_PENALTY_WEIGHT = 10.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Config:
-    """Settings of CycleGAN. Defaults are those of the authors' PyTorch code."""
+class Config(AdversarialConfig):
+    """Settings of CycleGAN. Defaults are those of the authors' PyTorch code; weights of 0 are the paper's ablations."""
 
+    gan_weight: Weight = 1.0
+    """Weight of the adversarial losses; 0 leaves them and the discriminators out ("cycle alone" of tables 4 and 5)."""
     cycle_weight: Weight = 10.0
-    """lambda of Eq. 3."""
+    """lambda of Eq. 3, for both directions; 0 leaves the cycles out ("GAN alone")."""
+    cycle_a_weight: Weight | None = None
+    """Weight of the forward cycle, A to B to A; `cycle_weight` where it is not set."""
+    cycle_b_weight: Weight | None = None
+    """Weight of the backward cycle, B to A to B; `cycle_weight` where it is not set."""
     identity_weight: Weight = 5.0
     """Weight of the identity loss (section 5.2: 0.5 lambda); 0 turns it off, as in most of the paper's experiments."""
-    objective: Objective = "lsgan"
-    """Adversarial loss: lsgan (section 4, the published one), vanilla, hinge or wgangp."""
-    gradient_penalty_weight: Weight = GRADIENT_PENALTY_WEIGHT
-    """Weight of the gradient penalty, for `wgangp` alone."""
     pool_size: Annotated[int, Field(ge=0)] = 50
-    """Past fakes shown to the discriminators (section 4)."""
+    """Past fakes shown to the discriminators (section 4); 0 shows the present ones."""
     generator: GeneratorConfig = ResnetConfig()
     """Both generators; the paper takes 6 blocks at 128 x 128 and 9 at 256 x 256 and above."""
     discriminator: DiscriminatorConfig = PatchganConfig()
@@ -58,13 +58,33 @@ class Config:
     """How the weights start: N(0, 0.02)."""
 
     def __post_init__(self) -> None:
-        """Refuse a weight that nothing would use."""
-        if self.objective != "wgangp" and self.gradient_penalty_weight != GRADIENT_PENALTY_WEIGHT:
+        """Refuse settings that nothing would use, and a training without any loss."""
+        AdversarialConfig.__post_init__(self)
+        if not any((self.gan_weight, self.weight_a, self.weight_b, self.identity_weight)):
             raise UserError(
-                f"method.gradient_penalty_weight = {self.gradient_penalty_weight} has no meaning with "
-                f"method.objective = {self.objective}: only wgangp has a gradient penalty. Leave it out, or set "
-                "method.objective = wgangp."
+                "all weights of the losses are 0: there is nothing to learn. Set method.gan_weight, "
+                "method.cycle_weight or method.identity_weight above 0."
             )
+        if self.cycle_a_weight is not None and self.cycle_b_weight is not None and self.cycle_weight != 10.0:
+            raise UserError(
+                f"method.cycle_weight = {self.cycle_weight} has no meaning where method.cycle_a_weight and "
+                "method.cycle_b_weight are both set. Leave it out."
+            )
+        if not self.gan_weight and self.pool_size != 50:
+            raise UserError(
+                f"method.pool_size = {self.pool_size} has no meaning with method.gan_weight = 0: there are no "
+                "discriminators. Leave it out."
+            )
+
+    @property
+    def weight_a(self) -> float:
+        """The weight of the forward cycle, whichever setting gives it."""
+        return self.cycle_weight if self.cycle_a_weight is None else self.cycle_a_weight
+
+    @property
+    def weight_b(self) -> float:
+        """The weight of the backward cycle, whichever setting gives it."""
+        return self.cycle_weight if self.cycle_b_weight is None else self.cycle_b_weight
 
 
 def adapt(config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Config, list[str]]:
@@ -115,23 +135,26 @@ class CycleGAN(Method):
         fake_y, same_y = self.translate(self.G, x, y)
         fake_x, same_x = self.translate(self.F, y, x)
 
-        terms = {
-            "gan_a2b": generator_loss(c.objective, self.D_Y(fake_y)),  # Eq. 1
-            "gan_b2a": generator_loss(c.objective, self.D_X(fake_x)),
-            "cycle_a": c.cycle_weight * l1(self.F(fake_y), x),  # Eq. 2
-            "cycle_b": c.cycle_weight * l1(self.G(fake_x), y),
-        }
+        terms: dict[str, Tensor] = {}
+        if c.gan_weight:  # Eq. 1
+            terms["gan_a2b"] = c.gan_weight * generator_loss(c.objective, self.D_Y(fake_y))
+            terms["gan_b2a"] = c.gan_weight * generator_loss(c.objective, self.D_X(fake_x))
+        if c.weight_a:  # Eq. 2, forward
+            terms["cycle_a"] = c.weight_a * l1(self.F(fake_y), x)
+        if c.weight_b:  # Eq. 2, backward
+            terms["cycle_b"] = c.weight_b * l1(self.G(fake_x), y)
         if same_x is not None and same_y is not None:  # section 5.2
             terms["identity_a"] = c.identity_weight * l1(same_x, x)
             terms["identity_b"] = c.identity_weight * l1(same_y, y)
         yield Update("generators", **terms)
 
-        fake_x, fake_y = self.pool_x(fake_x), self.pool_y(fake_y)
-        yield Update(
-            "discriminators",
-            discriminator_a=self.judge(self.D_X, x, fake_x),
-            discriminator_b=self.judge(self.D_Y, y, fake_y),
-        )
+        if c.gan_weight:
+            fake_x, fake_y = self.pool_x(fake_x), self.pool_y(fake_y)
+            yield Update(
+                "discriminators",
+                discriminator_a=judge(c, self.D_X, x, fake_x, joined=self.joined_D),
+                discriminator_b=judge(c, self.D_Y, y, fake_y, joined=self.joined_D),
+            )
 
     def translate(self, network: nn.Module, image: Tensor, other: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the translation of `image`, and what the network makes of an image already in its target domain."""
@@ -141,15 +164,3 @@ class CycleGAN(Method):
             return network(image), network(other)
         translated, same = network(torch.cat([image, other])).chunk(2)
         return translated, same
-
-    def judge(self, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-        """Return a discriminator's loss, divided by 2 to slow it down relative to the generators (appendix 7.1)."""
-        c = self.config
-        if self.joined_D and real.shape == fake.shape:
-            on_real, on_fake = discriminator(torch.cat([real, fake])).chunk(2)
-        else:
-            on_real, on_fake = discriminator(real), discriminator(fake)
-        loss = (real_loss(c.objective, on_real) + fake_loss(c.objective, on_fake)) / 2
-        if c.objective == "wgangp":
-            loss = loss + gradient_penalty(discriminator, real, fake, c.gradient_penalty_weight)
-        return loss

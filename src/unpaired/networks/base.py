@@ -11,11 +11,16 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from unpaired.errors import UserError
+from unpaired.networks.augmentation import Augmentation, augment
 
 Norm = Literal["instance", "batch", "none"]
 """Normalisation after a convolution: InstanceNorm without parameters, BatchNorm, or nothing."""
-Upsampling = Literal["transposed", "nearest"]
-"""How a decoder doubles the size: transposed convolution, or nearest neighbour and a 3 x 3 convolution."""
+Upsampling = Literal["transposed", "nearest", "blur"]
+"""How a decoder doubles the size: transposed convolution, or a 3 x 3 convolution behind nearest neighbour or behind an
+anti-aliased upsampling (Zhang 2019, as in the authors' CUT)."""
+Downsampling = Literal["strided", "blur"]
+"""How the size is halved: a convolution of stride 2, or one of stride 1 and an anti-aliased downsampling behind it
+(Zhang 2019, as in the authors' CUT)."""
 Width = Annotated[int, Field(gt=0, le=1024)]
 """Channels of the first layer; the others are multiples of it."""
 
@@ -83,16 +88,28 @@ class Discriminator(nn.Module, ABC):
     """Channels of the images that it takes."""
     minimum_size: int
     """The smallest height and width that it accepts."""
+    groups: tuple[int, ...]
+    """Channels of the images that it sees behind one another: one image, or a pair."""
+    augmentations: tuple[Augmentation, ...] = ()
+    """How images are varied before it judges them, in training; the trainer sets it."""
 
     def __init__(self, config: Any, in_channels: int, *, minimum_size: int):
         super().__init__()
         self.config = config
         self.in_channels = in_channels
         self.minimum_size = minimum_size
+        self.groups = (in_channels,)
 
     @abstractmethod
     def forward(self, image: Tensor) -> Tensor:
         """Judge [N, in_channels, H, W]: logits [N, 1, h, w], one for each patch; UserError for too small an image."""
+
+    def see(self, image: Tensor) -> Tensor:
+        """Return [N, in_channels, H, W] as the network is to judge it: checked, and varied where that is on."""
+        self.check(image)
+        if self.training and self.augmentations:
+            return augment(image, self.augmentations, self.groups)
+        return image
 
     def check(self, image: Tensor) -> None:
         """Raise UserError unless the network accepts images of this shape."""

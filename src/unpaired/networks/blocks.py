@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import final
 
 import torch
+import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from unpaired.networks.base import Norm, Upsampling
@@ -54,8 +55,25 @@ def has_bias(norm: Norm) -> bool:
 
 
 @final
+class BlurredDownsample(nn.Module):
+    """Blur with [1, 2, 1] / 4 in both directions, reflected at the border, and keep every second row and column.
+
+    "Making Convolutional Networks Shift-Invariant Again", Zhang 2019, as in the authors' CUT. Two means of neighbours
+    are the same filter, without weights to keep.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Halve the size, rounded up: [N, C, H, W] to [N, C, ceil(H / 2), ceil(W / 2)]; H and W at least 2."""
+        padded = nnf.pad(features, (1, 1, 1, 1), mode="reflect")
+        return nnf.avg_pool2d(nnf.avg_pool2d(padded, 2, stride=1), 2, stride=2)
+
+
+@final
 class Stage(nn.Module):
-    """One convolution with what stands before it (padding, upsampling) and behind it (norm, activation, dropout)."""
+    """One convolution with what stands before it (padding, upsampling) and behind it.
+
+    Behind it: norm, activation, dropout, and what makes the result smaller.
+    """
 
     def __init__(
         self,
@@ -65,6 +83,7 @@ class Stage(nn.Module):
         norm: nn.Module | None = None,
         activation: nn.Module | None = None,
         dropout: nn.Module | None = None,
+        after: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.before = before
@@ -72,10 +91,11 @@ class Stage(nn.Module):
         self.norm = norm
         self.activation = activation
         self.dropout = dropout
+        self.after = after
 
     def layers(self) -> list[nn.Module]:
         """Return the layers in the order in which they work."""
-        slots = (self.before, self.convolution, self.norm, self.activation, self.dropout)
+        slots = (self.before, self.convolution, self.norm, self.activation, self.dropout, self.after)
         return [layer for layer in slots if layer is not None]
 
     def forward(self, features: Tensor) -> Tensor:
@@ -119,7 +139,12 @@ def upsampling_layers(
     Transposed convolutions leave checkerboards where kernel size and stride do not divide (Odena et al. 2016);
     "nearest" cannot, since every output pixel sees the same number of inputs. Its convolution pads with zeros, as in
     PyTorch-GAN, whose weights therefore fit; the authors' own up- and downsampling convolutions pad with zeros too.
+    "blur" interpolates with [1, 3, 3, 1] / 4, the filter of the authors' CUT, which is bilinear interpolation.
     """
+    if upsampling == "blur":
+        return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False), nn.Conv2d(
+            in_channels, out_channels, 3, padding=1, bias=bias
+        )
     if upsampling == "nearest":
         return nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(
             in_channels, out_channels, 3, padding=1, bias=bias

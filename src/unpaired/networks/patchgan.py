@@ -8,8 +8,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from unpaired.networks.base import Discriminator, Norm, Width
-from unpaired.networks.blocks import Stage, has_bias, normalization
+from unpaired.networks.base import Discriminator, Downsampling, Norm, Width
+from unpaired.networks.blocks import BlurredDownsample, Stage, has_bias, normalization
 from unpaired.typed import STRICT
 
 SLOPE = 0.2
@@ -28,6 +28,8 @@ class PatchganConfig:
     """Channels of the first layer; they double from layer to layer, up to eight times as many."""
     norm: Norm = "instance"
     """Norm after every convolution but the first and the last."""
+    downsampling: Downsampling = "strided"
+    """Convolutions of stride 2 as published, or "blur": anti-aliased, as in CUT."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -52,19 +54,20 @@ class PatchganDiscriminator(Discriminator):
         # Behind the strides each of the two last convolutions takes away a row and a column.
         super().__init__(config, in_channels, minimum_size=3 * 2**config.layers)
         widths = [config.width * min(2**layer, 8) for layer in range(config.layers + 1)]
-        norm, bias = config.norm, has_bias(config.norm)
+        norm, bias, blurred = config.norm, has_bias(config.norm), config.downsampling == "blur"
         self.stages = nn.ModuleList(
             Stage(
                 nn.Conv2d(
                     widths[layer - 1] if layer else in_channels,
                     channels,
                     4,
-                    stride=2 if layer < config.layers else 1,
+                    stride=2 if layer < config.layers and not blurred else 1,
                     padding=1,
                     bias=bias or layer == 0,
                 ),
                 norm=normalization(norm, channels) if layer else None,
                 activation=nn.LeakyReLU(SLOPE, inplace=True),
+                after=BlurredDownsample() if blurred and layer < config.layers else None,
             )
             for layer, channels in enumerate(widths)
         )
@@ -72,8 +75,7 @@ class PatchganDiscriminator(Discriminator):
 
     def forward(self, image: Tensor) -> Tensor:
         """Judge a batch of images; UserError for too small an image."""
-        self.check(image)
-        features = image
+        features = self.see(image)
         for stage in self.stages:
             features = stage(features)
         logits: Tensor = self.head(features)
@@ -99,8 +101,7 @@ class PixelDiscriminator(Discriminator):
 
     def forward(self, image: Tensor) -> Tensor:
         """Judge a batch of images; UserError for too small an image."""
-        self.check(image)
-        logits: Tensor = self.head(self.second(self.first(image)))
+        logits: Tensor = self.head(self.second(self.first(self.see(image))))
         return logits
 
 
@@ -108,7 +109,9 @@ def receptive_field(config: PatchganConfig | PixelConfig) -> int:
     """Return the side in pixels of the patch that one logit sees: 70 for 3 layers, 1 for the pixel discriminator."""
     if isinstance(config, PixelConfig):
         return 1
+    blurred = config.downsampling == "blur"
+    halving = [(2, 3), (1, 4)] if blurred else [(2, 4)]  # (stride, kernel), from the logit back to the image
     side = 1
-    for stride in [1, 1] + [2] * config.layers:  # from the logit back to the image
-        side = (side - 1) * stride + 4
+    for stride, kernel in [(1, 4), (1, 4), *(halving * config.layers)]:
+        side = (side - 1) * stride + kernel
     return side

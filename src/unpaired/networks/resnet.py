@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, final
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from unpaired.networks.base import Generator, Norm, Upsampling, Width
-from unpaired.networks.blocks import ResidualBlock, Stage, has_bias, normalization, upsampling_layers
+from unpaired.errors import UserError
+from unpaired.networks.base import Downsampling, Generator, Norm, Upsampling, Width
+from unpaired.networks.blocks import BlurredDownsample, ResidualBlock, Stage, has_bias, normalization, upsampling_layers
 from unpaired.typed import STRICT
 
 
@@ -25,8 +27,10 @@ class ResnetConfig:
     """Residual blocks; the paper takes 6 for images of 128 x 128 and 9 for 256 x 256 and more."""
     norm: Norm = "instance"
     """Norm after every convolution but the last."""
+    downsampling: Downsampling = "strided"
+    """Convolutions of stride 2 as published, or "blur": anti-aliased, as in CUT."""
     upsampling: Upsampling = "transposed"
-    """Transposed convolutions as published, or "nearest" and a convolution, which leaves no checkerboards."""
+    """Transposed convolutions as published; "nearest" or the anti-aliased "blur" leave no checkerboards."""
     dropout: bool = False
     """Drop half of the values between the two convolutions of every residual block."""
 
@@ -47,7 +51,7 @@ class ResnetGenerator(Generator):
             norm=normalization(norm, width),
             activation=nn.ReLU(inplace=True),
         )
-        self.down = nn.ModuleList(_down(channels, norm) for channels in (width, 2 * width))
+        self.down = nn.ModuleList(_down(channels, config) for channels in (width, 2 * width))
         self.residual = nn.ModuleList(
             ResidualBlock(4 * width, norm, dropout=config.dropout) for _ in range(config.blocks)
         )
@@ -58,7 +62,7 @@ class ResnetGenerator(Generator):
         """Return the layers in order, numbered like those of the authors' code.
 
         A residual block is one layer; 0 is the padding of the image, 4 and 7 are the downsampling convolutions, 10 is
-        the first residual block.
+        the first residual block. With anti-aliased downsampling these are 4, 8 and 12.
         """
         return [layer for stage in self.stages() for layer in (stage.layers() if isinstance(stage, Stage) else [stage])]
 
@@ -74,12 +78,43 @@ class ResnetGenerator(Generator):
             features = self.run(stage, features)
         return features
 
+    def features(self, image: Tensor, taps: Sequence[int]) -> list[Tensor]:
+        """Return what the layers numbered `taps` (ascending, see `layers`) make of [N, in_channels, H, W].
 
-def _down(channels: int, norm: Norm) -> Stage:
+        As in the authors' CUT, a norm's result before the last tap is seen behind its ReLU, which works in place.
+        """
+        self.check(image)
+        features, found = image, []
+        for number, layer in enumerate(self.layers()[: max(taps) + 1]):
+            features = layer(features)
+            if number in taps:
+                found.append(features)
+        return found
+
+    def feature_channels(self, taps: Sequence[int]) -> list[int]:
+        """Return the channels of `features`; UserError where there is no such layer."""
+        layers = self.layers()
+        if not all(0 <= tap < len(layers) for tap in taps) or list(taps) != sorted(set(taps)):
+            raise UserError(
+                f"layers {list(taps)} of the generator were asked for; it has {len(layers)}, numbered from 0 to "
+                f"{len(layers) - 1}. Give numbers among these, each once, ascending."
+            )
+        channels, found = self.in_channels, []
+        for number, layer in enumerate(layers):
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                channels = layer.out_channels
+            if number in taps:
+                found.append(channels)
+        return found
+
+
+def _down(channels: int, config: ResnetConfig) -> Stage:
+    blurred = config.downsampling == "blur"
     return Stage(
-        nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=has_bias(norm)),
-        norm=normalization(norm, 2 * channels),
+        nn.Conv2d(channels, 2 * channels, 3, stride=1 if blurred else 2, padding=1, bias=has_bias(config.norm)),
+        norm=normalization(config.norm, 2 * channels),
         activation=nn.ReLU(inplace=True),
+        after=BlurredDownsample() if blurred else None,
     )
 
 

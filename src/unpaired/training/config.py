@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from unpaired.errors import UserError
+from unpaired.networks.augmentation import Augmentation
 from unpaired.typed import STRICT
 
 Count = Annotated[int, Field(gt=0)]
@@ -38,6 +39,9 @@ class TrainingConfig:
     """How the learning rate falls: linear, cosine, step, plateau as in the authors' code, or constant."""
     step_epochs: Count = 50
     """`step`: every so many epochs the learning rate is divided by ten."""
+    augment: tuple[Augmentation, ...] = ()
+    """Differentiable augmentation of what discriminators see, for small data sets: any of "colour", "translation",
+    "cutout"; all three are usual below a few hundred images."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     """Largest norm of each player's gradient; None leaves gradients as they are."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -79,6 +83,8 @@ class TrainingConfig:
         """Refuse what contradicts itself."""
         if self.epochs + self.decay_epochs == 0:
             raise UserError("training.epochs and training.decay_epochs are both 0: there is nothing to train.")
+        if len(set(self.augment)) < len(self.augment):
+            raise UserError(f"training.augment = {list(self.augment)} names something twice. Name each once.")
         if self.schedule == "cosine" and self.epochs == 0:
             raise UserError("training.schedule = cosine falls over training.epochs, which is 0. Set training.epochs.")
         if self.schedule != "step" and self.step_epochs != 50:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from unpaired.errors import UserError
 from unpaired.methods.base import Batch, Method, Update
-from unpaired.networks import Generator
+from unpaired.networks import Discriminator, Generator
 from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import ALONE, World
 from unpaired.training.ema import Averages
@@ -89,6 +89,8 @@ class Trainer:
             for network in networks:
                 if isinstance(network, Generator):
                     network.recompute = self.config.recompute
+                if isinstance(network, Discriminator):
+                    network.augmentations = self.config.augment
                 if self.config.compile == "on":
                     network.compile(dynamic=False if fixed_sizes else None)
 

@@ -1,0 +1,53 @@
+"""What methods with image discriminators share: the settings of the objective, and how a discriminator learns."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from unpaired.errors import UserError
+from unpaired.losses import Objective, fake_loss, gradient_penalty, real_loss
+from unpaired.typed import STRICT
+
+Weight = Annotated[float, Field(ge=0)]
+"""Of a loss term."""
+GRADIENT_PENALTY_WEIGHT = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class AdversarialConfig:
+    """Settings of the adversarial objective."""
+
+    objective: Objective = "lsgan"
+    """Adversarial loss: lsgan (section 4 of CycleGAN's paper), vanilla, hinge or wgangp."""
+    gradient_penalty_weight: Weight = GRADIENT_PENALTY_WEIGHT
+    """Weight of the gradient penalty, for `wgangp` alone."""
+
+    def __post_init__(self) -> None:
+        """Refuse a weight that nothing would use."""
+        if self.objective != "wgangp" and self.gradient_penalty_weight != GRADIENT_PENALTY_WEIGHT:
+            raise UserError(
+                f"method.gradient_penalty_weight = {self.gradient_penalty_weight} has no meaning with "
+                f"method.objective = {self.objective}: only wgangp has a gradient penalty. Leave it out, or set "
+                "method.objective = wgangp."
+            )
+
+
+def judge(config: AdversarialConfig, discriminator: nn.Module, real: Tensor, fake: Tensor, *, joined: bool) -> Tensor:
+    """Return a discriminator's loss, divided by 2 to slow it down relative to the generators (CycleGAN, appendix 7.1).
+
+    `real` and `fake` are [N, C, H, W] and carry no gradient to a generator (detach them). With `joined` both go through
+    the discriminator in one call where their shapes allow it; images of one call see one another through BatchNorm.
+    """
+    if joined and real.shape == fake.shape:
+        on_real, on_fake = discriminator(torch.cat([real, fake])).chunk(2)
+    else:
+        on_real, on_fake = discriminator(real), discriminator(fake)
+    loss = (real_loss(config.objective, on_real) + fake_loss(config.objective, on_fake)) / 2
+    if config.objective == "wgangp":
+        loss = loss + gradient_penalty(discriminator, real, fake, config.gradient_penalty_weight)
+    return loss

@@ -1,0 +1,109 @@
+"""BiGAN and ALI, as the CycleGAN paper compares with them (section 5.1): two translators and one joint discriminator.
+
+Adversarial Feature Learning, Donahue, Krähenbühl, Darrell, ICLR 2017, arXiv:1605.09782; Adversarially Learned
+Inference, Dumoulin et al., ICLR 2017, arXiv:1606.00704. Their D judges pairs of an image and a latent; here the latent
+is an image of the other domain, so that D judges (x, G(x)) and (F(y), y). Updates follow the CycleGAN authors' Torch
+code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, final
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import nn
+
+from unpaired.errors import UserError
+from unpaired.losses import Objective, generator_loss
+from unpaired.methods.adversarial import AdversarialConfig, judge
+from unpaired.methods.base import Batch, ImageShapes, Method, Update
+from unpaired.networks import (
+    DiscriminatorConfig,
+    Generator,
+    GeneratorConfig,
+    InitConfig,
+    PatchganConfig,
+    ResnetConfig,
+    build_discriminator,
+    build_generator,
+    initialize,
+)
+from unpaired.pool import image_pool
+from unpaired.typed import STRICT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Config(AdversarialConfig):
+    """Settings of BiGAN/ALI."""
+
+    objective: Objective = "lsgan"
+    """Adversarial loss: lsgan, as in the CycleGAN paper's comparison, vanilla (the publications') or hinge."""
+    pool_size: Annotated[int, Field(ge=0)] = 50
+    """Past pairs of either kind shown to the discriminator; 0 shows the present ones."""
+    generator: GeneratorConfig = ResnetConfig()
+    """Both translators."""
+    discriminator: DiscriminatorConfig = PatchganConfig()
+    """PatchGAN over both images of a pair together, with a 70 x 70 field."""
+    init: InitConfig = InitConfig()
+    """How the weights start: N(0, 0.02)."""
+
+    def __post_init__(self) -> None:
+        """Refuse the objective that is not symmetric."""
+        AdversarialConfig.__post_init__(self)
+        if self.objective == "wgangp":
+            raise UserError(
+                "method.objective = wgangp is not defined for bigan, whose two kinds of pairs are both generated. "
+                "Allowed: lsgan, vanilla, hinge."
+            )
+
+
+def adapt(config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Config, list[str]]:
+    """Change nothing: the defaults fit all images."""
+    return config, []
+
+
+@final
+class BiGAN(Method):
+    """Translators in both directions that nothing but a discriminator of pairs holds together."""
+
+    def __init__(self, config: Config, shapes: ImageShapes) -> None:
+        super().__init__()
+        self.config = config
+        a, b = shapes.channels_a, shapes.channels_b
+        self.G = build_generator(config.generator, a, b)
+        self.F = build_generator(config.generator, b, a)
+        self.D = build_discriminator(config.discriminator, a + b)
+        self.D.groups = (a, b)
+        for network in (self.G, self.F, self.D):
+            initialize(network, config.init)
+        pair = (a + b, *shapes.size) if shapes.size else None
+        self.pool_forward = image_pool(config.pool_size, pair)
+        self.pool_backward = image_pool(config.pool_size, pair)
+        self.joined_D = config.discriminator.norm != "batch"
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        """Return the discriminator and the two generators."""
+        return {"discriminator": [self.D], "generators": [self.G, self.F]}
+
+    def translators(self) -> dict[str, Generator]:
+        """Return G as `a2b` and F as `b2a`."""
+        return {"a2b": self.G, "b2a": self.F}
+
+    def step(self, batches: Iterator[Batch]) -> Iterator[Update]:
+        """Yield the discriminator's update, then that of the generators, who argue the opposite (Eq. 2 of BiGAN)."""
+        c = self.config
+        x, y = next(batches)
+        forward, backward = torch.cat([x, self.G(x)], 1), torch.cat([self.F(y), y], 1)
+
+        past_forward, past_backward = self.pool_forward(forward), self.pool_backward(backward)
+        # (x, G(x)) counts as real and (F(y), y) as fake; the game is the same the other way round.
+        yield Update("discriminator", discriminator=judge(c, self.D, past_forward, past_backward, joined=self.joined_D))
+
+        yield Update(
+            "generators",
+            gan_a2b=generator_loss(c.objective, self.D(forward), real=False),
+            gan_b2a=generator_loss(c.objective, self.D(backward)),
+        )

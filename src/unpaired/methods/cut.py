@@ -1,0 +1,188 @@
+"""CUT and FastCUT: Contrastive Learning for Unpaired Image-to-Image Translation.
+
+Park, Efros, Zhang, Zhu, ECCV 2020, arXiv:2007.15651. One direction: x from the source, y from the target. The first
+layers of G serve as an encoder, and a patch of the translation should be recognisable, by its features, as made of the
+patch at the same place. Updates, details and defaults follow the authors' code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, final
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from unpaired.errors import UserError
+from unpaired.losses import generator_loss, info_nce, precise
+from unpaired.methods.adversarial import AdversarialConfig, Weight, judge
+from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Update
+from unpaired.networks import (
+    DiscriminatorConfig,
+    Generator,
+    InitConfig,
+    PatchganConfig,
+    ResnetConfig,
+    ResnetGenerator,
+    build_discriminator,
+    initialize,
+)
+from unpaired.typed import STRICT
+
+Layer = Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Config(AdversarialConfig):
+    """Settings of CUT. Defaults are those of the authors' code."""
+
+    direction: Direction = "a2b"
+    """Which domain is translated into which: a2b or b2a."""
+    gan_weight: Weight = 1.0
+    """Weight of the adversarial loss."""
+    nce_weight: Annotated[float, Field(gt=0)] = 1.0
+    """lambda_X of Eq. 5: the weight of the contrastive loss; 10 in FastCUT."""
+    identity: bool = True
+    """Whether G should also leave images of the target as they are, by the same loss (lambda_Y of Eq. 5): the mean of
+    both is taken, as in the authors' code. Off in FastCUT."""
+    flip_equivariance: bool = False
+    """Whether every second batch is mirrored before G, and its features mirrored back; on in FastCUT."""
+    nce_layers: tuple[Layer, ...] = (0, 4, 8, 12, 16)
+    """Layers of the generator whose features are compared, numbered as in the authors' code."""
+    num_patches: Annotated[int, Field(gt=0)] = 256
+    """Patches per layer and image, drawn anew in every step."""
+    temperature: Annotated[float, Field(gt=0)] = 0.07
+    """tau of Eq. 2."""
+    embedding_width: Annotated[int, Field(gt=0)] = 256
+    """Units of the two-layer network that embeds the features of each layer."""
+    generator: ResnetConfig = ResnetConfig(downsampling="blur", upsampling="blur")
+    """ResNet with 9 blocks and anti-aliased sampling."""
+    discriminator: DiscriminatorConfig = PatchganConfig(downsampling="blur")
+    """PatchGAN with anti-aliased sampling."""
+    init: InitConfig = InitConfig(scheme="xavier")
+    """How the weights start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class FastConfig(Config):
+    """Settings of FastCUT: lighter, with a heavier contrastive loss and without the identity term."""
+
+    nce_weight: Annotated[float, Field(gt=0)] = 10.0
+    """lambda_X of Eq. 5."""
+    identity: bool = False
+    """Whether G should also leave images of the target as they are."""
+    flip_equivariance: bool = True
+    """Whether every second batch is mirrored before G, and its features mirrored back."""
+
+
+def adapt(config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Config, list[str]]:
+    """Change nothing: the defaults fit all images that CUT can be trained on."""
+    return config, []
+
+
+@final
+class PatchEmbedding(nn.Module):
+    """Draw patches of feature maps and embed each on the unit sphere: H_l of section 3.2, a two-layer network a layer.
+
+    The widths are known when it is built, so that nothing depends on a first batch.
+    """
+
+    def __init__(self, channels: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width)) for inputs in channels
+        )
+
+    def forward(self, features: Sequence[Tensor], places: Sequence[Tensor]) -> list[Tensor]:
+        """Embed maps [N, C_l, H_l, W_l] at `places` [P_l] of H_l x W_l: [N, P_l, width] each, of length 1."""
+        embedded = []
+        for layer, maps, where in zip(self.layers, features, places, strict=True):
+            values = precise(layer(maps.flatten(2).index_select(2, where).transpose(1, 2)))
+            # The authors add 1e-7 to the length, which `normalize` would only bound from below.
+            embedded.append(values / (torch.linalg.vector_norm(values, dim=-1, keepdim=True) + 1e-7))
+        return embedded
+
+
+def draw_places(features: Sequence[Tensor], count: int) -> list[Tensor]:
+    """Return up to `count` different places of each map, the same for all images of the batch."""
+    sizes = [maps.shape[2] * maps.shape[3] for maps in features]
+    # The largest of uniform numbers: a draw without replacement that a CUDA graph can hold.
+    return [
+        torch.rand(size, device=maps.device).topk(min(count, size)).indices
+        for size, maps in zip(sizes, features, strict=True)
+    ]
+
+
+@final
+class CUT(Method):
+    """A translator, a discriminator of its target, and the embedding of its features."""
+
+    def __init__(self, config: Config, shapes: ImageShapes) -> None:
+        super().__init__()
+        self.config = config
+        source, target = shapes.seen_from(config.direction)
+        if source != target:
+            raise UserError(
+                "CUT sends images and their translations through one encoder, so both domains need as many channels; "
+                f"A has {shapes.channels_a} and B has {shapes.channels_b}. Set data.channels_a and data.channels_b to "
+                "one number, or train cyclegan."
+            )
+        self.G = ResnetGenerator(config.generator, source, target)
+        self.D = build_discriminator(config.discriminator, target)
+        self.H = PatchEmbedding(self.G.feature_channels(config.nce_layers), config.embedding_width)
+        for network in (self.G, self.D, self.H):
+            initialize(network, config.init)
+        self.joined_G = config.generator.norm != "batch"
+        self.joined_D = config.discriminator.norm != "batch"
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        """Return the discriminator, and the generator with the embedding."""
+        return {"discriminator": [self.D], "generator": [self.G, self.H]}
+
+    def translators(self) -> dict[str, Generator]:
+        """Return G as the one direction that there is."""
+        return {self.config.direction: self.G}
+
+    def step(self, batches: Iterator[Batch]) -> Iterator[Update]:
+        """Yield the discriminator's update, then that of generator and embedding, as in the authors' code."""
+        c = self.config
+        x, y = next(batches).seen_from(c.direction)
+        mirrored = torch.rand((), device=x.device) < 0.5 if c.flip_equivariance else None
+        fake_y, same_y = self.translate(_mirror(x, mirrored), _mirror(y, mirrored))
+
+        yield Update("discriminator", discriminator=judge(c, self.D, y, fake_y.detach(), joined=self.joined_D))
+
+        share = c.nce_weight / 2 if c.identity else c.nce_weight
+        terms = {"nce": share * self.patch_nce(fake_y, x, mirrored)}  # Eq. 3
+        if c.gan_weight:
+            terms["gan"] = c.gan_weight * generator_loss(c.objective, self.D(fake_y))  # Eq. 1
+        if same_y is not None:
+            terms["identity"] = share * self.patch_nce(same_y, y, mirrored)  # Eq. 5, the last term
+        yield Update("generator", **terms)
+
+    def translate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the translation of x, and what G makes of y where that counts."""
+        if not self.config.identity:
+            return self.G(x), None
+        if not (self.join_calls and self.joined_G) or x.shape != y.shape:
+            return self.G(x), self.G(y)
+        fake_y, same_y = self.G(torch.cat([x, y])).chunk(2)
+        return fake_y, same_y
+
+    def patch_nce(self, output: Tensor, image: Tensor, mirrored: Tensor | None) -> Tensor:
+        """Return the mean over the layers of Eq. 3: patches of `output` against those of `image`, its source."""
+        c = self.config
+        queries = [_mirror(maps, mirrored) for maps in self.G.features(output, c.nce_layers)]
+        with torch.no_grad():  # the loss does not differentiate keys
+            keys = self.G.features(image, c.nce_layers)
+            places = draw_places(keys, c.num_patches)
+            embedded_keys = self.H(keys, places)
+        pairs = zip(self.H(queries, places), embedded_keys, strict=True)
+        return torch.stack([info_nce(q, k, c.temperature) for q, k in pairs]).mean()
+
+
+def _mirror(images: Tensor, mirrored: Tensor | None) -> Tensor:
+    """Exchange left and right where `mirrored`, a boolean scalar on the device, says so."""
+    return images if mirrored is None else torch.where(mirrored, images.flip(3), images)

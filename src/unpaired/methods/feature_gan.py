@@ -1,0 +1,82 @@
+"""Feature loss + GAN: SimGAN whose result is compared with its input by VGG-16's features in place of pixels.
+
+A baseline of the CycleGAN paper (section 5.1): L1 between the features of layer relu4_2.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Annotated, final
+
+import torch
+import torch.nn.functional as nnf
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from unpaired.errors import UserError
+from unpaired.losses import l1
+from unpaired.methods.base import ImageShapes
+from unpaired.methods.refiner import Refiner, RefinerConfig
+from unpaired.networks.vgg import MINIMUM_SIZE, VggFeatures, checksum, read_vgg
+from unpaired.typed import STRICT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Config(RefinerConfig):
+    """Settings of feature-loss GAN."""
+
+    vgg_weights: str | None = None
+    """File of VGG-16 weights under torchvision's names (.pth or .safetensors); without it torchvision's own, from
+    PyTorch's cache or downloaded once."""
+    vgg_sha256: str | None = None
+    """Checksum of that file; noted when training begins, so that it goes on with the same weights only."""
+    feature_size: Annotated[int, Field(ge=MINIMUM_SIZE)] | None = 224
+    """Both images are brought to this size before VGG-16 sees them, as in the CycleGAN authors' code; None leaves them
+    as they are."""
+
+
+def adapt(config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Config, list[str]]:
+    """Note which file the weights come from, whole path and checksum."""
+    if config.vgg_weights is None:
+        return config, []
+    path = os.path.abspath(os.path.expanduser(config.vgg_weights))
+    found = checksum(path)
+    if config.vgg_sha256 is not None and config.vgg_sha256 != found:
+        raise UserError(
+            f"{path} has changed since this run began: its SHA-256 is {found}, it was {config.vgg_sha256}. Put the old "
+            "file back, or begin a new run."
+        )
+    return replace(config, vgg_weights=path, vgg_sha256=found), [f"VGG-16's weights come from {path}"]
+
+
+@final
+class FeatureGAN(Refiner):
+    """A refiner that stays near its input as VGG-16 sees both, and a discriminator of its target."""
+
+    config: Config
+
+    def __init__(self, config: Config, shapes: ImageShapes) -> None:
+        for domain, channels in (("A", shapes.channels_a), ("B", shapes.channels_b)):
+            if channels not in (1, 3):
+                raise UserError(
+                    f"feature_gan compares images by VGG-16, which sees colour or grey; domain {domain} has {channels} "
+                    f"channels. Set data.channels_{domain.lower()} = 3, or train cyclegan."
+                )
+        super().__init__(config, shapes)
+        self.features = VggFeatures()
+        if not next(self.R.parameters()).is_meta:  # where shapes alone are asked for, nothing is read
+            self.features.load(*read_vgg(config.vgg_weights))
+
+    def distance(self, refined: Tensor, image: Tensor) -> Tensor:
+        """Return the mean absolute difference of the features of relu4_2."""
+        with torch.no_grad():
+            wanted = self.features(self._sized(image))
+        return l1(self.features(self._sized(refined)), wanted)
+
+    def _sized(self, image: Tensor) -> Tensor:
+        size = self.config.feature_size
+        if size is None or image.shape[2:] == (size, size):
+            return image
+        return nnf.interpolate(image, (size, size), mode="bilinear", align_corners=False)

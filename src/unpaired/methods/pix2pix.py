@@ -1,0 +1,116 @@
+"""pix2pix: Image-to-Image Translation with Conditional Adversarial Networks.
+
+Isola, Zhu, Zhou, Efros, CVPR 2017, arXiv:1611.07004. Learns from pairs: x is given, y is what it should become, and D
+judges whether y belongs to x. Updates and defaults follow the authors' PyTorch code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import final
+
+import torch
+from pydantic.dataclasses import dataclass
+from torch import nn
+
+from unpaired.losses import Objective, generator_loss, l1
+from unpaired.methods.adversarial import AdversarialConfig, Weight, judge
+from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Update
+from unpaired.networks import (
+    DiscriminatorConfig,
+    Generator,
+    GeneratorConfig,
+    InitConfig,
+    PatchganConfig,
+    UnetConfig,
+    build_discriminator,
+    build_generator,
+    initialize,
+)
+from unpaired.typed import STRICT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Config(AdversarialConfig):
+    """Settings of pix2pix. Defaults are those of the authors' PyTorch code."""
+
+    direction: Direction = "a2b"
+    """Which domain is given and which is made of it: a2b or b2a."""
+    l1_weight: Weight = 100.0
+    """lambda of Eq. 4."""
+    objective: Objective = "vanilla"
+    """Adversarial loss: vanilla (Eq. 1, the published one), lsgan, hinge or wgangp."""
+    generator: GeneratorConfig = UnetConfig(norm="batch", dropout=True)
+    """A U-Net whose depth fits the images (8 for 256 x 256), with dropout in place of a noise vector (section 2.1).
+
+    Translators switch dropout off and use the running statistics of batch norm, so that a result can be repeated; the
+    authors' test leaves both as they are in training.
+    """
+    discriminator: DiscriminatorConfig = PatchganConfig(norm="batch")
+    """PatchGAN over both images together, with a 70 x 70 field."""
+    init: InitConfig = InitConfig()
+    """How the weights start: N(0, 0.02)."""
+
+
+DEFAULT_DEPTH = 8
+
+
+def adapt(config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Config, list[str]]:
+    """Take a U-Net as deep as the images' size allows where the published depth does not fit, and say so."""
+    unet = config.generator
+    if not isinstance(unet, UnetConfig) or "generator" in chosen or shapes.size is None:
+        return config, []
+    depth = _deepest(shapes.size)
+    if unet.depth != DEFAULT_DEPTH or depth >= DEFAULT_DEPTH or depth < 2:
+        return config, []
+    height, width = shapes.size
+    notice = (
+        f"a U-Net of depth {depth} is taken in place of {DEFAULT_DEPTH}, which images of {height} x {width} do not fit"
+    )
+    fitting = replace(unet, depth=depth, dropout=unet.dropout and depth >= 6)
+    return replace(config, generator=fitting), [notice]
+
+
+def _deepest(size: tuple[int, int]) -> int:
+    """Return how often both sides can be halved."""
+    return min((side & -side).bit_length() - 1 for side in size)
+
+
+@final
+class Pix2pix(Method):
+    """A translator that is told what its result should have been, and a discriminator of pairs."""
+
+    def __init__(self, config: Config, shapes: ImageShapes) -> None:
+        super().__init__()
+        self.config = config
+        source, target = shapes.seen_from(config.direction)
+        self.G = build_generator(config.generator, source, target)
+        self.D = build_discriminator(config.discriminator, source + target)
+        self.D.groups = (source, target)
+        for network in (self.G, self.D):
+            initialize(network, config.init)
+        self.joined_D = config.discriminator.norm != "batch"
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        """Return the discriminator and the generator."""
+        return {"discriminator": [self.D], "generator": [self.G]}
+
+    def translators(self) -> dict[str, Generator]:
+        """Return G as the one direction that there is."""
+        return {self.config.direction: self.G}
+
+    def step(self, batches: Iterator[Batch]) -> Iterator[Update]:
+        """Yield the discriminator's update, then the generator's, as in the authors' code."""
+        c = self.config
+        x, y = next(batches).seen_from(c.direction)
+        fake_y = self.G(x)
+
+        with_real, with_fake = torch.cat([x, y], 1), torch.cat([x, fake_y.detach()], 1)
+        yield Update("discriminator", discriminator=judge(c, self.D, with_real, with_fake, joined=self.joined_D))
+
+        yield Update(
+            "generator",
+            gan=generator_loss(c.objective, self.D(torch.cat([x, fake_y], 1))),  # Eq. 1
+            l1=c.l1_weight * l1(fake_y, y),  # Eq. 3
+        )
