@@ -179,10 +179,11 @@ def _build(section: str, kind: type[Any], values: Mapping[str, Any], origins: Ma
             _put(nested, name.split(".")[1:], value, origins[name])
     for field in dataclasses.fields(kind):
         inner = nested.get(field.name)
-        # A table that does not name its family keeps the default one.
+        # A table keeps what the method's default of that family says, where it does not say otherwise.
         default: Any = field.default
-        if isinstance(inner, dict) and "family" not in inner and hasattr(default, "family"):
-            inner["family"] = default.family
+        named = inner.get("family", getattr(default, "family", None)) if isinstance(inner, dict) else None
+        if isinstance(inner, dict) and named is not None and named == getattr(default, "family", None):
+            nested[field.name] = {**dataclasses.asdict(default), **inner}
     try:
         # Through JSON: lists pass for tuples, and nothing else is converted silently.
         return TypeAdapter(kind).validate_json(json.dumps(nested, default=str), strict=True)

@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 from unpaired.compare.examples import Picture, shown
 from unpaired.compare.results import Line, Results
 from unpaired.compare.score import Scorer, png, sides
-from unpaired.compare.table import NONE, Table, heading, tables_of
+from unpaired.compare.table import NONE, PUBLISHED, Table, heading, tables_of
 from unpaired.methods import Direction
 from unpaired.training.samples import TINY, grid, stack
 
@@ -112,12 +112,14 @@ def _header(results: Results, pictures: Sequence[Pictures]) -> str:
 
 
 def _table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in table.header)
+    kinds = ["published" if cell == PUBLISHED else "" for cell in table.header]
+    cells_of_head = zip(kinds, table.header, strict=True)
+    head = "".join(f'<th scope="col" class="{k}">{escape(cell)}</th>' for k, cell in cells_of_head)
     rows = []
     first_apart = len(table.rows) - table.apart
     for number, (name, *cells) in enumerate(table.rows):
         kind = ' class="apart first"' if number == first_apart else ' class="apart"' if number > first_apart else ""
-        figures = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        figures = "".join(f'<td class="{k}">{escape(cell)}</td>' for k, cell in zip(kinds[1:], cells, strict=True))
         rows.append(f'<tr{kind}><th scope="row">{escape(name)}</th>{figures}</tr>\n')
     notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in table.notes)
     return f"""<section>

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,7 +89,7 @@ def open_comparison(
     trainings = tuple(trainings_of(plan, places, overrides, epochs))
     for training in trainings:
         if training.entry.slug in wanted:
-            _rehearse(training, material)
+            _build(training, material, torch.device("meta"))
     return Comparison(
         folder=folder,
         plan=plan,
@@ -140,6 +140,8 @@ def compare(
     folder, plan = comparison.folder, comparison.plan
     wanted = {entry.slug for entry in plan.chosen(only)}
     chosen = [training for training in comparison.trainings if training.entry.slug in wanted]
+    for training in _firsts(each for each in chosen if state_of(folder, each) == "new"):
+        _build(training, comparison.material, torch.device("cpu"))  # weights that it needs from elsewhere are there
     keep_record(folder, plan, comparison.material, chosen)
     outcome = carry_out(folder, chosen, comparison.places, quiet=quiet, say=say)
     unfinished = [each.name for each in comparison.trainings if state_of(folder, each) != "finished"]
@@ -203,17 +205,22 @@ def protocol(comparison: Comparison, scorer_words: str | None = None) -> list[tu
 # ----------------------------------------------------------------------------------------------------------- details
 
 
-def _rehearse(training: Training, material: Material) -> None:
-    """Build the method without weights, to meet sizes and settings that do not fit before anything is trained."""
+def _build(training: Training, material: Material, device: torch.device) -> None:
+    """Build a method and drop it, to meet what does not fit before anything is trained; `meta` takes no memory."""
     domains = material.domains
     shapes = ImageShapes(channels_a=domains["a"].channels, channels_b=domains["b"].channels, size=material.size)
     method = METHODS[training.config.method]
     try:
         settings, _ = method.adapt(training.config.settings, shapes, training.config.chosen_settings())
-        with torch.device("meta"):
+        with device:
             method.make(settings, shapes)
     except UserError as error:
         raise UserError(f'the entry "{training.entry.label}" cannot be trained: {error}') from error
+
+
+def _firsts(trainings: Iterable[Training]) -> list[Training]:
+    """Return the first training of every entry."""
+    return list({each.entry.slug: each for each in reversed(list(trainings))}.values())
 
 
 def _scorer(comparison: Comparison, counting: Counting) -> Scorer:
@@ -292,6 +299,8 @@ def _schedule(training: TrainingConfig) -> str:
     total = training.epochs + training.decay_epochs
     if training.schedule != "linear":
         return f"{training.schedule} over {total} epoch{'s' if total > 1 else ''}"
+    if not training.decay_epochs:
+        return "constant"
     return f"constant for {training.epochs} of {total} epoch{'s' if total > 1 else ''}, then falling to zero"
 
 

@@ -17,6 +17,8 @@ from unpaired.training.progress import duration
 
 MARKS = {"read": "", "second-hand": "second-hand", "recalled": "from memory, not confirmed"}
 NONE = "–"
+PUBLISHED = "published, other data and scorer"
+"""Heading of the column that is not ours."""
 TASKS = {"labels_to_photos": "labels to photos", "photos_to_labels": "photos to labels"}
 
 
@@ -114,7 +116,7 @@ def _direction(results: Results, direction: Direction) -> Table:
     header += ["L1 to input", "L1 there and back"]
     several = len(results.plan.seeds) > 1
     header += ["seeds"] if several else []
-    header += ["published, other data and scorer"] if any(published.values()) else []
+    header += [PUBLISHED] if any(published.values()) else []
     rows = []
     for line in lines:
         row = [_name(results, line)]

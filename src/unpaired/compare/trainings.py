@@ -16,7 +16,7 @@ from unpaired.networks import DiscriminatorConfig, GeneratorConfig
 from unpaired.training.config import TrainingConfig
 
 NETWORKS: dict[str, Any] = {"generator": GeneratorConfig, "discriminator": DiscriminatorConfig}
-"""Settings that only mean the same where they are of the same kind."""
+"""Settings that only mean the same where they are of the same families."""
 
 DECIDED = {
     "training.seed": "Give the seeds: seeds = [0, 1, 2] in the plan, or --seeds 0,1,2.",
@@ -42,7 +42,7 @@ class Training:
     own: tuple[str, ...]
     """Dotted names of the method's settings that are its own, not shared."""
     not_shared: tuple[str, ...]
-    """Shared settings that its method does not have, such as `generator`."""
+    """The networks that its method has of its own kind and does not share: `generator`, `discriminator`."""
 
     @property
     def paired(self) -> bool:
@@ -125,7 +125,7 @@ def _given(plan: Plan, entry: Entry, overrides: Given) -> tuple[list[Given], lis
     kept, dropped = [], list[str]()
     for source in (shared, overrides):
         fits = {name: value for name, value in source.values.items() if _has(method, name)}
-        dropped += [name for name in source.values if name not in fits]
+        dropped += [name for name in source.values if name not in fits and name.split(".")[1] in NETWORKS]
         kept.append(Given(fits, source.origin))
     return [*kept, *begin, own], dropped  # two that are shared, then the entry's
 
@@ -146,7 +146,14 @@ def _has(method: str, name: str) -> bool:
         return True
     setting = rest.split(".")[0]
     hint = typing.get_type_hints(METHODS[method].config, include_extras=True).get(setting)
-    return hint is not None and (setting not in NETWORKS or hint == NETWORKS[setting])
+    return hint is not None and (setting not in NETWORKS or _families(hint) <= _families(NETWORKS[setting]))
+
+
+def _families(hint: Any) -> set[type[Any]]:
+    """Return the settings classes in a type such as `Annotated[ResnetConfig | UnetConfig, ...]`."""
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return {hint}
+    return {member for part in typing.get_args(hint) for member in _families(part)}
 
 
 def _check_shared(plan: Plan, overrides: Given) -> None:
