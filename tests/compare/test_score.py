@@ -33,7 +33,9 @@ class _Exact:
 
 def _material(root: Path, *, labels: bool = True) -> Material:
     setting = LabelsConfig(kind="index", void=(3,)) if labels else None
-    return open_material(DataConfig(root=str(root), crop_size=32, labels_a=setting, workers=1), paired=False)
+    channels = None if labels else 3
+    config = DataConfig(root=str(root), crop_size=32, labels_a=setting, channels_a=channels, workers=1)
+    return open_material(config, paired=False)
 
 
 @pytest.fixture(scope="module")

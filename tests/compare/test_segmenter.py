@@ -18,7 +18,7 @@ from unpaired.data.config import DataConfig
 from unpaired.data.labels_config import LabelsConfig
 from unpaired.errors import UserError
 
-SETTINGS = SegmenterSettings(images=320, width=4, batch_size=4, learning_rate=1e-2)
+SETTINGS = SegmenterSettings(images=200, width=4, batch_size=4, learning_rate=1e-2)
 CPU = torch.device("cpu")
 
 

@@ -199,14 +199,18 @@ _KINDS: tuple[tuple[str, type[Any]], ...] = (
 )
 
 
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+
+
 def _explain(error: ValidationError) -> str:
-    """Return one sentence for the first thing that pydantic refused."""
-    first = error.errors(include_url=False)[0]
+    """Return one sentence for the first thing that pydantic refused; a name misspelt comes before one missing."""
+    found = error.errors(include_url=False)
+    first = next((each for each in found if each["type"] in _UNKNOWN), found[0])
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return message
     place = _place(first["loc"])
-    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+    if first["type"] in _UNKNOWN:
         outer = ".".join(str(part) for part in first["loc"][:-1] if not isinstance(part, int))
         allowed = next(_fields(kind) for name, kind in _KINDS if name == outer)
         last = str(first["loc"][-1])
