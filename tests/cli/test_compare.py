@@ -124,7 +124,8 @@ def _check_page(out: Path) -> None:
 def test_several_seeds_without_labels_and_one_entry_later(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_images(tmp_path / "data", {"trainA": 4, "trainB": 3, "testA": 3, "testB": 2}, size=36)
     plan, out = write_plan(tmp_path / "plan.toml", labels=False), tmp_path / "out"
-    options = (plan, "--data", data, "--out", out, "--images", "3", "--seeds", "0,1")
+    write_plan(plan, labels=False, text=PLAN.replace("images = 12", "images = 3"))
+    options = (plan, "--data", data, "--out", out, "--seeds", "0,1")
     shown, _ = compare(capsys, *options, "--only", "with-identity", "--quiet")
     assert "CycleGAN: seed 0 is not trained yet; seed 1 is not trained yet." in shown
     assert not (out / "runs" / "cyclegan-seed0").exists()
@@ -144,7 +145,7 @@ def test_several_seeds_without_labels_and_one_entry_later(tmp_path: Path, capsys
     for changes, words in (
         (("--images", "4"), ["cyclegan-seed0 was begun with other settings", "training.max_images was 3 and is now 4"]),
         (("--set", "method.pool_size=7"), ["method.pool_size was 50 and is now 7"]),
-        (("--crop-size", "16"), ["data.crop_size was 32 and is now 16"]),
+        (("--crop-size", "16"), ["--crop-size was 32 and is now 16"]),
     ):
         _, error = compare(capsys, *options, *changes, code=2)
         for word in words:

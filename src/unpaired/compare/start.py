@@ -257,7 +257,7 @@ def _collect(comparison: Comparison, scorer: Scorer, outcome: Outcome, counting:
             finished, missing = list[Seeded](), list[str]()
             for training in members:
                 if training.name in outcome.failed:
-                    missing.append(f"seed {training.seed} broke down ({outcome.failed[training.name]})".rstrip("."))
+                    missing.append(f"seed {training.seed} broke down ({outcome.failed[training.name].rstrip('.')})")
                 elif state_of(folder, training) != "finished":
                     missing.append(f"seed {training.seed} is not trained yet")
                 else:
