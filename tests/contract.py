@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import itertools
+import operator
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -61,10 +63,11 @@ def each_update_moves_its_player_alone(method: Method, stream: Iterator[Batch]) 
 def save_load_continue_is_exact(method: Method, stream: Iterator[Batch], steps: int = 4) -> None:
     """Stop in the middle, bring a copy to the stored state, and go on with both."""
     trainer = Trainer(method, TrainingConfig(precision="fp32", ema=0.9), torch.device("cpu"))
-    first, second = itertools.tee(itertools.islice(stream, 100))
+    seen = list(itertools.islice(stream, 100))
+    first = iter(seen)
     for _ in range(steps):
         trainer.step(first)
-        next(second)
+    second = iter(seen[len(seen) - operator.length_hint(first) :])  # a step may take several batches
     twin = Trainer(copy.deepcopy(method), TrainingConfig(precision="fp32", ema=0.9), torch.device("cpu"))
     for parameter in twin.method.parameters():
         parameter.data.zero_()
@@ -151,17 +154,18 @@ def _steps(trainer: Trainer, stream: Iterator[Batch]) -> int:
         count += 1
 
 
+@dataclass(frozen=True, slots=True)
 class _InThreads(World):
     """Two processes that are threads, which meet whenever they average."""
 
-    def __init__(self, rank: int, meeting: threading.Barrier, brought: dict[int, Tensor]) -> None:
-        super().__init__(rank=rank, size=2)
-        self.meeting, self.brought = meeting, brought
+    size: int = 2
+    meeting: threading.Barrier = field(default_factory=lambda: threading.Barrier(2))
+    brought: dict[int, Tensor] = field(default_factory=dict)
 
     @classmethod
     def pair(cls) -> list[_InThreads]:
-        meeting, brought = threading.Barrier(2), dict[int, Tensor]()
-        return [cls(rank, meeting, brought) for rank in range(2)]
+        first = cls(rank=0)
+        return [first, cls(rank=1, meeting=first.meeting, brought=first.brought)]
 
     def average(self, tensor: Tensor) -> None:
         self.brought[self.rank] = tensor.clone()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from unpaired.data.values import Domain
+from unpaired.data.values import Domain, domain_to_json
 from unpaired.errors import UserError
 from unpaired.typed import STRICT
 
@@ -187,7 +187,8 @@ def _manifest_digest(files: Mapping[str, Any]) -> str:
 
 def card_to_json(card: ModelCard) -> dict[str, Any]:
     """Return the content of `model.json`."""
-    return asdict(card)
+    domains = {name: domain_to_json(domain) for name, domain in card.domains.items()}
+    return {**asdict(card), "domains": domains}
 
 
 # ---------------------------------------------------------------------------------------------------------- reading

@@ -199,6 +199,9 @@ def _put(nested: dict[str, Any], path: list[str], value: Any, origin: str) -> No
     nested[path[-1]] = value
 
 
+_UNKNOWN_NAME = ("unexpected_keyword_argument", "extra_forbidden")
+
+
 def _explain(
     section: str,
     kind: type[Any],
@@ -207,17 +210,23 @@ def _explain(
     origins: Mapping[str, str],
     method: str,
 ) -> str:
-    """Return one sentence for the first thing that pydantic refused."""
-    first = error.errors(include_url=False)[0]
+    """Return one sentence for the first thing that pydantic refused; unknown names come first."""
+    found = error.errors(include_url=False)
+    first = next((one for one in found if one["type"] in _UNKNOWN_NAME), found[0])
     path, options = _locate(kind, first["loc"], nested)
     name = ".".join([section, *path])
     origin = next((origins[known] for known in origins if known == name or known.startswith(f"{name}.")), name)
-    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+    if first["type"] in _UNKNOWN_NAME:
         owner = f"setting of {method}" if section == "method" else f"setting of {section}"
         return f"{origin}: unknown {owner}.{did_you_mean(path[-1], options)} Settings: {', '.join(options)}."
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return message
+    if first["type"] == "missing" and isinstance(first["loc"][-1], str):
+        return f"{origin}: {name}.{first['loc'][-1]} is missing. Settings of {name}: {', '.join(options)}."
+    if first["type"] == "dataclass_type":
+        inner = dataclasses.fields(_type_of(kind, path[-1], None))[0].name
+        return f"{origin}: received {first['input']!r}, where a table of settings belongs, such as {name}.{inner}."
     if first["type"] == "union_tag_invalid":
         allowed = [word.strip("' ") for word in first["ctx"]["expected_tags"].split(",")]
         received = str(first["ctx"]["tag"])

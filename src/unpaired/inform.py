@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from unpaired.checkpoint import CARD, CHECKPOINTS, MANIFEST, DamagedError, ModelCard, checkpoints_of, read_card, verify
+from unpaired.data.labels import Labels
+from unpaired.data.values import domain_to_json
 from unpaired.errors import UserError
 
 DESCRIBABLE = "a model folder, a run, a checkpoint, a folder of images, or an image file"
@@ -60,7 +61,7 @@ def _describe_model(folder: Path) -> dict[str, Any]:
         "images_seen": card.images_seen,
         "training_size": list(card.training_size) if card.training_size else None,
         "averaged": card.averaged,
-        "domains": {name: asdict(domain) for name, domain in card.domains.items()},
+        "domains": {name: domain_to_json(domain) for name, domain in card.domains.items()},
         "directions": {name: _describe_direction(card, name) for name in sorted(card.translators)},
         "versions": dict(card.versions),
         **_integrity(folder),
@@ -211,10 +212,22 @@ def _describe_folder(folder: Path, progress: Progress | None) -> dict[str, Any]:
             images = {"images": _describe_images("images", folder, progress)}
         except UserError as error:
             raise UserError(f"{error} Give {DESCRIBABLE}.") from error
-        return {"kind": "data", "path": str(folder), "layout": None, "folders": images}
+        return {"kind": "data", "path": str(folder), "layout": None, "pairs": None, "folders": images}
     parts = {"train A": found.train_a, "train B": found.train_b, "test A": found.test_a, "test B": found.test_b}
     folders = {name: _describe_images(name, part, progress) for name, part in parts.items() if part is not None}
-    return {"kind": "data", "path": str(folder), "layout": found.layout, "folders": folders}
+    pairs = _count_pairs(found.train_a, found.train_b)
+    return {"kind": "data", "path": str(folder), "layout": found.layout, "pairs": pairs, "folders": folders}
+
+
+def _count_pairs(a: Path, b: Path) -> int | None:
+    """Return how many training pairs the names of the files make; None where they do not all match."""
+    from unpaired.data.folders import list_images
+    from unpaired.data.pairs import match_by_name
+
+    try:
+        return len(match_by_name(a, b, list_images(a), list_images(b), "fail")[0])
+    except UserError:
+        return None
 
 
 def _describe_images(name: str, folder: Path, progress: Progress | None) -> dict[str, Any]:
@@ -284,7 +297,13 @@ def _direction(direction: Mapping[str, Any]) -> str:
 
 def _domain(domain: Mapping[str, Any]) -> str:
     values = "by type" if domain["range"] is None else " to ".join(f"{value:g}" for value in domain["range"])
+    if domain.get("labels"):
+        return f"{Labels(**domain['labels']).in_words()}{_names(domain['labels']['names'])}"
     return f"{domain['channels']} channels, {domain['dtype']}, values {values}"
+
+
+def _names(names: list[str] | None) -> str:
+    return f": {', '.join(names)}" if names else ""
 
 
 def _integrity_line(found: Mapping[str, Any]) -> str:
@@ -350,7 +369,8 @@ def _show_data(data: Mapping[str, Any]) -> list[RenderableType]:
             table.add_row(Text(name, style="dim"), *(Text(value or "") for value in values))
     bad = [file for found in folders.values() for file in found["unreadable"]]
     lines = [Text(f"unreadable: {file['path']}: {file['reason']}", overflow="fold") for file in bad]
-    return [Text(f"layout: {data['layout'] or 'one folder of images'}"), table, *lines]
+    pairs = [Text(f"pairs: {data['pairs']:,}, matched by name")] if data["pairs"] else []
+    return [Text(f"layout: {data['layout'] or 'one folder of images'}"), *pairs, table, *lines]
 
 
 def _show_image(image: Mapping[str, Any]) -> list[RenderableType]:

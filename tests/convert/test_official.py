@@ -79,9 +79,20 @@ def test_the_authors_discriminators(shared: Path, name: str, config: PatchganCon
 
 NORMS = st.sampled_from(["instance", "batch", "none"])
 CHANNELS = st.integers(1, 5)
-RESNETS = st.builds(ResnetConfig, width=st.integers(1, 4), blocks=st.integers(1, 4), norm=NORMS, dropout=st.booleans())
+SAMPLING = st.sampled_from(["strided", "blur"])
+RESNETS = st.builds(
+    ResnetConfig,
+    width=st.integers(1, 4),
+    blocks=st.integers(1, 4),
+    norm=NORMS,
+    dropout=st.booleans(),
+    downsampling=SAMPLING,
+    upsampling=st.sampled_from(["transposed", "blur"]),
+)
 UNETS = st.builds(UnetConfig, width=st.integers(1, 3), depth=st.integers(5, 9), norm=NORMS)
-PATCHES = st.builds(PatchganConfig, width=st.integers(1, 4), layers=st.integers(1, 6), norm=NORMS)
+PATCHES = st.builds(
+    PatchganConfig, width=st.integers(1, 4), layers=st.integers(1, 6), norm=NORMS, downsampling=SAMPLING
+)
 PIXELS = st.builds(PixelConfig, width=st.integers(1, 4), norm=NORMS)
 
 
@@ -222,10 +233,61 @@ def test_odd_shapes_are_refused() -> None:
         official_generator({"model.1.weight": torch.zeros(2, 3, 7, 7)})
 
 
-def test_anti_aliased_networks_are_refused_by_name() -> None:
-    weights = _weights(ResnetConfig(width=2, blocks=1)) | {"model.7.filt": torch.zeros(4, 1, 3, 3)}
-    with pytest.raises(UserError, match="anti-aliased"):
-        convert_weights(weights)
+class _Filter(nn.Module):
+    """The published down- and upsampling: a fixed filter of each channel, between paddings."""
+
+    def __init__(self, channels: int, row: list[float], *, up: bool) -> None:
+        super().__init__()
+        values = torch.tensor(row)
+        self.register_buffer("filt", (values[:, None] * values / 16).expand(channels, 1, -1, -1).clone())
+        self.up = up
+
+    def forward(self, features: Tensor) -> Tensor:
+        groups = features.shape[1]
+        if self.up:
+            padded = nn.functional.pad(features, (1, 1, 1, 1), mode="replicate")
+            larger = nn.functional.conv_transpose2d(padded, self.filt, stride=2, padding=2, groups=groups)
+            return larger[:, :, 1:-1, 1:-1]
+        padded = nn.functional.pad(features, (1, 1, 1, 1), mode="reflect")
+        return nn.functional.conv2d(padded, self.filt, stride=2, groups=groups)
+
+
+def _published_antialiased(width: int) -> nn.Sequential:
+    """The published generator of CUT without residual blocks."""
+    layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7), nn.InstanceNorm2d(width), nn.ReLU()]
+    for channels in (2 * width, 4 * width):
+        layers += [nn.Conv2d(channels // 2, channels, 3, 1, 1), nn.InstanceNorm2d(channels), nn.ReLU()]
+        layers += [_Filter(channels, [1.0, 2.0, 1.0], up=False)]
+    for channels in (4 * width, 2 * width):
+        layers += [_Filter(channels, [1.0, 3.0, 3.0, 1.0], up=True), nn.Conv2d(channels, channels // 2, 3, 1, 1)]
+        layers += [nn.InstanceNorm2d(channels // 2), nn.ReLU()]
+    return nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh())
+
+
+def test_the_antialiased_generator_of_cut() -> None:
+    torch.manual_seed(0)
+    theirs = _published_antialiased(2).eval()
+    weights = {f"model.{name}": value for name, value in theirs.state_dict().items()}
+    config, _, _, state = official_generator(weights)
+    assert config == ResnetConfig(width=2, blocks=0, downsampling="blur", upsampling="blur")
+    ours = build_generator(config, 3, 3).eval()
+    ours.load_state_dict(state)
+    image = torch.randn(2, 3, 16, 24)
+    torch.testing.assert_close(ours(image), theirs(image), rtol=0, atol=1e-5)
+    again = to_official(config, state)
+    assert again.keys() == weights.keys()
+    assert all(torch.equal(again[name], weights[name]) for name in weights)
+
+
+def test_filters_that_are_not_the_published_ones() -> None:
+    weights = _weights(ResnetConfig(width=2, blocks=1, downsampling="blur"))
+    assert weights["model.7.filt"].shape == (4, 1, 3, 3)
+    weights["model.7.filt"] = torch.zeros(4, 1, 3, 3)
+    with pytest.raises(UserError, match=r"model\.7\.filt is not a filter"):
+        official_generator(weights)
+    unet = _weights(UnetConfig(width=2, depth=5)) | {"model.7.filt": torch.ones(4, 1, 3, 3) / 9}
+    with pytest.raises(UserError, match="filter"):
+        official_generator(unet)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unpaired.data.sampler import Unaligned
+from unpaired.data.sampler import Aligned, Unaligned
 
 count = st.integers(1, 60)
 
@@ -72,3 +72,27 @@ def test_only_a_few_epochs_are_kept() -> None:
 def test_empty_domains_never_get_here(counts: tuple[int, int]) -> None:
     with pytest.raises(AssertionError):
         Unaligned(*counts, 0)
+
+
+@given(pairs=count, seed=st.integers(0, 2**63), epoch=st.integers(0, 1000))
+@settings(max_examples=100, deadline=None)
+def test_an_epoch_of_pairs_shows_each_once_and_cuts_both_sides_alike(pairs: int, seed: int, epoch: int) -> None:
+    sampler = Aligned(pairs, seed)
+    assert sampler.epoch_images == pairs
+    rows = [sampler.sample(epoch * pairs + row) for row in range(pairs)]
+    assert sorted(row.index_a for row in rows) == list(range(pairs))
+    assert all(row.index_a == row.index_b and row.u_a == row.u_b for row in rows)
+    assert all(0 <= u < 1 for row in rows for u in row.u_a)
+    again = Aligned(pairs, seed)
+    assert [again.sample(epoch * pairs + row) for row in reversed(range(pairs))] == rows[::-1]
+
+
+def test_pairs_are_shuffled_anew_and_cut_anew_in_every_epoch_and_for_every_seed() -> None:
+    epochs = [
+        [Aligned(50, seed).sample(k) for k in range(first, first + 50)] for seed, first in ((0, 0), (0, 50), (1, 0))
+    ]
+    orders = [tuple(row.index_a for row in rows) for rows in epochs]
+    assert len(set(orders)) == 3
+    assert len({row.u_a for rows in epochs for row in rows}) == 150
+    mirrored = sum(row.u_a[2] < 0.5 for rows in epochs for row in rows)
+    assert 50 < mirrored < 100

@@ -157,6 +157,11 @@ def test_contract(kind: type[Config], direction: str) -> None:
     contract.keeps_it(lambda: CUT(config, SHAPES), lambda: contract.batches(3, 3, 16, rows=2))
 
 
+def test_two_ranks_equal_one() -> None:
+    config = Config(**{**TINY, "num_patches": 10**6})  # type: ignore[arg-type]
+    contract.two_ranks_equal_one(lambda: CUT(config, SHAPES), lambda: contract.batches(3, 3, 16, rows=2))
+
+
 def test_the_contrastive_loss_by_hand() -> None:
     """Two patches with one-hot features: each has its own key at cosine 1 and the other's at cosine 0."""
     from unpaired.losses import info_nce
@@ -208,7 +213,7 @@ def test_a_mirrored_batch_is_compared_at_the_mirrored_places() -> None:
     queries = method.G.features(image.flip(3), (0,))[0].flip(3)
     torch.testing.assert_close(queries, method.G.features(image, (0,))[0])
     mirrored = method.patch_nce(image.flip(3), image, torch.tensor(True))
-    assert 0 < mirrored
+    assert mirrored > 0
     assert mirrored != plain  # convolutions are not symmetric; only the places agree
 
 

@@ -87,10 +87,63 @@ def test_contract(objective: str, identity_weight: float) -> None:
         identity_weight=identity_weight,
         pool_size=2,
     )
-    torch.manual_seed(0)
-    contract.each_update_moves_its_player_alone(CycleGAN(config, SHAPES), contract.batches(3, 3, 32))
-    contract.save_load_continue_is_exact(CycleGAN(config, SHAPES), contract.batches(3, 3, 32))
-    contract.trains_in_half_precision(CycleGAN(config, SHAPES), contract.batches(3, 3, 32))
+    contract.keeps_it(lambda: CycleGAN(config, SHAPES), lambda: contract.batches(3, 3, 32))
+
+
+ABLATIONS = {
+    "cycle alone": ({"gan_weight": 0.0, "identity_weight": 0.0}, {"cycle_a", "cycle_b"}),
+    "GAN alone": ({"cycle_weight": 0.0, "identity_weight": 0.0}, {"gan_a2b", "gan_b2a"}),
+    "GAN + forward": ({"cycle_b_weight": 0.0, "identity_weight": 0.0}, {"gan_a2b", "gan_b2a", "cycle_a"}),
+    "GAN + backward": ({"cycle_a_weight": 0.0, "identity_weight": 0.0}, {"gan_a2b", "gan_b2a", "cycle_b"}),
+    "identity alone": ({"gan_weight": 0.0, "cycle_weight": 0.0}, {"identity_a", "identity_b"}),
+}
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_ablations_compute_what_is_left_and_keep_the_contract(name: str) -> None:
+    weights, terms = ABLATIONS[name]
+    given = {} if weights.get("gan_weight") == 0 else {"pool_size": 2}
+    config = Config(generator=SMALL.generator, discriminator=SMALL.discriminator, **weights, **given)  # type: ignore[arg-type]
+    updates = list(CycleGAN(config, SHAPES).step(contract.batches(3, 3, 32)))
+    assert set(updates[0].terms) == terms
+    judged = config.gan_weight > 0
+    assert [update.player for update in updates] == ["generators", "discriminators"][: 1 + judged]
+    contract.keeps_it(lambda: CycleGAN(config, SHAPES), lambda: contract.batches(3, 3, 32))
+
+
+def test_weights_of_single_parts_by_hand() -> None:
+    config = Config(
+        generator=SMALL.generator,
+        discriminator=SMALL.discriminator,
+        gan_weight=0.5,
+        cycle_a_weight=3.0,
+        identity_weight=0.0,
+    )
+    method = CycleGAN(config, SHAPES)
+    method.G, method.F, method.D_X, method.D_Y = _Constant(0.5), _Constant(-0.25), _Constant(0.3), _Constant(0.9)
+    x, y = torch.full((1, 3, 32, 32), 0.2), torch.full((1, 3, 32, 32), -0.6)
+    generators, _ = method.step(iter([Batch(x, y)]))
+    assert {name: term.item() for name, term in generators.terms.items()} == pytest.approx(
+        {"gan_a2b": 0.5 * 0.01, "gan_b2a": 0.5 * 0.49, "cycle_a": 3 * 0.45, "cycle_b": 10 * 1.1}
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"gan_weight": 0.0, "cycle_weight": 0.0, "identity_weight": 0.0},
+        {"cycle_weight": 5.0, "cycle_a_weight": 1.0, "cycle_b_weight": 1.0},
+        {"gan_weight": 0.0, "pool_size": 3},
+    ],
+)
+def test_settings_that_nothing_would_use_are_errors(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="weight"):
+        Config(**settings)  # type: ignore[arg-type]
+
+
+def test_two_ranks_equal_one() -> None:
+    config = Config(generator=SMALL.generator, discriminator=SMALL.discriminator, pool_size=0)
+    contract.two_ranks_equal_one(lambda: CycleGAN(config, SHAPES), lambda: contract.batches(3, 3, 32, rows=2))
 
 
 def test_images_of_sizes_of_their_own_keep_the_contract() -> None:

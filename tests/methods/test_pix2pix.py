@@ -67,6 +67,11 @@ def test_contract(direction: str, norm: str) -> None:
     contract.keeps_it(lambda: Pix2pix(config, shapes), lambda: contract.batches(1, 3, 32, rows=2))
 
 
+def test_two_ranks_equal_one() -> None:
+    config = Config(generator=UnetConfig(width=4, depth=3), discriminator=PatchganConfig(width=4, layers=1))
+    contract.two_ranks_equal_one(lambda: Pix2pix(config, SHAPES), lambda: contract.batches(3, 3, 32, rows=2))
+
+
 class _Sum(nn.Module):
     """Answers with a value plus the mean of the first and of the last image channel it sees, times one half each."""
 

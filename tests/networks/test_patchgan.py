@@ -24,7 +24,10 @@ def test_the_published_discriminator() -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [PatchganConfig(layers=n, width=2, norm="none") for n in (1, 2, 3)] + [PixelConfig(width=2, norm="none")]
+    "config",
+    [PatchganConfig(layers=n, width=2, norm="none") for n in (1, 2, 3)]
+    + [PatchganConfig(layers=n, width=2, norm="none", downsampling="blur") for n in (1, 2, 3)]
+    + [PixelConfig(width=2, norm="none")],
 )
 def test_the_receptive_field_is_what_the_gradient_shows(config: PatchganConfig | PixelConfig) -> None:
     network = build_discriminator(config, 1).double()
@@ -38,8 +41,10 @@ def test_the_receptive_field_is_what_the_gradient_shows(config: PatchganConfig |
 
 @pytest.mark.parametrize("norm", ["instance", "batch", "none"])
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])
-def test_the_smallest_size_works_and_a_smaller_one_is_an_error(norm: str, layers: int) -> None:
-    network = PatchganDiscriminator(PatchganConfig(layers=layers, width=2, norm=norm), 3).train()
+@pytest.mark.parametrize("downsampling", ["strided", "blur"])
+def test_the_smallest_size_works_and_a_smaller_one_is_an_error(norm: str, layers: int, downsampling: str) -> None:
+    settings = {"layers": layers, "norm": norm, "downsampling": downsampling}
+    network = PatchganDiscriminator(PatchganConfig(width=2, **settings), 3).train()
     size = network.minimum_size
     assert network(torch.randn(1, 3, size, size + 1)).shape == (1, 1, 1, 1)
     with pytest.raises(UserError, match=f"at least {size}"):

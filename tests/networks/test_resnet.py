@@ -18,9 +18,11 @@ def test_the_published_size() -> None:
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch", "none"])
-@pytest.mark.parametrize("upsampling", ["transposed", "nearest"])
-def test_shapes_range_and_gradients(norm: str, upsampling: str) -> None:
-    network = ResnetGenerator(ResnetConfig(width=4, blocks=1, norm=norm, upsampling=upsampling), 2, 5)
+@pytest.mark.parametrize("upsampling", ["transposed", "nearest", "blur"])
+@pytest.mark.parametrize("downsampling", ["strided", "blur"])
+def test_shapes_range_and_gradients(norm: str, upsampling: str, downsampling: str) -> None:
+    settings = {"norm": norm, "upsampling": upsampling, "downsampling": downsampling}
+    network = ResnetGenerator(ResnetConfig(width=4, blocks=1, **settings), 2, 5)
     image = 10 * torch.randn(2, 2, 12, 20)
     output = network(image)
     assert output.shape == (2, 5, 12, 20)
@@ -32,6 +34,9 @@ def test_shapes_range_and_gradients(norm: str, upsampling: str) -> None:
 @pytest.mark.parametrize("norm", ["instance", "batch", "none"])
 @pytest.mark.parametrize("blocks", [0, 1])
 def test_the_smallest_size_works(norm: str, blocks: int) -> None:
+    for sampling in ({}, {"downsampling": "blur", "upsampling": "blur"}):
+        blurred = ResnetGenerator(ResnetConfig(width=2, blocks=blocks, norm=norm, **sampling), 3, 3).train()
+        assert blurred(torch.randn(1, 3, 8, 8)).shape == (1, 3, 8, 8)
     network = ResnetGenerator(ResnetConfig(width=2, blocks=blocks, norm=norm), 3, 3).train()
     size = network.minimum_size
     assert network(torch.randn(1, 3, size, size)).shape == (1, 3, size, size)

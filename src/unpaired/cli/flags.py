@@ -9,6 +9,7 @@ FLAGS = {
     "data.b": "--b",
     "data.test_a": "--test-a",
     "data.test_b": "--test-b",
+    "data.side_by_side": "--side-by-side",
     "data.crop_size": "--crop-size",
     "data.load_size": "--load-size",
     "data.preprocess": "--preprocess",

@@ -33,6 +33,7 @@ def train(
     b: Annotated[str | None, Parameter(group=IMAGES)] = None,
     test_a: Annotated[str | None, Parameter(group=IMAGES)] = None,
     test_b: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    side_by_side: Annotated[str | None, Parameter(group=IMAGES)] = None,
     crop_size: Annotated[str | None, Parameter(group=IMAGES)] = None,
     load_size: Annotated[str | None, Parameter(group=IMAGES)] = None,
     preprocess: Annotated[str | None, Parameter(group=IMAGES)] = None,
@@ -61,7 +62,8 @@ def train(
     Parameters
     ----------
     data
-        Folder that holds trainA and trainB (and testA, testB), or train/A and train/B (and test/A, test/B).
+        Folder that holds trainA and trainB (and testA, testB), train/A and train/B (and test/A, test/B), or trainannot
+        and train (and testannot, test); see also --side-by-side.
     a
         Folder of the images of domain A, in place of --data; with --b.
     b
@@ -70,6 +72,8 @@ def train(
         Folder of held-out images of domain A, with --a and --b.
     test_b
         Folder of held-out images of domain B.
+    side_by_side
+        Every file of --data (train and test or val in it, or its own) holds two images: ab (A left) or ba (A right).
     crop_size
         Size of the training images: 256, or HEIGHTxWIDTH. [256]
     load_size
@@ -114,6 +118,7 @@ def train(
         "data.b": b,
         "data.test_a": test_a,
         "data.test_b": test_b,
+        "data.side_by_side": side_by_side,
         "data.crop_size": read_size("--crop-size", crop_size),
         "data.load_size": read_size("--load-size", load_size),
         "data.preprocess": preprocess,

@@ -92,7 +92,12 @@ def open_material(config: DataConfig, *, paired: bool, progress: Progress | None
         pairs = open_training_data(whole, paired=True, progress=progress)
         epoch_images[True] = len(pairs.a)
     # Files of the same name need not belong together (1.png, 2.png), unless something says that there are pairs.
-    in_pairs = paired or data.domain_a.labels is not None or data.domain_b.labels is not None
+    in_pairs = (
+        paired
+        or config.side_by_side is not None
+        or data.domain_a.labels is not None
+        or data.domain_b.labels is not None
+    )
     train_pairs, test_pairs = (
         _pairs(a, b) if in_pairs else () for a, b in ((data.a, data.b), (data.held_out_a, data.held_out_b))
     )

@@ -1,8 +1,8 @@
-"""Weights of the authors' PyTorch code (CycleGAN and pix2pix, and CUT without anti-aliasing)."""
+"""Weights of the authors' PyTorch code: CycleGAN, pix2pix, and CUT with and without anti-aliasing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -37,13 +37,14 @@ def official_generator(weights: Mapping[str, Tensor]) -> tuple[GeneratorConfig, 
     dropout of a U-Net leaves no trace in the weights and is taken to be off. Raises UserError that names every tensor
     that is missing, unexpected or of a wrong shape.
     """
-    _refuse_antialiasing(weights)
+    weights, filters = _without_filters(weights)
     config: GeneratorConfig
     if "model.model.0.weight" in weights:
+        _refuse(filters, UNET)
         config, in_channels, out_channels = _unet(weights)
         source = UNET
     else:
-        config, in_channels, out_channels = _resnet(weights)
+        config, in_channels, out_channels = _resnet(weights, filters)
         source = RESNET
     with torch.device("meta"):
         network = build_generator(config, in_channels, out_channels)
@@ -52,17 +53,24 @@ def official_generator(weights: Mapping[str, Tensor]) -> tuple[GeneratorConfig, 
 
 def official_discriminator(weights: Mapping[str, Tensor]) -> tuple[DiscriminatorConfig, int, dict[str, Tensor]]:
     """Find the architecture of a discriminator: (settings, in_channels, state of our network); UserError as above."""
-    _refuse_antialiasing(weights)
+    weights, filters = _without_filters(weights)
     config: DiscriminatorConfig
     if "net.0.weight" in weights:
         source = PIXEL
+        _refuse(filters, PIXEL)
         width, in_channels = shape(weights, "net.0.weight", 4, PIXEL)[:2]
         config = settings(PixelConfig, {"width": width, "norm": _norm(weights, "net.2", "net.3")}, PIXEL)
     else:
         source = PATCHGAN
         width, in_channels = shape(weights, "model.0.weight", 4, PATCHGAN)[:2]
         layers = sum(tensor.dim() == 4 for tensor in weights.values()) - 2
-        found = {"layers": layers, "width": width, "norm": _norm(weights, "model.2", "model.3")}
+        second = 3 if filters else 2  # the second convolution stands behind a downsampling
+        found = {
+            "layers": layers,
+            "width": width,
+            "norm": _norm(weights, f"model.{second}", f"model.{second + 1}"),
+            "downsampling": "blur" if filters else "strided",
+        }
         config = settings(PatchganConfig, found, PATCHGAN)
     with torch.device("meta"):
         network = build_discriminator(config, in_channels)
@@ -71,7 +79,8 @@ def official_discriminator(weights: Mapping[str, Tensor]) -> tuple[Discriminator
 
 def to_official(config: GeneratorConfig | DiscriminatorConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the state of our network under the authors' names, which their code loads; UserError where it cannot."""
-    if isinstance(config, ResnetConfig | UnetConfig) and config.upsampling != "transposed":
+    allowed = ("transposed", "blur") if isinstance(config, ResnetConfig) else ("transposed",)
+    if isinstance(config, ResnetConfig | UnetConfig) and config.upsampling not in allowed:
         raise UserError(
             f'The authors\' code has no generator with upsampling = "{config.upsampling}", only "transposed"; this '
             "model cannot be written in their format."
@@ -81,17 +90,47 @@ def to_official(config: GeneratorConfig | DiscriminatorConfig, state: Mapping[st
             f"The authors' U-Net has a depth of at least {SHALLOWEST_UNET}; this one has {config.depth} and cannot be "
             "written in their format."
         )
-    return to_theirs(state, official_names(config))
+    return to_theirs(state, official_names(config)) | _filters(config)
+
+
+def _filters(config: GeneratorConfig | DiscriminatorConfig) -> dict[str, Tensor]:
+    """Return the fixed filters of anti-aliased sampling under the authors' names, one for each channel."""
+    found: dict[str, Tensor] = {}
+
+    def put(number: int, channels: int, row: list[float], gain: float) -> None:
+        values = torch.tensor(row)
+        plane = values[:, None] * values[None, :] / values.sum() ** 2 * gain
+        found[f"model.{number}.filt"] = plane.expand(channels, 1, len(row), len(row)).clone()
+
+    if isinstance(config, PatchganConfig) and config.downsampling == "blur":
+        for layer in range(config.layers):
+            put(2 + 4 * layer, config.width * min(2**layer, 8), [1.0, 2.0, 1.0], 1.0)
+    if isinstance(config, ResnetConfig):
+        blurred = config.downsampling == "blur"
+        if blurred:
+            for index in range(2):
+                put(7 + 4 * index, config.width * 2 ** (index + 1), [1.0, 2.0, 1.0], 1.0)
+        if config.upsampling == "blur":
+            for index in range(2):
+                number = (12 if blurred else 10) + config.blocks + 4 * index
+                put(number, config.width * 2 ** (2 - index), [1.0, 3.0, 3.0, 1.0], 4.0)
+    return found
 
 
 def official_names(config: GeneratorConfig | DiscriminatorConfig) -> Names:
     """Return the authors' name for each of our layers."""
     if isinstance(config, ResnetConfig):
-        return resnet_names(config.blocks, "conv_block", dropout=config.dropout, upsampled=0)
+        return resnet_names(
+            config.blocks,
+            "conv_block",
+            dropout=config.dropout,
+            upsampled=int(config.upsampling == "blur"),
+            downsampled=int(config.downsampling == "blur"),
+        )
     if isinstance(config, UnetConfig):
         return _unet_names(config.depth)
     if isinstance(config, PatchganConfig):
-        return _patchgan_names(config.layers)
+        return _patchgan_names(config.layers, downsampled=int(config.downsampling == "blur"))
     return {
         "first.convolution": "net.0",
         "second.convolution": "net.2",
@@ -100,27 +139,24 @@ def official_names(config: GeneratorConfig | DiscriminatorConfig) -> Names:
     }
 
 
-def resnet_names(blocks: int, block: str, *, dropout: bool, upsampled: int) -> Names:
+def resnet_names(blocks: int, block: str, *, dropout: bool, upsampled: int, downsampled: int = 0) -> Names:
     """Return the names of a sequence of layers that was numbered as it was built.
 
     `block` is the name inside a residual block; `upsampled` is 1 where a layer of its own upsamples before each
-    convolution of the decoder.
+    convolution of the decoder, `downsampled` where one downsamples behind each of the encoder's.
     """
-    names = {
-        "stem.convolution": "model.1",
-        "stem.norm": "model.2",
-        "down.0.convolution": "model.4",
-        "down.0.norm": "model.5",
-        "down.1.convolution": "model.7",
-        "down.1.norm": "model.8",
-    }
+    names = {"stem.convolution": "model.1", "stem.norm": "model.2"}
+    number = 4
+    for index in range(2):
+        names[f"down.{index}.convolution"], names[f"down.{index}.norm"] = f"model.{number}", f"model.{number + 1}"
+        number += 3 + downsampled
     second = 6 if dropout else 5
     for index in range(blocks):
-        theirs, ours = f"model.{10 + index}.{block}", f"residual.{index}"
+        theirs, ours = f"model.{number + index}.{block}", f"residual.{index}"
         names[f"{ours}.first.convolution"], names[f"{ours}.first.norm"] = f"{theirs}.1", f"{theirs}.2"
         names[f"{ours}.second.convolution"] = f"{theirs}.{second}"
         names[f"{ours}.second.norm"] = f"{theirs}.{second + 1}"
-    number = 10 + blocks
+    number += blocks
     for index in range(2):
         number += upsampled
         names[f"up.{index}.convolution"], names[f"up.{index}.norm"] = f"model.{number}", f"model.{number + 1}"
@@ -143,25 +179,32 @@ def _unet_names(depth: int) -> Names:
     return names
 
 
-def _patchgan_names(layers: int) -> Names:
-    names = {"stages.0.convolution": "model.0", "head": f"model.{3 * layers + 2}"}
+def _patchgan_names(layers: int, downsampled: int) -> Names:
+    """`downsampled` is 1 where a layer of its own downsamples behind each of the first convolutions."""
+    names = {"stages.0.convolution": "model.0"}
+    number = 2 + downsampled
     for index in range(1, layers + 1):
-        names[f"stages.{index}.convolution"] = f"model.{3 * index - 1}"
-        names[f"stages.{index}.norm"] = f"model.{3 * index}"
-    return names
+        names[f"stages.{index}.convolution"], names[f"stages.{index}.norm"] = f"model.{number}", f"model.{number + 1}"
+        number += 3 + (downsampled if index < layers else 0)
+    return names | {"head": f"model.{number}"}
 
 
-def _resnet(weights: Mapping[str, Tensor]) -> tuple[ResnetConfig, int, int]:
+def _resnet(weights: Mapping[str, Tensor], filters: Sequence[str]) -> tuple[ResnetConfig, int, int]:
     width, in_channels = shape(weights, "model.1.weight", 4, RESNET)[:2]
     blocks = len({name.split(".")[1] for name in weights if ".conv_block." in name})
-    moved = weights.get("model.10.conv_block.6.weight")  # the second convolution stands here behind a dropout
+    down = "model.7.filt" in filters
+    first = 12 if down else 10
+    up = f"model.{first + blocks}.filt" in filters
+    moved = weights.get(f"model.{first}.conv_block.6.weight")  # the second convolution stands here behind a dropout
     found = {
         "width": width,
         "blocks": blocks,
         "norm": _norm(weights, "model.1", "model.2"),
         "dropout": moved is not None and moved.dim() == 4,
+        "downsampling": "blur" if down else "strided",
+        "upsampling": "blur" if up else "transposed",
     }
-    out_channels = shape(weights, f"model.{17 + blocks}.weight", 4, RESNET)[0]
+    out_channels = shape(weights, f"model.{first + blocks + (9 if up else 7)}.weight", 4, RESNET)[0]
     return settings(ResnetConfig, found, RESNET), in_channels, out_channels
 
 
@@ -183,11 +226,27 @@ def _norm(weights: Mapping[str, Tensor], convolution: str, norm: str) -> Norm:
     return "instance" if f"{convolution}.bias" in weights else "none"
 
 
-def _refuse_antialiasing(weights: Mapping[str, Tensor]) -> None:
+def _without_filters(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the weights without the fixed filters of anti-aliased sampling, and the names of these.
+
+    Ours are computed; UserError where a file's are others than the published ones.
+    """
     filters = [name for name in weights if name.endswith(".filt")]
+    for name in filters:
+        size = weights[name].shape[-1]
+        row = torch.tensor({3: [1.0, 2.0, 1.0], 4: [1.0, 3.0, 3.0, 1.0]}.get(size, [0.0] * size))
+        wanted = row[:, None] * row[None, :] / 16  # both sum to the share of the image that they stand for
+        if weights[name].dim() != 4 or not torch.allclose(weights[name].float(), wanted.expand_as(weights[name])):
+            raise UserError(
+                f"{name} is not a filter of the authors' CUT code ([1, 2, 1] or [1, 3, 3, 1] in both directions). The "
+                "file was written by a changed network."
+            )
+    return {name: value for name, value in weights.items() if name not in filters}, filters
+
+
+def _refuse(filters: Sequence[str], source: str) -> None:
     if filters:
         raise UserError(
-            f"The weights are of a network with anti-aliased sampling, the default of the authors' CUT code "
-            f"({filters[0]} is one of its filters), which is not supported yet. Networks of the CycleGAN code, and of "
-            "CUT with --no_antialias and --no_antialias_up, are."
+            f"The weights look like {source}, which has no anti-aliased sampling in their code, but {filters[0]} is a "
+            "filter of such. The file was written by a changed network."
         )

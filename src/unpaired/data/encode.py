@@ -6,11 +6,12 @@ import contextlib
 import io
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from unpaired.data.refusal import shown
@@ -123,7 +124,34 @@ def write_image(image: Image, path: str | os.PathLike[str]) -> None:
     """
     path = Path(path)
     assert image.ndim == 3, image.shape
-    content = require_format(path.suffix, image.dtype.name, image.shape[2]).encode(image)
+    _write_whole(path, require_format(path.suffix, image.dtype.name, image.shape[2]).encode(image))
+
+
+def write_indices(
+    indices: NDArray[np.uint8], path: str | os.PathLike[str], palette: Sequence[tuple[int, int, int]]
+) -> None:
+    """Write class indices [H, W] to a file: PNG with a palette that shows their colours, TIFF grey, `.npy` [H, W].
+
+    An existing file is replaced in one step. Raises `UserError` for other formats, and where it cannot be written.
+    """
+    path = Path(path)
+    assert indices.ndim == 2, indices.shape
+    form = require_format(path.suffix, "uint8", 1)
+    if form is _PNG:
+        picture = PillowImage.fromarray(np.ascontiguousarray(indices))
+        picture.putpalette([value for colour in palette for value in colour])
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        _write_whole(path, buffer.getvalue())
+    elif form.encode is _npy:
+        _write_whole(path, _npy(indices))
+    elif form is _TIFF:
+        _write_whole(path, _tiff(indices[:, :, None]))
+    else:
+        raise UserError(f"{form.name} cannot hold class indices. Use one of: .png, .tif, .tiff, .npy.")
+
+
+def _write_whole(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         with temporary.open("xb") as file:

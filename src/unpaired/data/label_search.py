@@ -33,6 +33,10 @@ SMALLEST_SHARE = 5e-5
 EXPLAINED = 0.9
 """Share of the flat places that the colours found must account for."""
 
+FLAT_SHARE = 0.1
+"""Share of all pixels that lie in flat places, at least, in label maps."""
+
+_LOSSY = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")
 _BLUR = 20
 _BINS = 32
 _LISTED = 3
@@ -66,7 +70,7 @@ def settled_labels(
                 return
 
         for_each(len(paths), work, workers=workers, progress=progress)
-        palette = search.palette(name, config)
+        palette = search.palette(name, config, half)
     return Labels(kind=config.kind, palette=palette, names=config.names, void=config.void, feed=config.feed)
 
 
@@ -91,13 +95,13 @@ class _IndexSearch:
             if palette is not None:
                 self.palettes.add(palette)
 
-    def palette(self, name: str, config: LabelsConfig) -> tuple[Colour, ...]:
+    def palette(self, name: str, config: LabelsConfig, half: Half | None) -> tuple[Colour, ...]:
         classes = [value for value in self.values if value not in config.void]
         setting = f"data.labels_{name.lower()}"
         if not classes:
             raise UserError(
                 f"the files of domain {name} hold no class indices: none has one channel of whole numbers that are not "
-                f'void. For label maps in colours set {setting}.kind to "colour".'
+                f'void. For label maps in colours set {setting}.kind to "colour".{_other_half(half)}'
             )
         count = max(classes) + 1
         if count > MAX_CLASSES or min(classes) < 0:
@@ -132,8 +136,9 @@ class _ColourSearch:
     """The colours of all files: every one while they are few, and those of flat places."""
 
     exact: set[int] | None = field(default_factory=set)
-    """Packed colours, None once there are too many for a palette."""
+    """Packed colours; None once there are too many for a palette, or a file was compressed with loss."""
     files: int = 0
+    pixels: int = 0
     flat: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1 << 24, np.int64))
     """Pixels of flat places by packed colour."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -144,15 +149,17 @@ class _ColourSearch:
             raise BadImage(path, "not RGB of 8 bits")
         colours = np.broadcast_to(image, (*image.shape[:2], 3)).astype(np.int32)
         packed = (colours[:, :, 0] << 16) | (colours[:, :, 1] << 8) | colours[:, :, 2]
+        blurred = _may_be_blurred(path)
         values, counts = np.unique(packed[1:-1, 1:-1][_is_flat(image)], return_counts=True)
         with self.lock:
             self.files += 1
+            self.pixels += image.shape[0] * image.shape[1]
             self.flat[values] += counts
             if self.exact is not None:
                 self.exact |= set(np.unique(packed).tolist())
-                self.exact = self.exact if len(self.exact) <= MAX_CLASSES else None
+                self.exact = None if blurred or len(self.exact) > MAX_CLASSES else self.exact
 
-    def palette(self, name: str, config: LabelsConfig) -> tuple[Colour, ...]:
+    def palette(self, name: str, config: LabelsConfig, half: Half | None) -> tuple[Colour, ...]:
         setting = f"data.labels_{name.lower()}"
         if not self.files:
             raise UserError(f"the files of domain {name} hold no label maps in colours: none is grey or RGB of 8 bits.")
@@ -164,15 +171,30 @@ class _ColourSearch:
         for colour in peaks:
             covered[tuple(slice(max(0, value - _BLUR), value + _BLUR + 1) for value in colour)] = True
         share = float(cube[covered].sum()) / max(total, 1)
-        if share < EXPLAINED or not 1 <= len(peaks) <= MAX_CLASSES:
+        flat = total / self.pixels
+        if flat < FLAT_SHARE or share < EXPLAINED or not 1 <= len(peaks) <= MAX_CLASSES:
             many = int((cube.reshape(_BINS, 8, _BINS, 8, _BINS, 8).sum(axis=(1, 3, 5)) > 0).sum())
             raise UserError(
-                f"the files of domain {name} are plainly no label maps: they hold too many colours. Flat places alone "
-                f"have {int((self.flat > 0).sum()):,} ({many:,} when similar ones count once), and the "
-                f"{len(peaks)} most common ones make up {share:.0%} of them. If they are label maps all the same, give "
-                f"{setting}.palette; if not, leave {setting} out."
+                f"the files of domain {name} are plainly no label maps: they hold too many colours. Their flat "
+                f"places ({flat:.0%} of all pixels) have {int((self.flat > 0).sum()):,} ({many:,} when similar ones "
+                f"count once), and the {len(peaks)} most common ones make up {share:.0%} of these. If they are label maps all the same, give "
+                f"{setting}.palette; if not, leave {setting} out.{_other_half(half)}"
             )
         return tuple(sorted(peaks))
+
+
+def _other_half(half: Half | None) -> str:
+    if half is None:
+        return ""
+    return " The label maps may also be in the other half of the files: see data.side_by_side."
+
+
+def _may_be_blurred(path: Path) -> bool:
+    """Say whether a file has a format that loses something: JPEG, JPEG 2000, AVIF, or WebP that is not lossless."""
+    with path.open("rb") as stream:
+        start = stream.read(16)
+    webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
+    return start.startswith(_LOSSY) or start[4:8] in (b"ftyp", b"jP  ") or (webp and start[12:] != b"VP8L")
 
 
 def _is_flat(image: Image) -> NDArray[np.bool_]:

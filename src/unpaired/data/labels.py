@@ -47,8 +47,6 @@ class Labels:
     def __post_init__(self) -> None:
         """Refuse what contradicts itself, and label maps without a class."""
         check_classes(self.kind, self.palette, self.names, self.void)
-        if not self.classes:
-            raise UserError("label maps need at least one class, and every colour of the palette is void.")
 
     @property
     def classes(self) -> list[int]:

@@ -69,3 +69,6 @@ def check_classes(
             )
     if names is not None and not 1 <= len(names) <= MAX_CLASSES:
         raise UserError(f"label maps have 1 to {MAX_CLASSES} classes; received {len(names)} names.")
+    known = palette or names
+    if known is not None and set(range(len(known))) <= set(void):
+        raise UserError(f"label maps need at least one class, and void holds all of them: {list(void)}.")

@@ -44,14 +44,14 @@ def match_by_name(
             "Rename the files, or train a method that needs no pairs.",
             without,
         )
-    count = f"{len(without)} file{'s have' if len(without) > 1 else ' has'} no partner"
+    count = f"{len(without)} file{'s' if len(without) > 1 else ''} without a partner"
     if without and on_mismatch == "fail":
         raise BadFiles(
             f"{count}:\n{_listing(without)}\n{rule}. Rename or remove them, or leave them out with "
             "data.on_bad_image = skip.",
             without,
         )
-    notices = [f"{count} and left out:\n{_listing(without)}"] if without else []
+    notices = [f"{count}, left out:\n{_listing(without)}"] if without else []
     return [named_a[name] for name in both], [named_b[name] for name in both], notices
 
 
@@ -94,7 +94,7 @@ def require_equal_sizes(
     if different:
         more = f"\n  and {len(different) - _LISTED} more" if len(different) > _LISTED else ""
         raise UserError(
-            f"the images of {len(different)} pair{'s' if len(different) > 1 else ''} differ in size (height x width):\n"
+            f"{len(different)} pair{'s' if len(different) > 1 else ''} of images of different sizes (height x width):\n"
             + "\n".join(different[:_LISTED])
             + f'{more}\nThe two images of a pair are cut at the same place, and data.preprocess "{config.preprocess}" '
             'does not bring them to one size. Use "resize_and_crop", or make their sizes equal.'

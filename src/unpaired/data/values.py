@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,14 @@ class Domain:
             )
         if self.range is not None and not self.range[0] < self.range[1]:
             raise UserError(f"a range of values goes from a lower to a higher one; received {self.range}.")
+
+
+def domain_to_json(domain: Domain) -> dict[str, Any]:
+    """Return a domain as JSON holds it; without `labels` for pictures, as before there were label maps."""
+    document = asdict(domain)
+    if domain.labels is None:
+        del document["labels"]
+    return document
 
 
 def value_range(dtype: np.dtype[np.generic], declared: tuple[float, float] | None) -> tuple[float, float]:

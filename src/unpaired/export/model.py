@@ -8,13 +8,14 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from torch import Tensor
 
 from unpaired import __version__
+from unpaired.data.values import domain_to_json
 from unpaired.errors import UserError, did_you_mean
 from unpaired.export.formats import Exported, Format, find_format, load_format
 from unpaired.export.parity import check_parity, check_shapes, parity_images
@@ -98,8 +99,8 @@ def describe(loaded: Loaded, precision: str, exactness: Exactness) -> dict[str, 
         "input": f"{INPUT}: float32 [N, {network.in_channels}, H, W] in [-1, 1], any N, H, W >= 1",
         "output": f"{OUTPUT}: float32 [N, {network.out_channels}, H, W] in [-1, 1]",
         # Which stored values are -1 and 1: the range where one is declared, else that of the dtype.
-        "source": json.dumps(asdict(source)),
-        "target": json.dumps(asdict(target)),
+        "source": json.dumps(domain_to_json(source)),
+        "target": json.dumps(domain_to_json(target)),
         "training_size": json.dumps(card.training_size),
         "size_multiple": str(network.size_multiple),
         "minimum_size": str(network.minimum_size),

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from unpaired.data.decode import BadImage, decode
 from unpaired.data.folders import list_images
+from unpaired.data.refusal import MAX_PIXELS
 from unpaired.data.values import Domain
 from unpaired.errors import UserError
 from unpaired.inference.conversion import signed_from_array
 from unpaired.inference.graph import INPUT
+from unpaired.inference.label_conversion import signed_from_label_file
 
 AT_MOST = 64
 """Images that are read; a quarter of them is kept out of the calibration and measures the loss."""
@@ -46,7 +48,10 @@ def calibration_images(folder: Path, source: Domain) -> tuple[list[Tensor], list
 
 def _read(path: Path, source: Domain) -> Tensor:
     try:
-        signed = signed_from_array(decode(path), source)
+        if source.labels is None:
+            signed = signed_from_array(decode(path), source)
+        else:
+            signed = signed_from_label_file(path, source.labels, MAX_PIXELS)
     except BadImage as error:
         raise UserError(
             f"cannot calibrate with {path}: {error.reason}. Remove it, or choose another folder."

@@ -13,6 +13,12 @@ from unpaired.data.decode import as_channels, upright
 from unpaired.data.formats.pillow import orientation_of, to_array
 from unpaired.data.values import DTYPE_RANGES, Domain, Image, from_signed, to_signed
 from unpaired.errors import UserError
+from unpaired.inference.label_conversion import (
+    label_array,
+    label_picture,
+    signed_from_label_array,
+    signed_from_label_pil,
+)
 
 Signed = NDArray[np.float32]
 """[H, W, C] in [-1, 1]."""
@@ -29,8 +35,11 @@ def signed_from_array(image: Image, source: Domain) -> Signed:
 
     Values are read by the declared range of the domain, else by the dtype (floats: 0 to 1). Channels are converted by
     the rule of `as_channels`. Raises `UserError` for anything that would be misread: floats outside [0, 1] where no
-    range is declared, NaN or infinity, other numbers of dimensions or channels, no pixels.
+    range is declared, NaN or infinity, other numbers of dimensions or channels, no pixels. For a domain of label maps
+    see `signed_from_label_array`.
     """
+    if source.labels is not None:
+        return signed_from_label_array(image, source.labels)
     if image.ndim not in (2, 3):
         raise UserError(f"an image array has shape H x W or H x W x C; received {_shape(image)}.")
     if image.size == 0:
@@ -64,7 +73,11 @@ def array_from_signed(signed: Signed, target: Domain, like: Image) -> Image:
       themselves (int32, bool, ...), and integers where the target declares a range, which they might not hold.
     - values: the declared range of the target domain, else the full range of the dtype (floats: 0 to 1).
     - dimensions: [H, W] where the input was [H, W] and the target has one channel, else [H, W, C].
+
+    Into label maps, whatever the input: see `label_array`.
     """
+    if target.labels is not None:
+        return label_array(signed, target.labels)
     kind = like.dtype
     keeps_type = kind.kind == "f" or (target.range is None and kind.name in STORED_TYPES)
     written = "float32" if kind.kind == "f" else kind.name if keeps_type else target.dtype
@@ -86,6 +99,8 @@ def with_type(domain: Domain, dtype: str, *, declared: bool = True) -> Domain:
 
 def signed_from_pil(image: PIL.Image.Image, source: Domain) -> Signed:
     """Return a PIL image of any mode as the network wants it, upright, by the rules by which files are decoded."""
+    if source.labels is not None:
+        return signed_from_label_pil(image, source.labels)
     try:
         image.load()
         straight = _STRAIGHT.get(image.mode)
@@ -102,8 +117,11 @@ def pil_from_signed(signed: Signed, target: Domain, like_mode: str) -> PIL.Image
 
     Three channels become `RGB`, which is 8 bit in Pillow: the values fill 0 to 255 unless the target domain is 8 bit
     and declares a range. One channel keeps the depth of the input (`I;16` or `F`, else `L`), or takes that of the
-    target domain where it declares a range. `UserError` for other channel counts, which Pillow cannot hold.
+    target domain where it declares a range. `UserError` for other channel counts, which Pillow cannot hold. Label maps
+    become `P` or `RGB`, see `label_picture`.
     """
+    if target.labels is not None:
+        return label_picture(signed, target.labels)
     if target.channels == 3:
         domain = with_type(target, "uint8", declared=target.dtype == "uint8")
         return PIL.Image.fromarray(np.ascontiguousarray(from_signed(signed, domain)))

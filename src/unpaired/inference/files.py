@@ -18,6 +18,7 @@ from unpaired.data.refusal import MAX_PIXELS
 from unpaired.data.values import Domain, from_signed
 from unpaired.errors import UserError
 from unpaired.inference.conversion import Signed, signed_from_array, with_type
+from unpaired.inference.label_conversion import require_label_format, signed_from_label_file, write_label_map
 from unpaired.inference.translator import Translator, images_per_batch
 
 Existing = Literal["fail", "skip", "overwrite"]
@@ -85,7 +86,8 @@ def translate_files(
     `out/<name>.png`. Files of an output folder that lies inside an input folder are not taken for inputs. Images of
     any mixture of sizes; those that the network sees at the same size are translated together, at most `batch_size`
     at once and fewer where they are large. `workers` threads decode and as many encode; 0 takes one per processor
-    core, at most 8. `bit_depth` is 8, 16 or 32 (floating point); by default that of the target domain's images.
+    core, at most 8. `bit_depth` is 8, 16 or 32 (floating point); by default that of the target domain's images. Label
+    maps are read and written as label maps, see `label_array`.
 
     A file that cannot be read is reported and the rest is done. Each output is written whole or not at all, so after
     an interruption the same call with `existing="skip"` goes on. Raises `UserError` before anything is written where
@@ -205,6 +207,10 @@ def _output_domain(target: Domain, format: str, bit_depth: int | None) -> Domain
     """
     if bit_depth is not None and bit_depth not in BIT_DEPTHS:
         raise UserError(f"bit depth is 8, 16 or 32 (floating point); received {bit_depth}.")
+    if target.labels is not None:
+        require_label_format(target.labels, format, bit_depth)
+        require_format(f".{format}", "uint8", 1 if target.labels.kind == "index" else 3)
+        return target
     dtype = target.dtype if bit_depth is None else BIT_DEPTHS[bit_depth]
     try:
         require_format(f".{format}", dtype, target.channels)
@@ -307,7 +313,10 @@ class _Run:
 
     def _write(self, job: _Job, signed: Signed) -> None:
         job.output.parent.mkdir(parents=True, exist_ok=True)
-        write_image(from_signed(signed, self.written_as), job.output)
+        if self.written_as.labels is None:
+            write_image(from_signed(signed, self.written_as), job.output)
+        else:
+            write_label_map(signed, self.written_as.labels, job.output)
 
     def _finish_writing(self, at_most: int) -> None:
         """Wait until at most this many outputs are being written."""
@@ -329,6 +338,8 @@ class _Run:
 
 def _load(job: _Job, source: Domain, max_pixels: int) -> _Loaded | _Failed:
     try:
+        if source.labels is not None:
+            return _Loaded(job, signed_from_label_file(job.source, source.labels, max_pixels))
         return _Loaded(job, signed_from_array(decode(job.source, max_pixels=max_pixels), source))
     except BadImage as error:
         return _Failed(job, error.reason)

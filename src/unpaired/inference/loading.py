@@ -71,8 +71,18 @@ def _choose_direction(folder: Path, card: ModelCard, direction: str | None) -> s
     if direction not in there:
         raise UserError(
             f'{folder} has no direction "{direction}"; it has {" and ".join(there)}.{did_you_mean(direction, there)}'
+            f"{_why_one_way(card, direction)}"
         )
     return direction
+
+
+def _why_one_way(card: ModelCard, direction: str) -> str:
+    if direction not in DIRECTIONS or card.method is None:
+        return ""
+    return (
+        f" A model trained with {card.method} translates one way only; for the other way train one with --set "
+        f"method.direction={direction}."
+    )
 
 
 def _load_network(folder: Path, card: ModelCard, direction: str) -> Generator:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import final
@@ -97,8 +96,9 @@ def read_vgg(path: str | Path | None) -> tuple[dict[str, Tensor], str]:
         return dict(torch.load(path, map_location="cpu", weights_only=True)), str(path)
     except FileNotFoundError as error:
         raise UserError(f"there is no file of VGG-16 weights at {path}. Check method.vgg_weights.") from error
-    except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError, TypeError) as error:
-        raise UserError(f"{path} cannot be read as weights of VGG-16: {str(error).splitlines()[0]}.") from error
+    except Exception as error:  # a file that is no checkpoint, or a damaged one, raises anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} cannot be read as weights of VGG-16: {reason}.") from error
 
 
 def checksum(path: str | Path) -> str:

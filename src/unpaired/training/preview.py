@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from unpaired.data.labels import Labels, as_picture
 from unpaired.data.source import ImageSource
 from unpaired.data.training import TrainingData
 from unpaired.data.values import to_signed
@@ -22,6 +23,7 @@ class Preview:
     """The held-out images of a run and what its translators make of them."""
 
     def __init__(self, data: TrainingData, count: int, device: torch.device) -> None:
+        self.labels = {"a": data.domain_a.labels, "b": data.domain_b.labels}
         self.images = {
             "a": _first(data.held_out_a, count, data.domain_a.range, device),
             "b": _first(data.held_out_b, count, data.domain_b.range, device),
@@ -42,7 +44,8 @@ class Preview:
             outputs = [network.forward(image) for image in inputs]
             warnings |= translation_warnings(direction, [x[0] for x in inputs], [y[0] for y in outputs])
             back = translators.get(f"{target}2{source}")
-            rows = [_row(x, y, back) for x, y in zip(inputs, outputs, strict=True)]
+            labels = (self.labels[source], self.labels[target])
+            rows = [_row(x, y, back, labels) for x, y in zip(inputs, outputs, strict=True)]
             pictures.append(grid(rows, list(rows[0]), f"{heading(direction)}   after {images_seen:,} images"))
         for network, mode in modes.items():
             network.train(mode)
@@ -57,15 +60,19 @@ def _first(source: ImageSource, count: int, declared: tuple[float, float] | None
     return [torch.from_numpy(np.ascontiguousarray(a.transpose(2, 0, 1)))[None].to(device) for a in arrays]
 
 
-def _row(image: Tensor, output: Tensor, back: nn.Module | None) -> dict[str, Picture]:
-    row = {"input": _picture(image), "translation": _picture(output)}
+def _row(
+    image: Tensor, output: Tensor, back: nn.Module | None, labels: tuple[Labels | None, Labels | None]
+) -> dict[str, Picture]:
+    source, target = labels
+    row = {"input": _picture(image, source), "translation": _picture(output, target)}
     if back is not None:
-        row["reconstruction"] = _picture(back.forward(output))
+        row["reconstruction"] = _picture(back.forward(output), source)
         if image.shape[1] == output.shape[1]:
-            row["identity"] = _picture(back.forward(image))
+            row["identity"] = _picture(back.forward(image), source)
     return row
 
 
-def _picture(image: Tensor) -> Picture:
+def _picture(image: Tensor, labels: Labels | None) -> Picture:
     levels = ((image[0].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return levels.permute(1, 2, 0).cpu().numpy()
+    picture: Picture = levels.permute(1, 2, 0).cpu().numpy()
+    return picture if labels is None else as_picture(picture, labels)

@@ -42,7 +42,7 @@ def read_pillow(path: Path, max_pixels: int, *, stored: bool = False) -> tuple[I
         if image is None:
             raise BadImage(path, "wrongly typed: not an image")
         refuse_bomb(path, image.height, image.width, len(image.getbands()), max_pixels)
-        bits = _few_bits(image)
+        bits = few_bits(image)
         image.load()
         return (stored_values(image, bits) if stored else to_array(image)), _orientation(image)
 
@@ -97,9 +97,10 @@ def stored_values(image: PillowImage.Image, bits: int = 8) -> Image:
     return to_array(image)
 
 
-def _few_bits(image: ImageFile.ImageFile) -> int:
+def few_bits(image: PillowImage.Image) -> int:
     """Return the bits per sample of a grey PNG before it is loaded: 8, or 2 or 4, which Pillow scales to 8."""
-    raw = image.tile[0][3] if image.tile and image.format == "PNG" else None
+    waiting = image.tile if isinstance(image, ImageFile.ImageFile) and image.format == "PNG" else []
+    raw = waiting[0][3] if waiting else None
     return {"L;2": 2, "L;4": 4}.get(raw, 8) if isinstance(raw, str) else 8
 
 
