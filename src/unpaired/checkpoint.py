@@ -92,12 +92,19 @@ def write_model(
     `tensors` maps file names (`a2b.safetensors`, ...) to state dicts, `documents` further JSON file names to contents.
     An existing folder is replaced. Raises `UserError` when the disk is full or the place cannot be written.
     """
+    write_folder(folder, tensors, {CARD: card_to_json(card), **(documents or {})})
+
+
+def write_folder(
+    folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], documents: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Write a folder of weights and JSON with its manifest, which `verify` checks; as `write_model` does."""
     from safetensors.torch import save_file
 
     with _new_folder(folder) as temporary:
         for name, state in tensors.items():
             save_file(independent(state), temporary / name)
-        for name, document in {CARD: card_to_json(card), **(documents or {})}.items():
+        for name, document in documents.items():
             (temporary / name).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         files = {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}
         manifest = {"files": files, "sha256": _manifest_digest(files)}

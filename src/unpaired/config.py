@@ -24,6 +24,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from unpaired.configs import FOLDER, find_config, shipped, suggestion
 from unpaired.data.config import DataConfig
 from unpaired.errors import UserError, did_you_mean
 from unpaired.methods import METHODS
@@ -68,13 +69,18 @@ class Given:
 
 
 def read_file(path: str | Path) -> Given:
-    """Read a TOML file of settings (or a run's config.json)."""
-    path = Path(path)
+    """Read a TOML file of settings (or a run's config.json), or the shipped one of that name: `cyclegan-no-pool`."""
+    path = find_config(path) or Path(path)
+    if path.parent == FOLDER and path.stem in shipped("plan"):
+        raise UserError(
+            f"--config {path.stem}: this is the plan of a comparison, for: unpaired compare {path.stem} --data ROOT "
+            f"--out DIR.{suggestion('', 'run')}"
+        )
     try:
         text = path.read_text(encoding="utf-8")
         document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except FileNotFoundError as error:
-        raise UserError(f"--config {path}: there is no such file.") from error
+        raise UserError(f"--config {path}: there is no such file.{suggestion(path, 'run')}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--config {path}: cannot be read ({error}).") from error
     except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
@@ -173,10 +179,11 @@ def _build(section: str, kind: type[Any], values: Mapping[str, Any], origins: Ma
             _put(nested, name.split(".")[1:], value, origins[name])
     for field in dataclasses.fields(kind):
         inner = nested.get(field.name)
-        # A table that does not name its family keeps the default one.
+        # A table keeps what the method's default of that family says, where it does not say otherwise.
         default: Any = field.default
-        if isinstance(inner, dict) and "family" not in inner and hasattr(default, "family"):
-            inner["family"] = default.family
+        named = inner.get("family", getattr(default, "family", None)) if isinstance(inner, dict) else None
+        if isinstance(inner, dict) and named is not None and named == getattr(default, "family", None):
+            nested[field.name] = {**dataclasses.asdict(default), **inner}
     try:
         # Through JSON: lists pass for tuples, and nothing else is converted silently.
         return TypeAdapter(kind).validate_json(json.dumps(nested, default=str), strict=True)

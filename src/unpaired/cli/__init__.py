@@ -5,7 +5,15 @@ Nothing heavy is imported before a command runs, so that `--help` answers at onc
 
 from __future__ import annotations
 
-from unpaired.cli import demo, export, models, study, train, translate  # importing a command adds it to the application
+from unpaired.cli import (
+    compare,
+    demo,
+    export,
+    models,
+    study,
+    train,
+    translate,
+)  # importing a command adds it to the application
 from unpaired.cli.app import app, main
 
-__all__ = ["app", "demo", "export", "main", "models", "study", "train", "translate"]
+__all__ = ["app", "compare", "demo", "export", "main", "models", "study", "train", "translate"]

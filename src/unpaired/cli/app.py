@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cyclopts import App, CycloptsError
 
 from unpaired import __version__
-from unpaired.cli.flags import FLAGS
+from unpaired.cli.flags import flags_of
 from unpaired.errors import ToldElsewhere, UserError
 
 app = App(
@@ -33,7 +33,8 @@ def main(tokens: Sequence[str] | None = None) -> None:
     except ToldElsewhere:
         code = 2
     except (UserError, CycloptsError) as error:
-        print(f"error: {_told(error)}", file=sys.stderr)
+        given = sys.argv[1:] if tokens is None else tokens
+        print(f"error: {_told(error, flags_of(given[0] if given else None))}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         code = INTERRUPTED + 2
@@ -43,14 +44,15 @@ def main(tokens: Sequence[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _told(error: UserError | CycloptsError) -> str:
+def _told(error: UserError | CycloptsError, flags: Mapping[str, str]) -> str:
+    """Return the message, with flags in place of settings: `--seed 3` for `training.seed = 3`."""
     if isinstance(error, UserError):
-        return re.sub(r"\b((?:data|training)\.[a-z_]+)( = )?", _as_flag, str(error))
+        return re.sub(r"\b((?:data|training)\.[a-z_]+)( = )?", lambda found: _as_flag(found, flags), str(error))
     error.verbose = False
     return f"{' '.join(str(error).split())} See unpaired --help."
 
 
-def _as_flag(setting: re.Match[str]) -> str:
-    """Return the flag of a setting, `--seed 3` for `training.seed = 3`; what has no flag stays as it is."""
-    flag = FLAGS.get(setting[1])
+def _as_flag(setting: re.Match[str], flags: Mapping[str, str]) -> str:
+    """Return the flag of a setting; what has no flag stays as it is."""
+    flag = flags.get(setting[1])
     return setting[0] if flag is None else flag + (" " if setting[2] else "")

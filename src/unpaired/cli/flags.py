@@ -25,3 +25,10 @@ FLAGS = {
     "training.compile": "--compile",
 }
 """The settings that `train` has flags for; messages name the flag, which is what the user knows."""
+
+_OF_COMPARE = ("data.root", "data.a", "data.b", "data.test_a", "data.test_b", "data.crop_size")
+
+
+def flags_of(command: str | None) -> dict[str, str]:
+    """Return the flags of a command by setting; `compare` has but a few of those of `train`."""
+    return {name: FLAGS[name] for name in _OF_COMPARE} if command == "compare" else FLAGS

@@ -119,8 +119,8 @@ def train(
         "data.test_a": test_a,
         "data.test_b": test_b,
         "data.side_by_side": side_by_side,
-        "data.crop_size": _size("--crop-size", crop_size),
-        "data.load_size": _size("--load-size", load_size),
+        "data.crop_size": read_size("--crop-size", crop_size),
+        "data.load_size": read_size("--load-size", load_size),
         "data.preprocess": preprocess,
         "data.cache": cache,
         "data.on_bad_image": on_bad_image,
@@ -170,7 +170,7 @@ def _start(given: list[Given], method: str | None, out: Path | None, quiet: bool
     return start_run(config, out, quiet=quiet)
 
 
-def _size(option: str, text: str | None) -> int | list[int] | None:
+def read_size(option: str, text: str | None) -> int | list[int] | None:
     """Read 256 or HEIGHTxWIDTH."""
     if text is None:
         return None

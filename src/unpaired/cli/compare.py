@@ -1,0 +1,153 @@
+"""`unpaired compare`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from unpaired.cli.app import INTERRUPTED, app
+from unpaired.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unpaired.compare.start import Comparison, Done
+
+IMAGES = Group("Images", sort_key=1)
+COMPARISON = Group("Comparison", sort_key=2)
+
+
+@app.command
+def compare(
+    plan: str,
+    /,
+    *,
+    data: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    a: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    b: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    test_a: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    test_b: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    crop_size: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    out: Annotated[Path | None, Parameter(group=COMPARISON)] = None,
+    images: Annotated[int | None, Parameter(group=COMPARISON)] = None,
+    seeds: Annotated[str | None, Parameter(group=COMPARISON)] = None,
+    only: Annotated[str | None, Parameter(group=COMPARISON)] = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", group=COMPARISON, negative=())] = None,
+    dry_run: Annotated[bool, Parameter(group=COMPARISON, negative=())] = False,
+    quiet: Annotated[bool, Parameter(group=COMPARISON, negative=())] = False,
+) -> int:
+    """Train several methods under one budget, measure them alike, and write one table and one page of pictures.
+
+    unpaired compare paper --data camvid --out comparison --set data.labels_a.kind=index
+
+    Interrupted? The same command goes on: finished trainings are kept, a half-done one is resumed exactly.
+
+    Parameters
+    ----------
+    plan
+        A TOML file, or a plan that comes with the package: paper, ablation, identity, cut.
+    data
+        Folder with training and test images of both domains, as for `unpaired train`.
+    a
+        Folder of the training images of domain A, in place of --data; with --b.
+    b
+        Folder of the training images of domain B.
+    test_a
+        Folder of held-out images of domain A, with --a and --b.
+    test_b
+        Folder of held-out images of domain B.
+    crop_size
+        Size of all images: 256, or HEIGHTxWIDTH. [that of the plan]
+    out
+        Folder of the comparison: runs, table.md, table.csv, results.json, index.html, pictures.png.
+    images
+        Training images that every translator sees. [that of the plan]
+    seeds
+        Seeds, such as 0,1,2: every method is trained once with each. [those of the plan]
+    only
+        Labels of the entries to train now, such as CycleGAN,CUT; the table shows all that are finished. [all]
+    set_
+        One setting for all, such as method.generator.width=32; may be repeated.
+    dry_run
+        Say what would be trained with which settings and what is there already, and do nothing.
+    quiet
+        Print nothing but the table, warnings and errors.
+    """
+    from unpaired.cli.train import read_size
+    from unpaired.compare.plan import read_plan
+    from unpaired.compare.start import described, open_comparison
+    from unpaired.config import Given, read_overrides
+    from unpaired.training.progress import Progress
+
+    if out is None:
+        raise UserError("--out is missing: the folder that this comparison is to be written to.")
+    places = {"data.root": data, "data.a": a, "data.b": b, "data.test_a": test_a, "data.test_b": test_b}
+    given = {name: place for name, place in places.items() if place is not None}
+    changes: dict[str, Any] = {"images": images, "seeds": _numbers(seeds)}
+    found = read_plan(plan, {name: value for name, value in changes.items() if value is not None})
+    overrides = read_overrides(set_ or [])
+    if crop_size is not None:
+        overrides = Given({**overrides.values, "data.crop_size": read_size("--crop-size", crop_size)}, overrides.origin)
+    labels = [label.strip() for label in only.split(",")] if only is not None else []
+    with Progress(quiet=quiet) as display:
+        comparison = open_comparison(found, out, given, overrides, only=labels, progress=display.checking)
+    if dry_run:
+        print(described(comparison, labels))
+        return 0
+    return _carry_out(comparison, labels, quiet)
+
+
+def _carry_out(comparison: Comparison, only: list[str], quiet: bool) -> int:
+    from unpaired.compare.start import compare as carry_out
+    from unpaired.terminal import counting
+
+    def say(text: str) -> None:
+        if not quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def bar(label: str) -> AbstractContextManager[Callable[[int, int], None]]:
+        say(label)
+        return counting(label, quiet=quiet)
+
+    try:
+        done = carry_out(comparison, only=only, quiet=quiet, say=say, counting=bar)
+    except KeyboardInterrupt:  # between two trainings, or while measuring
+        return _stopped(comparison, 2)
+    if done.outcome.signal is not None:
+        return _stopped(comparison, done.outcome.signal)
+    print(done.table)
+    if not quiet:
+        print(_places(done))
+    if done.outcome.failed:
+        print(f"Broke down: {', '.join(done.outcome.failed)}. The same command tries again.", file=sys.stderr)
+    return 1 if done.outcome.failed else 0
+
+
+def _stopped(comparison: Comparison, signal: int) -> int:
+    print(
+        f"Stopped; everything in {shlex.quote(str(comparison.folder))} is saved. The same command goes on.",
+        file=sys.stderr,
+    )
+    return INTERRUPTED + signal
+
+
+def _places(done: Done) -> str:
+    lines = [f"{path}" for path in done.written]
+    if done.unfinished:
+        lines.append(f"Still to be trained: {', '.join(done.unfinished)}.")
+    return "\n".join(lines)
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    """Read 0,1,2."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise UserError(f"--seeds {text}: expected whole numbers with commas between them, such as 0,1,2.")
+    return [int(part) for part in parts]

@@ -1,0 +1,1 @@
+"""Several methods under one budget on the same data: trained, measured, and laid side by side."""

@@ -1,0 +1,166 @@
+"""The images that a comparison measures on, at its size: whole, nothing random, in pairs where names agree."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unpaired.data.config import DataConfig
+from unpaired.data.labels import VOID, Indices, Labels, as_picture, from_colours
+from unpaired.data.source import ImageSource
+from unpaired.data.training import Progress, TrainingData, open_training_data
+from unpaired.data.transforms import height_width, training_size
+from unpaired.data.values import Domain, Image, from_signed, to_signed
+from unpaired.errors import UserError
+
+Side = Literal["a", "b"]
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """Images of both domains, prepared alike; `pairs` are positions in A and B of those that belong together."""
+
+    a: ImageSource
+    b: ImageSource
+    pairs: tuple[tuple[int, int], ...]
+    """Empty where the two do not belong together."""
+
+    def positions(self, side: Side, most: int | None = None) -> list[tuple[int, int | None]]:
+        """Return (position on a side, that of its partner or None), spread evenly over all, at most `most` of them."""
+        if self.pairs:
+            every: list[tuple[int, int | None]] = [(a, b) if side == "a" else (b, a) for a, b in self.pairs]
+        else:
+            every = [(index, None) for index in range(len(self.of(side)))]
+        count = min(most or len(every), len(every))
+        return [every[index * len(every) // count] for index in range(count)]
+
+    def of(self, side: Side) -> ImageSource:
+        """Return the images of one domain."""
+        return self.a if side == "a" else self.b
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """The data of a comparison."""
+
+    train: Images
+    test: Images
+    test_from: Literal["test", "train"]
+    """Whether the images measured on are test images or, where there are none, training images."""
+    domains: dict[Side, Domain]
+    size: tuple[int, int]
+    """(height, width) of all images."""
+    layout: str
+    notices: tuple[str, ...]
+    epoch_images: dict[bool, int]
+    """Images of an epoch for unpaired (False) and, where there are such, for paired (True) methods."""
+    fingerprint: dict[str, Any]
+    """How many images there are and a digest of their names: what a comparison that goes on must find again."""
+
+    def labels(self, side: Side) -> Labels | None:
+        """Return what the label maps of a domain mean; None where it holds none."""
+        return self.domains[side].labels
+
+
+def open_material(config: DataConfig, *, paired: bool, progress: Progress | None = None) -> Material:
+    """Find and check the images of a comparison, and bring them whole to the size of training.
+
+    `paired` says that a method learns from pairs, so there must be some. Raises `UserError` where images are bad,
+    where they keep sizes of their own, and where there are no pairs and they are needed.
+    """
+    size = training_size(config)
+    if size is None:
+        raise UserError(
+            f'a comparison needs images of one size, and data.preprocess "{config.preprocess}" leaves them sizes of '
+            'their own. Use "resize_and_crop", "crop" or "scale_width_and_crop".'
+        )
+    whole = dataclasses.replace(config, cache="none")
+    if config.preprocess == "resize_and_crop":
+        whole = dataclasses.replace(whole, load_size=height_width(config.crop_size))
+    data = open_training_data(whole, progress=progress)
+    epoch_images = {False: max(len(data.a), len(data.b))}
+    if paired:
+        pairs = open_training_data(whole, paired=True, progress=progress)
+        epoch_images[True] = len(pairs.a)
+    # Files of the same name need not belong together (1.png, 2.png), unless something says that there are pairs.
+    in_pairs = (
+        paired
+        or config.side_by_side is not None
+        or data.domain_a.labels is not None
+        or data.domain_b.labels is not None
+    )
+    train_pairs, test_pairs = (
+        _pairs(a, b) if in_pairs else () for a, b in ((data.a, data.b), (data.held_out_a, data.held_out_b))
+    )
+    return Material(
+        train=Images(a=data.a, b=data.b, pairs=train_pairs),
+        test=Images(a=data.held_out_a, b=data.held_out_b, pairs=test_pairs),
+        test_from=data.held_out_from,
+        domains={"a": data.domain_a, "b": data.domain_b},
+        size=size,
+        layout=data.layout,
+        notices=tuple(data.notices),
+        epoch_images=epoch_images,
+        fingerprint=_fingerprint(data),
+    )
+
+
+def truth_of(image: Image, labels: Labels) -> Indices:
+    """Return the class of every pixel of a true label map in the form that networks see; `VOID` where it has none."""
+    if labels.feed == "colour":
+        return from_colours(image, labels)
+    indices: Indices = np.argmax(image, axis=2).astype(np.uint8)
+    indices[~image.any(axis=2)] = VOID
+    return indices
+
+
+def shown(image: Image, domain: Domain) -> Picture:
+    """Return an image as a person looks at it, [H, W, 3] uint8: label maps in colours, deep values in 8 bits."""
+    if domain.labels is not None:
+        return as_picture(image, domain.labels)
+    levels = image if image.dtype == np.uint8 else from_signed(to_signed(image, domain.range), _EIGHT_BIT)
+    kept = levels[:, :, :3] if levels.shape[2] >= 3 else np.repeat(levels[:, :, :1], 3, axis=2)
+    return np.ascontiguousarray(kept, np.uint8)
+
+
+_EIGHT_BIT = Domain(channels=3)
+
+
+def _pairs(a: ImageSource, b: ImageSource) -> tuple[tuple[int, int], ...]:
+    """Return the positions of images of the same name, where every image of both sides has exactly one partner."""
+    names_a, names_b = (_names(source) for source in (a, b))
+    at = {name: index for index, name in enumerate(names_b)}
+    if len(set(names_a)) < len(names_a) or len(at) < len(names_b) or set(names_a) != set(at):
+        return ()
+    return tuple((index, at[name]) for index, name in enumerate(names_a))
+
+
+def _names(source: ImageSource) -> list[str]:
+    """Return the images' names without suffix, as paths below the folder that all lie in."""
+    paths = [Path(source.name(index)) for index in range(len(source))]
+    parents = [path.parent.parts for path in paths]
+    common = 0
+    while all(len(parts) > common for parts in parents) and len({parts[common] for parts in parents}) == 1:
+        common += 1
+    return ["/".join(path.with_suffix("").parts[common:]) for path in paths]
+
+
+def _fingerprint(data: TrainingData) -> dict[str, Any]:
+    parts = {"train_a": data.a, "train_b": data.b, "test_a": data.held_out_a, "test_b": data.held_out_b}
+    names = {part: _names(source) for part, source in parts.items()}
+    digest = hashlib.sha256(json.dumps(names, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
+    return {**{part: len(listed) for part, listed in names.items()}, "names": digest[:16]}
+
+
+def signed_batch(source: ImageSource, positions: Sequence[int], domain: Domain) -> NDArray[np.float32]:
+    """Return images as networks see them, [N, C, H, W] in [-1, 1]."""
+    return np.stack([to_signed(source[index], domain.range).transpose(2, 0, 1) for index in positions])

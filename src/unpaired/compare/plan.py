@@ -1,0 +1,234 @@
+"""The plan of a comparison: a TOML file that names the methods, what they share, and how much each may see.
+
+title = "CycleGAN and CUT"
+images = 100_000
+seeds = [0, 1, 2]
+
+[data]          # settings of the data, for all
+crop_size = 128
+
+[method]        # settings of the method, for every entry whose method has them
+generator = { family = "resnet", blocks = 6 }
+
+[[entries]]
+label = "CycleGAN"
+method = { name = "cyclegan", identity_weight = 0 }
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from unpaired.configs import find_config, shipped, suggestion
+from unpaired.errors import UserError, did_you_mean
+from unpaired.methods import Direction
+from unpaired.typed import STRICT
+
+Count = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Words = Annotated[str, Field(min_length=1)]
+Task = Literal["labels_to_photos", "photos_to_labels"]
+
+DIRECTIONS: tuple[Direction, Direction] = ("a2b", "b2a")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Published:
+    """Figures of a publication, to stand beside ours: other data, another scorer."""
+
+    task: Task
+    """Which way they were measured."""
+    pixel_accuracy: Share
+    class_accuracy: Share
+    class_iou: Share
+    mark: Literal["read", "second-hand", "recalled"] = "read"
+    """How sure they are: read in the publication, in another text that quotes it, or remembered and not confirmed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class SegmenterSettings:
+    """How the network is trained that labels photos."""
+
+    images: Count = 40_000
+    """Training images that it sees."""
+    width: Count = 32
+    """Channels of its first level; they double from level to level."""
+    batch_size: Count = 8
+    """Images per step."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Adam's first learning rate; it falls to zero along a cosine."""
+    seed: Seed = 0
+    """Of its weights and of the order of its images."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Entry:
+    """One method of the comparison, with the settings that are its own."""
+
+    label: Annotated[str, Field(min_length=1, max_length=40)]
+    """What tables and pictures call it."""
+    config: str | None = None
+    """A configuration of a run to begin with: a file, or the name of a shipped one."""
+    method: dict[str, Any] = field(default_factory=dict)
+    """The method's `name` and settings."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """Settings of the training that differ from the others', such as a batch size."""
+    published: tuple[Published, ...] = ()
+    """What the publication reports of it."""
+
+    @property
+    def slug(self) -> str:
+        """The label as a part of file names."""
+        return re.sub(r"[^a-z0-9]+", "-", self.label.lower()).strip("-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Plan:
+    """What is compared with what, and how."""
+
+    title: Words
+    """Heading of the table and the page."""
+    description: str = ""
+    """A sentence or two below it."""
+    source: str = ""
+    """Where the published figures stand."""
+    images: Count
+    """Training images that every translator sees."""
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
+    """Every method is trained once with each."""
+    directions: Annotated[tuple[Direction, ...], Field(min_length=1)] = DIRECTIONS
+    """Which way is compared."""
+    test_images: Count | None = None
+    """Held-out images that are translated and measured; None means all."""
+    pictures: Count = 8
+    """Rows of pictures of each direction."""
+    segmenter: SegmenterSettings = SegmenterSettings()
+    """The network that labels photos, where there are labels."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """Settings of the data, for all."""
+    method: dict[str, Any] = field(default_factory=dict)
+    """Settings of the method, for every entry whose method has them."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """Settings of the training, for all."""
+    entries: Annotated[tuple[Entry, ...], Field(min_length=1)]
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be told apart."""
+        for what, values in (("seeds", self.seeds), ("directions", self.directions)):
+            if len(set(values)) < len(values):
+                raise UserError(f"{what} are named more than once: {list(values)}.")
+        slugs = [entry.slug for entry in self.entries]
+        for entry in self.entries:
+            if not entry.slug or slugs.count(entry.slug) > 1:
+                raise UserError(
+                    f'the label "{entry.label}" cannot be told from the others in file names. Labels differ in '
+                    "letters (a to z) or digits."
+                )
+            if "name" not in entry.method and entry.config is None:
+                raise UserError(f'the entry "{entry.label}" has no method: give it method = {{ name = "cyclegan" }}.')
+
+    def chosen(self, labels: Sequence[str]) -> tuple[Entry, ...]:
+        """Return the entries of these labels (or all, for none); raises `UserError` for a label that is not there."""
+        known = {name: entry for entry in self.entries for name in (entry.slug, entry.label)}
+        unknown = [label for label in labels if label not in known]
+        if unknown:
+            names = [entry.label for entry in self.entries]
+            raise UserError(
+                f"--only {unknown[0]}: there is no such entry.{did_you_mean(unknown[0], known)} "
+                f"Entries: {', '.join(names)}."
+            )
+        wanted = {known[label].slug for label in labels}
+        return tuple(entry for entry in self.entries if not labels or entry.slug in wanted)
+
+
+def read_plan(named: str | Path, changes: Mapping[str, Any] | None = None) -> Plan:
+    """Read a plan: a TOML file, or the shipped one of that name (`paper`, `paper.toml`, `configs/paper.toml`).
+
+    `changes` take the place of its values: `{"images": 1000, "seeds": [0, 1]}`. Raises `UserError` that says what is
+    wrong, what was received and what is allowed.
+    """
+    path = find_config(named)
+    if path is None:
+        raise UserError(f"{named}: there is no such plan of a comparison.{suggestion(named, 'plan')}")
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{named}: cannot be read ({error}).") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{named}: not valid TOML: {error}.") from error
+    if "entries" not in document:
+        raise UserError(
+            f"{named}: this is not the plan of a comparison, it has no [[entries]]. Shipped plans: "
+            f"{', '.join(shipped('plan'))}."
+        )
+    try:
+        # Through JSON: lists pass for tuples, and nothing else is converted silently.
+        text = json.dumps({**document, **(changes or {})}, default=str)
+        return TypeAdapter(Plan).validate_json(text, strict=True)
+    except ValidationError as error:
+        raise UserError(f"{named}: {_explain(error)}") from error
+    except UserError as error:
+        raise UserError(f"{named}: {error}") from error
+
+
+def names_of(settings: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Return settings by their dotted names: `{"generator": {"blocks": 6}}` -> `{"method.generator.blocks": 6}`."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        inner = isinstance(value, Mapping) and bool(value)
+        flat |= names_of(value, f"{prefix}.{key}") if inner else {f"{prefix}.{key}": value}
+    return flat
+
+
+_KINDS: tuple[tuple[str, type[Any]], ...] = (
+    ("entries.published", Published),
+    ("entries", Entry),
+    ("segmenter", SegmenterSettings),
+    ("", Plan),
+)
+
+
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+
+
+def _explain(error: ValidationError) -> str:
+    """Return one sentence for the first thing that pydantic refused; a name misspelt comes before one missing."""
+    found = error.errors(include_url=False)
+    first = next((each for each in found if each["type"] in _UNKNOWN), found[0])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return message
+    place = _place(first["loc"])
+    if first["type"] in _UNKNOWN:
+        outer = ".".join(str(part) for part in first["loc"][:-1] if not isinstance(part, int))
+        allowed = next(_fields(kind) for name, kind in _KINDS if name == outer)
+        last = str(first["loc"][-1])
+        return f"{place}: unknown.{did_you_mean(last, allowed)} Allowed: {', '.join(allowed)}."
+    if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return f"{place} is missing."
+    words = re.findall(r"'([^']+)'", message) if first["type"] == "literal_error" else []
+    near = did_you_mean(str(first["input"]), words)
+    return f"{place}: received {first['input']!r}; {message.replace('Input should', 'it should')}.{near}"
+
+
+def _place(loc: Iterable[int | str]) -> str:
+    """Return a place in the file as a person counts: `entries[2].label`, the first being 1."""
+    text = ""
+    for part in loc:
+        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _fields(kind: type[Any]) -> list[str]:
+    return [each.name for each in dataclasses.fields(kind)]

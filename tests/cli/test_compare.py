@@ -1,0 +1,225 @@
+"""`unpaired compare` from plan to page: done, interrupted and gone on, refused."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from safetensors.torch import load_file
+
+from comparisons import PLAN, write_labelled, write_plan
+from runs import write_images
+from unpaired import cli
+from unpaired.training.health import NonFiniteError
+from unpaired.training.trainer import Trainer
+
+TWO_WAYS = PLAN.replace(
+    'method = { name = "cyclegan" }',
+    'method = { name = "pix2pix" }\npublished = [{ task = "photos_to_labels", pixel_accuracy = 0.85, '
+    'class_accuracy = 0.40, class_iou = 0.32, mark = "recalled" }]',
+).replace("With identity", "pix2pix")
+"""CycleGAN, and pix2pix, which learns one direction from pairs."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_labelled(tmp_path_factory.mktemp("labelled"))
+
+
+def compare(capsys: pytest.CaptureFixture[str], *tokens: str | Path, code: int = 0) -> tuple[str, str]:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["compare", *map(str, tokens)])
+    shown = capsys.readouterr()
+    assert (stopped.value.code or 0) == code, shown.out + shown.err
+    return shown.out, shown.err
+
+
+@pytest.mark.slow
+def test_interrupted_and_gone_on_it_ends_as_if_it_had_not_been(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, out, whole = write_plan(tmp_path / "plan.toml", text=TWO_WAYS), tmp_path / "out", tmp_path / "whole"
+    options = (plan, "--data", data, "--images", "9")
+    steps, step = [0], Trainer.step
+
+    def interrupted(self: Trainer, batches: Any) -> Any:
+        steps[0] += 1
+        if steps[0] == 14:  # the fifth step of the second training
+            signal.raise_signal(signal.SIGINT)
+        return step(self, batches)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", interrupted)
+        _, error = compare(capsys, *options, "--out", out, code=130)
+    assert "[2/3] pix2pix-a2b-seed0: training" in error
+    assert "The same command goes on." in error
+    assert not (out / "table.md").exists()
+    shown, _ = compare(capsys, *options, "--out", out, "--dry-run")
+    assert "cyclegan-seed0: finished" in shown
+    assert re.search(r"pix2pix-a2b-seed0: [56] images done, to be resumed", shown)
+    assert "pix2pix-b2a-seed0: to be trained" in shown
+
+    shown, error = compare(capsys, *options, "--out", out)
+    assert "[1/3] cyclegan-seed0: finished before" in error
+    assert "[2/3] pix2pix-a2b-seed0: going on" in error
+    assert "[3/3] pix2pix-b2a-seed0: training" in error
+    compare(capsys, *options, "--out", whole, "--quiet")
+    for training in ("cyclegan-seed0", "pix2pix-a2b-seed0", "pix2pix-b2a-seed0"):
+        for file in (whole / "runs" / training / "checkpoints" / "000000009").glob("*.safetensors"):
+            one, other = load_file(file), load_file(out / "runs" / training / "checkpoints" / "000000009" / file.name)
+            assert all(one[key].equal(other[key]) for key in one), f"{training}: {file.name}"
+
+    _check_table(shown, out)
+    _check_page(out)
+    before = (out / "results.json").read_bytes()
+    again, error = compare(capsys, *options, "--out", out)
+    assert error.count("finished before") == 3
+    assert (out / "results.json").read_bytes() == before
+    assert again == shown
+
+
+def _check_table(shown: str, out: Path) -> None:
+    text = (out / "table.md").read_text()
+    assert text in shown
+    assert str(out / "index.html") in shown
+    assert re.search(
+        r"\| CycleGAN \| 0\.\d{3} \| 0\.\d{3} \| 0\.\d{3} .* \| 0.52 / 0.17 / 0.11 \(second-hand\) \|", text
+    )
+    assert re.search(r"\| pix2pix \(with pairs\) .* \| – \| 0.85 / 0.40 / 0.32 \(from memory, not confirmed\) \|", text)
+    assert re.search(r"\| real photos \(upper bound\) \| 0\.\d{3}", text)
+    assert "They are no FCN-scores" in text
+    assert "| sky |" in text
+    assert "every translator sees 9 images; learning rate, as published: constant for 1 of 2 epochs" in text
+
+    results = json.loads((out / "results.json").read_text())
+    lines = {(line["label"], line["direction"]): line for line in results["lines"]}
+    assert set(lines) == {(label, way) for label in ("CycleGAN", "pix2pix") for way in ("a2b", "b2a")}
+    assert lines["pix2pix", "b2a"]["mean"]["reconstruction_l1"] is None
+    assert lines["CycleGAN", "a2b"]["mean"]["class_iou"]["count"] == 1
+    rows = list(csv.DictReader(io.StringIO((out / "table.csv").read_text())))
+    found = next(r for r in rows if (r["label"], r["direction"], r["measure"]) == ("CycleGAN", "b2a", "class_iou"))
+    assert float(found["value"]) == lines["CycleGAN", "b2a"]["seeds"][0]["measured"]["scores"]["class_iou"]
+
+
+def _check_page(out: Path) -> None:
+    page = (out / "index.html").read_text()
+    assert page.count("<img") == 2 * 2 * (2 + 2), "directions x rows x (input, ground truth and two methods)"
+    assert not re.search(r'(src|href)="(?!data:|#)', page), "one file, and it asks no other"
+    heads = re.findall(r"<thead><tr>(.*?)</tr></thead>", page)
+    names = [re.findall(r">([^<>]+)</th>", head) for head in heads]
+    assert ["input", "ground truth", "CycleGAN", "pix2pix"] in names
+    assert "Protocol" in page
+    with Image.open(out / "pictures.png") as picture:
+        assert picture.width > 4 * 128
+
+
+@pytest.mark.slow
+def test_several_seeds_without_labels_and_one_entry_later(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_images(tmp_path / "data", {"trainA": 4, "trainB": 3, "testA": 3, "testB": 2}, size=36)
+    plan, out = write_plan(tmp_path / "plan.toml", labels=False), tmp_path / "out"
+    write_plan(plan, labels=False, text=PLAN.replace("images = 12", "images = 3"))
+    options = (plan, "--data", data, "--out", out, "--seeds", "0,1")
+    shown, _ = compare(capsys, *options, "--only", "with-identity", "--quiet")
+    assert "CycleGAN: seed 0 is not trained yet; seed 1 is not trained yet." in shown
+    assert not (out / "runs" / "cyclegan-seed0").exists()
+    shown, _ = compare(capsys, *options, "--quiet")
+    assert "not trained yet" not in shown
+    assert "class IoU" not in shown, "there are no labels to compare"
+    assert "0.52" not in shown
+    assert re.search(r"\| CycleGAN \| 0\.\d{3} ± 0\.\d{3} \| 0\.\d{3} ± 0\.\d{3} \| 2 \|", shown)
+    assert not (out / "segmenter").exists()
+    results = json.loads((out / "results.json").read_text())
+    seeds = results["lines"][0]["seeds"]
+    assert [seed["seed"] for seed in seeds] == [0, 1]
+    values = [seed["measured"]["l1"] for seed in seeds]
+    assert results["lines"][0]["mean"]["l1"]["mean"] == pytest.approx(sum(values) / 2)
+    assert results["lines"][0]["mean"]["l1"]["deviation"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+
+    for changes, words in (
+        (("--images", "4"), ["cyclegan-seed0 was begun with other settings", "training.max_images was 3 and is now 4"]),
+        (("--set", "method.pool_size=7"), ["method.pool_size was 50 and is now 7"]),
+        (("--crop-size", "16"), ["--crop-size was 32 and is now 16"]),
+    ):
+        _, error = compare(capsys, *options, *changes, code=2)
+        for word in words:
+            assert word in error
+    write_images(data, {"trainA": 5}, size=36)
+    _, error = compare(capsys, *options, code=2)
+    assert "the data differs" in error
+    assert "train_a was 4 and is now 5" in error
+
+
+@pytest.mark.slow
+def test_a_training_that_breaks_down_does_not_take_the_others_along(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_images(tmp_path / "data", {"trainA": 3, "trainB": 3}, size=36)
+    plan, out = write_plan(tmp_path / "plan.toml", labels=False), tmp_path / "out"
+    step, steps = Trainer.step, [0]
+
+    def breaks(self: Trainer, batches: Any) -> Any:
+        steps[0] += 1
+        if steps[0] == 2:
+            raise NonFiniteError("training stopped at step 2: gan_a2b = nan.")
+        return step(self, batches)
+
+    monkeypatch.setattr(Trainer, "step", breaks)
+    options = (plan, "--data", data, "--out", out, "--images", "3", "--quiet")
+    shown, error = compare(capsys, *options, code=1)
+    assert "CycleGAN: seed 0 broke down (training stopped at step 2: gan_a2b = nan)." in shown
+    assert re.search(r"\| With identity \| 0\.\d", shown)
+    assert "Broke down: cyclegan-seed0. The same command tries again." in error
+    shown, _ = compare(capsys, *options)
+    assert re.search(r"\| CycleGAN \| 0\.\d", shown)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--out", "out", "--seeds", "0,x"), "--seeds 0,x: expected whole numbers"),
+        (("--out", "out", "--only", "CUT"), "--only CUT: there is no such entry"),
+        (("--out", "out", "--images", "0"), "images: received 0"),
+        (("--out", "out", "--crop-size", "small"), "--crop-size small"),
+        (("--out", "out", "--set", "data.preprocess=none"), "needs images of one size"),
+        (("--out", "out", "--set", "method.generator.blocks=-1"), "--set method.generator.blocks"),
+        ((), "--out is missing"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(
+    options: tuple[str, ...],
+    words: str,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = write_plan(tmp_path / "plan.toml")
+    _, error = compare(capsys, plan, "--data", data, *options, code=2)
+    assert words in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_pairs_that_are_needed_and_not_there_are_missed_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_images(tmp_path / "data", {"trainA": 3, "trainB": 2}, size=36)
+    plan = write_plan(tmp_path / "plan.toml", labels=False, text=TWO_WAYS)
+    _, error = compare(capsys, plan, "--data", data, "--out", tmp_path / "out", code=2)
+    assert "has no partner" in error
+    assert not (tmp_path / "out").exists()
+    shown, _ = compare(capsys, plan, "--data", data, "--out", tmp_path / "out", "--only", "CycleGAN", "--dry-run")
+    assert "pix2pix-a2b-seed0: left out (--only)" in shown
+
+
+def test_another_folder_is_not_written_into(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "diary.txt").write_text("dear diary")
+    _, error = compare(capsys, write_plan(tmp_path / "plan.toml"), "--data", data, "--out", tmp_path, code=2)
+    assert "is not the folder of a comparison" in error
