@@ -208,9 +208,14 @@ def main() -> None:
 
     usps, mnist = read_usps(given.usps), read_mnist(given.mnist_images, given.mnist_labels)
     run = given.out / "run"
-    if not run.exists():
+    if run.exists():
+        result = unpaired.train(resume=run)
+    else:
         folders = [write_folder(d.images, given.out / name) for d, name in ((usps, "usps"), (mnist, "mnist"))]
-        unpaired.train("cogan", a=folders[0], b=folders[1], out=run, settings=settings(given.images, given.seed))
+        chosen = settings(given.images, given.seed)
+        result = unpaired.train("cogan", a=folders[0], b=folders[1], out=run, settings=chosen)
+    if result.state == "interrupted":
+        raise SystemExit("interrupted; the same command goes on.")
     torch.set_num_threads(1)
     (judge_a, accuracy_a), (judge_b, accuracy_b) = train_classifier(usps), train_classifier(mnist)
     search = unpaired.Translator.load(run, device="cpu").search

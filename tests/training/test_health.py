@@ -78,4 +78,7 @@ def test_inverted_colours_are_told() -> None:
 def test_a_discriminator_that_always_wins_is_named() -> None:
     losses = {"gan_a2b": 0.001, "discriminator_a": 0.001, "discriminator_b": 0.2}
     assert list(discriminator_warnings(losses, "lsgan")) == ["winning-discriminator_a"]
+    assert "method.pool_size" in discriminator_warnings(losses, "lsgan")["winning-discriminator_a"]
+    unpooled = discriminator_warnings(losses, "lsgan", pooled=False)["winning-discriminator_a"]
+    assert unpooled.endswith("(method.discriminator.width), or more images.")
     assert discriminator_warnings(losses, "wgangp") == {}  # a critic's loss has no such meaning

@@ -108,7 +108,11 @@ class CoGAN(Method):
         return Batch(*self.a2b.generate(count))
 
     def step(self, batches: Iterator[Batch]) -> Iterator[Update]:
-        """Yield the discriminators' update, then the generators' (the paper's algorithm 1), with one z for both."""
+        """Yield the discriminators' update, then the generators' (the paper's algorithm 1), with one z for both.
+
+        Gradients of shared layers are summed over the two domains where the algorithm averages them, which is the same
+        to Adam.
+        """
         c = self.config
         x1, x2 = next(batches)
         z = torch.randn(len(x1), c.generator.latent, device=x1.device)

@@ -39,7 +39,7 @@ Progress = Callable[[int, int, float], None]
 class SearchConfig:
     """How the latent vector of an image is searched for."""
 
-    steps: Annotated[int, Field(ge=1, le=100_000)] = 200
+    steps: Annotated[int, Field(ge=1, le=100_000)] = 100
     """Steps of Adam; the learning rate falls to zero over them along a cosine."""
     restarts: Annotated[int, Field(ge=1, le=256)] = 4
     """Latent vectors that are improved side by side; the best one counts."""
