@@ -100,7 +100,7 @@ def main() -> None:
     known = maps[:held_out] != options.ignore
     right = (found == maps[:held_out])[known].float().mean().item()
     commonest = torch.bincount(maps[:held_out][known]).max().item() / int(known.sum())
-    print(f"{held_out} held-out photos: {right:.1%} of the positions right (the commonest class alone: {commonest:.1%})")
+    print(f"{held_out} held-out photos: {right:.1%} of the positions right (the commonest class: {commonest:.1%})")
     convolutions = [layer for layer in features if isinstance(layer, nn.Conv2d)]
     weights = {}
     for key, layer in zip(KEYS, convolutions, strict=True):

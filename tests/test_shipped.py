@@ -21,7 +21,8 @@ SHAPES = ImageShapes(channels_a=3, channels_b=3, size=(128, 128))
 def test_there_are_those_of_the_paper() -> None:
     assert shipped("plan") == ("ablation", "cut", "identity", "paper")
     names = ("cycle-only", "gan-backward", "gan-forward", "gan-only", "identity", "no-identity", "no-pool")
-    assert shipped("run") == tuple(f"cyclegan-{name}" for name in names)
+    assert {name for name in shipped("run") if name.startswith("cyclegan-")} == {f"cyclegan-{name}" for name in names}
+    assert {"published-256", "published-128", "small-64", "grey-16bit"} <= set(shipped("run"))
     assert len(list(FOLDER.glob("*.toml"))) == len(shipped("plan")) + len(shipped("run"))
 
 
@@ -30,6 +31,13 @@ def test_a_run_builds(name: str) -> None:
     config = resolve([read_file(name)])
     with torch.device("meta"):
         METHODS[config.method].make(config.settings, SHAPES)
+
+
+def test_the_published_setting_is_the_default() -> None:
+    published, default = resolve([read_file("published-256")]), resolve([])
+    assert published.settings == default.settings
+    assert published.training == default.training
+    assert published.data.crop_size == default.data.crop_size
 
 
 @pytest.mark.parametrize("name", shipped("plan"))
@@ -68,7 +76,9 @@ def test_the_paper_shares_its_networks_but_for_cogan() -> None:
     assert len(shared) == 1
     assert shared.pop().blocks == 6
     assert {t.entry.label: t.not_shared for t in trainings if t.not_shared} == {"CoGAN": ("generator",)}
-    assert all((t.config.training.epochs, t.config.training.decay_epochs) == (100, 100) for t in trainings)
+    lengths = {t.entry.label: (t.config.training.epochs, t.config.training.decay_epochs) for t in trainings}
+    assert lengths.pop("CoGAN") == (200, 0)  # its learning rate is constant
+    assert set(lengths.values()) == {(100, 100)}
 
 
 def test_a_file_comes_first_and_unknown_names_list_what_there_is(

@@ -34,7 +34,14 @@ def test_an_interrupted_demo_says_so_and_scores_nothing(
 ) -> None:
     def stopped(config: RunConfig, folder: Path, *, quiet: bool) -> Result:
         return Result(
-            run=folder, checkpoint=folder, state="interrupted", images_seen=7, seconds=1.0, losses={}, signal=15
+            run=folder,
+            checkpoint=folder,
+            directions=("a2b", "b2a"),
+            state="interrupted",
+            images_seen=7,
+            seconds=1.0,
+            losses={},
+            signal=15,
         )
 
     monkeypatch.setattr(unpaired.demo, "start_run", stopped)

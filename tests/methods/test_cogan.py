@@ -61,9 +61,7 @@ def test_contract(objective: str, upsampling: str) -> None:
         search=SEARCH,
     )
     torch.manual_seed(0)
-    contract.each_update_moves_its_player_alone(CoGAN(config, SHAPES), contract.batches(1, 3, 16, rows=4))
-    contract.save_load_continue_is_exact(CoGAN(config, SHAPES), contract.batches(1, 3, 16, rows=4))
-    contract.trains_in_half_precision(CoGAN(config, SHAPES), contract.batches(1, 3, 16, rows=4))
+    contract.keeps_it(lambda: CoGAN(config, SHAPES), lambda: contract.batches(1, 3, 16, rows=4))
 
 
 class _Judge(nn.Module):

@@ -14,23 +14,14 @@ from unpaired.errors import UserError
 from unpaired.methods import Batch, ImageShapes
 from unpaired.methods.feature_gan import Config, FeatureGAN, adapt
 from unpaired.networks import PatchganConfig, ResnetConfig
-from unpaired.networks.vgg import KEYS, WIDTHS
+from weights import write_vgg
 
 SHAPES = ImageShapes(channels_a=3, channels_b=3, size=(16, 16))
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of random weights under torchvision's names, small enough that features stay near 1."""
-    path = tmp_path_factory.mktemp("vgg") / "vgg.safetensors"
-    generator, channels, tensors = torch.Generator().manual_seed(0), 3, {}
-    for key, width in zip(KEYS, (width for group in WIDTHS for width in group), strict=True):
-        scale = (2 / (9 * channels)) ** 0.5
-        tensors[f"features.{key}.weight"] = torch.randn(width, channels, 3, 3, generator=generator) * scale
-        tensors[f"features.{key}.bias"] = torch.zeros(width)
-        channels = width
-    save_file(tensors, path)
-    return path
+    return write_vgg(tmp_path_factory.mktemp("vgg") / "vgg.safetensors")
 
 
 def _config(weights: Path, **changes: object) -> Config:

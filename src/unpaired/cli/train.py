@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 IMAGES = Group("Images", sort_key=1)
 TRAINING = Group("Training", sort_key=2)
 RUN = Group("Run", sort_key=3)
+METHODS_HELP = (
+    "The method: cyclegan, cut, fastcut, pix2pix (learns from pairs), simgan, feature_gan, bigan or cogan. Those of one "
+    "direction go from A to B unless --set method.direction=b2a."
+)
 
 
 @app.command
 def train(
-    method: Annotated[str | None, Parameter(help="The method: cyclegan.")] = None,
+    method: Annotated[str | None, Parameter(help=METHODS_HELP)] = None,
     /,
     *,
     data: Annotated[str | None, Parameter(group=IMAGES)] = None,
@@ -56,6 +60,8 @@ def train(
     """Train a method on two folders of images, or resume a run.
 
     unpaired train cyclegan --data horse2zebra --out runs/h2z
+
+    unpaired train pix2pix --data facades --side-by-side ab --out runs/facades
 
     unpaired train --resume runs/h2z
 
@@ -195,7 +201,7 @@ def _conclude(result: Result, quiet: bool) -> int:
         print(
             f"Finished: {result.images_seen:,} images.{memory}\n"
             f"Look at {result.run / 'index.html'}, and translate with:\n"
-            f"  unpaired translate {_quoted(result.run)} IMAGES --out OUT --direction a2b"
+            f"  unpaired translate {_quoted(result.run)} IMAGES --out OUT --direction {result.directions[0]}"
         )
     return 0
 

@@ -53,6 +53,8 @@ class Result:
     """The run's folder; `unpaired.Translator.load(run)` translates with it."""
     checkpoint: Path
     """The checkpoint written last."""
+    directions: tuple[str, ...]
+    """Which ways it translates: `a2b`, `b2a` or both."""
     state: State
     images_seen: int
     seconds: float
@@ -253,6 +255,7 @@ class Run:
         return Result(
             run=self.folder,
             checkpoint=checkpoint,
+            directions=tuple(self.trainer.translators()),
             state=state,
             images_seen=self.images_seen,
             seconds=self.seconds,
