@@ -22,8 +22,8 @@ IMAGES = Group("Images", sort_key=1)
 TRAINING = Group("Training", sort_key=2)
 RUN = Group("Run", sort_key=3)
 METHODS_HELP = (
-    "The method: cyclegan, cut, fastcut, pix2pix (learns from pairs), simgan, feature_gan, bigan or cogan. Those of one "
-    "direction go from A to B unless --set method.direction=b2a."
+    "The method: cyclegan, cut, fastcut, pix2pix (learns from pairs), simgan, feature_gan, bigan or cogan. Those of "
+    "one direction go from A to B unless --set method.direction=b2a."
 )
 
 
