@@ -96,7 +96,7 @@ def _check_table(shown: str, out: Path) -> None:
     assert re.search(r"\| real photos \(upper bound\) \| 0\.\d{3}", text)
     assert "They are no FCN-scores" in text
     assert "| sky |" in text
-    assert "every translator sees 9 images; learning rate, as published: constant for 1 of 2 epochs" in text
+    assert "every translator sees 9 images; learning rate: constant for 1 of 2 epochs" in text
 
     results = json.loads((out / "results.json").read_text())
     lines = {(line["label"], line["direction"]): line for line in results["lines"]}
@@ -186,6 +186,9 @@ def test_a_training_that_breaks_down_does_not_take_the_others_along(
         (("--out", "out", "--seeds", "0,x"), "--seeds 0,x: expected whole numbers"),
         (("--out", "out", "--only", "CUT"), "--only CUT: there is no such entry"),
         (("--out", "out", "--images", "0"), "images: received 0"),
+        (("--out", "out", "--set", "segmenter.widht=3"), 'segmenter.widht: unknown. Did you mean "width"'),
+        (("--out", "out", "--set", "images.x=3"), "images of a plan is no table"),
+        (("--out", "out", "--set", "pictures=0"), "pictures: received 0"),
         (("--out", "out", "--crop-size", "small"), "--crop-size small"),
         (("--out", "out", "--set", "data.preprocess=none"), "needs images of one size"),
         (("--out", "out", "--set", "method.generator.blocks=-1"), "--set method.generator.blocks"),

@@ -90,6 +90,7 @@ def keep_record(folder: Path, plan: Plan, material: Material, trainings: Sequenc
         "data": dict(material.fingerprint),
         "trainings": {each.name: _asked(each) for each in trainings},
     }
+    chosen = {each.name: each.config.chosen for each in trainings}
     before = read_record(folder)
     if before is not None:
         if before.get("data") != document["data"]:
@@ -100,12 +101,12 @@ def keep_record(folder: Path, plan: Plan, material: Material, trainings: Sequenc
             )
         for name, settings in document["trainings"].items():
             old = before["trainings"].get(name)
-            if old is not None and old != settings:
+            if old is not None and not _same(old, settings, chosen[name]):
                 raise UserError(
                     f"{name} was begun with other settings in {folder}: {_differences(old, settings)}. Go on with "
                     "those, or choose another --out."
                 )
-        document["trainings"] = {**before["trainings"], **document["trainings"]}
+        document["trainings"] = {**document["trainings"], **before["trainings"]}
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is not the folder of a comparison. Choose another --out.")
     if document != before:
@@ -212,6 +213,12 @@ def _asked(training: Training) -> dict[str, Any]:
     kept = {name: value for name, value in flat.items() if name not in FREE and value is not None}
     plain: dict[str, Any] = json.loads(json.dumps(kept, default=str))
     return plain
+
+
+def _same(old: Mapping[str, Any], new: Mapping[str, Any], chosen: frozenset[str]) -> bool:
+    """Whether settings agree; one that a newer version has and nobody has set is at what it was without it."""
+    later = {name for name in new if name not in old and name not in chosen}
+    return {name: value for name, value in new.items() if name not in later} == dict(old)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
