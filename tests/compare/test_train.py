@@ -60,7 +60,7 @@ def test_a_setting_that_a_newer_version_has_changes_nothing(plan: Plan, material
         del settings["method.pool_size"]
     (out / RECORD).write_text(json.dumps(document))
     keep_record(out, plan, material, _trainings(plan, tmp_path / "data"))
-    with pytest.raises(UserError, match="method.pool_size was not set and is now 50"):
+    with pytest.raises(UserError, match=r"method.pool_size was not set and is now 50"):
         keep_record(out, plan, material, _trainings(plan, tmp_path / "data", "method.pool_size=50"))
 
 

@@ -155,8 +155,8 @@ class Plan:
 def read_plan(named: str | Path, changes: Mapping[str, Any] | None = None) -> Plan:
     """Read a plan: a TOML file, or the shipped one of that name (`paper`, `paper.toml`, `configs/paper.toml`).
 
-    `changes` take the place of its values: `{"images": 1000, "segmenter.width": 16}`. Raises `UserError` that says what is
-    wrong, what was received and what is allowed.
+    `changes` take the place of its values: `{"images": 1000, "segmenter.width": 16}`. Raises `UserError` that says what
+    is wrong, what was received and what is allowed.
     """
     path = find_config(named)
     if path is None:
