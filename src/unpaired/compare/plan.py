@@ -60,9 +60,9 @@ class Published:
 class SegmenterSettings:
     """How the network is trained that labels photos."""
 
-    images: Count = 40_000
+    images: Count = 20_000
     """Training images that it sees."""
-    width: Count = 32
+    width: Count = 16
     """Channels of its first level; they double from level to level."""
     batch_size: Count = 8
     """Images per step."""
