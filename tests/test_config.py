@@ -11,6 +11,7 @@ from hypothesis import given as given_by
 from hypothesis import strategies as st
 
 from unpaired.config import Given, RunConfig, read_file, read_overrides, resolve
+from unpaired.data.labels_config import LabelsConfig
 from unpaired.errors import UserError
 from unpaired.networks import ResnetConfig, UnetConfig
 
@@ -159,3 +160,27 @@ def test_anything_else_is_a_user_error(values: dict[str, Any]) -> None:
         resolve([Given(values, "given {name}")])
     except UserError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (["data.labels_a.knd=index"], r'labels_a\.knd: unknown setting.*Did you mean "kind".*void'),
+        (["data.labels_a.kind=indx"], r'received .indx.; it should be .index. or .colour.*Did you mean "index"'),
+        (["data.labels_a.void=[11]"], r"labels_a\.void: data\.labels_a\.kind is missing.*palette, names"),
+        (["data.labels_a=index"], r"where a table of settings belongs, such as data\.labels_a\.kind"),
+        (["data.labels_b.kind=index", "data.labels_b.palette=[[0, 0, 256]]"], r"labels_b\.palette: received 256"),
+        (["data.labels_b.kind=colour", "data.labels_b.void=[0]"], "follow the order of the palette"),
+        (["data.side_by_side=left"], r"side_by_side: received .left.; it should be .ab. or .ba."),
+    ],
+)
+def test_mistakes_in_settings_of_label_maps(assignments: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        resolve([read_overrides(assignments)])
+
+
+def test_label_maps_are_set_name_by_name() -> None:
+    given = ["data.labels_a.kind=index", "data.labels_a.void=[11]", 'data.labels_b={kind="colour", feed="one_hot"}']
+    data = resolve([read_overrides(given)]).data
+    assert data.labels_a == LabelsConfig(kind="index", void=(11,))
+    assert data.labels_b == LabelsConfig(kind="colour", feed="one_hot")

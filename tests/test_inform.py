@@ -13,6 +13,7 @@ from rich.console import Console
 
 from unpaired.checkpoint import CHECKPOINTS, ModelCard, TranslatorCard, write_model
 from unpaired.data.encode import write_image
+from unpaired.data.labels import Labels
 from unpaired.data.values import Domain
 from unpaired.errors import UserError
 from unpaired.inform import describe, render
@@ -255,3 +256,31 @@ def test_real_images(shared: Path) -> None:
     found = describe(shared / "data" / "horse2zebra_official_outputs")
     assert found["folders"]["images"]["images"] == 60
     assert found["folders"]["images"]["unreadable"] == []
+
+
+# -------------------------------------------------------------------------------------------------- pairs and labels
+
+
+def test_pairs_are_counted_where_all_names_match(tmp_path: Path) -> None:
+    for folder in ("trainA", "trainB"):
+        (tmp_path / folder).mkdir()
+        for number in range(3):
+            write_image(np.zeros((4, 4, 3), np.uint8), tmp_path / folder / f"{number}.png")
+    found = describe(tmp_path)
+    assert found["pairs"] == 3
+    assert "pairs: 3 (all names of A and B agree)" in shown(found)
+    (tmp_path / "trainB" / "2.png").rename(tmp_path / "trainB" / "other.png")
+    assert describe(tmp_path)["pairs"] is None
+    assert "names of A and B agree" not in shown(describe(tmp_path))
+
+
+def test_a_model_of_label_maps(tmp_path: Path) -> None:
+    labels = Labels(kind="index", palette=((255, 0, 0), (0, 255, 0)), names=("road", "sky"), void=(255,))
+    domains = {"a": Domain(channels=3, labels=labels), "b": Domain(channels=3)}
+    network = build_generator(ResnetConfig(width=4, blocks=1), 3, 3)
+    translators = {"a2b": TranslatorCard(network=describe_generator(network), weights="a2b.safetensors")}
+    card = ModelCard(origin="a test", domains=domains, translators=translators)
+    write_model(tmp_path / "model", card, {"a2b.safetensors": network.state_dict()})
+    text = " ".join(shown(describe(tmp_path / "model")).split())
+    assert "domain a label maps of 2 classes, fed as colours: road, sky" in text
+    assert "domain b 3 channels, uint8, values by type" in text

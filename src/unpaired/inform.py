@@ -290,7 +290,9 @@ def _show_model(model: Mapping[str, Any]) -> list[RenderableType]:
 def _direction(direction: Mapping[str, Any]) -> str:
     settings = {key: value for key, value in direction["architecture"].items() if not key.endswith("_channels")}
     family = settings.pop("family", "network")
-    described = ", ".join(f"{key} {value}" for key, value in settings.items())
+    described = ", ".join(
+        f"{key} {_value(value) if isinstance(value, Mapping | list) else value}" for key, value in settings.items()
+    )
     channels = f"{direction['in_channels']} to {direction['out_channels']} channels"
     return f"{family} ({described}), {channels}, {_number(direction['parameters'])} parameters"
 
@@ -369,7 +371,7 @@ def _show_data(data: Mapping[str, Any]) -> list[RenderableType]:
             table.add_row(Text(name, style="dim"), *(Text(value or "") for value in values))
     bad = [file for found in folders.values() for file in found["unreadable"]]
     lines = [Text(f"unreadable: {file['path']}: {file['reason']}", overflow="fold") for file in bad]
-    pairs = [Text(f"pairs: {data['pairs']:,}, matched by name")] if data["pairs"] else []
+    pairs = [Text(f"pairs: {data['pairs']:,} (all names of A and B agree)")] if data["pairs"] else []
     return [Text(f"layout: {data['layout'] or 'one folder of images'}"), *pairs, table, *lines]
 
 

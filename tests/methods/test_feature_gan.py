@@ -39,7 +39,7 @@ def _config(weights: Path, **changes: object) -> Config:
         discriminator=PatchganConfig(width=4, layers=1),
         pool_size=2,
         vgg_weights=str(weights),
-        feature_size=None,
+        feature_size=0,
         **changes,  # type: ignore[arg-type]
     )
 

@@ -11,6 +11,7 @@ from unpaired.training.health import (
     NonFiniteError,
     check_finite,
     check_weights,
+    collapse_warning,
     discriminator_warnings,
     translation_warnings,
 )
@@ -57,6 +58,16 @@ def test_collapse_is_told_per_direction() -> None:
     assert "hardly vary" in warning
 
 
+def test_generated_images_that_are_all_alike_are_told() -> None:
+    images = _images()
+    assert collapse_warning("a", images, _images()[::-1]) == {}
+    alike = [images[0] + 1e-3 * index for index in range(4)]
+    (text,) = collapse_warning("b", images, alike).values()
+    assert text.startswith("B: generated images hardly vary")
+    assert "training.seed" in text
+    assert collapse_warning("b", images, alike[:1]) == {}  # one image says nothing
+
+
 def test_inverted_colours_are_told() -> None:
     images = _images()
     warnings = translation_warnings("b2a", images, [-image for image in images])
@@ -67,4 +78,7 @@ def test_inverted_colours_are_told() -> None:
 def test_a_discriminator_that_always_wins_is_named() -> None:
     losses = {"gan_a2b": 0.001, "discriminator_a": 0.001, "discriminator_b": 0.2}
     assert list(discriminator_warnings(losses, "lsgan")) == ["winning-discriminator_a"]
+    assert "method.pool_size" in discriminator_warnings(losses, "lsgan")["winning-discriminator_a"]
+    unpooled = discriminator_warnings(losses, "lsgan", pooled=False)["winning-discriminator_a"]
+    assert unpooled.endswith("(method.discriminator.width), or more images.")
     assert discriminator_warnings(losses, "wgangp") == {}  # a critic's loss has no such meaning

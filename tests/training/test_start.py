@@ -171,3 +171,49 @@ def test_resuming_with_a_limit_that_is_reached_already_is_an_error(tmp_path: Pat
     assert (tmp_path / "run" / "config.json").read_text() == before
     assert unpaired.train(resume=tmp_path / "run").state == "finished"
     assert unpaired.train(resume=tmp_path / "run", settings={"training.epochs": 2}).images_seen == 6
+
+
+def _annotated(root: Path) -> Path:
+    """Write label maps beside photos in the layout of CamVid."""
+    for part, count in (("train", 4), ("test", 2)):
+        for index in range(count):
+            for folder, shape, high in ((f"{part}annot", (20, 24), 3), (part, (20, 24, 3), 256)):
+                (root / folder).mkdir(parents=True, exist_ok=True)
+                values = np.random.default_rng(index).integers(0, high, shape, np.uint8)
+                Image.fromarray(values).save(root / folder / f"{index}.png")
+    return root
+
+
+@pytest.mark.parametrize("feed", ["colour", "one_hot"])
+def test_label_maps_from_the_files_to_label_maps_again(
+    tmp_path: Path, feed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = _annotated(tmp_path / "data")
+    labels = {"data.labels_a.kind": "index", "data.labels_a.void": [2], "data.labels_a.feed": feed}
+    settings = {**TINY, "training.epochs": 1, "training.decay_epochs": 0, **labels}
+    result = unpaired.train(data=root, out=tmp_path / "run", settings=settings)
+    assert "label maps of 2 classes" in " ".join(capsys.readouterr().err.split())
+    stored = json.loads((result.run / "config.json").read_text())["data"]["labels_a"]
+    assert stored == {"kind": "index", "palette": [[255, 255, 255], [0, 85, 255]], "void": [2], "feed": feed}
+    domains = read_card(result.checkpoint).domains
+    assert domains["a"].labels is not None
+    assert domains["a"].channels == (3 if feed == "colour" else 2)
+
+    translated = Translator.load(result.run, "b2a")(np.zeros((13, 9, 3), np.uint8))
+    assert (translated.dtype, translated.shape) == (np.uint8, (13, 9))
+    assert set(np.unique(translated)) <= {0, 1}
+    photo = Translator.load(result.run, "a2b")(np.array([[0, 1, 2]], np.uint8))
+    assert photo.shape == (1, 3, 3)
+
+    resumed = unpaired.train(resume=result.run, settings={"training.max_images": 6, "training.epochs": 2})
+    told = " ".join(capsys.readouterr().err.split())
+    assert "label maps of 2 classes" in told
+    assert "found in the files" not in told, "the palette is part of the run and is not searched for again"
+    assert read_card(resumed.checkpoint).domains["a"] == domains["a"]
+
+
+def test_side_by_side_files_train(tmp_path: Path) -> None:
+    root = write_images(tmp_path / "data", {"train": 3, "val": 2})
+    settings = {**TINY, "training.epochs": 1, "training.decay_epochs": 0, "data.side_by_side": "ba"}
+    result = unpaired.train(data=root, out=tmp_path / "run", settings=settings)
+    assert (result.state, result.images_seen) == ("finished", 3)

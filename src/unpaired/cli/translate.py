@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from unpaired.cli.app import app
+
+if TYPE_CHECKING:
+    from unpaired.inference.files import Report
+    from unpaired.inference.translator import Translator
+    from unpaired.terminal import Counter
 
 
 @app.command
@@ -79,6 +84,7 @@ def translate(
     if not quiet:
         print(f"engine: {translator.describe_engine()}")
     with counting("Translating", quiet=quiet) as progress:
+        _show_search(translator, progress)
         report = translate_files(
             translator,
             inputs,
@@ -95,4 +101,25 @@ def translate(
         skipped = f", {report.skipped} skipped (already there)" if report.skipped else ""
         failed = f", {len(report.failed)} failed" if report.failed else ""
         print(f"{report.written} written to {out}{skipped}{failed}.")
+        _print_search_errors(report)
     return 1 if report.failed else 0
+
+
+def _show_search(translator: Translator, progress: Counter) -> None:
+    """Let a latent search (CoGAN) show its step and what is left over, since one batch may take minutes."""
+    if translator.search is not None:
+        translator.search.progress = lambda step, steps, error: progress.detail(
+            f"step {step:,} of {steps:,}, remaining error {error:.3f}"
+        )
+
+
+def _print_search_errors(report: Report) -> None:
+    errors = report.search_errors
+    if not errors:
+        return
+    mean = sum(error.l1 for _, error in errors) / len(errors)
+    path, worst = max(errors, key=lambda found: found[1].l1)
+    print(
+        f"remaining reconstruction error: {mean:.3f} on average in a range of 2; worst {path}: {worst.l1:.3f} "
+        f"(PSNR {worst.psnr:.1f} dB)."
+    )

@@ -175,10 +175,10 @@ class _ColourSearch:
         if flat < FLAT_SHARE or share < EXPLAINED or not 1 <= len(peaks) <= MAX_CLASSES:
             many = int((cube.reshape(_BINS, 8, _BINS, 8, _BINS, 8).sum(axis=(1, 3, 5)) > 0).sum())
             raise UserError(
-                f"the files of domain {name} are plainly no label maps: they hold too many colours. Their flat "
-                f"places ({flat:.0%} of all pixels) have {int((self.flat > 0).sum()):,} ({many:,} when similar ones "
-                f"count once), and the {len(peaks)} most common ones make up {share:.0%} of these. If they are label maps all the same, give "
-                f"{setting}.palette; if not, leave {setting} out.{_other_half(half)}"
+                f"the files of domain {name} are plainly no label maps: they hold too many colours. Their flat places "
+                f"({flat:.0%} of all pixels) have {int((self.flat > 0).sum()):,} ({many:,} when similar ones count "
+                f"once), and the {len(peaks)} most common ones make up {share:.0%} of these. If they are label maps "
+                f"all the same, give {setting}.palette; if not, leave {setting} out.{_other_half(half)}"
             )
         return tuple(sorted(peaks))
 

@@ -25,6 +25,9 @@ STRAY_SHARE = 0.5
 """Label maps of which more than this share lies farther from every colour are no label maps of this palette."""
 
 _NO_CLASS = 254
+_DIVIDED = 255
+_HALF_DIAGONAL = 3.5 * 3**0.5
+"""From the middle of a cell of 8 x 8 x 8 colours to its farthest one."""
 _ROWS_AT_ONCE = 1 << 15
 _LISTED = 8
 
@@ -87,7 +90,9 @@ def from_colours(image: Pixels, labels: Labels) -> Indices:
     Raises `UserError`, one clause, for pictures of which more than `STRAY_SHARE` is farther than `TOLERANCE` from all.
     """
     colours, meaning = _colours_of_files(labels)
-    chosen, distance = _nearest(image, colours)
+    chosen = nearest(image, colours)
+    difference = image.astype(np.int16) - np.array(colours, np.int16).take(chosen, axis=0)
+    distance = np.einsum("hwc,hwc->hw", difference, difference, dtype=np.int32)
     stray = float((distance > TOLERANCE**2).mean())
     if stray > STRAY_SHARE:
         raise UserError(
@@ -99,7 +104,7 @@ def from_colours(image: Pixels, labels: Labels) -> Indices:
 
 def paint(indices: Indices, labels: Labels) -> NDArray[np.uint8]:
     """Return [H, W, 3] uint8: every class in its colour of the palette, void in black."""
-    return np.asarray(_lookup(labels.palette, labels.void)[indices])
+    return _lookup(labels.palette, labels.void).take(indices, axis=0)
 
 
 def fed(indices: Indices, labels: Labels) -> NDArray[np.uint8]:
@@ -107,15 +112,20 @@ def fed(indices: Indices, labels: Labels) -> NDArray[np.uint8]:
 
     Void is black, or 0 in all channels.
     """
-    return paint(indices, labels) if labels.feed == "colour" else np.asarray(_one_hot(len(labels.palette))[indices])
+    return paint(indices, labels) if labels.feed == "colour" else _one_hot(len(labels.palette)).take(indices, axis=0)
 
 
 def nearest(rgb: Pixels, palette: tuple[Colour, ...]) -> Indices:
     """Return the position of the nearest colour (squared distance in RGB, the first of equals): uint8 [H, W].
 
-    `rgb` is uint8 [H, W, 3].
+    `rgb` is uint8 [H, W, 3]; `palette` has at most 255 colours.
     """
-    return _nearest(rgb, np.array(palette, np.float32))[0]
+    pixels: NDArray[Any] = rgb
+    red, green, blue = ((pixels[:, :, channel] >> 3).astype(np.uint16) for channel in range(3))
+    chosen = _cells(palette)[(red << 10) | (green << 5) | blue]
+    rows, columns = np.nonzero(chosen == _DIVIDED)
+    chosen[rows, columns] = _nearest_exactly(pixels[rows, columns], palette)
+    return np.asarray(chosen)
 
 
 def classes_of(picture: Pixels, labels: Labels) -> Indices:
@@ -216,33 +226,39 @@ def _one_hot(count: int) -> NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=32)
-def _colours_of_files(labels: Labels) -> tuple[NDArray[np.float32], Indices]:
-    """Return the colours that pixels of files may have, [N, 3], and the index that each means, [N]."""
-    colours = [tuple(colour) for colour in labels.palette]
+def _colours_of_files(labels: Labels) -> tuple[tuple[Colour, ...], Indices]:
+    """Return the colours that pixels of files may have and the index that each means, [N]."""
+    colours = list(labels.palette)
     meaning = [VOID if index in labels.void else index for index in range(len(colours))]
     if labels.void and (0, 0, 0) not in colours:  # void is painted black
         colours.append((0, 0, 0))
         meaning.append(VOID)
-    return np.array(colours, np.float32), np.array(meaning, np.uint8)
+    return tuple(colours), np.array(meaning, np.uint8)
 
 
-def _nearest(rgb: Pixels, colours: NDArray[np.float32]) -> tuple[Indices, NDArray[np.float32]]:
-    """Return the position of the nearest colour and its squared distance, [H, W] each."""
-    height, width = rgb.shape[:2]
-    flat = rgb.reshape(-1, 3)
-    chosen = np.empty(len(flat), np.uint8)
-    distance = np.empty(len(flat), np.float32)
+@lru_cache(maxsize=16)
+def _cells(palette: tuple[Colour, ...]) -> NDArray[np.uint8]:
+    """Return the nearest colour for each of 32^3 cells of 8^3 colours, [32768]; `_DIVIDED` where a cell has several."""
+    axis = np.arange(4, 256, 8, dtype=np.float32) - np.float32(0.5)
+    middles = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+    cells = _nearest_exactly(middles, palette)
+    distances = np.linalg.norm(middles - np.array(palette, np.float32)[cells], axis=1)
+    divided = np.zeros(len(cells), np.bool_)
+    for index, colour in enumerate(palette):
+        # A colour may win somewhere in a cell unless it is farther from the middle by more than the cell's diagonal.
+        other = np.linalg.norm(middles - np.array(colour, np.float32), axis=1)
+        divided |= (cells != index) & (other <= distances + 2 * _HALF_DIAGONAL)
+    cells[divided] = _DIVIDED
+    return cells
+
+
+def _nearest_exactly(colours: NDArray[Any], palette: tuple[Colour, ...]) -> NDArray[np.uint8]:
+    """Return the position of the nearest palette colour of each colour, [N, 3] to [N]; the first of equals."""
+    targets = np.array(palette, np.float32)
+    chosen = np.empty(len(colours), np.uint8)
     # |c|^2 - 2 c.x orders the colours like |c - x|^2; all are whole numbers below 2^24, which float32 holds exactly.
-    squares, doubled = (colours**2).sum(axis=1)[:, None], -2 * colours
-    for start in range(0, len(flat), _ROWS_AT_ONCE):
-        part = flat[start : start + _ROWS_AT_ONCE].astype(np.float32)
-        scores = doubled @ part.T + squares
-        best, least = scores[0].copy(), np.zeros(len(part), np.uint8)
-        # Colour by colour over all pixels: several times as fast as an argmin over a short axis.
-        for index in range(1, len(colours)):
-            nearer = scores[index] < best
-            np.copyto(best, scores[index], where=nearer)
-            np.copyto(least, np.uint8(index), where=nearer)
-        chosen[start : start + len(part)] = least
-        distance[start : start + len(part)] = best + np.einsum("nc,nc->n", part, part)
-    return chosen.reshape(height, width), distance.reshape(height, width)
+    squares, doubled = (targets**2).sum(axis=1)[:, None], -2 * targets
+    for start in range(0, len(colours), _ROWS_AT_ONCE):
+        part = colours[start : start + _ROWS_AT_ONCE].astype(np.float32)
+        chosen[start : start + len(part)] = (doubled @ part.T + squares).argmin(axis=0)
+    return chosen

@@ -22,6 +22,7 @@ from unpaired.export.parity import check_parity, check_shapes, parity_images
 from unpaired.inference.exactness import Exactness, compare, reference
 from unpaired.inference.graph import INPUT, OUTPUT
 from unpaired.inference.loading import Loaded, load_generator
+from unpaired.networks import LatentSearch
 
 ExportPrecision = Literal["fp32", "int8"]
 
@@ -72,6 +73,12 @@ def export_model(
     _check_request(out, name, precision, calibrate, overwrite)
     form = load_format(name)
     loaded = load_generator(model, direction)
+    if isinstance(loaded.network, LatentSearch):
+        raise UserError(
+            f"{model} cannot be exported: its translation is an optimisation with gradients (CoGAN's search for a "
+            "latent vector), not a network that a file could hold. Use unpaired translate, or unpaired.Translator in "
+            "Python."
+        )
     work = _int8 if precision == "int8" else _fp32
     # Beside `out`, so that the finished file can be moved there in one step.
     with _errors_for_people(out), tempfile.TemporaryDirectory(prefix=".unpaired-export-", dir=out.parent) as place:

@@ -20,6 +20,7 @@ from unpaired.errors import UserError
 from unpaired.inference.conversion import Signed, signed_from_array, with_type
 from unpaired.inference.label_conversion import require_label_format, signed_from_label_file, write_label_map
 from unpaired.inference.translator import Translator, images_per_batch
+from unpaired.networks import SearchError
 
 Existing = Literal["fail", "skip", "overwrite"]
 Progress = Callable[[int, int], None]
@@ -47,6 +48,8 @@ class Report:
     """Files whose output was there already."""
     failed: list[Failure]
     """Files that could not be read, translated or written, in the order of the input."""
+    search_errors: list[tuple[Path, SearchError]]
+    """What a latent search (CoGAN) left over of each file, in the order of the input; empty for all other models."""
 
 
 class _Job(NamedTuple):
@@ -115,7 +118,8 @@ def translate_files(
     run = _Run(translator, written_as, batch_size, num_threads(workers), max_pixels, report)
     run.translate(job for job in jobs if job.number not in skipped)
     failed = [Failure(job.source, reason) for job, reason in sorted(run.failed, key=lambda failed: failed.job.number)]
-    return Report(written=run.written, skipped=len(skipped), failed=failed)
+    searched = [(job.source, error) for job, error in sorted(run.searched, key=lambda found: found[0].number)]
+    return Report(written=run.written, skipped=len(skipped), failed=failed, search_errors=searched)
 
 
 def count_images(inputs: Sequence[Path], out: Path) -> int:
@@ -241,6 +245,7 @@ class _Run:
         self.report = report
         self.written = 0
         self.failed: list[_Failed] = []
+        self.searched: list[tuple[_Job, SearchError]] = []
         self._writing: deque[tuple[_Job, Future[None]]] = deque()
 
     def translate(self, jobs: Iterable[_Job]) -> None:
@@ -299,6 +304,9 @@ class _Run:
     def _translate_batch(self, batch: list[_Loaded]) -> list[tuple[_Job, Signed]]:
         try:
             translated = self.translator.translate_signed([image.signed for image in batch])
+            if self.translator.search is not None:
+                jobs = (image.job for image in batch)
+                self.searched += zip(jobs, self.translator.search.last_errors, strict=True)
             return list(zip((image.job for image in batch), translated, strict=True))
         except (RuntimeError, MemoryError) as error:
             if not _means_out_of_memory(error):

@@ -26,7 +26,7 @@ from unpaired.inference.engines.choice import EngineChoice, Job, Precision, open
 from unpaired.inference.exactness import Exactness
 from unpaired.inference.loading import load_generator
 from unpaired.inference.padding import pad_to, padded_size
-from unpaired.networks import Generator
+from unpaired.networks import Generator, LatentSearch
 
 _PIXELS_PER_BATCH = 1 << 22
 """Images of a list are translated together up to this many pixels; a larger image goes alone."""
@@ -131,11 +131,29 @@ class Translator:
 
     @property
     def exactness(self) -> Exactness:
-        """How far results lie from float32 PyTorch for this model: measured once on fixed pictures and remembered."""
+        """How far results lie from float32 PyTorch for this model: measured once on fixed pictures and remembered.
+
+        Raises `UserError` for a latent search on another device than the CPU, which has nothing to be compared with.
+        """
         return self._exactness()
+
+    @property
+    def search(self) -> LatentSearch | None:
+        """The latent search that translates, for models that do so (CoGAN); None for all others.
+
+        After a call its `last_errors` hold what the search left over, one entry for each image of the last batch; a
+        list of images of different sizes makes several batches. `progress` may be set to a function that is told how
+        far the search is, and `generate` renders pairs of random latent vectors.
+        """
+        return self.engine.search
 
     def describe_engine(self) -> str:
         """Return one line: the engine, its arithmetic, and how far its results lie from float32 PyTorch."""
+        if self.search is not None:
+            search = self.search.config.search
+            return (
+                f"{self.engine}; a latent search of {search.steps} steps from {search.restarts} starts for each image"
+            )
         return f"{self.engine}; {self.exactness}"
 
     @overload
@@ -161,6 +179,8 @@ class Translator:
         - numpy array [H, W, C] or [H, W]: values by the declared range of the source domain, else by dtype; dtype,
           values and dimensions of the result are described at `array_from_signed`.
         - tensor [N, C, H, W] in [-1, 1], floating point: dtype and device are kept, no gradient is recorded.
+        - label maps, for models that translate from or into them: see `signed_from_label_array`, `label_array` and
+          `label_picture`. Tensors are what the network sees and makes, also then.
 
         Grey becomes RGB where the network wants three channels, and colour becomes grey where it wants one; never for
         tensors. Raises `UserError` for anything else.

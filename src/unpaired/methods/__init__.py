@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from unpaired.methods import bigan, cut, cyclegan, feature_gan, pix2pix, simgan
+from unpaired.methods import bigan, cogan, cut, cyclegan, feature_gan, pix2pix, simgan
 from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Update
 
 __all__ = ["METHODS", "Batch", "Direction", "Entry", "ImageShapes", "Method", "Update"]
@@ -36,4 +36,5 @@ METHODS: dict[str, Entry] = {
     "simgan": Entry(simgan.Config, simgan.SimGAN, simgan.adapt),
     "feature_gan": Entry(feature_gan.Config, feature_gan.FeatureGAN, feature_gan.adapt),
     "bigan": Entry(bigan.Config, bigan.BiGAN, bigan.adapt),
+    "cogan": Entry(cogan.Config, cogan.CoGAN, cogan.adapt, defaults=cogan.DEFAULTS),
 }

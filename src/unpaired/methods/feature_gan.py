@@ -32,9 +32,18 @@ class Config(RefinerConfig):
     PyTorch's cache or downloaded once."""
     vgg_sha256: str | None = None
     """Checksum of that file; noted when training begins, so that it goes on with the same weights only."""
-    feature_size: Annotated[int, Field(ge=MINIMUM_SIZE)] | None = 224
-    """Both images are brought to this size before VGG-16 sees them, as in the CycleGAN authors' code; None leaves them
-    as they are."""
+    feature_size: Annotated[int, Field(ge=0)] = 224
+    """Both images are brought to this size before VGG-16 sees them, as in the CycleGAN authors' code; 0 leaves them as
+    they are."""
+
+    def __post_init__(self) -> None:
+        """Refuse a size that VGG-16 cannot work on, and settings that nothing would use."""
+        RefinerConfig.__post_init__(self)
+        if 0 < self.feature_size < MINIMUM_SIZE:
+            raise UserError(
+                f"method.feature_size = {self.feature_size} is too small for VGG-16. Allowed: 0 (the images as they "
+                f"are), or at least {MINIMUM_SIZE}."
+            )
 
 
 def adapt(config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Config, list[str]]:
@@ -77,6 +86,6 @@ class FeatureGAN(Refiner):
 
     def _sized(self, image: Tensor) -> Tensor:
         size = self.config.feature_size
-        if size is None or image.shape[2:] == (size, size):
+        if not size or image.shape[2:] == (size, size):
             return image
         return nnf.interpolate(image, (size, size), mode="bilinear", align_corners=False)

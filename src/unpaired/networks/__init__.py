@@ -12,7 +12,14 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from unpaired.errors import UserError, did_you_mean
 from unpaired.networks.base import Discriminator, Generator
+from unpaired.networks.coupled import (
+    CoupledDiscriminator,
+    CoupledDiscriminatorConfig,
+    CoupledGenerator,
+    CoupledGeneratorConfig,
+)
 from unpaired.networks.init import InitConfig, initialize
+from unpaired.networks.latent_search import LatentSearch, LatentSearchConfig, SearchConfig, SearchError
 from unpaired.networks.patchgan import (
     PatchganConfig,
     PatchganDiscriminator,
@@ -24,17 +31,25 @@ from unpaired.networks.resnet import ResnetConfig, ResnetGenerator
 from unpaired.networks.unet import UnetConfig, UnetGenerator
 
 __all__ = [
+    "CoupledDiscriminator",
+    "CoupledDiscriminatorConfig",
+    "CoupledGenerator",
+    "CoupledGeneratorConfig",
     "Discriminator",
     "DiscriminatorConfig",
     "Generator",
     "GeneratorConfig",
     "InitConfig",
+    "LatentSearch",
+    "LatentSearchConfig",
     "PatchganConfig",
     "PatchganDiscriminator",
     "PixelConfig",
     "PixelDiscriminator",
     "ResnetConfig",
     "ResnetGenerator",
+    "SearchConfig",
+    "SearchError",
     "UnetConfig",
     "UnetGenerator",
     "build_discriminator",
@@ -47,28 +62,31 @@ __all__ = [
 
 GeneratorConfig = Annotated[ResnetConfig | UnetConfig, Field(discriminator="family")]
 """Settings of any generator; `family` says which."""
+TranslatorConfig = Annotated[ResnetConfig | UnetConfig | LatentSearchConfig, Field(discriminator="family")]
+"""Settings of all that a model folder can hold: the generators, and the search that CoGAN translates by."""
 DiscriminatorConfig = Annotated[PatchganConfig | PixelConfig, Field(discriminator="family")]
 """Settings of any discriminator; `family` says which."""
 
 GENERATORS: dict[type[Any], Callable[[Any, int, int], Generator]] = {
     ResnetConfig: ResnetGenerator,
     UnetConfig: UnetGenerator,
+    LatentSearchConfig: LatentSearch,
 }
 DISCRIMINATORS: dict[type[Any], Callable[[Any, int], Discriminator]] = {
     PatchganConfig: PatchganDiscriminator,
     PixelConfig: PixelDiscriminator,
 }
-FAMILIES = ("resnet", "unet")
+FAMILIES = ("resnet", "unet", "latent_search")
 
 MAXIMUM_CHANNELS = 4096
 """Of the images that a described generator takes or returns."""
 MAXIMUM_PARAMETERS = 1_000_000_000
 """Of a described generator: 4 GB; the published ones have 2 to 54 million."""
 
-_generator_settings: TypeAdapter[ResnetConfig | UnetConfig] = TypeAdapter(GeneratorConfig)
+_generator_settings: TypeAdapter[ResnetConfig | UnetConfig | LatentSearchConfig] = TypeAdapter(TranslatorConfig)
 
 
-def build_generator(config: GeneratorConfig, in_channels: int, out_channels: int) -> Generator:
+def build_generator(config: TranslatorConfig, in_channels: int, out_channels: int) -> Generator:
     """Return a new generator from [N, in_channels, H, W] to [N, out_channels, H, W]; `initialize` draws its weights."""
     return GENERATORS[type(config)](config, in_channels, out_channels)
 
@@ -95,7 +113,7 @@ def generator_from_description(description: Mapping[str, Any]) -> Generator:
     family = settings.get("family")
     if family not in FAMILIES:
         hint = did_you_mean(family, FAMILIES) if isinstance(family, str) else ""
-        raise UserError(f'Unknown generator family {family!r}; allowed are "resnet" and "unet".{hint}')
+        raise UserError(f"Unknown generator family {family!r}; allowed are {', '.join(FAMILIES)}.{hint}")
     try:
         config = _generator_settings.validate_json(json.dumps(settings), strict=True)
     except (ValidationError, TypeError, ValueError) as error:

@@ -70,15 +70,38 @@ def translation_warnings(direction: str, inputs: list[Tensor], outputs: list[Ten
     return warnings
 
 
-def discriminator_warnings(losses: Mapping[str, float], objective: str) -> dict[str, str]:
-    """Return warnings about discriminators whose mean loss over an epoch says that they always win."""
+def collapse_warning(domain: str, real: list[Tensor], generated: list[Tensor]) -> dict[str, str]:
+    """Return a warning where images made of noise are all alike beside held-out images of their domain.
+
+    Both hold single images, [C, H, W] in [-1, 1].
+    """
+    if min(len(real), len(generated)) < 2:
+        return {}
+    usual, varied = _variation(real), _variation(generated)
+    if varied >= SAME_OUTPUT_SHARE * usual:
+        return {}
+    return {
+        f"collapse-{domain}": (
+            f"{domain.upper()}: generated images hardly vary with the latent vector ({varied:.4f}; real images: "
+            f"{usual:.4f}); the generator may have collapsed. Try another training.seed, a larger training.batch_size "
+            "or a smaller training.learning_rate."
+        )
+    }
+
+
+def discriminator_warnings(losses: Mapping[str, float], objective: str, *, pooled: bool = True) -> dict[str, str]:
+    """Return warnings about discriminators whose mean loss over an epoch says that they always win.
+
+    `pooled` says that the method shows its discriminators past fakes.
+    """
     limit = WINNING_LOSS.get(objective)
     if limit is None:
         return {}
+    remedy = "more images, or a larger method.pool_size" if pooled else "or more images"
     return {
         f"winning-{name}": (
             f"{name} always wins: its mean loss is {loss:.4f} (below {limit}). The generators then learn little. Try a "
-            "smaller discriminator (method.discriminator.width), more images, or a larger method.pool_size."
+            f"smaller discriminator (method.discriminator.width), {remedy}."
         )
         for name, loss in losses.items()
         if name.startswith("discriminator") and loss < limit

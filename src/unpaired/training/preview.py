@@ -1,4 +1,7 @@
-"""Sample grids: always the same held-out images, translated, brought back, and left as they are."""
+"""Sample grids: always the same held-out images, translated, brought back, and left as they are.
+
+Translators that search for a latent vector would take minutes; they show pairs of always the same latent vectors.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from unpaired.data.labels import Labels, as_picture
 from unpaired.data.source import ImageSource
 from unpaired.data.training import TrainingData
 from unpaired.data.values import to_signed
-from unpaired.training.health import translation_warnings
+from unpaired.networks import LatentSearch
+from unpaired.training.health import collapse_warning, translation_warnings
 from unpaired.training.samples import grid, heading, stack
 
 Picture = NDArray[np.uint8]
@@ -24,6 +28,7 @@ class Preview:
 
     def __init__(self, data: TrainingData, count: int, device: torch.device) -> None:
         self.labels = {"a": data.domain_a.labels, "b": data.domain_b.labels}
+        self.count = count
         self.images = {
             "a": _first(data.held_out_a, count, data.domain_a.range, device),
             "b": _first(data.held_out_b, count, data.domain_b.range, device),
@@ -37,7 +42,13 @@ class Preview:
             network.eval()
         pictures: list[Picture] = []
         warnings: dict[str, str] = {}
+        searches = [network for network in translators.values() if isinstance(network, LatentSearch)]
+        if searches:
+            picture, warnings = self._generated(searches[0], images_seen)
+            pictures.append(picture)
         for direction, network in translators.items():
+            if isinstance(network, LatentSearch):
+                continue
             source, target = direction.split("2")
             inputs = self.images[source]
             # `forward`: networks that are compiled for training batches are not compiled again for these.
@@ -50,6 +61,19 @@ class Preview:
         for network, mode in modes.items():
             network.train(mode)
         return stack(pictures), warnings
+
+    def _generated(self, search: LatentSearch, images_seen: int) -> tuple[Picture, dict[str, str]]:
+        """Draw pairs of fixed latent vectors, and warn where they are all alike."""
+        pairs = search.generate(self.count)
+        rows = [
+            {"A": _picture(a[None], self.labels["a"]), "B": _picture(b[None], self.labels["b"])}
+            for a, b in zip(*pairs, strict=True)
+        ]
+        title = f"A and B   after {images_seen:,} images"
+        warnings: dict[str, str] = {}
+        for domain, generated in zip("ab", pairs, strict=True):
+            warnings |= collapse_warning(domain, [image[0] for image in self.images[domain]], [*generated])
+        return grid(rows, ["A", "B"], title), warnings
 
 
 def _first(source: ImageSource, count: int, declared: tuple[float, float] | None, device: torch.device) -> list[Tensor]:

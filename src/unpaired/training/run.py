@@ -236,8 +236,9 @@ class Run:
     def _end_epoch(self, log: Log) -> None:
         means = self.epoch_means.read()
         self.plateau.observe(sum(value for name, value in means.items() if not name.startswith("discriminator")))
-        objective = str(self.config.to_json()["method"].get("objective", ""))
-        self._warn(log, health.discriminator_warnings(means, objective))
+        method = self.config.to_json()["method"]
+        objective, pooled = str(method.get("objective", "")), "pool_size" in method
+        self._warn(log, health.discriminator_warnings(means, objective, pooled=pooled))
         self.epoch_means.clear()
 
     def _end(self, log: Log, loader: UnpairedLoader, state: State, interrupt: Interrupt) -> Result:

@@ -215,7 +215,8 @@ def _build_without_storage(config: RunConfig, shapes: ImageShapes) -> Method:
 
 def _demands(config: RunConfig) -> tuple[int, int, int]:
     """Return what image sizes must be a multiple of, the smallest size, and the widest layer, of all translators."""
-    method = _build_without_storage(config, ImageShapes(channels_a=3, channels_b=3, size=None))
+    shapes = ImageShapes(channels_a=3, channels_b=3, size=training_size(config.data))
+    method = _build_without_storage(config, shapes)
     generators = [network for network in method.translators().values() if isinstance(network, Generator)]
     return max(g.size_multiple for g in generators), max(g.minimum_size for g in generators), widest_layer(method)
 

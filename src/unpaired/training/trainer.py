@@ -85,7 +85,13 @@ class Trainer:
 
     def _prepare_networks(self, fixed_sizes: bool) -> None:
         """After the averages have been copied: a copy of a compiled network would be compiled again."""
-        for networks in self.method.players().values():
+        players = self.method.players().values()
+        if self.config.recompute and not any(isinstance(network, Generator) for nets in players for network in nets):
+            raise UserError(
+                "training.recompute is on, and none of this method's networks can compute again what it has not kept. "
+                "Leave training.recompute out; a smaller training.batch_size saves memory too."
+            )
+        for networks in players:
             for network in networks:
                 if isinstance(network, Generator):
                     network.recompute = self.config.recompute

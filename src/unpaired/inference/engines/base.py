@@ -8,6 +8,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from unpaired.networks import LatentSearch
+
 EngineName = Literal["torch", "torch-compile", "onnxruntime", "openvino"]
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
 Arithmetic = Literal["fp32", "bf16", "fp16"]
@@ -22,6 +24,8 @@ class Engine(ABC):
     """Of the software whose change might change results."""
     is_reference: bool = False
     """Whether it is itself what the others are compared with."""
+    search: LatentSearch | None = None
+    """The latent search that translates, where that is what the model does."""
 
     def __init__(self, precision: Arithmetic, device: torch.device) -> None:
         self.precision: Arithmetic = precision

@@ -17,7 +17,7 @@ from unpaired.inference.engines.base import ENGINE_NAMES, Arithmetic, Engine, En
 from unpaired.inference.engines.pytorch import TorchEngine
 from unpaired.inference.exactness import EXACT, Exactness, compare, fixed_pictures, reference
 from unpaired.inference.graph_cache import graph_file, has_graph, recall_exactness
-from unpaired.networks import Generator
+from unpaired.networks import Generator, LatentSearch
 
 EngineChoice = Literal["auto", "torch", "torch-compile", "onnxruntime", "openvino"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -89,6 +89,8 @@ def open_engine(job: Job) -> tuple[Engine, Callable[[], Exactness]]:
     """
     _check_names(job)
     device = find_device(job.device)
+    if isinstance(job.network, LatentSearch):
+        return _open_search(job, device)
     choices = list(candidates(job, device))
     for last, (name, precision) in zip([False] * (len(choices) - 1) + [True], choices, strict=True):
         try:
@@ -101,6 +103,31 @@ def open_engine(job: Job) -> tuple[Engine, Callable[[], Exactness]]:
         if last or precision == "fp32" or job.precision == precision or exactness().psnr >= SUFFICIENT_PSNR:
             return engine, exactness
     raise AssertionError("the last choice returns or raises")
+
+
+def _open_search(job: Job, device: torch.device) -> tuple[Engine, Callable[[], Exactness]]:
+    """Return PyTorch in float32 for a latent search, or `UserError` where something else was asked for."""
+    if job.engine not in ("auto", "torch"):
+        raise UserError(
+            f"--engine {job.engine} cannot translate with this model: its translation is an optimisation (CoGAN's "
+            "search for a latent vector), not a network. Choose --engine torch, or leave it out."
+        )
+    if job.precision not in ("auto", "fp32"):
+        raise UserError(
+            f"--precision {job.precision} cannot be used with this model: its translation is an optimisation (CoGAN's "
+            "search for a latent vector), which needs float32. Choose --precision fp32, or leave it out."
+        )
+    engine = TorchEngine(job.network, "fp32", device)
+
+    def exactness() -> Exactness:
+        if engine.is_reference:
+            return EXACT
+        raise UserError(
+            f"a latent search on {device} has nothing to be compared with: rounding may lead it to another latent "
+            "vector. What it left over (`Translator.search.last_errors`) says how good a translation is."
+        )
+
+    return engine, exactness
 
 
 def candidates(job: Job, device: torch.device) -> Iterator[tuple[EngineName, Arithmetic]]:

@@ -13,7 +13,7 @@ from unpaired.errors import UserError
 from unpaired.inference.engines.base import Arithmetic, Engine
 from unpaired.inference.graph import quiet_exporter
 from unpaired.inference.padding import crop_back, pad_to
-from unpaired.networks import Generator
+from unpaired.networks import Generator, LatentSearch
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -40,6 +40,7 @@ class TorchEngine(Engine):
         self._layout = torch.contiguous_format if precision == "fp32" else torch.channels_last
         # A copy wherever something changes, since the caller's network shall stay as it is.
         self._network: nn.Module = network if self.is_reference else copy.deepcopy(network).to(device)
+        self.search = self._network if isinstance(self._network, LatentSearch) else None
         if precision != "fp32":
             _reduce(self._network, self._dtype)
         if compiled:
