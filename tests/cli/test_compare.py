@@ -84,6 +84,16 @@ def test_interrupted_and_gone_on_it_ends_as_if_it_had_not_been(
     assert (out / "results.json").read_bytes() == before
     assert again == shown
 
+    weights = out / "runs" / "cyclegan-seed0" / "checkpoints" / "000000009" / "a2b.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    again, error = compare(capsys, *options, "--out", out)
+    assert "[1/3] cyclegan-seed0: going on" in error, "a damaged end is no end"
+    assert _scores_of(again) == _scores_of(shown)
+
+
+def _scores_of(table: str) -> list[str]:
+    return [line for line in table.splitlines() if re.match(r"\| (CycleGAN|pix2pix).* 0\.\d{3} ", line)]
+
 
 def _check_table(shown: str, out: Path) -> None:
     text = (out / "table.md").read_text()

@@ -258,7 +258,7 @@ def _collect(comparison: Comparison, scorer: Scorer, outcome: Outcome, counting:
             for training in members:
                 if training.name in outcome.failed:
                     missing.append(f"seed {training.seed} broke down ({outcome.failed[training.name].rstrip('.')})")
-                elif state_of(folder, training) != "finished":
+                elif state_of(folder, training, thorough=True) != "finished":
                     missing.append(f"seed {training.seed} is not trained yet")
                 else:
                     finished.append(_measured(folder, scorer, training, direction, counting))

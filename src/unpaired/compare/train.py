@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from unpaired.checkpoint import checkpoints_of, newest_checkpoint, read_document
+from unpaired.checkpoint import DamagedError, checkpoints_of, newest_checkpoint, read_document, verify
 from unpaired.compare.examples import Material
 from unpaired.compare.plan import Plan, names_of
 from unpaired.compare.trainings import Training
@@ -63,13 +63,25 @@ def run_of(folder: Path, training: Training) -> Path:
     return folder / RUNS / training.name
 
 
-def state_of(folder: Path, training: Training) -> State:
-    """Say how far a training is, by what its folder holds."""
+def state_of(folder: Path, training: Training, *, thorough: bool = False) -> State:
+    """Say how far a training is, by what its folder holds.
+
+    `thorough` reads the checkpoint and compares its checksums: a damaged one is not taken for a finished training.
+    """
     run = run_of(folder, training)
     if not (run / CONFIG).is_file():
         return "new"
     budget = training.config.training.max_images or 0
-    return "finished" if any(int(path.name) >= budget for path in checkpoints_of(run)) else "begun"
+    last = [path for path in checkpoints_of(run) if int(path.name) >= budget]
+    return "finished" if any(not thorough or _is_whole(path) for path in last) else "begun"
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        verify(checkpoint)
+    except DamagedError:
+        return False
+    return True
 
 
 def images_done(folder: Path, training: Training) -> int:
@@ -135,7 +147,7 @@ def carry_out(
     """
     outcome = Outcome()
     for number, training in enumerate(trainings, 1):
-        state = state_of(folder, training)
+        state = state_of(folder, training, thorough=True)
         head = f"[{number}/{len(trainings)}] {training.name}"
         if state == "finished":
             say(f"{head}: finished before")
