@@ -35,8 +35,8 @@ def test_there_are_commands() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_and_settings_exist(command: list[str]) -> None:
-    if any("[" in word for word in command):  # a synopsis with optional parts, not a command to copy
-        command = list(command[: command.index(next(w for w in command if "[" in w))])
+    if any(word.startswith("[") for word in command):  # a synopsis with optional parts, not a command to copy
+        command = list(command[: command.index(next(word for word in command if word.startswith("[")))])
     function, bound, _ = app.parse_args(command, exit_on_error=False, print_error=False)
     assert function.__name__ == command[1 if command[0] == "study" else 0]
     assignments = bound.arguments.get("set_")

@@ -76,9 +76,10 @@ def test_the_paper_shares_its_networks_but_for_cogan() -> None:
     assert len(shared) == 1
     assert shared.pop().blocks == 6
     assert {t.entry.label: t.not_shared for t in trainings if t.not_shared} == {"CoGAN": ("generator",)}
-    lengths = {t.entry.label: (t.config.training.epochs, t.config.training.decay_epochs) for t in trainings}
-    assert lengths.pop("CoGAN") == (200, 0)  # its learning rate is constant
-    assert set(lengths.values()) == {(100, 100)}
+    epochs = {t.entry.label: (t.config.training.epochs, t.config.training.decay_epochs) for t in trainings}
+    assert epochs.pop("CoGAN") == (200, 0), "a constant rate, as its authors have it"
+    assert set(epochs.values()) == {(100, 100)}
+    assert all(t.config.data.flip for t in trainings), "the data is the same for all"
 
 
 def test_a_file_comes_first_and_unknown_names_list_what_there_is(

@@ -84,6 +84,16 @@ def test_interrupted_and_gone_on_it_ends_as_if_it_had_not_been(
     assert (out / "results.json").read_bytes() == before
     assert again == shown
 
+    weights = out / "runs" / "cyclegan-seed0" / "checkpoints" / "000000009" / "a2b.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    again, error = compare(capsys, *options, "--out", out)
+    assert "[1/3] cyclegan-seed0: going on" in error, "a damaged end is no end"
+    assert _scores_of(again) == _scores_of(shown)
+
+
+def _scores_of(table: str) -> list[str]:
+    return [line for line in table.splitlines() if re.match(r"\| (CycleGAN|pix2pix).* 0\.\d{3} ", line)]
+
 
 def _check_table(shown: str, out: Path) -> None:
     text = (out / "table.md").read_text()
@@ -96,7 +106,7 @@ def _check_table(shown: str, out: Path) -> None:
     assert re.search(r"\| real photos \(upper bound\) \| 0\.\d{3}", text)
     assert "They are no FCN-scores" in text
     assert "| sky |" in text
-    assert "every translator sees 9 images; learning rate, as published: constant for 1 of 2 epochs" in text
+    assert "every translator sees 9 images; learning rate: constant for 1 of 2 epochs" in text
 
     results = json.loads((out / "results.json").read_text())
     lines = {(line["label"], line["direction"]): line for line in results["lines"]}
@@ -186,6 +196,9 @@ def test_a_training_that_breaks_down_does_not_take_the_others_along(
         (("--out", "out", "--seeds", "0,x"), "--seeds 0,x: expected whole numbers"),
         (("--out", "out", "--only", "CUT"), "--only CUT: there is no such entry"),
         (("--out", "out", "--images", "0"), "images: received 0"),
+        (("--out", "out", "--set", "segmenter.widht=3"), 'segmenter.widht: unknown. Did you mean "width"'),
+        (("--out", "out", "--set", "images.x=3"), "images of a plan is no table"),
+        (("--out", "out", "--set", "pictures=0"), "pictures: received 0"),
         (("--out", "out", "--crop-size", "small"), "--crop-size small"),
         (("--out", "out", "--set", "data.preprocess=none"), "needs images of one size"),
         (("--out", "out", "--set", "method.generator.blocks=-1"), "--set method.generator.blocks"),
@@ -213,7 +226,7 @@ def test_pairs_that_are_needed_and_not_there_are_missed_at_once(
     data = write_images(tmp_path / "data", {"trainA": 3, "trainB": 2}, size=36)
     plan = write_plan(tmp_path / "plan.toml", labels=False, text=TWO_WAYS)
     _, error = compare(capsys, plan, "--data", data, "--out", tmp_path / "out", code=2)
-    assert "has no partner" in error
+    assert "without a partner" in error
     assert not (tmp_path / "out").exists()
     shown, _ = compare(capsys, plan, "--data", data, "--out", tmp_path / "out", "--only", "CycleGAN", "--dry-run")
     assert "pix2pix-a2b-seed0: left out (--only)" in shown

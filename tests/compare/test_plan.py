@@ -12,11 +12,11 @@ from unpaired.errors import UserError
 
 
 def test_it_is_read_with_changes(tmp_path: Path) -> None:
-    plan = read_plan(write_plan(tmp_path / "plan.toml"), {"images": 7, "seeds": [3, 4]})
+    plan = read_plan(write_plan(tmp_path / "plan.toml"), {"images": 7, "seeds": [3, 4], "segmenter.images": 9})
     assert (plan.title, plan.images, plan.seeds, plan.directions) == ("Two tiny methods", 7, (3, 4), ("a2b", "b2a"))
     assert [entry.slug for entry in plan.entries] == ["cyclegan", "with-identity"]
     assert plan.entries[0].published[0].class_iou == 0.11
-    assert plan.segmenter.width == 4
+    assert (plan.segmenter.width, plan.segmenter.images) == (4, 9)
     assert [entry.label for entry in plan.chosen(["with-identity", "With identity"])] == ["With identity"]
     assert plan.chosen([]) == plan.entries
 

@@ -6,7 +6,7 @@ import shlex
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 
@@ -72,7 +72,8 @@ def compare(
     only
         Labels of the entries to train now, such as CycleGAN,CUT; the table shows all that are finished. [all]
     set_
-        One setting for all, such as method.generator.width=32; may be repeated.
+        One setting for all, such as method.generator.width=32, or one of the plan, such as test_images=50 or
+        segmenter.images=8000; may be repeated.
     dry_run
         Say what would be trained with which settings and what is there already, and do nothing.
     quiet
@@ -81,16 +82,18 @@ def compare(
     from unpaired.cli.train import read_size
     from unpaired.compare.plan import read_plan
     from unpaired.compare.start import described, open_comparison
-    from unpaired.config import Given, read_overrides
+    from unpaired.config import SECTIONS, Given, read_overrides
     from unpaired.training.progress import Progress
 
     if out is None:
         raise UserError("--out is missing: the folder that this comparison is to be written to.")
     places = {"data.root": data, "data.a": a, "data.b": b, "data.test_a": test_a, "data.test_b": test_b}
     given = {name: place for name, place in places.items() if place is not None}
-    changes: dict[str, Any] = {"images": images, "seeds": _numbers(seeds)}
-    found = read_plan(plan, {name: value for name, value in changes.items() if value is not None})
     overrides = read_overrides(set_ or [])
+    changes = {name: value for name, value in overrides.values.items() if name.split(".")[0] not in SECTIONS}
+    changes |= {name: value for name, value in (("images", images), ("seeds", _numbers(seeds))) if value is not None}
+    found = read_plan(plan, changes)
+    overrides = Given({n: value for n, value in overrides.values.items() if n not in changes}, overrides.origin)
     if crop_size is not None:
         overrides = Given({**overrides.values, "data.crop_size": read_size("--crop-size", crop_size)}, overrides.origin)
     labels = [label.strip() for label in only.split(",")] if only is not None else []

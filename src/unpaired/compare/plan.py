@@ -60,9 +60,9 @@ class Published:
 class SegmenterSettings:
     """How the network is trained that labels photos."""
 
-    images: Count = 40_000
+    images: Count = 20_000
     """Training images that it sees."""
-    width: Count = 32
+    width: Count = 16
     """Channels of its first level; they double from level to level."""
     batch_size: Count = 8
     """Images per step."""
@@ -155,8 +155,8 @@ class Plan:
 def read_plan(named: str | Path, changes: Mapping[str, Any] | None = None) -> Plan:
     """Read a plan: a TOML file, or the shipped one of that name (`paper`, `paper.toml`, `configs/paper.toml`).
 
-    `changes` take the place of its values: `{"images": 1000, "seeds": [0, 1]}`. Raises `UserError` that says what is
-    wrong, what was received and what is allowed.
+    `changes` take the place of its values: `{"images": 1000, "segmenter.width": 16}`. Raises `UserError` that says what
+    is wrong, what was received and what is allowed.
     """
     path = find_config(named)
     if path is None:
@@ -172,10 +172,15 @@ def read_plan(named: str | Path, changes: Mapping[str, Any] | None = None) -> Pl
             f"{named}: this is not the plan of a comparison, it has no [[entries]]. Shipped plans: "
             f"{', '.join(shipped('plan'))}."
         )
+    for name, value in (changes or {}).items():
+        table, _, last = name.rpartition(".")
+        inner = document.setdefault(table, {}) if table else document
+        if not isinstance(inner, dict):
+            raise UserError(f"{name}: {table} of a plan is no table of settings.")
+        inner[last] = value
     try:
         # Through JSON: lists pass for tuples, and nothing else is converted silently.
-        text = json.dumps({**document, **(changes or {})}, default=str)
-        return TypeAdapter(Plan).validate_json(text, strict=True)
+        return TypeAdapter(Plan).validate_json(json.dumps(document, default=str), strict=True)
     except ValidationError as error:
         raise UserError(f"{named}: {_explain(error)}") from error
     except UserError as error:

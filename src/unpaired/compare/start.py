@@ -46,7 +46,7 @@ class Comparison:
     material: Material
     trainings: tuple[Training, ...]
     shared: Mapping[str, Any]
-    """Settings of methods and training that all entries share."""
+    """Settings that all entries share."""
     device: str
 
 
@@ -182,7 +182,7 @@ def protocol(comparison: Comparison, scorer_words: str | None = None) -> list[tu
         how if len(schedules) == 1 else f"{how} ({', '.join(labels)})" for how, labels in schedules.items()
     )
     words = [
-        ("Budget", f"every translator sees {plan.images:,} images; learning rate, as published: {rates}"),
+        ("Budget", f"every translator sees {plan.images:,} images; learning rate: {rates}"),
         ("Shared settings", _told(comparison.shared) or "none but the defaults"),
         ("Size", f"{height} x {width} pixels (height x width)"),
         ("Seeds", f"{seeds}; figures are means over seeds, ± one standard deviation" if len(plan.seeds) > 1 else seeds),
@@ -258,7 +258,7 @@ def _collect(comparison: Comparison, scorer: Scorer, outcome: Outcome, counting:
             for training in members:
                 if training.name in outcome.failed:
                     missing.append(f"seed {training.seed} broke down ({outcome.failed[training.name].rstrip('.')})")
-                elif state_of(folder, training) != "finished":
+                elif state_of(folder, training, thorough=True) != "finished":
                     missing.append(f"seed {training.seed} is not trained yet")
                 else:
                     finished.append(_measured(folder, scorer, training, direction, counting))
@@ -297,6 +297,8 @@ def _segmenter_words(comparison: Comparison, scorer: Scorer) -> str | None:
 def _schedule(training: TrainingConfig) -> str:
     """Return how the learning rate falls, in words."""
     total = training.epochs + training.decay_epochs
+    if training.schedule == "constant":
+        return "constant"
     if training.schedule != "linear":
         return f"{training.schedule} over {total} epoch{'s' if total > 1 else ''}"
     if not training.decay_epochs:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from unpaired.checkpoint import checkpoints_of, newest_checkpoint, read_document
+from unpaired.checkpoint import DamagedError, checkpoints_of, newest_checkpoint, read_document, verify
 from unpaired.compare.examples import Material
 from unpaired.compare.plan import Plan, names_of
 from unpaired.compare.trainings import Training
@@ -63,13 +63,25 @@ def run_of(folder: Path, training: Training) -> Path:
     return folder / RUNS / training.name
 
 
-def state_of(folder: Path, training: Training) -> State:
-    """Say how far a training is, by what its folder holds."""
+def state_of(folder: Path, training: Training, *, thorough: bool = False) -> State:
+    """Say how far a training is, by what its folder holds.
+
+    `thorough` reads the checkpoint and compares its checksums: a damaged one is not taken for a finished training.
+    """
     run = run_of(folder, training)
     if not (run / CONFIG).is_file():
         return "new"
     budget = training.config.training.max_images or 0
-    return "finished" if any(int(path.name) >= budget for path in checkpoints_of(run)) else "begun"
+    last = [path for path in checkpoints_of(run) if int(path.name) >= budget]
+    return "finished" if any(not thorough or _is_whole(path) for path in last) else "begun"
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        verify(checkpoint)
+    except DamagedError:
+        return False
+    return True
 
 
 def images_done(folder: Path, training: Training) -> int:
@@ -90,6 +102,7 @@ def keep_record(folder: Path, plan: Plan, material: Material, trainings: Sequenc
         "data": dict(material.fingerprint),
         "trainings": {each.name: _asked(each) for each in trainings},
     }
+    chosen = {each.name: each.config.chosen for each in trainings}
     before = read_record(folder)
     if before is not None:
         if before.get("data") != document["data"]:
@@ -100,12 +113,12 @@ def keep_record(folder: Path, plan: Plan, material: Material, trainings: Sequenc
             )
         for name, settings in document["trainings"].items():
             old = before["trainings"].get(name)
-            if old is not None and old != settings:
+            if old is not None and not _same(old, settings, chosen[name]):
                 raise UserError(
                     f"{name} was begun with other settings in {folder}: {_differences(old, settings)}. Go on with "
                     "those, or choose another --out."
                 )
-        document["trainings"] = {**before["trainings"], **document["trainings"]}
+        document["trainings"] = {**document["trainings"], **before["trainings"]}
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is not the folder of a comparison. Choose another --out.")
     if document != before:
@@ -134,7 +147,7 @@ def carry_out(
     """
     outcome = Outcome()
     for number, training in enumerate(trainings, 1):
-        state = state_of(folder, training)
+        state = state_of(folder, training, thorough=True)
         head = f"[{number}/{len(trainings)}] {training.name}"
         if state == "finished":
             say(f"{head}: finished before")
@@ -212,6 +225,12 @@ def _asked(training: Training) -> dict[str, Any]:
     kept = {name: value for name, value in flat.items() if name not in FREE and value is not None}
     plain: dict[str, Any] = json.loads(json.dumps(kept, default=str))
     return plain
+
+
+def _same(old: Mapping[str, Any], new: Mapping[str, Any], chosen: frozenset[str]) -> bool:
+    """Whether settings agree; one that a newer version has and nobody has set is at what it was without it."""
+    later = {name for name in new if name not in old and name not in chosen}
+    return {name: value for name, value in new.items() if name not in later} == dict(old)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -98,9 +98,10 @@ def data_settings(plan: Plan, places: Mapping[str, str], overrides: Given) -> Ru
 
 
 def shared_settings(plan: Plan, overrides: Given) -> dict[str, Any]:
-    """Return the settings of methods and training that all entries share, by dotted name."""
-    given = {**names_of(plan.method, "method"), **names_of(plan.training, "training"), **overrides.values}
-    return {name: value for name, value in given.items() if not name.startswith("data.")}
+    """Return the settings that all entries share, by dotted name; label maps and size are told elsewhere."""
+    sections = {**names_of(plan.method, "method"), **names_of(plan.data, "data"), **names_of(plan.training, "training")}
+    told = ("data.labels_", "data.crop_size")
+    return {name: value for name, value in {**sections, **overrides.values}.items() if not name.startswith(told)}
 
 
 def needs_pairs(plan: Plan, overrides: Given) -> list[Entry]:
