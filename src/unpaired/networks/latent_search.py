@@ -47,7 +47,7 @@ class SearchConfig:
     """Random latent vectors from which those nearest to the image are taken to begin with, at least `restarts`."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
     """Adam's first learning rate; its betas are 0.9 and 0.999."""
-    prior: Annotated[float, Field(ge=0)] = 1e-3
+    prior: Annotated[float, Field(ge=0)] = 0.02
     """Weight of the mean square of the latent vector beside the mean squared error: keeps it where training was."""
 
 
