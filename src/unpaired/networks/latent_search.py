@@ -27,8 +27,8 @@ SEED = 20160920
 """Of the starting points: fixed, so that an image has one translation."""
 REPORTS = 20
 """Times per image that `progress` is told; asking the device for the error makes it wait."""
-PORTION = 256
-"""Latent vectors that are rendered at once."""
+PIXELS = 1 << 18
+"""Random latent vectors are rendered in portions of so many pixels, so that memory does not grow with their number."""
 Side = Annotated[int, Field(ge=8, le=4096)]
 
 Progress = Callable[[int, int, float], None]
@@ -47,7 +47,7 @@ class SearchConfig:
     """Random latent vectors from which those nearest to the image are taken to begin with, at least `restarts`."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
     """Adam's first learning rate; its betas are 0.9 and 0.999."""
-    prior: Annotated[float, Field(ge=0)] = 1e-3
+    prior: Annotated[float, Field(ge=0)] = 0.02
     """Weight of the mean square of the latent vector beside the mean squared error: keeps it where training was."""
 
 
@@ -114,10 +114,8 @@ class LatentSearch(Generator):
             # A copy made here is an ordinary tensor, also where the caller's is one of inference mode.
             wanted = _resized(image.detach().float().clone(), self.config.size)
             starts = self._latents(max(self.config.search.starts, self.config.search.restarts), SEED)
-            with torch.no_grad():
-                # In fixed portions: memory does not grow with `starts`, and the renderings are always the same.
-                renderings = [self.generator.render(part, self.config.source) for part in torch.split(starts, PORTION)]
-            found = [self._search(wanted, number, starts, torch.cat(renderings)) for number in range(len(wanted))]
+            distances = self._distances(starts, wanted)
+            found = [self._search(wanted, number, starts, distances[number]) for number in range(len(wanted))]
             with torch.no_grad():
                 translated = torch.cat([self.generator.render(latent, self.target) for latent, _ in found])
                 result = _resized(translated, (image.shape[2], image.shape[3]))
@@ -131,16 +129,30 @@ class LatentSearch(Generator):
         The state of other random numbers stays as it is.
         """
         with self._searching(), torch.no_grad():
-            pairs = [self.generator.forward(part) for part in torch.split(self._latents(count, seed), PORTION)]
+            pairs = [self.generator.forward(part) for part in self._portions(self._latents(count, seed))]
         return torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])
 
     # ------------------------------------------------------------------------------------------------------- details
 
-    def _search(self, images: Tensor, number: int, starts: Tensor, renderings: Tensor) -> tuple[Tensor, SearchError]:
+    @torch.no_grad()
+    def _distances(self, latents: Tensor, images: Tensor) -> list[Tensor]:
+        """Return for each image its distance [M] from the rendering of each of M latent vectors."""
+        parts = []
+        for part in self._portions(latents):
+            renderings = self.generator.render(part, self.config.source)
+            # Each image by itself: its figures must not depend on those beside it.
+            parts.append([_distance(renderings, image[None]) for image in images])
+        return [torch.cat(of_image) for of_image in zip(*parts, strict=True)]
+
+    def _portions(self, latents: Tensor) -> tuple[Tensor, ...]:
+        """Split latent vectors [M, latent] into portions whose length depends on the size of the images alone."""
+        return torch.split(latents, max(1, PIXELS // (self.config.size[0] * self.config.size[1])))
+
+    def _search(self, images: Tensor, number: int, starts: Tensor, distances: Tensor) -> tuple[Tensor, SearchError]:
         """Return the latent vector [1, latent] for one image, and what remains."""
         config, image = self.config.search, images[number : number + 1]
         with torch.no_grad():
-            first = (_distance(renderings, image) + config.prior * _spread(starts)).topk(config.restarts, largest=False)
+            first = (distances + config.prior * _spread(starts)).topk(config.restarts, largest=False)
         latent = starts[first.indices].clone().requires_grad_()
         optimizer = torch.optim.Adam([latent], lr=config.learning_rate)
         best, lowest = latent.detach().clone(), first.values.clone()
