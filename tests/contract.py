@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from unpaired.methods import Batch, Method
+from unpaired.networks import Discriminator
 from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import World
 from unpaired.training.trainer import Trainer
@@ -104,6 +105,12 @@ def takes_augmented_images(method: Method, stream: Iterator[Batch]) -> None:
     before = [p.detach().clone() for p in method.parameters()]
     config = TrainingConfig(precision="fp32", augment=("colour", "translation", "cutout"))
     trainer = Trainer(method, config, torch.device("cpu"))
+    discriminators = [network for network in method.modules() if isinstance(network, Discriminator)]
+    assert discriminators
+    for network in discriminators:
+        image = torch.rand(4, network.in_channels, *next(stream).x.shape[2:])
+        torch.manual_seed(0)
+        assert not torch.equal(network.see(image), network.see(image))
     for _ in range(2):
         losses = trainer.step(stream)
     assert all(torch.isfinite(value) for value in losses.values())

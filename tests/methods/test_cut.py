@@ -143,10 +143,10 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
     method = CUT(Config(**{**TINY, "num_patches": 10**6}), SHAPES).double()  # type: ignore[arg-type]
     image, output, towards = (torch.rand(1, 3, 16, 16, dtype=torch.float64) for _ in range(3))
     output.requires_grad_()
-    (gradient,) = torch.autograd.grad(method.patch_nce(output, image, None), output)
+    (gradient,) = torch.autograd.grad(method.patch_nce(output, image, None, None), output)
     with torch.no_grad():
         step = 1e-6 * towards
-        ahead, behind = (method.patch_nce(output + s, image, None) for s in (step, -step))
+        ahead, behind = (method.patch_nce(output + s, image, None, None) for s in (step, -step))
     assert ((ahead - behind) / 2e-6).item() == pytest.approx((gradient * towards).sum().item(), rel=1e-5)
 
 
@@ -204,15 +204,26 @@ def test_embeddings_have_length_one() -> None:
         torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(2, count), rtol=0, atol=1e-5)
 
 
+def test_features_on_the_way_are_those_of_a_second_pass() -> None:
+    torch.manual_seed(0)
+    method = CUT(Config(**{**TINY, "num_patches": 10**6}), SHAPES)  # type: ignore[arg-type]
+    batch = next(contract.batches(3, 3, 16))
+    _, kept = method.step(iter([batch]))
+    method.observe = lambda image: (method.G(image), None)  # type: ignore[method-assign]
+    _, again = method.step(iter([batch]))
+    for name, term in kept.terms.items():
+        torch.testing.assert_close(term, again.terms[name], rtol=1e-5, atol=1e-6)
+
+
 def test_a_mirrored_batch_is_compared_at_the_mirrored_places() -> None:
     """With a generator that leaves images as they are, mirroring before and after changes nothing."""
     torch.manual_seed(0)
     method = CUT(FastConfig(**{**TINY, "num_patches": 10**6}), SHAPES).double()  # type: ignore[arg-type]
     image = torch.rand(1, 3, 16, 16, dtype=torch.float64)
-    plain = method.patch_nce(image, image, torch.tensor(False))
+    plain = method.patch_nce(image, image, None, torch.tensor(False))
     queries = method.G.features(image.flip(3), (0,))[0].flip(3)
     torch.testing.assert_close(queries, method.G.features(image, (0,))[0])
-    mirrored = method.patch_nce(image.flip(3), image, torch.tensor(True))
+    mirrored = method.patch_nce(image.flip(3), image, None, torch.tensor(True))
     assert mirrored > 0
     assert mirrored != plain  # convolutions are not symmetric; only the places agree
 

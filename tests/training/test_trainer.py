@@ -134,6 +134,12 @@ def test_memory_does_not_grow_over_a_thousand_steps() -> None:
     assert grown < 8 * 1024, f"{grown} KiB more after 1,000 steps"
 
 
+def test_recomputing_through_batch_norm_is_an_error() -> None:
+    method = CycleGAN(replace(CONFIG, generator=ResnetConfig(width=4, blocks=1, norm="batch")), SHAPES)
+    with pytest.raises(UserError, match=r"training\.recompute is on, and the generator has batch norm"):
+        Trainer(method, TrainingConfig(precision="fp32", recompute=True), CPU)
+
+
 @pytest.mark.parametrize(
     "generator", [ResnetConfig(width=4, blocks=1, dropout=True), UnetConfig(depth=4, width=4)], ids=str
 )

@@ -32,6 +32,8 @@ from unpaired.networks import (
 from unpaired.typed import STRICT
 
 Layer = Annotated[int, Field(ge=0)]
+Maps = list[Tensor] | None
+"""Features of an image, one map per compared layer, or None where they are not at hand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -150,33 +152,52 @@ class CUT(Method):
         c = self.config
         x, y = next(batches).seen_from(c.direction)
         mirrored = torch.rand((), device=x.device) < 0.5 if c.flip_equivariance else None
-        fake_y, same_y = self.translate(_mirror(x, mirrored), _mirror(y, mirrored))
+        (fake_y, keys_x), (same_y, keys_y) = self.translate(_mirror(x, mirrored), _mirror(y, mirrored))
 
         yield Update("discriminator", discriminator=judge(c, self.D, y, fake_y.detach(), joined=self.joined_D))
 
         share = c.nce_weight / 2 if c.identity else c.nce_weight
-        terms = {"nce": share * self.patch_nce(fake_y, x, mirrored)}  # Eq. 3
+        terms = {"nce": share * self.patch_nce(fake_y, x, keys_x, mirrored)}  # Eq. 3
         if c.gan_weight:
             terms["gan"] = c.gan_weight * generator_loss(c.objective, self.D(fake_y))  # Eq. 1
         if same_y is not None:
-            terms["identity"] = share * self.patch_nce(same_y, y, mirrored)  # Eq. 5, the last term
+            terms["identity"] = share * self.patch_nce(same_y, y, keys_y, mirrored)  # Eq. 5, the last term
         yield Update("generator", **terms)
 
-    def translate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the translation of x, and what G makes of y where that counts."""
+    def translate(self, x: Tensor, y: Tensor) -> tuple[tuple[Tensor, Maps], tuple[Tensor | None, Maps]]:
+        """Return the translation of x, and what G makes of y where that counts; each with the features of its input."""
         if not self.config.identity:
-            return self.G(x), None
+            return self.observe(x), (None, None)
         if not (self.join_calls and self.joined_G) or x.shape != y.shape:
-            return self.G(x), self.G(y)
-        fake_y, same_y = self.G(torch.cat([x, y])).chunk(2)
-        return fake_y, same_y
+            return self.observe(x), self.observe(y)
+        both, maps = self.observe(torch.cat([x, y]))
+        fake_y, same_y = both.chunk(2)
+        halves = [maps_of_both.chunk(2) for maps_of_both in maps] if maps is not None else []
+        if not halves:
+            return (fake_y, None), (same_y, None)
+        return (fake_y, [of_x for of_x, _ in halves]), (same_y, [of_y for _, of_y in halves])
 
-    def patch_nce(self, output: Tensor, image: Tensor, mirrored: Tensor | None) -> Tensor:
-        """Return the mean over the layers of Eq. 3: patches of `output` against those of `image`, its source."""
+    def observe(self, image: Tensor) -> tuple[Tensor, Maps]:
+        """Return what G makes of an image, and the features of the image that it had on the way.
+
+        The authors compute these once more, from the same weights. That is left to `patch_nce` (None) where it gives
+        something else (dropout, a mirrored image) or where nothing is to be kept.
+        """
+        c = self.config
+        if c.flip_equivariance or c.generator.dropout or self.G.recompute:
+            return self.G(image), None
+        output, maps = self.G.with_features(image, c.nce_layers)
+        return output, [of_layer.detach() for of_layer in maps]
+
+    def patch_nce(self, output: Tensor, image: Tensor, keys: Maps, mirrored: Tensor | None) -> Tensor:
+        """Return the mean over the layers of Eq. 3: patches of `output` against those of `image`, its source.
+
+        `keys` are the image's features where they are at hand.
+        """
         c = self.config
         queries = [_mirror(maps, mirrored) for maps in self.G.features(output, c.nce_layers)]
         with torch.no_grad():  # the loss does not differentiate keys
-            keys = self.G.features(image, c.nce_layers)
+            keys = self.G.features(image, c.nce_layers) if keys is None else keys
             places = draw_places(keys, c.num_patches)
             embedded_keys = self.H(keys, places)
         pairs = zip(self.H(queries, places), embedded_keys, strict=True)

@@ -83,13 +83,20 @@ class ResnetGenerator(Generator):
 
         As in the authors' CUT, a norm's result before the last tap is seen behind its ReLU, which works in place.
         """
+        return self._through(self.layers()[: max(taps) + 1], image, taps)[1]
+
+    def with_features(self, image: Tensor, taps: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+        """Return the translation of [N, in_channels, H, W] and the `features` that it went through."""
+        return self._through(self.layers(), image, taps)
+
+    def _through(self, layers: Sequence[nn.Module], image: Tensor, taps: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
         self.check(image)
         features, found = image, []
-        for number, layer in enumerate(self.layers()[: max(taps) + 1]):
+        for number, layer in enumerate(layers):
             features = layer(features)
             if number in taps:
                 found.append(features)
-        return found
+        return features, found
 
     def feature_channels(self, taps: Sequence[int]) -> list[int]:
         """Return the channels of `features`; UserError where there is no such layer."""

@@ -85,20 +85,17 @@ class Trainer:
 
     def _prepare_networks(self, fixed_sizes: bool) -> None:
         """After the averages have been copied: a copy of a compiled network would be compiled again."""
-        players = self.method.players().values()
-        if self.config.recompute and not any(isinstance(network, Generator) for nets in players for network in nets):
-            raise UserError(
-                "training.recompute is on, and none of this method's networks can compute again what it has not kept. "
-                "Leave training.recompute out; a smaller training.batch_size saves memory too."
-            )
-        for networks in players:
-            for network in networks:
-                if isinstance(network, Generator):
-                    network.recompute = self.config.recompute
-                if isinstance(network, Discriminator):
-                    network.augmentations = self.config.augment
-                if self.config.compile == "on":
-                    network.compile(dynamic=False if fixed_sizes else None)
+        networks = [network for nets in self.method.players().values() for network in nets]
+        if self.config.recompute:
+            _require_recomputable([network for network in networks if isinstance(network, Generator)])
+        for network in networks:
+            if isinstance(network, Generator):
+                network.recompute = self.config.recompute
+            for part in network.modules():  # a coupled discriminator holds one of each domain
+                if isinstance(part, Discriminator):
+                    part.augmentations = self.config.augment
+            if self.config.compile == "on":
+                network.compile(dynamic=False if fixed_sizes else None)
 
     def translators(self) -> dict[str, Generator]:
         """Return the networks that users get: the averages where there are any."""
@@ -226,3 +223,17 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.parameters[player], self.config.clip_norm)
         self.scaler.step(optimizer)
         self.scaler.update()  # after every update: a player may move twice in one step
+
+
+def _require_recomputable(generators: list[Generator]) -> None:
+    """Raise UserError where `training.recompute` would do nothing, or something else than it says."""
+    if not generators:
+        raise UserError(
+            "training.recompute is on, and none of this method's networks can compute again what it has not kept. "
+            "Leave training.recompute out; a smaller training.batch_size saves memory too."
+        )
+    if any(isinstance(part, nn.BatchNorm2d) for generator in generators for part in generator.modules()):
+        raise UserError(
+            "training.recompute is on, and the generator has batch norm, whose running statistics would count every "
+            "image twice. Leave training.recompute out, or set method.generator.norm = instance."
+        )
