@@ -60,6 +60,25 @@ def test_a_palette_with_equal_colours_cannot_tell_classes_apart(tmp_path: Path) 
     assert found([path], INDEX).palette == distinct_colours(2)
 
 
+def test_a_grey_ramp_cannot_tell_classes_apart(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.png", np.array([[0, 1, 2]], np.uint8), [value for n in range(256) for value in (n, n, n)])
+    assert found([path], INDEX).palette == distinct_colours(3)
+
+
+def test_names_leave_the_colours_of_palette_files_as_they_are(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.png", np.array([[0, 1]], np.uint8), [10, 20, 30, 200, 0, 0, 0, 200, 0])
+    config = LabelsConfig(kind="index", names=("a", "b", "c"))
+    assert found([path], config).palette == ((10, 20, 30), (200, 0, 0), (0, 200, 0))
+
+
+def test_indices_in_jpeg_files_do_not_count(tmp_path: Path) -> None:
+    sound = save(tmp_path / "x.png", np.array([[0, 1]], np.uint8))
+    noisy = save(tmp_path / "y.jpg", np.array([[0, 90]], np.uint8))
+    assert len(found([sound, noisy], INDEX).palette) == 2
+    with pytest.raises(UserError, match=r"hold no class indices.*y\.jpg: JPEG, which is lossy"):
+        found([noisy], INDEX)
+
+
 def test_names_fix_the_number_of_classes(tmp_path: Path) -> None:
     path = save(tmp_path / "x.png", np.array([[0]], np.uint8))
     assert len(found([path], LabelsConfig(kind="index", names=("a", "b", "c"))).palette) == 3
