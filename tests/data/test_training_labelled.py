@@ -159,6 +159,14 @@ def test_two_folders_are_matched_by_name(annotated: Path) -> None:
     assert len(opened(annotated, labels_a=INDEX).a) == 7, "nobody needs a partner where no pairs are asked for"
 
 
+def test_training_and_test_files_without_a_partner_are_listed_at_once(annotated: Path) -> None:
+    (annotated / "train" / "6.png").unlink()
+    (annotated / "test" / "1.png").unlink()
+    with pytest.raises(BadFiles, match=r"(?s)trainannot/6\.png.*testannot/1\.png") as caught:
+        opened(annotated, paired=True, labels_a=INDEX)
+    assert [bad.path.name for bad in caught.value.bad_files] == ["6.png", "1.png"]
+
+
 def test_a_bad_photo_takes_its_label_map_with_it(annotated: Path) -> None:
     (annotated / "train" / "2.png").write_bytes(b"")
     data = opened(annotated, paired=True, labels_a=INDEX, on_bad_image="skip")
