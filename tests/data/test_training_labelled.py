@@ -167,6 +167,18 @@ def test_training_and_test_files_without_a_partner_are_listed_at_once(annotated:
     assert [bad.path.name for bad in caught.value.bad_files] == ["6.png", "1.png"]
 
 
+def test_a_class_that_looks_like_void_is_told(annotated: Path) -> None:
+    def told(**settings: Any) -> list[str]:
+        labels = LabelsConfig(kind="index", palette=((0, 0, 0), (0, 255, 0), (0, 0, 255)), **settings)
+        return [
+            notice for notice in opened(annotated, labels_a=labels).notices if "cannot tell the two apart" in notice
+        ]
+
+    assert "also the colour of class 0" in told(void=(255,))[0]
+    assert told(void=(255,), feed="one_hot") == []
+    assert told(void=(0, 255)) == []
+
+
 def test_a_bad_photo_takes_its_label_map_with_it(annotated: Path) -> None:
     (annotated / "train" / "2.png").write_bytes(b"")
     data = opened(annotated, paired=True, labels_a=INDEX, on_bad_image="skip")

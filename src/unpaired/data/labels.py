@@ -63,6 +63,12 @@ class Labels:
         """Channels that networks see: 3 for colours, one for each colour of the palette for one-hot."""
         return 3 if self.feed == "colour" else len(self.palette)
 
+    @property
+    def hidden_in(self) -> int | None:
+        """The class that networks cannot tell from void, because both are black; None where there is no such class."""
+        shown_alike = [index for index in self.classes if self.palette[index] == (0, 0, 0)]
+        return shown_alike[0] if shown_alike and self.void and self.feed == "colour" else None
+
     def in_words(self) -> str:
         """Return what a person wants to know: `label maps of 11 classes, fed as colours`."""
         count = len(self.classes)

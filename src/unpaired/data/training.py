@@ -240,6 +240,12 @@ def _describe(
         wanted = _labels_of(name, config)
         found = wanted is not None and wanted.palette is None and wanted.names is None
         notices.append(f"{name} holds {reading.labels.in_words()}{' (found in the files)' if found else ''}")
+        if reading.labels.hidden_in is not None:
+            notices.append(
+                f"{name}: void is shown black, which is also the colour of class {reading.labels.hidden_in}, so "
+                f'networks cannot tell the two apart; they can with data.labels_{name.lower()}.feed = "one_hot", or a '
+                "palette without black"
+            )
         return Domain(channels=reading.labels.channels, labels=reading.labels)
     in_a = name == "A"
     channels, declared = (config.channels_a, config.range_a) if in_a else (config.channels_b, config.range_b)
