@@ -151,3 +151,25 @@ def test_published_facades(shared: Path) -> None:
         assert np.abs(np.array(result.palette) - colour).max(axis=1).min() <= 4, colour
     with pytest.raises(UserError, match="plainly no label maps"):
         found(paths, COLOUR, "left")
+
+
+@pytest.mark.parametrize("first", [0, 50])
+def test_few_of_the_published_facades(shared: Path, first: int) -> None:
+    paths = sorted((shared / "data/facades/test").iterdir())[first : first + 10]
+    assert len(found(paths, COLOUR, "right").palette) == 12, "no colour of a blurred edge is among them"
+
+
+def test_similar_colours_of_blurred_files_stay_apart(tmp_path: Path) -> None:
+    """The dark blues of Cityscapes differ by 20 in one channel alone."""
+    colours = [(0, 0, 70), (0, 0, 90), (0, 0, 110), (0, 0, 142), (0, 60, 100), (0, 80, 100), (128, 64, 128)]
+    table = np.array(colours, np.uint8)
+    paths = []
+    for seed in range(4):
+        shares = [0.5, 0.1, 0.05, 0.1, 0.1, 0.1, 0.05]  # unlike one another, as classes are
+        cells = np.random.default_rng(seed).choice(7, (12, 12), p=shares)
+        paths.append(tmp_path / f"{seed}.jpg")
+        PillowImage.fromarray(table[np.kron(cells, np.ones((20, 20), int))]).save(paths[-1], quality=75)
+    palette = np.array(found(paths, COLOUR).palette)
+    assert len(palette) == len(colours)
+    for colour in colours:
+        assert np.abs(palette - colour).max(axis=1).min() <= 3, colour

@@ -6,6 +6,7 @@ neighbours of a pixel are about as it is: blurred edges have no place there, and
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ FLAT = 16
 """Largest difference in any channel between a pixel of a flat place and its eight neighbours."""
 SMALLEST_SHARE = 5e-5
 """Colours of blurred label maps that fill less of all flat places are not found; a palette can be given."""
+SMALLEST_COUNT = 100
+"""The same in pixels: in few files, a blurred edge that happens to be flat fills a larger share."""
 EXPLAINED = 0.9
 """Share of the flat places that the colours found must account for."""
 
@@ -42,6 +45,8 @@ DISTINCT = 12
 _LOSSY = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")
 _BLUR = 20
 _BINS = 32
+_COMPARABLE = 0.1
+"""Share of a common colour's pixels from which a colour two bins away is one of its own."""
 _LISTED = 3
 
 
@@ -234,15 +239,20 @@ def _peaks(cube: NDArray[np.int64]) -> list[Colour]:
     """Return the colours that pixels gather around: local maxima of a histogram [256, 256, 256]."""
     width = 256 // _BINS
     coarse = cube.reshape(_BINS, width, _BINS, width, _BINS, width).sum(axis=(1, 3, 5))
-    padded = np.pad(coarse, 2)
-    highest = np.zeros_like(coarse)
-    for red in range(5):
-        for green in range(5):
-            for blue in range(5):
-                highest = np.maximum(highest, padded[red : red + _BINS, green : green + _BINS, blue : blue + _BINS])
-    found = np.argwhere((coarse == highest) & (coarse > SMALLEST_SHARE * coarse.sum()))
+    beside, near = (_highest_within(coarse, reach) for reach in (1, 2))
+    # A bin that holds much less than one nearby is the noise of that one's colour.
+    distinct = (coarse == beside) & (coarse >= _COMPARABLE * near)
+    found = np.argwhere(distinct & (coarse > max(SMALLEST_SHARE * coarse.sum(), SMALLEST_COUNT)))
     colours = {_centre(cube, [int(place) * width for place in peak], width) for peak in found}
     return sorted(colours)
+
+
+def _highest_within(coarse: NDArray[np.int64], reach: int) -> NDArray[np.int64]:
+    """Return for every bin the largest count of the bins up to `reach` away in each channel."""
+    padded, highest = np.pad(coarse, reach), np.zeros_like(coarse)
+    for red, green, blue in itertools.product(range(2 * reach + 1), repeat=3):
+        highest = np.maximum(highest, padded[red : red + _BINS, green : green + _BINS, blue : blue + _BINS])
+    return highest
 
 
 def _centre(cube: NDArray[np.int64], corner: list[int], width: int) -> Colour:
