@@ -95,6 +95,12 @@ def test_unpaired_methods_take_side_by_side_files_too(side_by_side: Path) -> Non
     assert any(apart)
 
 
+def test_a_bad_side_by_side_file_is_listed_once(side_by_side: Path) -> None:
+    (side_by_side / "train" / "2.png").write_bytes(b"")
+    with pytest.raises(BadFiles, match=r"^1 file cannot be used:\n.*2\.png: empty: 0 bytes\nRepair"):
+        opened(side_by_side, paired=True, side_by_side="ab")
+
+
 def test_no_half_is_a_copy_of_the_other(side_by_side: Path) -> None:
     assert not any("the same in A and B" in notice for notice in opened(side_by_side, side_by_side="ab").notices)
 
