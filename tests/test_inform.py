@@ -270,8 +270,21 @@ def test_pairs_are_counted_where_all_names_match(tmp_path: Path) -> None:
     assert found["pairs"] == 3
     assert "pairs: 3 (all names of A and B agree)" in shown(found)
     (tmp_path / "trainB" / "2.png").rename(tmp_path / "trainB" / "other.png")
-    assert describe(tmp_path)["pairs"] is None
-    assert "names of A and B agree" not in shown(describe(tmp_path))
+    found = describe(tmp_path)
+    assert found["pairs"] is None
+    assert "names of A and B agree" not in shown(found)
+    said = " ".join(shown(found).split())
+    assert "pairs: none by name; 2 files have no partner of the same name, such as" in said
+    assert found["unmatched"].endswith('trainA/2.png"')
+
+
+def test_test_images_without_partners_are_said_too(tmp_path: Path) -> None:
+    for name in ("trainA/0", "trainB/0", "testA/0", "testB/1"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_image(np.zeros((4, 4, 3), np.uint8), tmp_path / f"{name}.png")
+    found = describe(tmp_path)
+    assert found["pairs"] is None
+    assert "2 files have no partner" in found["unmatched"]
 
 
 def test_a_model_of_label_maps(tmp_path: Path) -> None:

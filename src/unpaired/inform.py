@@ -204,6 +204,7 @@ def _describe_file(path: Path) -> dict[str, Any]:
 def _describe_folder(folder: Path, progress: Progress | None) -> dict[str, Any]:
     from unpaired.data.config import DataConfig
     from unpaired.data.folders import find_folders
+    from unpaired.data.pairs import count_pairs
 
     try:
         found = find_folders(DataConfig(root=str(folder)))
@@ -212,22 +213,25 @@ def _describe_folder(folder: Path, progress: Progress | None) -> dict[str, Any]:
             images = {"images": _describe_images("images", folder, progress)}
         except UserError as error:
             raise UserError(f"{error} Give {DESCRIBABLE}.") from error
-        return {"kind": "data", "path": str(folder), "layout": None, "pairs": None, "folders": images}
+        return {
+            "kind": "data",
+            "path": str(folder),
+            "layout": None,
+            "pairs": None,
+            "unmatched": None,
+            "folders": images,
+        }
     parts = {"train A": found.train_a, "train B": found.train_b, "test A": found.test_a, "test B": found.test_b}
     folders = {name: _describe_images(name, part, progress) for name, part in parts.items() if part is not None}
-    pairs = _count_pairs(found.train_a, found.train_b)
-    return {"kind": "data", "path": str(folder), "layout": found.layout, "pairs": pairs, "folders": folders}
-
-
-def _count_pairs(a: Path, b: Path) -> int | None:
-    """Return how many training pairs the names of the files make; None where they do not all match."""
-    from unpaired.data.folders import list_images
-    from unpaired.data.pairs import match_by_name
-
-    try:
-        return len(match_by_name(a, b, list_images(a), list_images(b), "fail")[0])
-    except UserError:
-        return None
+    pairs, unmatched = count_pairs(found)
+    return {
+        "kind": "data",
+        "path": str(folder),
+        "layout": found.layout,
+        "pairs": pairs,
+        "unmatched": unmatched,
+        "folders": folders,
+    }
 
 
 def _describe_images(name: str, folder: Path, progress: Progress | None) -> dict[str, Any]:
@@ -372,6 +376,7 @@ def _show_data(data: Mapping[str, Any]) -> list[RenderableType]:
     bad = [file for found in folders.values() for file in found["unreadable"]]
     lines = [Text(f"unreadable: {file['path']}: {file['reason']}", overflow="fold") for file in bad]
     pairs = [Text(f"pairs: {data['pairs']:,} (all names of A and B agree)")] if data["pairs"] else []
+    pairs += [Text(f"pairs: none by name; {data['unmatched']}", overflow="fold")] if data["unmatched"] else []
     return [Text(f"layout: {data['layout'] or 'one folder of images'}"), *pairs, table, *lines]
 
 

@@ -63,6 +63,14 @@ def test_the_engine_is_named_with_its_exactness(
     assert shown == ""
 
 
+def test_half_of_side_by_side_files(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    translate(capsys, model, photos / "1.png", "--device", "cpu", "--half", "right", "--out", tmp_path / "out")
+    with Image.open(tmp_path / "out" / "1.png") as written:
+        assert written.size == (4, 9)
+
+
 def test_a_large_folder_makes_the_graph(
     model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,25 @@ def test_a_palette_with_equal_colours_cannot_tell_classes_apart(tmp_path: Path) 
     assert found([path], INDEX).palette == distinct_colours(2)
 
 
+def test_a_grey_ramp_cannot_tell_classes_apart(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.png", np.array([[0, 1, 2]], np.uint8), [value for n in range(256) for value in (n, n, n)])
+    assert found([path], INDEX).palette == distinct_colours(3)
+
+
+def test_names_leave_the_colours_of_palette_files_as_they_are(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.png", np.array([[0, 1]], np.uint8), [10, 20, 30, 200, 0, 0, 0, 200, 0])
+    config = LabelsConfig(kind="index", names=("a", "b", "c"))
+    assert found([path], config).palette == ((10, 20, 30), (200, 0, 0), (0, 200, 0))
+
+
+def test_indices_in_jpeg_files_do_not_count(tmp_path: Path) -> None:
+    sound = save(tmp_path / "x.png", np.array([[0, 1]], np.uint8))
+    noisy = save(tmp_path / "y.jpg", np.array([[0, 90]], np.uint8))
+    assert len(found([sound, noisy], INDEX).palette) == 2
+    with pytest.raises(UserError, match=r"hold no class indices.*y\.jpg: JPEG, which is lossy"):
+        found([noisy], INDEX)
+
+
 def test_names_fix_the_number_of_classes(tmp_path: Path) -> None:
     path = save(tmp_path / "x.png", np.array([[0]], np.uint8))
     assert len(found([path], LabelsConfig(kind="index", names=("a", "b", "c"))).palette) == 3
@@ -132,3 +151,25 @@ def test_published_facades(shared: Path) -> None:
         assert np.abs(np.array(result.palette) - colour).max(axis=1).min() <= 4, colour
     with pytest.raises(UserError, match="plainly no label maps"):
         found(paths, COLOUR, "left")
+
+
+@pytest.mark.parametrize("first", [0, 50])
+def test_few_of_the_published_facades(shared: Path, first: int) -> None:
+    paths = sorted((shared / "data/facades/test").iterdir())[first : first + 10]
+    assert len(found(paths, COLOUR, "right").palette) == 12, "no colour of a blurred edge is among them"
+
+
+def test_similar_colours_of_blurred_files_stay_apart(tmp_path: Path) -> None:
+    """The dark blues of Cityscapes differ by 20 in one channel alone."""
+    colours = [(0, 0, 70), (0, 0, 90), (0, 0, 110), (0, 0, 142), (0, 60, 100), (0, 80, 100), (128, 64, 128)]
+    table = np.array(colours, np.uint8)
+    paths = []
+    for seed in range(4):
+        shares = [0.5, 0.1, 0.05, 0.1, 0.1, 0.1, 0.05]  # unlike one another, as classes are
+        cells = np.random.default_rng(seed).choice(7, (12, 12), p=shares)
+        paths.append(tmp_path / f"{seed}.jpg")
+        PillowImage.fromarray(table[np.kron(cells, np.ones((20, 20), int))]).save(paths[-1], quality=75)
+    palette = np.array(found(paths, COLOUR).palette)
+    assert len(palette) == len(colours)
+    for colour in colours:
+        assert np.abs(palette - colour).max(axis=1).min() <= 3, colour

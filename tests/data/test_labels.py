@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
 
 from unpaired.data.labels import (
     VOID,
@@ -84,7 +86,7 @@ def test_noise_that_stays_near_a_colour_is_snapped_away(palette: Any, seed: int)
     labels = Labels(kind="colour", palette=palette)
     rng = np.random.default_rng(seed)
     indices = rng.integers(0, len(palette), (8, 8)).astype(np.uint8)
-    noisy = np.clip(paint(indices, labels).astype(int) + rng.integers(-30, 31, (8, 8, 3)), 0, 255).astype(np.uint8)
+    noisy = np.clip(paint(indices, labels).astype(int) + rng.integers(-18, 19, (8, 8, 3)), 0, 255).astype(np.uint8)
     np.testing.assert_array_equal(to_indices(noisy, labels), indices)
 
 
@@ -188,3 +190,26 @@ def test_in_words() -> None:
     assert THREE.in_words() == "label maps of 3 classes, fed as colours"
     one = Labels(kind="index", palette=(RED,), feed="one_hot")
     assert one.in_words() == "label maps of 1 class, fed as one channel per class"
+
+
+CAMVID = (
+    (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (0, 0, 192), (128, 128, 0), (192, 128, 128),
+    (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        Labels(kind="colour", palette=CAMVID),
+        Labels(kind="colour", palette=(*CAMVID, (0, 0, 0)), void=(11,)),
+        Labels(kind="index", palette=CAMVID, void=(11,)),
+        Labels(kind="index", palette=distinct_colours(11), void=(11,)),
+        Labels(kind="index", palette=distinct_colours(33)),
+    ],
+    ids=["colour", "colour and void", "index", "distinct colours", "many colours"],
+)
+def test_photos_are_no_label_maps_of_wide_palettes(shared: Path, labels: Labels) -> None:
+    for path in sorted((shared / "data/camvid/test").glob("*.jpg"))[::30]:
+        with PillowImage.open(path) as photo, pytest.raises(UserError, match="far from all"):
+            from_colours(np.asarray(photo), labels)

@@ -129,3 +129,10 @@ def test_keys_differ_where_pixels_may_differ() -> None:
     readings = [PICTURES, Reading(half="left"), Reading(half="right"), Reading(labels=FOUR), Reading(labels=other)]
     assert len({reading.key() for reading in readings}) == 5
     assert PICTURES.key() == ""
+
+
+def test_class_indices_in_jpeg_are_refused(tmp_path: Path) -> None:
+    PillowImage.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "x.jpg")
+    with pytest.raises(BadImage, match="JPEG, which is lossy"):
+        Reading(labels=FOUR).read(tmp_path / "x.jpg")
+    assert Reading().read(tmp_path / "x.jpg").shape == (8, 8, 1)

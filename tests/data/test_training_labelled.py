@@ -95,6 +95,12 @@ def test_unpaired_methods_take_side_by_side_files_too(side_by_side: Path) -> Non
     assert any(apart)
 
 
+def test_a_bad_side_by_side_file_is_listed_once(side_by_side: Path) -> None:
+    (side_by_side / "train" / "2.png").write_bytes(b"")
+    with pytest.raises(BadFiles, match=r"^1 file cannot be used:\n.*2\.png: empty: 0 bytes\nRepair"):
+        opened(side_by_side, paired=True, side_by_side="ab")
+
+
 def test_no_half_is_a_copy_of_the_other(side_by_side: Path) -> None:
     assert not any("the same in A and B" in notice for notice in opened(side_by_side, side_by_side="ab").notices)
 
@@ -157,6 +163,26 @@ def test_two_folders_are_matched_by_name(annotated: Path) -> None:
     data = opened(annotated, paired=True, labels_a=INDEX, on_bad_image="skip")
     assert len(data.a) == len(data.b) == 6
     assert len(opened(annotated, labels_a=INDEX).a) == 7, "nobody needs a partner where no pairs are asked for"
+
+
+def test_training_and_test_files_without_a_partner_are_listed_at_once(annotated: Path) -> None:
+    (annotated / "train" / "6.png").unlink()
+    (annotated / "test" / "1.png").unlink()
+    with pytest.raises(BadFiles, match=r"(?s)trainannot/6\.png.*testannot/1\.png") as caught:
+        opened(annotated, paired=True, labels_a=INDEX)
+    assert [bad.path.name for bad in caught.value.bad_files] == ["6.png", "1.png"]
+
+
+def test_a_class_that_looks_like_void_is_told(annotated: Path) -> None:
+    def told(**settings: Any) -> list[str]:
+        labels = LabelsConfig(kind="index", palette=((0, 0, 0), (0, 255, 0), (0, 0, 255)), **settings)
+        return [
+            notice for notice in opened(annotated, labels_a=labels).notices if "cannot tell the two apart" in notice
+        ]
+
+    assert "also the colour of class 0" in told(void=(255,))[0]
+    assert told(void=(255,), feed="one_hot") == []
+    assert told(void=(0, 255)) == []
 
 
 def test_a_bad_photo_takes_its_label_map_with_it(annotated: Path) -> None:

@@ -66,6 +66,16 @@ def test_a_folder_is_translated_with_its_structure(make_model: MakeModel, tmp_pa
         assert np.abs(written.astype(int) - alone.astype(int)).max() <= 1
 
 
+@pytest.mark.parametrize(("half", "columns"), [("left", slice(0, 6)), ("right", slice(6, 12))])
+def test_half_of_side_by_side_files(make_identity: MakeTranslator, tmp_path: Path, half: Any, columns: slice) -> None:
+    source = save(tmp_path / "in" / "pair.png", 8, 12, 3)
+    odd = save(tmp_path / "in" / "odd.png", 8, 11, 3)
+    report = translate_files(make_identity(), [tmp_path / "in"], tmp_path / "out", half=half)
+    np.testing.assert_array_equal(decode(tmp_path / "out" / "pair.png"), decode(source)[:, columns])
+    assert [failure.path for failure in report.failed] == [odd]
+    assert "odd width of 11" in report.failed[0].reason
+
+
 def test_files_and_folders_together(make_identity: MakeTranslator, tmp_path: Path) -> None:
     photos, out = tmp_path / "photos", tmp_path / "out"
     save(photos / "a.png", 8, 8, 3)

@@ -260,6 +260,6 @@ def test_layers_that_there_are_not(layers: tuple[int, ...]) -> None:
 
 
 def test_different_channels_are_an_error_with_the_remedy() -> None:
-    with pytest.raises(UserError, match="A has 1 and B has 3"):
+    with pytest.raises(UserError, match=r"A has 1 and B has 3.*label maps: data\.labels_a\.feed = colour"):
         CUT(Config(), ImageShapes(channels_a=1, channels_b=3, size=(16, 16)))
     assert not METHODS["cut"].paired

@@ -101,5 +101,5 @@ def test_the_discriminator_is_shown_past_results() -> None:
 
 
 def test_different_channels_are_an_error() -> None:
-    with pytest.raises(UserError, match="pixel by pixel"):
+    with pytest.raises(UserError, match=r"pixel by pixel.*label maps: data\.labels_a\.feed = colour"):
         SimGAN(Config(), ImageShapes(channels_a=1, channels_b=3, size=(16, 16)))

@@ -26,6 +26,7 @@ def translate(
     direction: str | None = None,
     format: str = "png",
     bit_depth: Literal[8, 16, 32] | None = None,
+    half: Literal["left", "right"] | None = None,
     existing: Literal["fail", "skip", "overwrite"] = "fail",
     batch_size: int = 8,
     device: str = "auto",
@@ -53,6 +54,8 @@ def translate(
         png, jpg, webp, tiff or npy.
     bit_depth
         8, 16 or 32 (floating point); by default that of the images that the model was trained on.
+    half
+        left or right: translate that half of side-by-side files. [the whole image]
     existing
         What to do when an output is there already: fail before anything is done, skip it, or overwrite it.
     batch_size
@@ -91,6 +94,7 @@ def translate(
             out,
             format=format,
             bit_depth=bit_depth,
+            half=half,
             existing=existing,
             batch_size=batch_size,
             progress=progress,

@@ -91,10 +91,12 @@ def require(checked: Mapping[str, Checked], on_bad: Literal["fail", "skip"]) -> 
     "fail": any bad file is an error that lists all of them. "skip": they are left out, with a notice; a folder of
     which nothing is left is an error. Errors are `BadFiles`.
     """
-    bad = sorted((file for part in checked.values() for file in part.bad), key=lambda file: file.path)
+    # A side-by-side file is read once for each half, and told of once.
+    every = dict.fromkeys(file for part in checked.values() for file in part.bad)
+    bad = sorted(every, key=lambda file: file.path)
     if bad and on_bad == "fail":
         raise BadFiles(
-            f"{_files(len(bad))} cannot be used:\n{_listing(bad)}\n"
+            f"{_files(len({file.path for file in bad}))} cannot be used:\n{_listing(bad)}\n"
             "Repair or remove them, or leave them out with data.on_bad_image = skip.",
             bad,
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 from unpaired.data.user_cache import user_cache_folder
 from unpaired.errors import UserError
 
-_FILE = "checked-1.sqlite"
+_FILE = "checked-2.sqlite"
 """The number changes with the rules of decoding: what older rules found is forgotten."""
 _MAX_BYTES = 2**28
 _COLUMNS = "path BLOB PRIMARY KEY, size INT, mtime INT, height INT, width INT, channels INT, dtype TEXT, digest BLOB"

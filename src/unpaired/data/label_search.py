@@ -6,6 +6,7 @@ neighbours of a pixel are about as it is: blurred edges have no place there, and
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from unpaired.data.formats.quiet import quiet
 from unpaired.data.labels import Labels, distinct_colours
 from unpaired.data.labels_config import MAX_CLASSES, Colour, LabelsConfig
 from unpaired.data.parallel import for_each
-from unpaired.data.reading import Half, halved
+from unpaired.data.reading import Half, halved, refuse_changed_indices
 from unpaired.data.refusal import BadImage
 from unpaired.data.values import Image
 from unpaired.errors import UserError
@@ -30,15 +31,22 @@ FLAT = 16
 """Largest difference in any channel between a pixel of a flat place and its eight neighbours."""
 SMALLEST_SHARE = 5e-5
 """Colours of blurred label maps that fill less of all flat places are not found; a palette can be given."""
+SMALLEST_COUNT = 100
+"""The same in pixels: in few files, a blurred edge that happens to be flat fills a larger share."""
 EXPLAINED = 0.9
 """Share of the flat places that the colours found must account for."""
 
 FLAT_SHARE = 0.1
 """Share of all pixels that lie in flat places, at least, in label maps."""
 
+DISTINCT = 12
+"""Distance in RGB between any two colours of a palette that networks and people can tell apart, at least."""
+
 _LOSSY = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")
 _BLUR = 20
 _BINS = 32
+_COMPARABLE = 0.1
+"""Share of a common colour's pixels from which a colour two bins away is one of its own."""
 _LISTED = 3
 
 
@@ -58,16 +66,14 @@ def settled_labels(
     maps of that kind.
     """
     palette = config.palette
-    if palette is None and config.kind == "index" and config.names is not None:
-        palette = distinct_colours(len(config.names))
     if palette is None:
         search = _IndexSearch() if config.kind == "index" else _ColourSearch()
 
         def work(number: int) -> None:
             try:
                 search.look_at(paths[number], half, max_pixels)
-            except BadImage:
-                return
+            except BadImage as error:
+                search.refused = error
 
         for_each(len(paths), work, workers=workers, progress=progress)
         palette = search.palette(name, config, half)
@@ -81,12 +87,15 @@ class _IndexSearch:
     values: dict[int, Path] = field(default_factory=dict)
     """Each value that occurs, and a file where it does."""
     palettes: set[tuple[Colour, ...]] = field(default_factory=set)
+    refused: BadImage | None = None
+    """What is wrong with one of the files that were passed over."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def look_at(self, path: Path, half: Half | None, max_pixels: int) -> None:
         image: NDArray[Any] = halved(path, decode(path, max_pixels=max_pixels, stored=True), half)
         if image.dtype.kind not in "iu" or image.shape[2] != 1:
             raise BadImage(path, "not one channel of whole numbers")
+        refuse_changed_indices(path, image)
         found = np.flatnonzero(np.bincount(image.ravel())) if image.dtype == np.uint8 else np.unique(image)
         palette = _palette_of_file(path)
         with self.lock:
@@ -96,12 +105,15 @@ class _IndexSearch:
                 self.palettes.add(palette)
 
     def palette(self, name: str, config: LabelsConfig, half: Half | None) -> tuple[Colour, ...]:
+        if config.names is not None:
+            return self._colours(len(config.names))  # values beyond are for the check to list
         classes = [value for value in self.values if value not in config.void]
         setting = f"data.labels_{name.lower()}"
         if not classes:
             raise UserError(
                 f"the files of domain {name} hold no class indices: none has one channel of whole numbers that are not "
-                f'void. For label maps in colours set {setting}.kind to "colour".{_other_half(half)}'
+                f'void{_such_as(self.refused)}. For label maps in colours set {setting}.kind to "colour".'
+                f"{_other_half(half)}"
             )
         count = max(classes) + 1
         if count > MAX_CLASSES or min(classes) < 0:
@@ -111,12 +123,20 @@ class _IndexSearch:
                 f'"{self.values[odd]}") is no class index: these are 0 to {MAX_CLASSES - 1}. Name the values that are '
                 f"no class in {setting}.void, such as [255]."
             )
+        return self._colours(count)
+
+    def _colours(self, count: int) -> tuple[Colour, ...]:
+        """Return the palette that all palette files share where its colours can be told apart, else distinct ones."""
         own = {palette[:count] for palette in self.palettes}
-        if len(own) == 1:
-            colours = own.pop()
-            if len(set(colours)) == count:
-                return colours
-        return distinct_colours(count)
+        colours = own.pop() if len(own) == 1 else ()
+        return colours if len(colours) == count and _can_be_told_apart(colours) else distinct_colours(count)
+
+
+def _can_be_told_apart(colours: tuple[Colour, ...]) -> bool:
+    """Say whether any two colours differ by `DISTINCT` at least; those of a grey ramp do not."""
+    points = np.array(colours, np.int64)
+    distance = np.linalg.norm(points[:, None] - points[None], axis=2)
+    return bool((distance[np.triu_indices(len(points), 1)] >= DISTINCT).all())
 
 
 def _palette_of_file(path: Path) -> tuple[Colour, ...] | None:
@@ -141,6 +161,8 @@ class _ColourSearch:
     pixels: int = 0
     flat: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1 << 24, np.int64))
     """Pixels of flat places by packed colour."""
+    refused: BadImage | None = None
+    """What is wrong with one of the files that were passed over."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def look_at(self, path: Path, half: Half | None, max_pixels: int) -> None:
@@ -162,7 +184,10 @@ class _ColourSearch:
     def palette(self, name: str, config: LabelsConfig, half: Half | None) -> tuple[Colour, ...]:
         setting = f"data.labels_{name.lower()}"
         if not self.files:
-            raise UserError(f"the files of domain {name} hold no label maps in colours: none is grey or RGB of 8 bits.")
+            raise UserError(
+                f"the files of domain {name} hold no label maps in colours: none is grey or RGB of 8 bits"
+                f"{_such_as(self.refused)}."
+            )
         if self.exact is not None:
             return tuple((value >> 16, value >> 8 & 255, value & 255) for value in sorted(self.exact))
         cube = self.flat.reshape(256, 256, 256)
@@ -181,6 +206,10 @@ class _ColourSearch:
                 f"all the same, give {setting}.palette; if not, leave {setting} out.{_other_half(half)}"
             )
         return tuple(sorted(peaks))
+
+
+def _such_as(refused: BadImage | None) -> str:
+    return "" if refused is None else f" ({refused})"
 
 
 def _other_half(half: Half | None) -> str:
@@ -210,15 +239,20 @@ def _peaks(cube: NDArray[np.int64]) -> list[Colour]:
     """Return the colours that pixels gather around: local maxima of a histogram [256, 256, 256]."""
     width = 256 // _BINS
     coarse = cube.reshape(_BINS, width, _BINS, width, _BINS, width).sum(axis=(1, 3, 5))
-    padded = np.pad(coarse, 2)
-    highest = np.zeros_like(coarse)
-    for red in range(5):
-        for green in range(5):
-            for blue in range(5):
-                highest = np.maximum(highest, padded[red : red + _BINS, green : green + _BINS, blue : blue + _BINS])
-    found = np.argwhere((coarse == highest) & (coarse > SMALLEST_SHARE * coarse.sum()))
+    beside, near = (_highest_within(coarse, reach) for reach in (1, 2))
+    # A bin that holds much less than one nearby is the noise of that one's colour.
+    distinct = (coarse == beside) & (coarse >= _COMPARABLE * near)
+    found = np.argwhere(distinct & (coarse > max(SMALLEST_SHARE * coarse.sum(), SMALLEST_COUNT)))
     colours = {_centre(cube, [int(place) * width for place in peak], width) for peak in found}
     return sorted(colours)
+
+
+def _highest_within(coarse: NDArray[np.int64], reach: int) -> NDArray[np.int64]:
+    """Return for every bin the largest count of the bins up to `reach` away in each channel."""
+    padded, highest = np.pad(coarse, reach), np.zeros_like(coarse)
+    for red, green, blue in itertools.product(range(2 * reach + 1), repeat=3):
+        highest = np.maximum(highest, padded[red : red + _BINS, green : green + _BINS, blue : blue + _BINS])
+    return highest
 
 
 def _centre(cube: NDArray[np.int64], corner: list[int], width: int) -> Colour:

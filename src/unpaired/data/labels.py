@@ -19,10 +19,12 @@ Pixels = NDArray[np.generic]
 
 VOID = 255
 """The index of pixels that belong to no class."""
-TOLERANCE = 64.0
+TOLERANCE = 32.0
 """Distance in RGB (Euclidean, of 0 to 255) up to which a pixel is taken for a colour blurred by compression."""
 STRAY_SHARE = 0.5
 """Label maps of which more than this share lies farther from every colour are no label maps of this palette."""
+_STRAY_SHARE_PAINTED = 0.25
+"""The same for maps of class indices that somebody painted: wide palettes come near half the pixels of any photo."""
 
 _NO_CLASS = 254
 _DIVIDED = 255
@@ -61,6 +63,12 @@ class Labels:
         """Channels that networks see: 3 for colours, one for each colour of the palette for one-hot."""
         return 3 if self.feed == "colour" else len(self.palette)
 
+    @property
+    def hidden_in(self) -> int | None:
+        """The class that networks cannot tell from void, because both are black; None where there is no such class."""
+        shown_alike = [index for index in self.classes if self.palette[index] == (0, 0, 0)]
+        return shown_alike[0] if shown_alike and self.void and self.feed == "colour" else None
+
     def in_words(self) -> str:
         """Return what a person wants to know: `label maps of 11 classes, fed as colours`."""
         count = len(self.classes)
@@ -87,14 +95,15 @@ def to_indices(image: Pixels, labels: Labels) -> Indices:
 def from_colours(image: Pixels, labels: Labels) -> Indices:
     """Return the class of every pixel of a picture in palette colours, uint8 [H, W, 3]; black is void where void is.
 
-    Raises `UserError`, one clause, for pictures of which more than `STRAY_SHARE` is farther than `TOLERANCE` from all.
+    Raises `UserError`, one clause, for pictures of which more than `STRAY_SHARE` (a quarter for kind "index", whose
+    files hold no colours that compression could blur) is farther than `TOLERANCE` from all.
     """
     colours, meaning = _colours_of_files(labels)
     chosen = nearest(image, colours)
     difference = image.astype(np.int16) - np.array(colours, np.int16).take(chosen, axis=0)
     distance = np.einsum("hwc,hwc->hw", difference, difference, dtype=np.int32)
     stray = float((distance > TOLERANCE**2).mean())
-    if stray > STRAY_SHARE:
+    if stray > (_STRAY_SHARE_PAINTED if labels.kind == "index" else STRAY_SHARE):
         raise UserError(
             f"{stray:.0%} of the pixels are far from all {len(labels.palette)} colours of the palette; "
             "it is no label map, or one of another palette"

@@ -9,6 +9,7 @@ from typing import Literal
 
 from unpaired.data.check import BadFile, BadFiles, Checked, ImageInfo
 from unpaired.data.config import DataConfig
+from unpaired.data.folders import Folders, list_images
 from unpaired.data.refusal import shown
 from unpaired.data.transforms import prepared_size
 from unpaired.errors import UserError
@@ -53,6 +54,24 @@ def match_by_name(
         )
     notices = [f"{count}, left out:\n{_listing(without)}"] if without else []
     return [named_a[name] for name in both], [named_b[name] for name in both], notices
+
+
+def count_pairs(folders: Folders) -> tuple[int | None, str | None]:
+    """Return how many training pairs the names of the files make, or None and why; test images must match as well."""
+    counts, alone = list[int](), list[Path]()
+    for a, b in ((folders.train_a, folders.train_b), (folders.test_a, folders.test_b)):
+        if a is None or b is None:
+            continue
+        try:
+            counts.append(len(match_by_name(a, b, list_images(a), list_images(b), "fail")[0]))
+        except BadFiles as error:
+            alone += [bad.path for bad in error.bad_files]
+        except UserError as error:
+            return None, str(error)
+    if alone:
+        files = f"{len(alone):,} file{'s have' if len(alone) > 1 else ' has'} no partner of the same name"
+        return None, f'{files}, such as "{shown(alone[0])}"'
+    return counts[0], None
 
 
 def whole_pairs(

@@ -15,6 +15,8 @@ from unpaired.data.refusal import MAX_PIXELS, BadImage
 from unpaired.data.values import Image
 from unpaired.errors import UserError
 
+_JPEG = b"\xff\xd8\xff"
+
 Half = Literal["left", "right"]
 SideBySide = Literal["ab", "ba"]
 
@@ -35,11 +37,14 @@ class Reading:
     def read(self, path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image:
         """Return a file's picture [H, W, C] in its own dtype, or the class indices of a label map, uint8 [H, W, 1].
 
-        Raises `BadImage` for damaged files, side-by-side files of odd width, and values or colours that are no class.
+        Raises `BadImage` for damaged files, side-by-side files of odd width, class indices in JPEG, and values or
+        colours that are no class.
         """
         path = Path(path)
         stored = self.labels is not None and self.labels.kind == "index"
         image = halved(path, decode(path, max_pixels=max_pixels, stored=stored), self.half)
+        if stored:
+            refuse_changed_indices(path, image)
         return image if self.labels is None else indices_of(path, image, self.labels)[:, :, None]
 
 
@@ -56,6 +61,13 @@ def halved(path: Path, image: Image, half: Half | None) -> Image:
         raise BadImage(path, f"an odd width of {width} pixels, which two images side by side cannot have")
     cut = image[:, : width // 2] if half == "left" else image[:, width // 2 :]
     return np.ascontiguousarray(cut)
+
+
+def refuse_changed_indices(path: Path, image: Image) -> None:
+    """Raise `BadImage` for class indices that a JPEG file holds: other classes appear at every edge, unnoticed."""
+    with path.open("rb") as stream:
+        if stream.read(3) == _JPEG and image.shape[2] == 1:
+            raise BadImage(path, "JPEG, which is lossy: its values are not the class indices that were stored")
 
 
 def indices_of(path: Path, image: Image, labels: Labels) -> Indices:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from unpaired.data.cache import open_cache
-from unpaired.data.check import Checked, ImageInfo, check_images, require
+from unpaired.data.check import BadFiles, Checked, ImageInfo, check_images, require
 from unpaired.data.config import DataConfig
 from unpaired.data.folders import ANNOTATIONS, Folders, find_folders, list_images
 from unpaired.data.label_search import settled_labels
@@ -192,14 +192,24 @@ def _reading(name: _Domain, listed: dict[str, list[Path]], config: DataConfig, p
 
 
 def _match(folders: Folders, listed: dict[str, list[Path]], config: DataConfig) -> list[str]:
-    """Bring the files of both domains into one order, pair by pair; return what a person should know."""
-    notices: list[str] = []
+    """Bring the files of both domains into one order, pair by pair; return what a person should know.
+
+    Raises `BadFiles` that lists the files without a partner of training and test images.
+    """
+    notices, refused = list[str](), list[BadFiles]()
     sides = {"": (folders.train_a, folders.train_b), " (test)": (folders.test_a, folders.test_b)}
     for part, (folder_a, folder_b) in sides.items():
         if folder_a is not None and folder_b is not None:
-            a, b, told = match_by_name(folder_a, folder_b, listed[f"A{part}"], listed[f"B{part}"], config.on_bad_image)
+            paths_a, paths_b = listed[f"A{part}"], listed[f"B{part}"]
+            try:
+                a, b, told = match_by_name(folder_a, folder_b, paths_a, paths_b, config.on_bad_image)
+            except BadFiles as error:
+                refused.append(error)
+                continue
             listed[f"A{part}"], listed[f"B{part}"] = a, b
             notices += told
+    if refused:
+        raise BadFiles("\n".join(map(str, refused)), [bad for error in refused for bad in error.bad_files])
     return notices
 
 
@@ -230,6 +240,12 @@ def _describe(
         wanted = _labels_of(name, config)
         found = wanted is not None and wanted.palette is None and wanted.names is None
         notices.append(f"{name} holds {reading.labels.in_words()}{' (found in the files)' if found else ''}")
+        if reading.labels.hidden_in is not None:
+            notices.append(
+                f"{name}: void is shown black, which is also the colour of class {reading.labels.hidden_in}, so "
+                f'networks cannot tell the two apart; they can with data.labels_{name.lower()}.feed = "one_hot", or a '
+                "palette without black"
+            )
         return Domain(channels=reading.labels.channels, labels=reading.labels)
     in_a = name == "A"
     channels, declared = (config.channels_a, config.range_a) if in_a else (config.channels_b, config.range_b)

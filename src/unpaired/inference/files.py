@@ -14,6 +14,7 @@ from unpaired.data.decode import BadImage, decode
 from unpaired.data.encode import FORMATS, require_format, write_image
 from unpaired.data.folders import list_images
 from unpaired.data.parallel import num_threads
+from unpaired.data.reading import Half, halved
 from unpaired.data.refusal import MAX_PIXELS
 from unpaired.data.values import Domain, from_signed
 from unpaired.errors import UserError
@@ -81,6 +82,7 @@ def translate_files(
     batch_size: int = 8,
     workers: int = 0,
     max_pixels: int = MAX_PIXELS,
+    half: Half | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Translate files and folders into `out`.
@@ -90,7 +92,7 @@ def translate_files(
     any mixture of sizes; those that the network sees at the same size are translated together, at most `batch_size`
     at once and fewer where they are large. `workers` threads decode and as many encode; 0 takes one per processor
     core, at most 8. `bit_depth` is 8, 16 or 32 (floating point); by default that of the target domain's images. Label
-    maps are read and written as label maps, see `label_array`.
+    maps are read and written as label maps, see `label_array`. `half` takes one half of side-by-side files.
 
     A file that cannot be read is reported and the rest is done. Each output is written whole or not at all, so after
     an interruption the same call with `existing="skip"` goes on. Raises `UserError` before anything is written where
@@ -115,7 +117,7 @@ def translate_files(
         if progress is not None:
             progress(done + len(skipped), len(jobs))
 
-    run = _Run(translator, written_as, batch_size, num_threads(workers), max_pixels, report)
+    run = _Run(translator, written_as, batch_size, num_threads(workers), max_pixels, half, report)
     run.translate(job for job in jobs if job.number not in skipped)
     failed = [Failure(job.source, reason) for job, reason in sorted(run.failed, key=lambda failed: failed.job.number)]
     searched = [(job.source, error) for job, error in sorted(run.searched, key=lambda found: found[0].number)]
@@ -238,10 +240,11 @@ class _Run:
         batch_size: int,
         workers: int,
         max_pixels: int,
+        half: Half | None,
         report: Callable[[int], None],
     ) -> None:
         self.translator, self.written_as = translator, written_as
-        self.batch_size, self.workers, self.max_pixels = batch_size, workers, max_pixels
+        self.batch_size, self.workers, self.max_pixels, self.half = batch_size, workers, max_pixels, half
         self.report = report
         self.written = 0
         self.failed: list[_Failed] = []
@@ -266,7 +269,7 @@ class _Run:
         """Yield the images in order while the next ones are being decoded; leave out what cannot be."""
         ahead: deque[Future[_Loaded | _Failed]] = deque()
         for job in jobs:
-            ahead.append(pool.submit(_load, job, self.translator.source, self.max_pixels))
+            ahead.append(pool.submit(_load, job, self.translator.source, self.max_pixels, self.half))
             if len(ahead) > self.workers:
                 yield from self._unless_failed(ahead.popleft().result())
         while ahead:
@@ -344,11 +347,12 @@ class _Run:
                 self.report(self.written + len(self.failed))
 
 
-def _load(job: _Job, source: Domain, max_pixels: int) -> _Loaded | _Failed:
+def _load(job: _Job, source: Domain, max_pixels: int, half: Half | None) -> _Loaded | _Failed:
     try:
         if source.labels is not None:
-            return _Loaded(job, signed_from_label_file(job.source, source.labels, max_pixels))
-        return _Loaded(job, signed_from_array(decode(job.source, max_pixels=max_pixels), source))
+            return _Loaded(job, signed_from_label_file(job.source, source.labels, max_pixels, half))
+        image = halved(job.source, decode(job.source, max_pixels=max_pixels), half)
+        return _Loaded(job, signed_from_array(image, source))
     except BadImage as error:
         return _Failed(job, error.reason)
     except (UserError, MemoryError) as error:

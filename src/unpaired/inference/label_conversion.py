@@ -12,7 +12,7 @@ from unpaired.data.decode import upright
 from unpaired.data.encode import write_image, write_indices
 from unpaired.data.formats.pillow import few_bits, orientation_of, stored_values, to_array
 from unpaired.data.labels import Indices, Labels, classes_of, fed, from_colours, paint, to_indices
-from unpaired.data.reading import Reading
+from unpaired.data.reading import Half, Reading
 from unpaired.data.values import Domain, Image, from_signed, to_signed
 from unpaired.errors import UserError
 
@@ -22,9 +22,9 @@ _LOSSY = ("jpg", "jpeg")
 _WITHOUT_INDICES = ("webp",)
 
 
-def signed_from_label_file(path: Path, labels: Labels, max_pixels: int) -> Signed:
-    """Read a label map file as the network wants it, by the rules of training; raises `BadImage`."""
-    indices = Reading(labels=labels).read(path, max_pixels=max_pixels)
+def signed_from_label_file(path: Path, labels: Labels, max_pixels: int, half: Half | None = None) -> Signed:
+    """Read a label map file, or half of it, as the network wants it, by the rules of training; raises `BadImage`."""
+    indices = Reading(half=half, labels=labels).read(path, max_pixels=max_pixels)
     return _signed(np.asarray(indices[:, :, 0], np.uint8), labels)
 
 

@@ -129,7 +129,7 @@ class CUT(Method):
             raise UserError(
                 "CUT sends images and their translations through one encoder, so both domains need as many channels; "
                 f"A has {shapes.channels_a} and B has {shapes.channels_b}. Set data.channels_a and data.channels_b to "
-                "one number, or train cyclegan."
+                "one number (label maps: data.labels_a.feed = colour), or train cyclegan."
             )
         self.G = ResnetGenerator(config.generator, source, target)
         self.D = build_discriminator(config.discriminator, target)

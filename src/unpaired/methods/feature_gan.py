@@ -71,7 +71,8 @@ class FeatureGAN(Refiner):
             if channels not in (1, 3):
                 raise UserError(
                     f"feature_gan compares images by VGG-16, which sees colour or grey; domain {domain} has {channels} "
-                    f"channels. Set data.channels_{domain.lower()} = 3, or train cyclegan."
+                    f"channels. Set data.channels_{domain.lower()} = 3 (label maps: "
+                    f"data.labels_{domain.lower()}.feed = colour), or train cyclegan."
                 )
         super().__init__(config, shapes)
         self.features = VggFeatures()

@@ -36,7 +36,7 @@ class SimGAN(Refiner):
             raise UserError(
                 "SimGAN compares a result with its input pixel by pixel and needs as many channels in A as in B; A has "
                 f"{shapes.channels_a} and B has {shapes.channels_b}. Set data.channels_a and data.channels_b to one "
-                "number, or train cyclegan."
+                "number (label maps: data.labels_a.feed = colour), or train cyclegan."
             )
         super().__init__(config, shapes)
 
