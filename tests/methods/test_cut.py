@@ -280,6 +280,11 @@ def test_layers_that_there_are_not(layers: tuple[int, ...]) -> None:
         CUT(Config(**{**TINY, "nce_layers": layers}), SHAPES)  # type: ignore[arg-type]
 
 
+def test_the_penalty_needs_images_of_one_size() -> None:
+    with pytest.raises(UserError, match=r"wgangp .* data\.preprocess"):
+        CUT(Config(**TINY, objective="wgangp"), ImageShapes(channels_a=3, channels_b=3, size=None))  # type: ignore[arg-type]
+
+
 def test_no_layer_is_an_error() -> None:
     with pytest.raises(UserError, match="no layers of the generator were asked for"):
         CUT(Config(**{**TINY, "nce_layers": ()}), SHAPES)  # type: ignore[arg-type]
