@@ -58,9 +58,9 @@ def has_bias(norm: Norm) -> bool:
 class BlurredDownsample(nn.Module):
     """Blur with [1, 2, 1] / 4 in both directions, reflected at the border, and keep every second row and column.
 
-    "Making Convolutional Networks Shift-Invariant Again", Zhang 2019, as in the authors' CUT. Sums of neighbours, twice,
-    are the same filter, without weights to keep. The first are not a mean by `avg_pool2d`: PyTorch 2.13 cannot compile
-    one behind another for processors, and it takes twice the time.
+    "Making Convolutional Networks Shift-Invariant Again", Zhang 2019, as in the authors' CUT. Means of neighbours,
+    twice, are the same filter, without weights to keep. Only the second is an `avg_pool2d`: PyTorch 2.13 cannot compile
+    two of them, one behind the other, for processors, and they take twice the time.
     """
 
     def forward(self, features: Tensor) -> Tensor:
