@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as nnf
 from safetensors.torch import load_file
 from torch import nn
 
-from unpaired.losses import fake_loss, generator_loss, gradient_penalty, l1, real_loss
+from unpaired.losses import fake_loss, generator_loss, gradient_penalty, info_nce, l1, real_loss
 from unpaired.networks import PatchganConfig, build_discriminator
 
 LOGITS = torch.tensor([2.0, -1.0, 0.5]).reshape(1, 1, 1, 3)
@@ -52,6 +53,17 @@ def test_half_precision_is_averaged_in_float32(objective: str, dtype: torch.dtyp
     for loss in (real_loss, fake_loss, generator_loss):
         assert loss(objective, logits).dtype == torch.float32
         assert loss(objective, logits) == loss(objective, logits.float())
+
+
+def test_autocast_leaves_the_contrastive_loss_in_float32() -> None:
+    """Half precision would round products of nearly equal patches by more than what tells them apart."""
+    torch.manual_seed(0)
+    base = torch.randn(1, 1, 32)
+    queries, keys = (nnf.normalize(base + 0.1 * torch.randn(1, 64, 32), dim=-1) for _ in range(2))
+    exact = info_nce(queries, keys, 0.07)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert info_nce(queries, keys, 0.07) == exact
+        assert info_nce(queries.bfloat16(), keys.bfloat16(), 0.07).dtype == torch.float32
 
 
 def test_vanilla_survives_extreme_logits() -> None:

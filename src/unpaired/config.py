@@ -46,8 +46,9 @@ class RunConfig:
     """Dotted names that the user gave; the rest are defaults."""
 
     def chosen_settings(self) -> frozenset[str]:
-        """Return the names of the method's settings that the user gave."""
-        return frozenset(name.split(".")[1] for name in self.chosen if name.startswith("method."))
+        """Return the names of the method's settings that the user gave: of `generator.width` also `generator`."""
+        paths = [name.split(".")[1:] for name in self.chosen if name.startswith("method.")]
+        return frozenset(".".join(path[:end]) for path in paths for end in range(1, len(path) + 1))
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of a run's `config.json`."""
@@ -135,7 +136,7 @@ def resolve(given: Sequence[Given]) -> RunConfig:
     method = values.pop("method.name", "cyclegan")
     if method not in METHODS:
         raise unknown_method(str(method), origins["method.name"])
-    chosen = list(values)
+    chosen = list(_flatten(values))
     for name, value in METHODS[method].defaults.items():
         if not any(known == name or known.startswith(f"{name}.") for known in values):
             values[name], origins[name] = value, f"{name} (the default of {method})"

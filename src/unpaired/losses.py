@@ -66,7 +66,8 @@ def info_nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
     differentiated. Eq. 2 of CUT (Park et al. 2020): cross entropy over `queries . keys / temperature`.
     """
     assert queries.shape == keys.shape, (queries.shape, keys.shape)
-    logits = torch.bmm(precise(queries), precise(keys.detach()).transpose(1, 2)) / temperature
+    with torch.autocast(queries.device.type, enabled=False):  # it would bring the products back to half precision
+        logits = torch.bmm(precise(queries), precise(keys.detach()).transpose(1, 2)) / temperature
     own = torch.arange(logits.shape[1], device=logits.device).expand(len(logits), -1)
     return nnf.cross_entropy(logits.flatten(0, 1), own.flatten())
 

@@ -215,6 +215,27 @@ def test_features_on_the_way_are_those_of_a_second_pass() -> None:
         torch.testing.assert_close(term, again.terms[name], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("taps", "settings"),
+    [
+        ((0, 2), ResnetConfig(width=4, blocks=1)),
+        ((0, 8), ResnetConfig(width=4, blocks=1)),
+        ((0, 4), ResnetConfig(width=4, blocks=1, norm="none")),
+        ((0, 2, 9), ResnetConfig(width=4, blocks=1, downsampling="blur", upsampling="blur")),
+    ],
+)
+def test_the_last_layer_is_the_same_for_keys_and_queries(taps: tuple[int, ...], settings: ResnetConfig) -> None:
+    """The ReLU behind it works in place, and only the pass that translates goes on to it."""
+    torch.manual_seed(0)
+    method = CUT(Config(**{**TINY, "nce_layers": taps, "generator": settings}), SHAPES)  # type: ignore[arg-type]
+    image = next(contract.batches(3, 3, 16)).x
+    kept, again = method.observe(image)[1], method.G.features(image, taps)
+    assert kept is not None
+    for maps, wanted in zip(kept, again, strict=True):
+        torch.testing.assert_close(maps, wanted, rtol=0, atol=0)
+    assert (kept[-1] < 0).any()
+
+
 def test_a_mirrored_batch_is_compared_at_the_mirrored_places() -> None:
     """With a generator that leaves images as they are, mirroring before and after changes nothing."""
     torch.manual_seed(0)
@@ -257,6 +278,16 @@ def test_the_published_lengths() -> None:
 def test_layers_that_there_are_not(layers: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match="numbered from 0"):
         CUT(Config(**{**TINY, "nce_layers": layers}), SHAPES)  # type: ignore[arg-type]
+
+
+def test_the_penalty_needs_images_of_one_size() -> None:
+    with pytest.raises(UserError, match=r"wgangp .* data\.preprocess"):
+        CUT(Config(**TINY, objective="wgangp"), ImageShapes(channels_a=3, channels_b=3, size=None))  # type: ignore[arg-type]
+
+
+def test_no_layer_is_an_error() -> None:
+    with pytest.raises(UserError, match="no layers of the generator were asked for"):
+        CUT(Config(**{**TINY, "nce_layers": ()}), SHAPES)  # type: ignore[arg-type]
 
 
 def test_different_channels_are_an_error_with_the_remedy() -> None:

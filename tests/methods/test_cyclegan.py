@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,13 @@ def test_images_of_sizes_of_their_own_keep_the_contract() -> None:
     shapes = ImageShapes(channels_a=3, channels_b=3, size=None)
     stream = (next(contract.batches(3, 3, 16 + 4 * (k % 3), seed=k)) for k in itertools.count())
     contract.save_load_continue_is_exact(CycleGAN(SMALL, shapes), stream)
+
+
+def test_the_penalty_needs_images_of_one_size() -> None:
+    shapes = ImageShapes(channels_a=3, channels_b=3, size=None)
+    with pytest.raises(UserError, match=r"wgangp .* data\.preprocess"):
+        CycleGAN(replace(SMALL, objective="wgangp"), shapes)
+    CycleGAN(replace(SMALL, objective="wgangp", gan_weight=0.0, pool_size=50), shapes)
 
 
 class _Constant(nn.Module):

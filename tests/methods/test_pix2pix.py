@@ -10,7 +10,9 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 import contract
+from unpaired.config import Given, resolve
 from unpaired.convert import official_discriminator, official_generator
+from unpaired.errors import UserError
 from unpaired.methods import METHODS, Batch, ImageShapes
 from unpaired.methods.pix2pix import Config, Pix2pix, adapt
 from unpaired.networks import PatchganConfig, ResnetConfig, UnetConfig
@@ -122,13 +124,30 @@ def test_the_default_network_fits_the_images(size: tuple[int, int], depth: int) 
     assert config.generator.depth == depth
     assert config.generator.dropout == (depth >= 6)
     assert len(notices) == (depth != 8)
+    assert ("no dropout" in "".join(notices)) == (depth < 6)
 
 
 def test_what_was_chosen_is_not_changed() -> None:
     chosen = Config(generator=UnetConfig())
-    assert adapt(chosen, SHAPES, frozenset({"generator"})) == (chosen, [])
+    assert adapt(chosen, SHAPES, frozenset({"generator", "generator.depth"})) == (chosen, [])
     resnet = Config(generator=ResnetConfig())
     assert adapt(resnet, SHAPES, frozenset()) == (resnet, [])
+
+
+@pytest.mark.parametrize("given", [{"method.generator.width": 4}, {"method.generator": {"width": 4}}])
+def test_the_depth_fits_the_images_whatever_else_was_chosen(given: dict[str, object]) -> None:
+    config = resolve([Given({"method.name": "pix2pix", **given}, "{name}")])
+    fitting, _ = adapt(config.settings, SHAPES, config.chosen_settings())
+    assert fitting.generator == UnetConfig(width=4, depth=5, norm="batch")
+    deep = resolve([Given({"method.name": "pix2pix", "method.generator": {"depth": 8}}, "{name}")])
+    assert adapt(deep.settings, SHAPES, deep.chosen_settings()) == (deep.settings, [])
+
+
+def test_what_does_not_fit_is_told_before_training() -> None:
+    with pytest.raises(UserError, match=r"generator\.dropout is on and has no place in a U-Net of depth 5"):
+        adapt(Config(), SHAPES, frozenset({"generator", "generator.dropout"}))
+    with pytest.raises(UserError, match=r"30 x 30 .*crop_size to multiples of 4"):
+        adapt(Config(), ImageShapes(channels_a=3, channels_b=3, size=(30, 30)), frozenset())
 
 
 def test_it_learns_from_pairs_and_says_so() -> None:

@@ -11,6 +11,8 @@ from unpaired.errors import UserError
 from unpaired.methods import Batch, ImageShapes
 from unpaired.methods.simgan import Config, SimGAN
 from unpaired.networks import PatchganConfig, ResnetConfig
+from unpaired.training.config import TrainingConfig
+from unpaired.training.trainer import Trainer
 
 SHAPES = ImageShapes(channels_a=3, channels_b=3, size=(16, 16))
 SMALL = {
@@ -73,6 +75,26 @@ def test_losses_and_counts_by_hand() -> None:
     # The discriminator's first update sees the batch of the refiner's first.
     assert third.terms["discriminator"].item() == pytest.approx(((-0.6 - 1) ** 2 + 0.5**2) / 2)
     assert next(batches, None) is None
+
+
+def test_what_is_logged_of_several_updates_is_their_mean() -> None:
+    config = Config(**{**SMALL, "pool_size": 0}, refiner_updates=2, discriminator_updates=3)  # type: ignore[arg-type]
+    method = SimGAN(config, SHAPES)
+    method.R, method.D = _Constant(0.5), _Mean()
+    method.R.value = nn.Parameter(torch.full((1, 1, 1, 1), 0.5))
+    settings = TrainingConfig(precision="fp32", learning_rate=1e-9)
+    trainer = Trainer(method, settings, torch.device("cpu"))
+    losses = trainer.step(iter([Batch(_image(0.2), _image(-0.6))] * 3))
+    assert losses["gan"].item() == pytest.approx((0.5 - 1) ** 2)
+    assert losses["regularization"].item() == pytest.approx(10 * abs(0.5 - 0.2))
+    assert losses["discriminator"].item() == pytest.approx(((-0.6 - 1) ** 2 + 0.5**2) / 2)
+
+
+def test_the_penalty_needs_images_of_one_size() -> None:
+    shapes = ImageShapes(channels_a=3, channels_b=3, size=None)
+    SimGAN(Config(**SMALL), shapes)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"wgangp .* data\.preprocess"):
+        SimGAN(Config(**SMALL, objective="wgangp"), shapes)  # type: ignore[arg-type]
 
 
 def test_more_updates_of_the_discriminator_take_batches_of_their_own() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 
 import pytest
 import torch
 
+from unpaired.methods import METHODS
 from unpaired.training.health import (
     NonFiniteError,
     check_finite,
@@ -32,6 +35,9 @@ def test_weights_that_are_not_finite_name_their_player() -> None:
         check_weights({"generators": [good], "discriminators": [good, bad]}, 1)
 
 
+CYCLE = {"cycle_weight": 10.0, "identity_weight": 5.0}
+
+
 def _images(count: int = 4) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     return [
@@ -42,20 +48,55 @@ def _images(count: int = 4) -> list[torch.Tensor]:
 
 def test_healthy_translations_give_no_warning() -> None:
     images = _images()
-    assert translation_warnings("a2b", images, [image * 0.5 + 0.1 for image in images]) == {}
-    assert translation_warnings("a2b", images[:1], images[:1]) == {}
+    assert translation_warnings("a2b", images, [image * 0.5 + 0.1 for image in images], CYCLE) == {}
+    assert translation_warnings("a2b", images[:1], images[:1], CYCLE) == {}
     flat = [torch.zeros(3, 32, 32)]
-    assert translation_warnings("a2b", flat, flat) == {}
-    assert translation_warnings("a2b", [], []) == {}
+    assert translation_warnings("a2b", flat, flat, CYCLE) == {}
+    assert translation_warnings("a2b", [], [], CYCLE) == {}
 
 
 def test_collapse_is_told_per_direction() -> None:
     images = _images()
     same = [images[0]] * len(images)
-    assert list(translation_warnings("a2b", images, same)) == ["collapse-a2b"]
-    warning = translation_warnings("b2a", images, same)["collapse-b2a"]
+    assert list(translation_warnings("a2b", images, same, CYCLE)) == ["collapse-a2b"]
+    warning = translation_warnings("b2a", images, same, CYCLE)["collapse-b2a"]
     assert "B to A" in warning
     assert "hardly vary" in warning
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_advice_names_settings_that_the_method_has(name: str) -> None:
+    settings = dataclasses.asdict(METHODS[name].config())
+    images = _images()
+    warnings = translation_warnings("a2b", images, [images[0]] * 4, settings)
+    warnings |= translation_warnings("a2b", images, [-image for image in images], settings)
+    assert len(warnings) == 2
+    for text in warnings.values():
+        assert all(setting in settings for setting in re.findall(r"method\.(\w+)", text)), text
+        assert ("cycle" in text) <= (name == "cyclegan")
+    weights = {"pix2pix": "l1", "cut": "nce", "fastcut": "nce", "cyclegan": "cycle"}
+    weights |= dict.fromkeys(("simgan", "feature_gan"), "regularization")
+    named = re.findall(r"method\.(\w+)_weight", warnings["collapse-a2b"])
+    assert named == ([weights[name]] if name in weights else [])
+
+
+def test_the_weight_of_the_cycle_that_counts_is_named() -> None:
+    images = _images()
+    settings = {**CYCLE, "cycle_a_weight": 10.0, "cycle_b_weight": 0.0}  # cycle_weight would be refused
+    for direction in ("a2b", "b2a"):
+        (text,) = translation_warnings(direction, images, [images[0]] * 4, settings).values()
+        assert f"a larger method.cycle_{direction[0]}_weight, another" in text
+
+
+def test_identity_is_not_advised_where_channels_differ() -> None:
+    images = _images()
+    grey = [-image.mean(0, keepdim=True) for image in images]
+    text = translation_warnings("a2b", images, grey, CYCLE)["inversion-a2b"]
+    assert "identity_weight" not in text
+    assert "training.seed" in text
+    fast = dataclasses.asdict(METHODS["fastcut"].config())
+    inverted = [-image for image in images]
+    assert "method.identity = true" in translation_warnings("a2b", images, inverted, fast)["inversion-a2b"]
 
 
 def test_generated_images_that_are_all_alike_are_told() -> None:
@@ -70,7 +111,7 @@ def test_generated_images_that_are_all_alike_are_told() -> None:
 
 def test_inverted_colours_are_told() -> None:
     images = _images()
-    warnings = translation_warnings("b2a", images, [-image for image in images])
+    warnings = translation_warnings("b2a", images, [-image for image in images], CYCLE)
     assert list(warnings) == ["inversion-b2a"]
     assert "correlation -1.00" in warnings["inversion-b2a"]
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from unpaired.errors import UserError
 from unpaired.losses import Objective, fake_loss, gradient_penalty, real_loss
+from unpaired.methods.base import ImageShapes
 from unpaired.typed import STRICT
 
 Weight = Annotated[float, Field(ge=0)]
@@ -35,6 +36,16 @@ class AdversarialConfig:
                 f"method.objective = {self.objective}: only wgangp has a gradient penalty. Leave it out, or set "
                 "method.objective = wgangp."
             )
+
+
+def require_one_size(config: AdversarialConfig, shapes: ImageShapes) -> None:
+    """Raise UserError where the gradient penalty, which looks between a real image and a fake, would meet two sizes."""
+    if config.objective == "wgangp" and shapes.size is None:
+        raise UserError(
+            "method.objective = wgangp looks at images between a real and a generated one, which must have one size, "
+            "and these keep sizes of their own. Set data.preprocess to a mode that crops: "
+            '"resize_and_crop", "crop" or "scale_width_and_crop"; or choose another method.objective.'
+        )
 
 
 def judge(config: AdversarialConfig, discriminator: nn.Module, real: Tensor, fake: Tensor, *, joined: bool) -> Tensor:

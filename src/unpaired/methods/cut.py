@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from unpaired.errors import UserError
 from unpaired.losses import generator_loss, info_nce, precise
-from unpaired.methods.adversarial import AdversarialConfig, Weight, judge
+from unpaired.methods.adversarial import AdversarialConfig, Weight, judge, require_one_size
 from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Update
 from unpaired.networks import (
     DiscriminatorConfig,
@@ -131,6 +131,7 @@ class CUT(Method):
                 f"A has {shapes.channels_a} and B has {shapes.channels_b}. Set data.channels_a and data.channels_b to "
                 "one number (label maps: data.labels_a.feed = colour), or train cyclegan."
             )
+        require_one_size(config, shapes)
         self.G = ResnetGenerator(config.generator, source, target)
         self.D = build_discriminator(config.discriminator, target)
         self.H = PatchEmbedding(self.G.feature_channels(config.nce_layers), config.embedding_width)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from unpaired.errors import UserError
 from unpaired.losses import generator_loss, l1
-from unpaired.methods.adversarial import AdversarialConfig, Weight, judge
+from unpaired.methods.adversarial import AdversarialConfig, Weight, judge, require_one_size
 from unpaired.methods.base import Batch, ImageShapes, Method, Update
 from unpaired.networks import (
     DiscriminatorConfig,
@@ -108,6 +108,8 @@ class CycleGAN(Method):
                 f"the identity loss compares G(b) with b and needs as many channels in A as in B; A has {a}, B has "
                 f"{b}. Set method.identity_weight = 0."
             )
+        if config.gan_weight:
+            require_one_size(config, shapes)
         self.G = build_generator(config.generator, a, b)
         self.F = build_generator(config.generator, b, a)
         self.D_X = build_discriminator(config.discriminator, a)

@@ -14,6 +14,7 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import nn
 
+from unpaired.errors import UserError
 from unpaired.losses import Objective, generator_loss, l1
 from unpaired.methods.adversarial import AdversarialConfig, Weight, judge
 from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Update
@@ -54,22 +55,39 @@ class Config(AdversarialConfig):
 
 
 DEFAULT_DEPTH = 8
+DEPTH_OF_DROPOUT = 6
+SHALLOWEST = 2
+"""Depths of a U-Net: as published, the least that has a place for dropout, and the least that there is."""
 
 
 def adapt(config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Config, list[str]]:
     """Take a U-Net as deep as the images' size allows where the published depth does not fit, and say so."""
     unet = config.generator
-    if not isinstance(unet, UnetConfig) or "generator" in chosen or shapes.size is None:
-        return config, []
-    depth = _deepest(shapes.size)
-    if unet.depth != DEFAULT_DEPTH or depth >= DEFAULT_DEPTH or depth < 2:
+    if not isinstance(unet, UnetConfig) or "generator.depth" in chosen or shapes.size is None:
         return config, []
     height, width = shapes.size
+    depth = _deepest(shapes.size)
+    if unet.depth != DEFAULT_DEPTH or depth >= DEFAULT_DEPTH:
+        return config, []
+    if depth < SHALLOWEST:
+        raise UserError(
+            f"pix2pix's U-Net halves images at least {SHALLOWEST} times, and {height} x {width} (height x width) do "
+            f"not allow it. Set data.crop_size to multiples of {2**SHALLOWEST}; the more often both sides can be "
+            "halved, the deeper the network."
+        )
     notice = (
         f"a U-Net of depth {depth} is taken in place of {DEFAULT_DEPTH}, which images of {height} x {width} do not fit"
     )
-    fitting = replace(unet, depth=depth, dropout=unet.dropout and depth >= 6)
-    return replace(config, generator=fitting), [notice]
+    if not unet.dropout or depth >= DEPTH_OF_DROPOUT:
+        return replace(config, generator=replace(unet, depth=depth)), [notice]
+    if "generator.dropout" in chosen:
+        raise UserError(
+            f"method.generator.dropout is on and has no place in a U-Net of depth {depth}, the deepest for images of "
+            f"{height} x {width}: it needs a depth of {DEPTH_OF_DROPOUT}. Leave it out, or set data.crop_size to "
+            f"multiples of {2**DEPTH_OF_DROPOUT}."
+        )
+    notice += f"; it has no dropout, which needs a depth of {DEPTH_OF_DROPOUT}"
+    return replace(config, generator=replace(unet, depth=depth, dropout=False)), [notice]
 
 
 def _deepest(size: tuple[int, int]) -> int:

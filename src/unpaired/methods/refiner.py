@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from unpaired.losses import generator_loss
-from unpaired.methods.adversarial import AdversarialConfig, Weight, judge
+from unpaired.methods.adversarial import AdversarialConfig, Weight, judge, require_one_size
 from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Update
 from unpaired.networks import (
     DiscriminatorConfig,
@@ -65,6 +65,7 @@ class Refiner(Method):
     def __init__(self, config: RefinerConfig, shapes: ImageShapes) -> None:
         super().__init__()
         self.config = config
+        require_one_size(config, shapes)
         source, target = shapes.seen_from(config.direction)
         self.R = build_generator(config.generator, source, target)
         self.D = build_discriminator(config.discriminator, target)

@@ -81,7 +81,8 @@ class ResnetGenerator(Generator):
     def features(self, image: Tensor, taps: Sequence[int]) -> list[Tensor]:
         """Return what the layers numbered `taps` (ascending, see `layers`) make of [N, in_channels, H, W].
 
-        As in the authors' CUT, a norm's result before the last tap is seen behind its ReLU, which works in place.
+        As in the authors' CUT, a norm's result before the last tap is seen behind its ReLU, which works in place; that
+        of the last tap, behind which they stop, is seen as it is.
         """
         return self._through(self.layers()[: max(taps) + 1], image, taps)[1]
 
@@ -95,12 +96,18 @@ class ResnetGenerator(Generator):
         for number, layer in enumerate(layers):
             features = layer(features)
             if number in taps:
-                found.append(features)
+                kept = number == taps[-1] and _is_changed_in_place(layers[number + 1 :])
+                found.append(features.clone() if kept else features)
         return features, found
 
     def feature_channels(self, taps: Sequence[int]) -> list[int]:
         """Return the channels of `features`; UserError where there is no such layer."""
         layers = self.layers()
+        if not taps:
+            raise UserError(
+                f"no layers of the generator were asked for. Give numbers from 0 to {len(layers) - 1}, each once, "
+                "ascending."
+            )
         if not all(0 <= tap < len(layers) for tap in taps) or list(taps) != sorted(set(taps)):
             raise UserError(
                 f"layers {list(taps)} of the generator were asked for; it has {len(layers)}, numbered from 0 to "
@@ -113,6 +120,12 @@ class ResnetGenerator(Generator):
             if number in taps:
                 found.append(channels)
         return found
+
+
+def _is_changed_in_place(following: Sequence[nn.Module]) -> bool:
+    """Whether the layers behind a tensor overwrite it."""
+    first = next((layer for layer in following if not isinstance(layer, nn.Identity)), None)
+    return isinstance(first, nn.ReLU) and first.inplace
 
 
 def _down(channels: int, config: ResnetConfig) -> Stage:

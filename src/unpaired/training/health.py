@@ -44,30 +44,54 @@ def check_weights(parameters: Mapping[str, list[torch.nn.Parameter]], step: int)
             )
 
 
-def translation_warnings(direction: str, inputs: list[Tensor], outputs: list[Tensor]) -> dict[str, str]:
+FAITHFUL = ("cycle_weight", "nce_weight", "regularization_weight", "l1_weight")
+"""Weights of the terms that hold a translation to its input, of CycleGAN, CUT, SimGAN and feature_gan, pix2pix."""
+
+
+def translation_warnings(
+    direction: str, inputs: list[Tensor], outputs: list[Tensor], settings: Mapping[str, object]
+) -> dict[str, str]:
     """Return warnings about translations of held-out images, by kind.
 
-    `inputs` and `outputs` hold single images, [C, H, W] in [-1, 1].
+    `inputs` and `outputs` hold single images, [C, H, W] in [-1, 1]. `settings` are those of the method: advice names
+    what it has.
     """
     warnings = {}
     source, target = direction.upper().split("2")
     if len(inputs) > 1:
         varied_in, varied_out = _variation(inputs), _variation(outputs)
         if varied_out < SAME_OUTPUT_SHARE * varied_in:
+            own = f"cycle_{direction[0]}_weight"
+            names = [own] if settings.get(own) is not None else [name for name in FAITHFUL if name in settings]
+            weight = "".join(f"a larger method.{name}, " for name in names)
             warnings[f"collapse-{direction}"] = (
                 f"{source} to {target}: translations hardly vary with the input ({varied_out:.4f} against "
-                f"{varied_in:.4f}); the generator may have collapsed. Try another training.seed, a larger "
-                "method.cycle_weight or a smaller training.learning_rate."
+                f"{varied_in:.4f}); the generator may have collapsed. Try {weight}another training.seed or a smaller "
+                "training.learning_rate."
             )
     pairs = zip(inputs, outputs, strict=True)
     correlation = sum(_correlation(x.mean(0), y.mean(0)) for x, y in pairs) / max(1, len(inputs))
     if correlation < INVERSION_CORRELATION:
         warnings[f"inversion-{direction}"] = (
-            f"{source} to {target}: bright and dark are exchanged (correlation {correlation:.2f}). Inverted colours "
-            "can satisfy the cycle. Unless the domains ask for it, raise method.identity_weight or start again with "
-            "another training.seed."
+            f"{source} to {target}: bright and dark are exchanged (correlation {correlation:.2f}). "
+            + _against_inversion(settings, same_channels=inputs[0].shape[0] == outputs[0].shape[0])
         )
     return warnings
+
+
+def _against_inversion(settings: Mapping[str, object], *, same_channels: bool) -> str:
+    """Return what helps: a term that compares colours, where the method has one, or a new start."""
+    if "l1_weight" in settings:
+        return "pix2pix learns that from pairs alone: look whether they ask for it."
+    why = "Inverted colours can satisfy the cycle. " if settings.get("cycle_weight") else ""
+    remedy = "start again with another training.seed."
+    if "identity_weight" in settings and same_channels:
+        remedy = f"raise method.identity_weight or {remedy}"
+    elif settings.get("identity") is False:
+        remedy = f"set method.identity = true or {remedy}"
+    elif "regularization_weight" in settings:
+        remedy = f"raise method.regularization_weight or {remedy}"
+    return f"{why}Unless the domains ask for it, {remedy}"
 
 
 def collapse_warning(domain: str, real: list[Tensor], generated: list[Tensor]) -> dict[str, str]:

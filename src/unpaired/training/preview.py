@@ -35,8 +35,13 @@ class Preview:
         }
 
     @torch.no_grad()
-    def draw(self, translators: Mapping[str, nn.Module], images_seen: int) -> tuple[Picture, dict[str, str]]:
-        """Return a picture of all directions, [H, W, 3] uint8, and warnings about what it shows."""
+    def draw(
+        self, translators: Mapping[str, nn.Module], images_seen: int, settings: Mapping[str, object]
+    ) -> tuple[Picture, dict[str, str]]:
+        """Return a picture of all directions, [H, W, 3] uint8, and warnings about what it shows.
+
+        `settings` are those of the method, for the advice that warnings give.
+        """
         modes = {network: network.training for network in translators.values()}
         for network in modes:
             network.eval()
@@ -53,7 +58,7 @@ class Preview:
             inputs = self.images[source]
             # `forward`: networks that are compiled for training batches are not compiled again for these.
             outputs = [network.forward(image) for image in inputs]
-            warnings |= translation_warnings(direction, [x[0] for x in inputs], [y[0] for y in outputs])
+            warnings |= translation_warnings(direction, [x[0] for x in inputs], [y[0] for y in outputs], settings)
             back = translators.get(f"{target}2{source}")
             labels = (self.labels[source], self.labels[target])
             rows = [_row(x, y, back, labels) for x, y in zip(inputs, outputs, strict=True)]

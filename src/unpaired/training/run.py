@@ -325,7 +325,8 @@ class Run:
     def _sample(self, log: Log) -> None:
         if not self.config.training.num_samples or not self.world.is_first:
             return
-        grid, warnings = self.preview.draw(self.trainer.translators(), self.images_seen)
+        settings = self.config.to_json()["method"]
+        grid, warnings = self.preview.draw(self.trainer.translators(), self.images_seen, settings)
         save_grid(self.folder, self.images_seen, grid)
         log.image("samples", grid, self.images_seen)
         if self.images_seen >= min(self.epoch_images, 1000):  # untrained networks invert and repeat as they like

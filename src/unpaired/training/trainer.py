@@ -130,8 +130,8 @@ class Trainer:
     def step(self, batches: Iterator[Batch]) -> Losses:
         """Take one training step and return every term's value, a scalar on the device.
 
-        Values are averaged over accumulated batches and over processes. Those of a recorded step are overwritten by
-        the next one.
+        Values are averaged over accumulated batches, over processes, and over the updates of a player that moves more
+        than once. Those of a recorded step are overwritten by the next one.
         """
         try:
             with self._current_device():
@@ -159,6 +159,7 @@ class Trainer:
     def take_step(self, batches: Iterator[Batch]) -> Losses:
         """Take one step, operation by operation; what `step` records where it can."""
         log: Losses = {}
+        counts: dict[str, int] = {}
         if self._channels_last:
             batches = (Batch(*(image.contiguous(memory_format=torch.channels_last) for image in b)) for b in batches)
         runs = [self.method.step(batches) for _ in range(self.config.accumulate)]
@@ -180,10 +181,11 @@ class Trainer:
                 self._average(player, values)
             for name, value in values.items():
                 log[name] = log[name] + value if name in log else value
+                counts[name] = counts.get(name, 0) + 1
             self._optimize(player)
         if self.averages:
             self.averages.update(self.method.translators())
-        return log
+        return {name: value / counts[name] if counts[name] > 1 else value for name, value in log.items()}
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
         if self.dtype is None:
