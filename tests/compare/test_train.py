@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from comparisons import write_labelled, write_plan
 from unpaired.compare.examples import Material, open_material
@@ -85,6 +86,22 @@ def test_what_is_left_out_for_now_is_compared_too(plan: Plan, material: Material
     with pytest.raises(UserError, match=r"cyclegan-seed0 was begun .*crop_size was 32 and is now 64.*max_images"):
         keep_record(out, plan, material, other, other[1:])
     assert (out / RECORD).read_bytes() == kept
+
+
+def test_files_that_hold_something_else_now_are_other_data(plan: Plan, material: Material, tmp_path: Path) -> None:
+    trainings, out = _trainings(plan, tmp_path / "data"), tmp_path / "out"
+    keep_record(out, plan, material, trainings)
+    config = DataConfig(root=str(tmp_path / "data"), crop_size=32, channels_a=3, workers=1)
+    keep_record(out, plan, open_material(config, paired=False), trainings)
+    Image.new("L", (32, 32), 1).save(tmp_path / "data" / "testannot" / "street1.png")
+    changed = open_material(config, paired=False)
+    with pytest.raises(UserError, match=r"the data differs .*: contents was .* and is now"):
+        keep_record(out, plan, changed, trainings)
+    document = json.loads((out / RECORD).read_text())
+    del document["data"]["contents"]
+    (out / RECORD).write_text(json.dumps(document))
+    keep_record(out, plan, changed, trainings)
+    assert json.loads((out / RECORD).read_text())["data"]["contents"] == changed.contents
 
 
 def test_what_a_killed_process_left_of_the_first_record_is_no_other_folder(

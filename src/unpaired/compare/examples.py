@@ -68,6 +68,8 @@ class Material:
     """Images of an epoch for unpaired (False) and, where there are such, for paired (True) methods."""
     fingerprint: dict[str, Any]
     """How many images there are and a digest of their names: what a comparison that goes on must find again."""
+    contents: str
+    """A digest of what the files hold, which must be the same too."""
 
     def labels(self, side: Side) -> Labels | None:
         """Return what the label maps of a domain mean; None where it holds none."""
@@ -115,6 +117,7 @@ def open_material(config: DataConfig, *, paired: bool, progress: Progress | None
         notices=tuple(data.notices),
         epoch_images=epoch_images,
         fingerprint=_fingerprint(data),
+        contents=data.contents,
     )
 
 

@@ -102,8 +102,10 @@ def compare_record(folder: Path, material: Material, trainings: Sequence[Trainin
         if folder.exists() and (not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir())):
             raise UserError(f"{folder} exists and is not the folder of a comparison. Choose another --out.")
         return None
-    if before.get("data") != dict(material.fingerprint):
-        told = _differences(before["data"], material.fingerprint)
+    now = _data(material)
+    kept = {"contents": now["contents"], **before["data"]}  # older versions did not write down what files hold
+    if kept != now:
+        told = _differences(kept, now)
         raise UserError(
             f"the data differs from that of the comparison in {folder}: {told}. Give the same images, or another --out."
         )
@@ -130,7 +132,7 @@ def keep_record(
         "format": FORMAT,
         "format_version": 1,
         "title": plan.title,
-        "data": dict(material.fingerprint),
+        "data": _data(material),
         "trainings": {each.name: _asked(each) for each in (trainings if chosen is None else chosen)},
     }
     if before is not None:
@@ -236,6 +238,11 @@ def _asked(training: Training) -> dict[str, Any]:
     kept = {name: value for name, value in _flat(training).items() if name not in FREE and value is not None}
     plain: dict[str, Any] = json.loads(json.dumps(kept, default=str))
     return plain
+
+
+def _data(material: Material) -> dict[str, Any]:
+    """Return what tells images from others."""
+    return {**material.fingerprint, "contents": material.contents}
 
 
 def _flat(training: Training) -> dict[str, Any]:
