@@ -253,17 +253,23 @@ def test_whole_batches_beyond_the_budget_are_told(
 def test_sigterm_while_measuring_is_told_and_the_handler_is_given_back(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = signal.getsignal(signal.SIGTERM)
+    def before(*_: object) -> None:
+        pytest.fail("nobody handled SIGTERM")
+
+    outside = signal.signal(signal.SIGTERM, before)
     options = (write_plan(tmp_path / "plan.toml"), "--data", data, "--out", tmp_path / "out", "--images", "2")
 
     def terminated(*_: Any) -> None:
         signal.raise_signal(signal.SIGTERM)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Scorer, "measure", terminated)
-        _, error = compare(capsys, *options, code=143)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Scorer, "measure", terminated)
+            _, error = compare(capsys, *options, code=143)
+        assert signal.getsignal(signal.SIGTERM) == before
+    finally:
+        signal.signal(signal.SIGTERM, outside)
     assert "The same command goes on." in error
-    assert signal.getsignal(signal.SIGTERM) == before
     _, error = compare(capsys, *options)
     assert error.count("finished before") == 2
 
