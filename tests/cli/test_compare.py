@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from comparisons import PLAN, write_labelled, write_plan
 from runs import write_images
 from unpaired import cli
+from unpaired.compare.score import Scorer
 from unpaired.training.health import NonFiniteError
 from unpaired.training.trainer import Trainer
 
@@ -152,7 +153,10 @@ def test_several_seeds_without_labels_and_one_entry_later(tmp_path: Path, capsys
     assert results["lines"][0]["mean"]["l1"]["mean"] == pytest.approx(sum(values) / 2)
     assert results["lines"][0]["mean"]["l1"]["deviation"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
 
+    _, error = compare(capsys, *options, "--images", "4", "--dry-run", code=2)
+    assert "training.max_images was 3 and is now 4" in error, "what is there is not told to be finished"
     for changes, words in (
+        (("--images", "4", "--only", "with-identity"), ["cyclegan-seed0 was begun with other settings"]),
         (("--images", "4"), ["cyclegan-seed0 was begun with other settings", "training.max_images was 3 and is now 4"]),
         (("--set", "method.pool_size=7"), ["method.pool_size was 50 and is now 7"]),
         (("--crop-size", "16"), ["--crop-size was 32 and is now 16"]),
@@ -202,6 +206,8 @@ def test_a_training_that_breaks_down_does_not_take_the_others_along(
         (("--out", "out", "--crop-size", "small"), "--crop-size small"),
         (("--out", "out", "--set", "data.preprocess=none"), "needs images of one size"),
         (("--out", "out", "--set", "method.generator.blocks=-1"), "--set method.generator.blocks"),
+        (("--out", "out", "--set", "images=3", "--images", "4"), "images is given twice"),
+        (("--out", "out", "--set", "training.device=cuda:99"), "cuda:99"),
         ((), "--out is missing"),
     ],
 )
@@ -218,6 +224,54 @@ def test_mistakes_are_told_before_anything_is_written(
     _, error = compare(capsys, plan, "--data", data, *options, code=2)
     assert words in error
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("part", ["test", "train"])
+def test_label_maps_that_say_nothing_are_told_before_hours_of_training(
+    part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_labelled(tmp_path / "data")
+    for path in (root / f"{part}annot").iterdir():
+        Image.new("L", (32, 32), 3).save(path)
+    _, error = compare(capsys, write_plan(tmp_path / "plan.toml"), "--data", root, "--out", tmp_path / "out", code=2)
+    assert f"label maps {'measured on' if part == 'test' else 'of the training'} (domain A) hold void alone" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_whole_batches_beyond_the_budget_are_told(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = PLAN.replace(
+        'method = { name = "cyclegan" }', 'method = { name = "cyclegan" }\ntraining = { batch_size = 8 }'
+    )
+    plan = write_plan(tmp_path / "plan.toml", text=text)
+    shown, _ = compare(capsys, plan, "--data", data, "--out", tmp_path / "out", "--dry-run")
+    assert "every translator sees 12 images (in whole batches: With identity 16); learning rate" in shown
+
+
+@pytest.mark.slow
+def test_sigterm_while_measuring_is_told_and_the_handler_is_given_back(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def before(*_: object) -> None:
+        pytest.fail("nobody handled SIGTERM")
+
+    outside = signal.signal(signal.SIGTERM, before)
+    options = (write_plan(tmp_path / "plan.toml"), "--data", data, "--out", tmp_path / "out", "--images", "2")
+
+    def terminated(*_: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Scorer, "measure", terminated)
+            _, error = compare(capsys, *options, code=143)
+        assert signal.getsignal(signal.SIGTERM) == before
+    finally:
+        signal.signal(signal.SIGTERM, outside)
+    assert "The same command goes on." in error
+    _, error = compare(capsys, *options)
+    assert error.count("finished before") == 2
 
 
 def test_pairs_that_are_needed_and_not_there_are_missed_at_once(

@@ -21,6 +21,14 @@ def test_it_is_read_with_changes(tmp_path: Path) -> None:
     assert plan.chosen([]) == plan.entries
 
 
+def test_labels_may_hold_commas(tmp_path: Path) -> None:
+    text = PLAN.replace('label = "With identity"', 'label = "CycleGAN, lambda 5"')
+    plan = read_plan(write_plan(tmp_path / "plan.toml", text=text))
+    assert plan.labels_in("CycleGAN, lambda 5, CycleGAN") == ["CycleGAN, lambda 5", "CycleGAN"]
+    assert plan.labels_in("CycleGAN,lambda 5") == ["CycleGAN", "lambda 5"], "told as unknown by its own name"
+    assert plan.labels_in("cyclegan-lambda-5, CycleGAN") == ["cyclegan-lambda-5", "CycleGAN"]
+
+
 @pytest.mark.parametrize("name", ["paper", "paper.toml", "configs/paper.toml"])
 def test_shipped_plans_are_found_by_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -43,6 +51,7 @@ def test_shipped_plans_are_found_by_name(name: str, tmp_path: Path, monkeypatch:
         ("pictures = 2", 'directions = ["a2c"]', ["directions[1]: received 'a2c'", "'a2b' or 'b2a'", 'mean "a2b"']),
         ("width = 4\nbatch", "widht = 4\nbatch", ["segmenter.widht: unknown", 'Did you mean "width"']),
         ('label = "CycleGAN"', 'label = "With: identity"', ["With: identity", "cannot be told"]),
+        ('label = "CycleGAN"', 'label = "ground truth"', ["ground truth", "column of the pictures"]),
         ('label = "CycleGAN"', 'labl = "CycleGAN"', ["entries[1].labl: unknown", 'Did you mean "label"']),
         ('label = "CycleGAN"', "", ["entries[1].label is missing"]),
         ('method = { name = "cyclegan" }', "", ["With identity", "has no method"]),

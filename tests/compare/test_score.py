@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from comparisons import write_labelled
@@ -161,6 +162,24 @@ def test_pairs_need_names_that_agree_and_a_reason_to_be_pairs(root: Path, tmp_pa
     assert not broken.test.pairs
     assert task_of(broken, "b2a") is None
     assert broken.fingerprint != material.fingerprint
+
+
+@pytest.mark.parametrize("mode", ["crop", "scale_width_and_crop"])
+def test_where_training_crops_only_everything_is_the_middle_of_that_size(mode: str, tmp_path: Path) -> None:
+    root = write_labelled(tmp_path, size=48)
+    for kind in ("train", "trainannot"):
+        with Image.open(root / kind / "street0.png") as image:
+            larger = image.resize((48, 80), Image.Resampling.NEAREST)
+        larger.save(root / kind / "street0.png")
+    labels = LabelsConfig(kind="index", void=(3,))
+    material = open_material(
+        DataConfig(root=str(root), preprocess=mode, crop_size=32, labels_a=labels, workers=1), paired=False
+    )
+    for images in (material.train, material.test):
+        assert images.pairs
+        shapes = {images.of(side)[n].shape for side in ("a", "b") for n in range(len(images.of(side)))}
+        assert shapes == {(32, 32, 3)}
+    assert material.part == "their middle, cut to that size"
 
 
 def test_images_of_several_sizes_are_refused(root: Path) -> None:

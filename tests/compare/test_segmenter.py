@@ -30,7 +30,7 @@ def material(tmp_path: Path) -> Material:
 
 
 def _make(folder: Path, material: Material, settings: SegmenterSettings = SETTINGS) -> Segmenter:
-    return segmenter_of(folder, material.train, material.domains, "b", settings, CPU)
+    return segmenter_of(folder, material.train, material.domains, "b", settings, CPU, size=material.size)
 
 
 def test_it_learns_and_is_kept(material: Material, tmp_path: Path) -> None:
@@ -48,12 +48,32 @@ def test_it_learns_and_is_kept(material: Material, tmp_path: Path) -> None:
 
     calls: list[int] = []
     again = segmenter_of(
-        folder, material.train, material.domains, "b", SETTINGS, CPU, told=lambda done, total: calls.append(done)
+        folder,
+        material.train,
+        material.domains,
+        "b",
+        SETTINGS,
+        CPU,
+        size=(32, 32),
+        told=lambda done, total: calls.append(done),
     )
     assert not calls, "read, not trained"
     assert again.fingerprint == first.fingerprint
     np.testing.assert_array_equal(again(photos), found)
     assert _make(tmp_path / "other", material).fingerprint == first.fingerprint, "the same seed gives the same network"
+
+
+@pytest.mark.parametrize("name", ["size", "palette"])
+def test_one_of_other_images_is_not_taken_for_it(name: str, material: Material, tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, images=8)
+    _make(tmp_path, material, settings)
+    labels = material.labels("a")
+    assert labels is not None
+    swapped = dataclasses.replace(labels, palette=(labels.palette[1], labels.palette[0], *labels.palette[2:]))
+    domains = {"a": dataclasses.replace(material.domains["a"], labels=swapped), "b": material.domains["b"]}
+    size, domains = ((16, 16), material.domains) if name == "size" else ((32, 32), domains)
+    with pytest.raises(UserError, match=f"trained with other settings: {name} was"):
+        segmenter_of(tmp_path, material.train, domains, "b", settings, CPU, size=size)
 
 
 def test_another_one_is_not_taken_for_it(material: Material, tmp_path: Path) -> None:
@@ -90,5 +110,5 @@ def test_void_teaches_nothing(material: Material, tmp_path: Path) -> None:
 
     void = dataclasses.replace(material.train, a=Void())
     settings = dataclasses.replace(SETTINGS, images=8)
-    found = segmenter_of(tmp_path, void, material.domains, "b", settings, CPU)
+    found = segmenter_of(tmp_path, void, material.domains, "b", settings, CPU, size=(32, 32))
     assert all(bool(torch.isfinite(weight).all()) for weight in found.network.parameters())

@@ -128,3 +128,13 @@ def test_what_a_label_is_called_cannot_run_in_the_page(tmp_path: Path) -> None:
     assert "default-src 'none'" in page
     assert '<span class="empty">–</span>' in page, "a picture that is missing leaves its place empty"
     assert "12 images &amp; more" in page
+
+
+def test_a_class_that_only_a_later_seed_predicts_is_not_left_out(tmp_path: Path) -> None:
+    results = _results(tmp_path)
+    line = results.lines[0]
+    scores = _scores(0.6)
+    scores["classes"][2] = {"pixels": 0, "predicted": 3, "accuracy": None, "iou": 0.0}
+    second = dataclasses.replace(line.seeds[1], measured=dataclasses.replace(line.seeds[1].measured, scores=scores))
+    line = dataclasses.replace(line, seeds=(line.seeds[0], second))
+    assert "| tree | 0.0% | – |" in markdown(dataclasses.replace(results, lines=(line, *results.lines[1:])))

@@ -146,6 +146,15 @@ def test_what_a_plan_cannot_say_is_refused(old: str, new: str, words: list[str],
         assert word in str(caught.value)
 
 
+def test_two_runs_of_one_name_are_refused(tmp_path: Path) -> None:
+    changes = (
+        ('label = "CycleGAN"', 'label = "Sim a2b"'),
+        ('label = "With identity"\nmethod = { name = "cyclegan" }', 'label = "Sim"\nmethod = { name = "simgan" }'),
+    )
+    with pytest.raises(UserError, match='"Sim a2b" and of another entry would both be called sim-a2b-seed0'):
+        _trainings(_plan(tmp_path, *changes))
+
+
 def test_an_entry_does_not_change_the_data(tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     own.write_text('[method]\nname = "cyclegan"\n[data]\ncrop_size = 64\n')

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
-from contextlib import AbstractContextManager
+import threading
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +16,7 @@ from unpaired.cli.app import INTERRUPTED, app
 from unpaired.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from unpaired.compare.start import Comparison, Done
 
@@ -91,12 +93,16 @@ def compare(
     given = {name: place for name, place in places.items() if place is not None}
     overrides = read_overrides(set_ or [])
     changes = {name: value for name, value in overrides.values.items() if name.split(".")[0] not in SECTIONS}
-    changes |= {name: value for name, value in (("images", images), ("seeds", _numbers(seeds))) if value is not None}
+    flags = (("images", images), ("seeds", _numbers(seeds)), ("data.crop_size", crop_size))
+    for name, flag in flags:
+        if flag is not None and name in overrides.values:
+            raise UserError(f"{name} is given twice: by --set, and by its option. Leave one of them out.")
+    changes |= {name: value for name, value in flags[:2] if value is not None}
     found = read_plan(plan, changes)
     overrides = Given({n: value for n, value in overrides.values.items() if n not in changes}, overrides.origin)
     if crop_size is not None:
         overrides = Given({**overrides.values, "data.crop_size": read_size("--crop-size", crop_size)}, overrides.origin)
-    labels = [label.strip() for label in only.split(",")] if only is not None else []
+    labels = found.labels_in(only) if only is not None else []
     with Progress(quiet=quiet) as display:
         comparison = open_comparison(found, out, given, overrides, only=labels, progress=display.checking)
     if dry_run:
@@ -117,10 +123,12 @@ def _carry_out(comparison: Comparison, only: list[str], quiet: bool) -> int:
         say(label)
         return counting(label, quiet=quiet)
 
+    received: list[int] = []
     try:
-        done = carry_out(comparison, only=only, quiet=quiet, say=say, counting=bar)
+        with _told_of_sigterm(received):
+            done = carry_out(comparison, only=only, quiet=quiet, say=say, counting=bar)
     except KeyboardInterrupt:  # between two trainings, or while measuring
-        return _stopped(comparison, 2)
+        return _stopped(comparison, *(received or [signal.SIGINT]))
     if done.outcome.signal is not None:
         return _stopped(comparison, done.outcome.signal)
     print(done.table)
@@ -131,12 +139,30 @@ def _carry_out(comparison: Comparison, only: list[str], quiet: bool) -> int:
     return 1 if done.outcome.failed else 0
 
 
-def _stopped(comparison: Comparison, signal: int) -> int:
+@contextmanager
+def _told_of_sigterm(received: list[int]) -> Iterator[None]:
+    """Let SIGTERM end what is done as Ctrl-C does, and note it; trainings have handlers of their own."""
+
+    def note(number: int, _: object) -> None:
+        received[:] = [number]
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # elsewhere Python allows no handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stopped(comparison: Comparison, number: int) -> int:
     print(
         f"Stopped; everything in {shlex.quote(str(comparison.folder))} is saved. The same command goes on.",
         file=sys.stderr,
     )
-    return INTERRUPTED + signal
+    return INTERRUPTED + number
 
 
 def _places(done: Done) -> str:

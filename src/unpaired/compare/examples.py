@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from unpaired.data.config import DataConfig
 from unpaired.data.labels import VOID, Indices, Labels, as_picture, from_colours
-from unpaired.data.source import ImageSource
+from unpaired.data.source import CentreCropped, ImageSource
 from unpaired.data.training import Progress, TrainingData, open_training_data
 from unpaired.data.transforms import height_width, training_size
 from unpaired.data.values import Domain, Image, from_signed, to_signed
@@ -53,18 +53,23 @@ class Material:
     """The data of a comparison."""
 
     train: Images
+    """Nothing about them is random either."""
     test: Images
     test_from: Literal["test", "train"]
     """Whether the images measured on are test images or, where there are none, training images."""
     domains: dict[Side, Domain]
     size: tuple[int, int]
     """(height, width) of all images."""
+    part: str
+    """What of every image is seen, in words: all of it, or the middle where `data.preprocess` only crops."""
     layout: str
     notices: tuple[str, ...]
     epoch_images: dict[bool, int]
     """Images of an epoch for unpaired (False) and, where there are such, for paired (True) methods."""
     fingerprint: dict[str, Any]
     """How many images there are and a digest of their names: what a comparison that goes on must find again."""
+    contents: str
+    """A digest of what the files hold, which must be the same too."""
 
     def labels(self, side: Side) -> Labels | None:
         """Return what the label maps of a domain mean; None where it holds none."""
@@ -72,7 +77,7 @@ class Material:
 
 
 def open_material(config: DataConfig, *, paired: bool, progress: Progress | None = None) -> Material:
-    """Find and check the images of a comparison, and bring them whole to the size of training.
+    """Find and check the images of a comparison, and bring them to the size of training: whole, or cut to the middle.
 
     `paired` says that a method learns from pairs, so there must be some. Raises `UserError` where images are bad,
     where they keep sizes of their own, and where there are no pairs and they are needed.
@@ -102,15 +107,17 @@ def open_material(config: DataConfig, *, paired: bool, progress: Progress | None
         _pairs(a, b) if in_pairs else () for a, b in ((data.a, data.b), (data.held_out_a, data.held_out_b))
     )
     return Material(
-        train=Images(a=data.a, b=data.b, pairs=train_pairs),
+        train=Images(a=CentreCropped(data.a, size), b=CentreCropped(data.b, size), pairs=train_pairs),
         test=Images(a=data.held_out_a, b=data.held_out_b, pairs=test_pairs),
         test_from=data.held_out_from,
         domains={"a": data.domain_a, "b": data.domain_b},
         size=size,
+        part="whole, at that size" if config.preprocess == "resize_and_crop" else "their middle, cut to that size",
         layout=data.layout,
         notices=tuple(data.notices),
         epoch_images=epoch_images,
         fingerprint=_fingerprint(data),
+        contents=data.contents,
     )
 
 

@@ -13,13 +13,13 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from unpaired.compare.examples import Picture, shown
+from unpaired.compare.plan import INPUT, TRUTH
 from unpaired.compare.results import Line, Results
 from unpaired.compare.score import Scorer, png, sides
 from unpaired.compare.table import NONE, PUBLISHED, Table, heading, tables_of
 from unpaired.methods import Direction
 from unpaired.training.samples import TINY, grid, stack
 
-INPUT, TRUTH = "input", "ground truth"
 SMALL, WIDEST = 128, 224
 """Pixels that a picture takes on the page: tiny ones are magnified in whole steps up to the first."""
 

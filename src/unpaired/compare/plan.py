@@ -40,6 +40,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Words = Annotated[str, Field(min_length=1)]
 Task = Literal["labels_to_photos", "photos_to_labels"]
 
+INPUT, TRUTH = RESERVED = ("input", "ground truth")
+"""Columns of the pictures beside those of the entries."""
 DIRECTIONS: tuple[Direction, Direction] = ("a2b", "b2a")
 
 
@@ -130,6 +132,8 @@ class Plan:
                 raise UserError(f"{what} are named more than once: {list(values)}.")
         slugs = [entry.slug for entry in self.entries]
         for entry in self.entries:
+            if entry.label in RESERVED:
+                raise UserError(f'the label "{entry.label}" is that of a column of the pictures. Choose another one.')
             if not entry.slug or slugs.count(entry.slug) > 1:
                 raise UserError(
                     f'the label "{entry.label}" cannot be told from the others in file names. Labels differ in '
@@ -137,6 +141,17 @@ class Plan:
                 )
             if "name" not in entry.method and entry.config is None:
                 raise UserError(f'the entry "{entry.label}" has no method: give it method = {{ name = "cyclegan" }}.')
+
+    def labels_in(self, text: str) -> list[str]:
+        """Split labels joined by commas, which a label may hold itself; unknown parts are kept as they are."""
+        known = {name for entry in self.entries for name in (entry.slug, entry.label)}
+        parts, found = text.split(","), list[str]()
+        while parts:
+            joined = {count: ",".join(parts[:count]).strip() for count in range(len(parts), 0, -1)}
+            count = next((count for count, name in joined.items() if name in known), 1)
+            found.append(joined[count])
+            parts = parts[count:]
+        return found
 
     def chosen(self, labels: Sequence[str]) -> tuple[Entry, ...]:
         """Return the entries of these labels (or all, for none); raises `UserError` for a label that is not there."""

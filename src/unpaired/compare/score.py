@@ -221,7 +221,7 @@ def bounds(scorer: Scorer, direction: Direction) -> dict[str, dict[str, Any]]:
 
     For labels to photos: the labels that the segmenter gives real photos, against their own label maps and against
     those of other photos. For photos to labels: other photos' label maps (their own would score 1). Empty where there
-    is nothing to compare; the shuffled ones are missing where there is one image only.
+    is nothing to compare; the shuffled ones are missing where there is one image only, or void alone meets classes.
     """
     task = task_of(scorer.material, direction)
     own, other = scorer._confusion(direction), scorer._confusion(direction)
@@ -249,7 +249,8 @@ def bounds(scorer: Scorer, direction: Direction) -> dict[str, dict[str, Any]]:
         for index, truth in enumerate(truths):
             wrong = (found or truths)[(index + shift) % len(truths)]
             other.add(np.where(wrong == VOID, VOID, truth), np.where(wrong == VOID, 0, wrong))
-        results["shuffled"] = as_json(other.scores())
+        if other.counts.any():
+            results["shuffled"] = as_json(other.scores())
     return results
 
 

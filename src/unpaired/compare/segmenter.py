@@ -102,11 +102,13 @@ def segmenter_of(
     settings: SegmenterSettings,
     device: torch.device,
     *,
+    size: tuple[int, int],
     told: Told | None = None,
 ) -> Segmenter:
     """Return the segmenter of a comparison: read from `folder`, or trained on the pairs of `images` and kept there.
 
-    `photos` says which side holds the photos; the other one holds label maps. Raises `UserError` where the one that is
+    `photos` says which side holds the photos; the other one holds label maps. `size` is the images' (height, width).
+    Raises `UserError` where the one that is
     there was made with other settings, `DamagedError` where its files are not intact.
     """
     labels = domains["b" if photos == "a" else "a"].labels
@@ -117,6 +119,9 @@ def segmenter_of(
         "channels": domains[photos].channels,
         "classes": len(labels.palette),
         "training_pairs": len(images.pairs),
+        "size": list(size),
+        "void": sorted(labels.void),
+        "palette": [list(colour) for colour in labels.palette],
     }
     place = folder / FOLDER
     if place.is_dir():
@@ -138,7 +143,8 @@ def _read(place: Path, wanted: dict[str, Any], device: torch.device) -> Segmente
     except DamagedError as error:
         raise DamagedError(f"{error} Delete the folder to have the segmenter trained again.") from error
     description = read_document(place, DOCUMENT)
-    differing = [name for name, value in wanted.items() if description.get(name) != value]
+    # What an older version did not write down is taken to be as it is now.
+    differing = [name for name, value in wanted.items() if description.get(name, value) != value]
     if differing:
         name = differing[0]
         raise UserError(

@@ -13,16 +13,26 @@ from typing import Any
 import torch
 
 from unpaired import __version__
-from unpaired.compare.examples import Material, Side, open_material
+from unpaired.compare.examples import Material, Side, open_material, truth_of
 from unpaired.compare.page import page_of, picture_of, pictures_of
 from unpaired.compare.plan import Plan
 from unpaired.compare.results import Line, Results, Seeded
 from unpaired.compare.score import Scorer, bounds, sides, task_of
 from unpaired.compare.segmenter import Segmenter, segmenter_of
 from unpaired.compare.table import as_csv, as_json, markdown
-from unpaired.compare.train import Outcome, carry_out, cost_of, images_done, keep_record, run_of, state_of
+from unpaired.compare.train import (
+    Outcome,
+    carry_out,
+    compare_record,
+    cost_of,
+    images_done,
+    keep_record,
+    run_of,
+    state_of,
+)
 from unpaired.compare.trainings import Training, data_settings, needs_pairs, shared_settings, trainings_of
 from unpaired.config import Given
+from unpaired.data.labels import VOID
 from unpaired.data.training import Progress
 from unpaired.device import find_device
 from unpaired.errors import UserError
@@ -85,6 +95,7 @@ def open_comparison(
     wanted = {entry.slug for entry in plan.chosen(only)}
     paired = any(entry.slug in wanted for entry in needs_pairs(plan, overrides))
     material = open_material(shared.data, paired=paired, progress=progress)
+    _require_classes(material, plan)
     epochs = {True: material.epoch_images[False], **material.epoch_images}
     trainings = tuple(trainings_of(plan, places, overrides, epochs))
     for training in trainings:
@@ -102,8 +113,12 @@ def open_comparison(
 
 
 def described(comparison: Comparison, only: Sequence[str] = ()) -> str:
-    """Return what will be trained with which settings, and what is there already: for `--dry-run`."""
+    """Return what will be trained with which settings, and what is there already: for `--dry-run`.
+
+    Raises `UserError` where what is there was begun with other settings or data.
+    """
     wanted = {entry.slug for entry in comparison.plan.chosen(only)}
+    compare_record(comparison.folder, comparison.material, comparison.trainings)
     lines = [comparison.plan.title, ""]
     lines += [f"{name}: {value}" for name, value in protocol(comparison)]
     for training in comparison.trainings:
@@ -142,8 +157,9 @@ def compare(
     chosen = [training for training in comparison.trainings if training.entry.slug in wanted]
     for training in _firsts(each for each in chosen if state_of(folder, each) == "new"):
         _build(training, comparison.material, torch.device("cpu"))  # weights that it needs from elsewhere are there
-    keep_record(folder, plan, comparison.material, chosen)
-    outcome = carry_out(folder, chosen, comparison.places, quiet=quiet, say=say)
+    find_device(comparison.device)
+    keep_record(folder, plan, comparison.material, comparison.trainings, chosen)
+    outcome = carry_out(folder, chosen, quiet=quiet, say=say)
     unfinished = [each.name for each in comparison.trainings if state_of(folder, each) != "finished"]
     done = Done(outcome=outcome, unfinished=unfinished)
     if outcome.signal is not None:
@@ -182,13 +198,13 @@ def protocol(comparison: Comparison, scorer_words: str | None = None) -> list[tu
         how if len(schedules) == 1 else f"{how} ({', '.join(labels)})" for how, labels in schedules.items()
     )
     words = [
-        ("Budget", f"every translator sees {plan.images:,} images; learning rate: {rates}"),
+        ("Budget", f"every translator sees {plan.images:,} images{_beyond(comparison)}; learning rate: {rates}"),
         ("Shared settings", _told(comparison.shared) or "none but the defaults"),
         ("Size", f"{height} x {width} pixels (height x width)"),
         ("Seeds", f"{seeds}; figures are means over seeds, ± one standard deviation" if len(plan.seeds) > 1 else seeds),
         ("Data", f"{', '.join(Path(place).name for place in comparison.places.values())}: {material.layout}"),
         ("Training images", f"{print_['train_a']:,} of A, {print_['train_b']:,} of B"),
-        ("Measured on", f"{', '.join(f'{count[d]:,} ({d})' for d in count)} {held_out}{pairs}, whole, at that size"),
+        ("Measured on", f"{', '.join(f'{count[d]:,} ({d})' for d in count)} {held_out}{pairs}, {material.part}"),
     ]
     for side in ("a", "b"):
         labels = material.labels(side)
@@ -218,6 +234,27 @@ def _build(training: Training, material: Material, device: torch.device) -> None
         raise UserError(f'the entry "{training.entry.label}" cannot be trained: {error}') from error
 
 
+def _require_classes(material: Material, plan: Plan) -> None:
+    """Refuse label maps that hold void alone: nothing could be scored, which would come out after all trainings."""
+    for direction in plan.directions:
+        task = task_of(material, direction)
+        if task is None:
+            continue
+        side = sides(direction)[0 if task == "labels_to_photos" else 1]
+        labels = material.labels(side)
+        assert labels is not None
+        parts = {"measured on": (material.test, plan.test_images)}
+        if task == "labels_to_photos" and material.train.pairs:
+            parts["of the training"] = (material.train, None)
+        for part, (images, most) in parts.items():
+            places = (position for position, _ in images.positions(side, most))
+            if not any((truth_of(images.of(side)[place], labels) != VOID).any() for place in places):
+                raise UserError(
+                    f"the label maps {part} (domain {side.upper()}) hold void alone, so there is nothing to score. "
+                    f"Check the files, and data.labels_{side}.void."
+                )
+
+
 def _firsts(trainings: Iterable[Training]) -> list[Training]:
     """Return the first training of every entry."""
     return list({each.entry.slug: each for each in reversed(list(trainings))}.values())
@@ -233,7 +270,14 @@ def _scorer(comparison: Comparison, counting: Counting) -> Scorer:
         device = find_device(comparison.device)
         with counting("Training the segmenter") as count:
             segmenter = segmenter_of(
-                comparison.folder, material.train, material.domains, photos, plan.segmenter, device, told=count
+                comparison.folder,
+                material.train,
+                material.domains,
+                photos,
+                plan.segmenter,
+                device,
+                size=material.size,
+                told=count,
             )
     return Scorer(
         comparison.folder,
@@ -292,6 +336,18 @@ def _segmenter_words(comparison: Comparison, scorer: Scorer) -> str | None:
     if "labels_to_photos" in tasks:
         return "none: the training photos and label maps do not match by name, so there is nothing to train it on"
     return None
+
+
+def _beyond(comparison: Comparison) -> str:
+    """Return who sees a few images more, as batches are whole, in words; empty where nobody does."""
+    images = comparison.plan.images
+    more: dict[str, int] = {}
+    for training in comparison.trainings:
+        t = training.config.training
+        each = t.batch_size * t.accumulate
+        more[training.entry.label] = -(-images // each) * each
+    told = [f"{label} {count:,}" for label, count in more.items() if count != images]
+    return f" (in whole batches: {', '.join(told)})" if told else ""
 
 
 def _schedule(training: TrainingConfig) -> str:

@@ -234,7 +234,7 @@ def _classes(results: Results, direction: Direction) -> Table | None:
     rows = []
     for index, name in enumerate(names):
         each = [[one.measured.scores["classes"][index] for one in line.seeds if one.measured.scores] for line in lines]
-        if not any(found[0]["pixels"] or found[0]["predicted"] for found in each):
+        if not any(one["pixels"] or one["predicted"] for found in each for one in found):
             continue
         figures = [_figure(summary([one["iou"] for one in found]), spread=False) for found in each]
         pixels = sum(scores["pixels"] for scores in lines[0].seeds[0].measured.scores["classes"])  # type: ignore[index]

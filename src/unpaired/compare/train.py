@@ -89,38 +89,54 @@ def images_done(folder: Path, training: Training) -> int:
     return max((int(path.name) for path in checkpoints_of(run_of(folder, training))), default=0)
 
 
-def keep_record(folder: Path, plan: Plan, material: Material, trainings: Sequence[Training]) -> None:
-    """Write down what was asked for, after comparing it with what stands there from before.
+def compare_record(folder: Path, material: Material, trainings: Sequence[Training]) -> dict[str, Any] | None:
+    """Return the record that stands in a folder, None for none, after comparing it with what is asked for now.
 
-    Raises `UserError` that names what differs: a comparison goes on with the settings and data that it began with.
-    New entries and seeds may be added, and places, devices and intervals of samples may change.
+    `trainings` are all that would stand in the table, those left out for now (`--only`) as well. Raises `UserError`
+    that names what differs: a comparison goes on with the settings and data that it began with. New entries and seeds
+    may be added, and places, devices and intervals of samples may change.
     """
+    before = read_record(folder)
+    if before is None:
+        # A process killed while it wrote the first record leaves a hidden file.
+        if folder.exists() and (not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir())):
+            raise UserError(f"{folder} exists and is not the folder of a comparison. Choose another --out.")
+        return None
+    now = _data(material)
+    kept = {"contents": now["contents"], **before["data"]}  # older versions did not write down what files hold
+    if kept != now:
+        told = _differences(kept, now)
+        raise UserError(
+            f"the data differs from that of the comparison in {folder}: {told}. Give the same images, or another --out."
+        )
+    for training in trainings:
+        old, settings = before["trainings"].get(training.name), _asked(training)
+        if old is not None and not _same(old, settings, training.config.chosen):
+            raise UserError(
+                f"{training.name} was begun with other settings in {folder}: {_differences(old, settings)}. Go on with "
+                "those, or choose another --out."
+            )
+    return before
+
+
+def keep_record(
+    folder: Path,
+    plan: Plan,
+    material: Material,
+    trainings: Sequence[Training],
+    chosen: Sequence[Training] | None = None,
+) -> None:
+    """Write down what was asked for: the `chosen` trainings, or all; raises `UserError` as `compare_record` does."""
+    before = compare_record(folder, material, trainings)
     document: dict[str, Any] = {
         "format": FORMAT,
         "format_version": 1,
         "title": plan.title,
-        "data": dict(material.fingerprint),
-        "trainings": {each.name: _asked(each) for each in trainings},
+        "data": _data(material),
+        "trainings": {each.name: _asked(each) for each in (trainings if chosen is None else chosen)},
     }
-    chosen = {each.name: each.config.chosen for each in trainings}
-    before = read_record(folder)
     if before is not None:
-        if before.get("data") != document["data"]:
-            told = _differences(before["data"], document["data"])
-            raise UserError(
-                f"the data differs from that of the comparison in {folder}: {told}. Give the same images, or another "
-                "--out."
-            )
-        for name, settings in document["trainings"].items():
-            old = before["trainings"].get(name)
-            if old is not None and not _same(old, settings, chosen[name]):
-                raise UserError(
-                    f"{name} was begun with other settings in {folder}: {_differences(old, settings)}. Go on with "
-                    "those, or choose another --out."
-                )
         document["trainings"] = {**document["trainings"], **before["trainings"]}
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is not the folder of a comparison. Choose another --out.")
     if document != before:
         write_whole(folder / RECORD, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
 
@@ -138,9 +154,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return document
 
 
-def carry_out(
-    folder: Path, trainings: Sequence[Training], places: Mapping[str, str], *, quiet: bool, say: Callable[[str], None]
-) -> Outcome:
+def carry_out(folder: Path, trainings: Sequence[Training], *, quiet: bool, say: Callable[[str], None]) -> Outcome:
     """Train what is not finished. A signal ends it in a state from which the same call goes on.
 
     A training whose losses are not finite any more is told and passed over; other errors are raised as they come.
@@ -155,7 +169,7 @@ def carry_out(
         say(f"{head}: {'training' if state == 'new' else 'going on'}")
         _forget_the_last()
         try:
-            result = _train(run_of(folder, training), training, state, places, quiet)
+            result = _train(run_of(folder, training), training, state, quiet)
         except NonFiniteError as error:
             outcome.failed[training.name] = str(error)
             say(f"{head}: broke down. {error}")
@@ -183,15 +197,17 @@ def cost_of(folder: Path, training: Training) -> Cost:
     )
 
 
-def _train(run: Path, training: Training, state: State, places: Mapping[str, str], quiet: bool) -> int | None:
-    """Start or resume one training; return the signal that interrupted it."""
+def _train(run: Path, training: Training, state: State, quiet: bool) -> int | None:
+    """Start or resume one training; return the signal that interrupted it, or that came in its last step."""
     if state == "begun":
-        result = resume_run(run, [Given(dict(places), "{name}")], quiet=quiet)
+        # Where the data lies and where to train may be others now; what is not given any more is at its default.
+        now = {name: value for name, value in _flat(training).items() if name in FREE}
+        result = resume_run(run, [Given(now, "{name}")], quiet=quiet)
     else:
         if run.is_dir() and all(path.name.startswith(".") for path in run.iterdir()):
             shutil.rmtree(run)  # killed before a word was written
         result = start_run(training.config, run, quiet=quiet)
-    return result.signal if result.state == "interrupted" else None
+    return result.signal
 
 
 def _forget_the_last() -> None:
@@ -219,12 +235,22 @@ def _parameters(checkpoint: Path) -> int:
 
 def _asked(training: Training) -> dict[str, Any]:
     """Return the settings that a training must keep, by dotted name, as JSON has them."""
+    kept = {name: value for name, value in _flat(training).items() if name not in FREE and value is not None}
+    plain: dict[str, Any] = json.loads(json.dumps(kept, default=str))
+    return plain
+
+
+def _data(material: Material) -> dict[str, Any]:
+    """Return what tells images from others."""
+    return {**material.fingerprint, "contents": material.contents}
+
+
+def _flat(training: Training) -> dict[str, Any]:
+    """Return all settings of a training by dotted name."""
     flat: dict[str, Any] = {}
     for section, settings in training.config.to_json().items():
         flat |= names_of(settings, section)
-    kept = {name: value for name, value in flat.items() if name not in FREE and value is not None}
-    plain: dict[str, Any] = json.loads(json.dumps(kept, default=str))
-    return plain
+    return flat
 
 
 def _same(old: Mapping[str, Any], new: Mapping[str, Any], chosen: frozenset[str]) -> bool:

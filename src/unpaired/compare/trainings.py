@@ -86,6 +86,13 @@ def trainings_of(
                         not_shared=tuple(sorted({setting.split(".")[1] for setting in not_shared})),
                     )
                 )
+    names = [training.name for training in found]
+    for training in found:
+        if names.count(training.name) > 1:
+            raise UserError(
+                f'the runs of "{training.entry.label}" and of another entry would both be called {training.name}. '
+                "Change one of the labels."
+            )
     return found
 
 

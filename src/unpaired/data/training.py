@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -51,6 +52,8 @@ class TrainingData:
     folders: Folders
     notices: list[str] = field(default_factory=list)
     """What a person should know about this data, one sentence each."""
+    contents: str = ""
+    """A digest of what all files hold, wherever they lie."""
 
     @property
     def layout(self) -> str:
@@ -123,6 +126,7 @@ def open_training_data(
         paired=paired,
         folders=folders,
         notices=notices,
+        contents=_contents(images),
     )
 
 
@@ -361,6 +365,16 @@ def _common_size(sources: Sequence[FolderSource]) -> tuple[int, int] | None:
 
 def _held_out(source: ImageSource, crop: tuple[int, int] | None) -> ImageSource:
     return source if crop is None else CentreCropped(source, crop)
+
+
+def _contents(images: dict[str, list[ImageInfo]]) -> str:
+    """Return a digest of what the files of all parts hold, in their order."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name in sorted(images):
+        digest.update(f"{name}:{len(images[name])}:".encode())
+        for info in images[name]:
+            digest.update(info.digest)
+    return digest.hexdigest()
 
 
 def _overlaps(images: dict[str, list[ImageInfo]]) -> list[str]:

@@ -62,7 +62,7 @@ class Result:
     losses: dict[str, float]
     """Mean of each loss since the last line of the log."""
     signal: int | None = None
-    """Number of the signal that interrupted it."""
+    """Number of the signal that interrupted it, or that came in the very last step of one that is finished."""
     peak_memory: str | None = None
     """The memory that a process has taken at most, in words; None where it is not known."""
     is_first: bool = True
@@ -260,7 +260,7 @@ class Run:
             images_seen=self.images_seen,
             seconds=self.seconds,
             losses=self.last_losses,
-            signal=int(interrupt.received or signal.SIGTERM) if state == "interrupted" else None,
+            signal=int(interrupt.received or signal.SIGTERM) if state == "interrupted" or interrupt.received else None,
             peak_memory=memory,
             is_first=self.world.is_first,
         )
