@@ -58,8 +58,8 @@ def has_bias(norm: Norm) -> bool:
 class BlurredDownsample(nn.Module):
     """Blur with [1, 2, 1] / 4 in both directions, reflected at the border, and keep every second row and column.
 
-    "Making Convolutional Networks Shift-Invariant Again", Zhang 2019, as in the authors' CUT. The filter is made anew in
-    each call, on the device: it is nothing to keep in a state dict, and a CUDA graph can hold it.
+    "Making Convolutional Networks Shift-Invariant Again", Zhang 2019, as in the authors' CUT. The filter is made anew
+    in each call, on the device: it is nothing to keep in a state dict, and a CUDA graph can hold it.
     """
 
     def forward(self, features: Tensor) -> Tensor:
