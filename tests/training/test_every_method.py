@@ -14,6 +14,7 @@ from runs import TINY, write_images
 from unpaired.checkpoint import checkpoints_of
 from unpaired.errors import UserError
 from unpaired.methods import METHODS
+from unpaired.training import preview
 from weights import write_vgg
 
 BOTH = {"cyclegan", "bigan", "cogan"}
@@ -84,6 +85,27 @@ def test_trains_resumes_exactly_and_translates(name: str, data: Path, tmp_path: 
     if name not in BOTH:
         with pytest.raises(UserError, match=rf"trained with {name} translates one way only.*method\.direction=b2a"):
             unpaired.Translator.load(halves, "b2a")
+
+
+def test_grids_of_pairs_show_what_was_wanted(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns: list[list[str]] = []
+    draw = preview.grid
+
+    def spy(rows: Any, names: Any, title: str) -> Any:
+        columns.append([*rows[0]])
+        target = rows[0].get("target")
+        if target is not None:
+            with Image.open(data / "testB" / "0.png") as image:
+                wanted = np.asarray(image.resize((18, 18), Image.Resampling.BICUBIC))[1:17, 1:17]
+            assert np.abs(target.astype(int) - wanted).max() <= 1
+        return draw(rows, names, title)
+
+    monkeypatch.setattr(preview, "grid", spy)
+    for name in ("pix2pix", "simgan"):
+        settings = {**SMALL, **_flat(OF[name]), "training.max_images": 2}
+        unpaired.train(name, data=data, out=tmp_path / name, settings=settings, quiet=True)
+    assert ["input", "translation", "target"] in columns
+    assert ["input", "translation"] in columns
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:

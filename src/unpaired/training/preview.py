@@ -28,7 +28,7 @@ class Preview:
 
     def __init__(self, data: TrainingData, count: int, device: torch.device) -> None:
         self.labels = {"a": data.domain_a.labels, "b": data.domain_b.labels}
-        self.count = count
+        self.count, self.paired = count, data.paired
         self.images = {
             "a": _first(data.held_out_a, count, data.domain_a.range, device),
             "b": _first(data.held_out_b, count, data.domain_b.range, device),
@@ -62,6 +62,9 @@ class Preview:
             back = translators.get(f"{target}2{source}")
             labels = (self.labels[source], self.labels[target])
             rows = [_row(x, y, back, labels) for x, y in zip(inputs, outputs, strict=True)]
+            if self.paired:  # what it should have become
+                for row, wanted in zip(rows, self.images[target], strict=True):
+                    row["target"] = _picture(wanted, labels[1])
             pictures.append(grid(rows, list(rows[0]), f"{heading(direction)}   after {images_seen:,} images"))
         for network, mode in modes.items():
             network.train(mode)
