@@ -121,8 +121,8 @@ class Scorer:
     def _measure(self, checkpoint: Path, direction: Direction, told: Told | None) -> tuple[Measured, list[Picture]]:
         source, target = sides(direction)
         translator = self._load(checkpoint, direction)
-        back = self._load(checkpoint, "b2a" if direction == "a2b" else "a2b", wanted=False)
-        assert translator is not None
+        # A search takes seconds for an image; to search for what it has found itself would tell little.
+        back = None if translator.search is not None else self._back(checkpoint, direction)
         domains = self.material.domains
         comparable = domains[source].channels == domains[target].channels
         confusion = self._confusion(direction)
@@ -154,10 +154,13 @@ class Scorer:
         )
         return measured, pictures
 
-    def _load(self, checkpoint: Path, direction: Direction, *, wanted: bool = True) -> Translator | None:
-        """Return a translator in float32; None where a model has no such direction and it is not `wanted`."""
-        if not wanted and direction not in read_card(checkpoint).translators:
-            return None
+    def _back(self, checkpoint: Path, direction: Direction) -> Translator | None:
+        """Return the translator of the other direction, where a model has one."""
+        other: Direction = "b2a" if direction == "a2b" else "a2b"
+        return self._load(checkpoint, other) if other in read_card(checkpoint).translators else None
+
+    def _load(self, checkpoint: Path, direction: Direction) -> Translator:
+        """Return a translator in float32."""
         return Translator.load(checkpoint, direction, device=self.device, engine="torch", precision="fp32")
 
     def _batches(self, direction: Direction) -> Iterator[list[tuple[int, int | None]]]:
