@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from unpaired.cli import app
-from unpaired.config import read_overrides, resolve
+from unpaired.compare.plan import read_plan
+from unpaired.compare.trainings import trainings_of
+from unpaired.config import SECTIONS, Given, read_overrides, resolve
+from unpaired.configs import shipped
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -39,9 +42,15 @@ def test_commands_and_settings_exist(command: list[str]) -> None:
         command = list(command[: command.index(next(word for word in command if word.startswith("[")))])
     function, bound, _ = app.parse_args(command, exit_on_error=False, print_error=False)
     assert function.__name__ == command[1 if command[0] == "study" else 0]
-    assignments = bound.arguments.get("set_")
-    if assignments:
-        resolve([read_overrides(assignments)])
+    given = read_overrides(bound.arguments.get("set_") or [])
+    if function.__name__ == "compare" and Path(bound.arguments["plan"]).stem in shipped("plan"):
+        own = {name: value for name, value in given.values.items() if name.split(".")[0] not in SECTIONS}
+        plan = read_plan(bound.arguments["plan"], own)
+        others = Given({name: value for name, value in given.values.items() if name not in own}, given.origin)
+        assert trainings_of(plan, {"data.root": "/data"}, others, {False: 1, True: 1})
+    elif given.values:
+        method = {"method.name": bound.arguments["method"]} if bound.arguments.get("method") else {}
+        resolve([Given(method, "{name}"), given])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
