@@ -25,8 +25,8 @@ from unpaired.networks import ResnetConfig, build_generator, describe_generator
 class _Exact:
     """In place of a translator: a fixed colour for each palette colour, or back."""
 
-    def __init__(self, function: nn.Module) -> None:
-        self.function = function
+    def __init__(self, function: nn.Module, search: object = None) -> None:
+        self.function, self.search = function, search
 
     def translate_tensor(self, images: Tensor) -> Tensor:
         return self.function(images)
@@ -116,6 +116,22 @@ def test_differences_by_hand(root: Path, model: Path, tmp_path: Path, monkeypatc
     assert measured.l1 == pytest.approx(0.25, abs=1e-6)
     assert measured.reconstruction_l1 == pytest.approx(0.25, abs=1e-6)
     assert bounds(_scorer(tmp_path, material), "a2b") == {}
+
+
+def test_a_search_is_not_made_again_for_the_way_back(
+    root: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def load(_: object, direction: str, **__: object) -> _Exact:
+        asked.append(direction)
+        return _Exact(_Add(0.1), search="a search")
+
+    monkeypatch.setattr(Translator, "load", load)
+    measured = _scorer(tmp_path, _material(root, labels=False), most=2).measure(model, "searched", "a2b")
+    assert asked == ["a2b"]
+    assert measured.reconstruction_l1 is None
+    assert measured.l1 == pytest.approx(0.1, abs=1e-6)
 
 
 class _Add(nn.Module):
