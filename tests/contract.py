@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unpaired.methods import Batch, Method
 from unpaired.networks import Discriminator
@@ -29,6 +29,17 @@ def batches(channels_a: int, channels_b: int, size: int, rows: int = 1, seed: in
 
     while True:
         yield Batch(image(channels_a), image(channels_b))
+
+
+class Constant(nn.Module):
+    """Answers every image with one value, in the shape of the image; the value is its only parameter."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(value))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.zeros_like(image) + self.value
 
 
 def keeps_it(make: Callable[[], Method], stream: Callable[[], Iterator[Batch]]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 import contract
 from unpaired.convert import official_discriminator, official_generator
@@ -121,7 +121,12 @@ def test_weights_of_single_parts_by_hand() -> None:
         identity_weight=0.0,
     )
     method = CycleGAN(config, SHAPES)
-    method.G, method.F, method.D_X, method.D_Y = _Constant(0.5), _Constant(-0.25), _Constant(0.3), _Constant(0.9)
+    method.G, method.F, method.D_X, method.D_Y = (
+        contract.Constant(0.5),
+        contract.Constant(-0.25),
+        contract.Constant(0.3),
+        contract.Constant(0.9),
+    )
     x, y = torch.full((1, 3, 32, 32), 0.2), torch.full((1, 3, 32, 32), -0.6)
     generators, _ = method.step(iter([Batch(x, y)]))
     assert {name: term.item() for name, term in generators.terms.items()} == pytest.approx(
@@ -160,20 +165,14 @@ def test_the_penalty_needs_images_of_one_size() -> None:
     CycleGAN(replace(SMALL, objective="wgangp", gan_weight=0.0, pool_size=50), shapes)
 
 
-class _Constant(nn.Module):
-    """Answers every image with one value, in the shape of the image; the value is its only parameter."""
-
-    def __init__(self, value: float) -> None:
-        super().__init__()
-        self.value = nn.Parameter(torch.tensor(value))
-
-    def forward(self, image: Tensor) -> Tensor:
-        return torch.zeros_like(image) + self.value
-
-
 def test_losses_by_hand() -> None:
     method = CycleGAN(SMALL, SHAPES)
-    method.G, method.F, method.D_X, method.D_Y = _Constant(0.5), _Constant(-0.25), _Constant(0.3), _Constant(0.9)
+    method.G, method.F, method.D_X, method.D_Y = (
+        contract.Constant(0.5),
+        contract.Constant(-0.25),
+        contract.Constant(0.3),
+        contract.Constant(0.9),
+    )
     x, y = torch.full((1, 3, 32, 32), 0.2), torch.full((1, 3, 32, 32), -0.6)
     generators, discriminators = method.step(iter([Batch(x, y)]))
     expected = {

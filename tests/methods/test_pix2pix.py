@@ -85,20 +85,11 @@ class _Sum(nn.Module):
         return self.scale * (pair[:, :1] + pair[:, -1:]) / 2
 
 
-class _Constant(nn.Module):
-    def __init__(self, value: float) -> None:
-        super().__init__()
-        self.value = nn.Parameter(torch.tensor(value))
-
-    def forward(self, image: Tensor) -> Tensor:
-        return torch.zeros_like(image) + self.value
-
-
 def test_losses_by_hand() -> None:
     """The discriminator sees both images of a pair; with lsgan its logits here are the mean of two of their values."""
     config = Config(objective="lsgan", generator=SMALL.generator, discriminator=SMALL.discriminator)
     method = Pix2pix(config, SHAPES)
-    method.G, method.D = _Constant(0.5), _Sum()
+    method.G, method.D = contract.Constant(0.5), _Sum()
     x, y = torch.full((1, 3, 32, 32), 0.2), torch.full((1, 3, 32, 32), -0.6)
     discriminator, generator = method.step(iter([Batch(x, y)]))
     on_real, on_fake = (0.2 - 0.6) / 2, (0.2 + 0.5) / 2

@@ -39,15 +39,6 @@ def test_two_ranks_equal_one() -> None:
     contract.two_ranks_equal_one(lambda: SimGAN(config, SHAPES), lambda: contract.batches(3, 3, 16, rows=2))
 
 
-class _Constant(nn.Module):
-    def __init__(self, value: float) -> None:
-        super().__init__()
-        self.value = nn.Parameter(torch.tensor(value))
-
-    def forward(self, image: Tensor) -> Tensor:
-        return torch.zeros_like(image) + self.value
-
-
 class _Mean(nn.Module):
     """Answers with a multiple of what it sees."""
 
@@ -65,7 +56,7 @@ def _image(value: float) -> Tensor:
 
 def test_losses_and_counts_by_hand() -> None:
     method = SimGAN(Config(**{**SMALL, "pool_size": 0}), SHAPES)  # type: ignore[arg-type]
-    method.R, method.D = _Constant(0.5), _Mean()
+    method.R, method.D = contract.Constant(0.5), _Mean()
     batches = iter([Batch(_image(0.2), _image(-0.6)), Batch(_image(-0.1), _image(0.9))])
     first, second, third = method.step(batches)
     assert [u.player for u in (first, second, third)] == ["refiner", "refiner", "discriminator"]
@@ -80,7 +71,7 @@ def test_losses_and_counts_by_hand() -> None:
 def test_what_is_logged_of_several_updates_is_their_mean() -> None:
     config = Config(**{**SMALL, "pool_size": 0}, refiner_updates=2, discriminator_updates=3)  # type: ignore[arg-type]
     method = SimGAN(config, SHAPES)
-    method.R, method.D = _Constant(0.5), _Mean()
+    method.R, method.D = contract.Constant(0.5), _Mean()
     method.R.value = nn.Parameter(torch.full((1, 1, 1, 1), 0.5))
     settings = TrainingConfig(precision="fp32", learning_rate=1e-9)
     trainer = Trainer(method, settings, torch.device("cpu"))
@@ -100,7 +91,7 @@ def test_the_penalty_needs_images_of_one_size() -> None:
 def test_more_updates_of_the_discriminator_take_batches_of_their_own() -> None:
     config = Config(**{**SMALL, "pool_size": 0}, refiner_updates=1, discriminator_updates=2)  # type: ignore[arg-type]
     method = SimGAN(config, SHAPES)
-    method.R, method.D = _Constant(0.5), _Mean()
+    method.R, method.D = contract.Constant(0.5), _Mean()
     batches = iter([Batch(_image(0.2), _image(-0.6)), Batch(_image(-0.1), _image(0.9))])
     refiner, first, second = method.step(batches)
     assert refiner.player == "refiner"
@@ -111,7 +102,7 @@ def test_more_updates_of_the_discriminator_take_batches_of_their_own() -> None:
 def test_the_discriminator_is_shown_past_results() -> None:
     torch.manual_seed(0)
     method = SimGAN(Config(**{**SMALL, "pool_size": 1}, refiner_updates=1), SHAPES)  # type: ignore[arg-type]
-    method.R, method.D = _Constant(0.0), _Mean()
+    method.R, method.D = contract.Constant(0.0), _Mean()
     shown = set()
     for number in range(40):
         method.R.value.data.fill_(number / 100)
