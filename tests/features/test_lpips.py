@@ -104,6 +104,7 @@ def test_the_heads_of_installed_packages_are_the_authors(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")  # lpips builds torchvision's networks with old arguments
 @pytest.mark.parametrize(("net", "widths"), NETS)
 def test_distances_are_those_of_the_authors_package(
     net: str, widths: tuple[int, ...], backbones: dict[str, Path], tmp_path: Path
