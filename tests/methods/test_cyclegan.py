@@ -263,6 +263,8 @@ def test_bf16_joins_calls() -> None:
 def test_a_defence_keeps_the_contract_and_disturbs_what_is_brought_back_alone(defence: dict[str, float]) -> None:
     config = replace(SMALL, **defence)  # type: ignore[arg-type]
     contract.keeps_it(lambda: CycleGAN(config, SHAPES), lambda: contract.batches(3, 3, 32))
+    with torch.device("meta"):  # a training rehearses its first update there
+        next(CycleGAN(config, SHAPES).step(iter([Batch(torch.empty(1, 3, 32, 32), torch.empty(1, 3, 32, 32))])))
     losses: list[dict[str, float]] = []
     for settings in (SMALL, config):
         torch.manual_seed(0)
