@@ -42,6 +42,18 @@ ALLOWED = {  # room -> rooms that it may import
     "inform": {"errors", "data", "networks", "checkpoint", "training"},
     "terminal": set(),
     "study": {"errors", "typed", "data"},
+    "segment": {
+        "errors",
+        "typed",
+        "device",
+        "data",
+        "networks",
+        "metrics",
+        "checkpoint",
+        "config",
+        "training",
+        "__init__",
+    },
     "compare": {
         "errors",
         "typed",
