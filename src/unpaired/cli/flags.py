@@ -28,7 +28,24 @@ FLAGS = {
 
 _OF_COMPARE = ("data.root", "data.a", "data.b", "data.test_a", "data.test_b", "data.crop_size")
 
+_OF_SEGMENT = {
+    "data.root": "--data",
+    "data.a": "--labels",
+    "data.b": "--photos",
+    "data.test_a": "--test-labels",
+    "data.test_b": "--test-photos",
+    "data.side_by_side": "--side-by-side",
+    "data.crop_size": "--size",
+    "segmenter.images": "--images",
+    "segmenter.batch_size": "--batch-size",
+    "segmenter.weights": "--weights",
+    "segmenter.seed": "--seed",
+    "segmenter.device": "--device",
+}
+
 
 def flags_of(command: str | None) -> dict[str, str]:
-    """Return the flags of a command by setting; `compare` has but a few of those of `train`."""
+    """Return the flags of a command by setting; `compare` has but a few of those of `train`, `segment` its own."""
+    if command == "segment":
+        return _OF_SEGMENT
     return {name: FLAGS[name] for name in _OF_COMPARE} if command == "compare" else FLAGS

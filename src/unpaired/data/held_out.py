@@ -41,8 +41,7 @@ class Images:
             every: list[tuple[int, int | None]] = [(a, b) if side == "a" else (b, a) for a, b in self.pairs]
         else:
             every = [(index, None) for index in range(len(self.of(side)))]
-        count = min(most or len(every), len(every))
-        return [every[index * len(every) // count] for index in range(count)]
+        return [every[index] for index in evenly(len(every), most)]
 
     def of(self, side: Side) -> ImageSource:
         """Return the images of one domain."""
@@ -190,6 +189,12 @@ def _in_pairs(data: TrainingData, config: DataConfig, paired: bool) -> bool:
         or data.domain_a.labels is not None
         or data.domain_b.labels is not None
     )
+
+
+def evenly(count: int, most: int | None) -> list[int]:
+    """Return at most `most` of `count` positions, spread evenly; all of them for None."""
+    chosen = min(most or count, count)
+    return [index * count // chosen for index in range(chosen)]
 
 
 def truth_of(image: Image, labels: Labels) -> Indices:
