@@ -104,7 +104,7 @@ def change_of(disturbance: Disturbance, domain: Domain, seed: int) -> Change | N
 
 def quantised(images: Tensor, bits: int) -> Tensor:
     """Round to 2^bits values, evenly from -1 to 1; 8 is what an ordinary file does."""
-    steps = 2**bits - 1
+    steps = (1 << bits) - 1
     return (((images.clamp(-1, 1) + 1) * (steps / 2)).round() * (2 / steps) - 1).clamp(-1, 1)
 
 

@@ -108,7 +108,7 @@ def _figure(
     unit: str = "",
     better: Better | None = "lower",
     note: str | None = None,
-    **facts: Fact,
+    facts: Mapping[str, Fact] | None = None,
 ) -> Figure:
     return Figure(
         name=name,
@@ -118,7 +118,7 @@ def _figure(
         unit=unit,
         better=better,
         group="audit",
-        protocol={**found.protocol, **facts},
+        protocol={**found.protocol, **(facts or {})},
         note=note,
     )
 
@@ -139,7 +139,7 @@ def _shares(found: Found) -> list[Figure]:
             f"Share of the reconstruction lost to {HEADLINE.title}, which nobody sees",
             hidden.headline,
             note=reason,
-            disturbance=HEADLINE.title,
+            facts={"disturbance": HEADLINE.title},
         ),
         _figure(
             found,
@@ -147,13 +147,15 @@ def _shares(found: Found) -> list[Figure]:
             f"Largest share lost to a disturbance of {INVISIBLE_DB:g} dB or more",
             None if worst is None else worst[1],
             note=reason if worst is None else most,
-            disturbance=None if worst is None else worst[0].title,
+            facts={"disturbance": None if worst is None else worst[0].title},
         ),
     ]
     if hidden.everyday is not None:
         title = f"JPEG of quality {EVERYDAY_QUALITY}"
         figures.append(
-            _figure(found, "lost_to_jpeg", f"Share lost to a {title} file", hidden.everyday, disturbance=title)
+            _figure(
+                found, "lost_to_jpeg", f"Share lost to a {title} file", hidden.everyday, facts={"disturbance": title}
+            )
         )
     half = None if hidden.half_at is None else Share(hidden.half_at, None)
     figures.append(
@@ -184,9 +186,7 @@ def _carried(found: Found) -> list[Figure]:
                 f"Share of the reconstruction that follows {exchange.title} of another translation",
                 share,
                 note=note,
-                detail=exchange.title,
-                honest_copy=honest,
-                change_db=visible,
+                facts={"detail": exchange.title, "honest_copy": honest, "change_db": visible},
             )
         )
     return figures
@@ -230,7 +230,7 @@ def _high_frequencies(found: Found) -> list[Figure]:
             share,
             better=None,
             note=flat if share is None else None,
-            cutoff=CUTOFF,
+            facts={"cutoff": CUTOFF},
         )
         for name, of, share in (
             ("high_frequency_share", "translations", translated),
@@ -240,7 +240,9 @@ def _high_frequencies(found: Found) -> list[Figure]:
     ratio = found.ratio
     title = f"High-frequency energy of translations against real images of {target} (1 is alike)"
     note = None if ratio is not None else "one of the two has no energy to compare"
-    figures.append(_figure(found, "high_frequency_ratio", title, ratio, better=None, note=note, cutoff=CUTOFF))
+    figures.append(
+        _figure(found, "high_frequency_ratio", title, ratio, better=None, note=note, facts={"cutoff": CUTOFF})
+    )
     return figures
 
 
@@ -257,12 +259,12 @@ def _sensitivities(found: Found) -> list[Figure]:
     figures = []
     parts = (("", f"{source} to {target}"), ("_back", f"the way back, at translations, {target} to {source}"))
     for response, (suffix, of) in zip(found.sensitivity, parts, strict=True):
-        for name, how, values, facts in (
+        for kind, how, values, facts in (
             ("random", "random signs", response.random, {"draws": DRAWS}),
             ("worst", "the most effective signs found", response.worst, {"gradient_steps": STEPS}),
         ):
             title = f"Change of the output for one level of change of the input, {how}: {of}"
-            share = _mean(values)
-            network_facts: dict[str, Fact] = {**facts, "images_probed": len(values)}
-            figures.append(_figure(found, f"sensitivity{suffix}_{name}", title, share, unit=LEVELS, **network_facts))
+            probed = {**facts, "images_probed": len(values)}
+            name = f"sensitivity{suffix}_{kind}"
+            figures.append(_figure(found, name, title, _mean(values), unit=LEVELS, facts=probed))
     return figures

@@ -1,8 +1,8 @@
 """What the way back makes of a disturbed translation, image by image.
 
-x is an input, y = G(x) its translation, F the way back, d a disturbance. Measured is |F(d(y)) - x|, beside what needs no
-model: |d(x) - x|, which an honest copy of x would lose too, and how far F(G(x')) of another image x' is from x, which is
-what remains when nothing survives. Errors are means over pixels and channels, in levels (1/255 of the range).
+x is an input, y = G(x) its translation, F the way back, d a disturbance. Measured is |F(d(y)) - x|, beside what needs
+no model: |d(x) - x|, which an honest copy of x would lose too, and how far F(G(x')) of another image x' is from x,
+which is what remains when nothing survives. Errors are means over pixels and channels, in levels (1/255 of the range).
 """
 
 from __future__ import annotations

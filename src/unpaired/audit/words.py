@@ -115,7 +115,7 @@ def _high(found: Found) -> str:
 def _sensitivity(found: Found) -> str:
     forward, back = found.sensitivity
     return (
-        f"One level of change everywhere in the input moves the translation by {forward.random.mean():.1f} levels where "
-        f"it is random and by {forward.worst.mean():.1f} where it is chosen; one level everywhere in the translation "
-        f"moves the reconstruction by {back.random.mean():.1f} and {back.worst.mean():.1f}."
+        f"One level of change everywhere in the input moves the translation by {forward.random.mean():.1f} levels "
+        f"where it is random and by {forward.worst.mean():.1f} where it is chosen; one level everywhere in the "
+        f"translation moves the reconstruction by {back.random.mean():.1f} and {back.worst.mean():.1f}."
     )

@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs, so that `--help` answers at onc
 from __future__ import annotations
 
 from unpaired.cli import (
+    audit,
     compare,
     demo,
     export,
@@ -17,4 +18,4 @@ from unpaired.cli import (
 )  # importing a command adds it to the application
 from unpaired.cli.app import app, main
 
-__all__ = ["app", "compare", "demo", "export", "main", "models", "segment", "study", "train", "translate"]
+__all__ = ["app", "audit", "compare", "demo", "export", "main", "models", "segment", "study", "train", "translate"]

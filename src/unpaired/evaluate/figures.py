@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Better = Literal["lower", "higher"]
-Group = Literal["distribution", "paired", "content", "reconstruction", "labels"]
+Group = Literal["distribution", "paired", "content", "reconstruction", "labels", "audit"]
 Fact = str | int | float | bool | None
 Protocol = Mapping[str, Fact]
 """What a figure depends on, flat: names and values."""
@@ -24,6 +24,7 @@ GROUPS: dict[Group, str] = {
     "content": "Is the input's content kept?",
     "reconstruction": "Does the way back return the input?",
     "labels": "Are the labels right?",
+    "audit": "Is the input hidden in the output?",
 }
 """The groups of figures in the order in which they are told, each as the question that it answers."""
 
