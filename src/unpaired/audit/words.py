@@ -43,7 +43,7 @@ def percent(value: float) -> str:
 
 def _told(share: Share) -> str:
     error = "" if share.error is None else f" (standard error {percent(share.error)})"
-    return percent(share.value) + error
+    return ("nothing" if share.value <= 0 else percent(share.value)) + error
 
 
 def _what_comes_back(found: Found) -> str:
@@ -97,7 +97,7 @@ def _everyday(found: Found) -> str:
     if share.low - max(honest or 0.0, 0.0) >= LITTLE:
         visible = visible_db(exchange.change)
         seen = "" if visible is None else f" ({visible:.0f} dB; {INVISIBLE_DB:g} and more cannot be seen)"
-        return f"{text}: fine texture of the translation{seen} carries the input, where a visible picture should."
+        return f"{text}: the reconstruction rests on fine texture of the translation{seen}, not on its picture alone."
     return f"{text}: little of the input rests on such detail."
 
 

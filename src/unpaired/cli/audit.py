@@ -136,4 +136,7 @@ def _number(value: str | float | None, unit: str = "") -> str:
 
 
 def _share(value: str | float | None) -> str:
-    return "" if value is None else f"{100 * float(value):.1f} %"
+    if value is None:
+        return ""
+    text = f"{100 * float(value):.1f} %"
+    return "0.0 %" if text == "-0.0 %" else text
