@@ -24,7 +24,7 @@ class Spectrum:
     power: NDArray[np.float64]
     """Mean over the images."""
     high: Values
-    """One share for each image; NaN for an image without any variation."""
+    """One share for each image; 0 for an image without any variation."""
 
 
 def spectrum_of(images: Images, translator: Translator | None = None) -> Spectrum:
