@@ -69,6 +69,21 @@ ALLOWED = {  # room -> rooms that it may import
         "metrics",
         "__init__",
     },
+    "evaluate": {
+        "errors",
+        "device",
+        "data",
+        "networks",
+        "methods",
+        "checkpoint",
+        "config",
+        "training",
+        "inference",
+        "metrics",
+        "features",
+        "segment",
+        "__init__",
+    },
     "demo": {"errors", "config", "training", "inference", "data", "device", "methods"},
 }
 

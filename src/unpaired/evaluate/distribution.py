@@ -38,7 +38,9 @@ def wanted_distances(options: Options, lenses: Sequence[Lens]) -> Wanted:
     chosen = list[tuple[Lens, frozenset[str]]]()
     first = "features" if any(lens.key == "features" for lens in lenses) else "inception"
     for lens in lenses:
-        named = {"fid": "frechet", "kid": "kernel"} if lens.key == "inception" else {k: k for k in ("frechet", "kernel")}
+        named = (
+            {"fid": "frechet", "kid": "kernel"} if lens.key == "inception" else {k: k for k in ("frechet", "kernel")}
+        )
         kinds = {kind for name, kind in named.items() if options.allows(name)}
         if lens.key == first:
             kinds |= {name for name in ("precision", "recall") if options.allows(name)}
@@ -155,7 +157,10 @@ class _View:
             error=None if estimate is None else estimate.error,
             better="lower",
             group="distribution",
-            protocol={**self.facts, "error": f"standard error by delete-group jackknife, at most {ROWS:,} images a set"},
+            protocol={
+                **self.facts,
+                "error": f"standard error by delete-group jackknife, at most {ROWS:,} images a set",
+            },
         )
         return [figure], warnings
 

@@ -77,9 +77,7 @@ def open_folders(options: Options, progress: Progress | None) -> tuple[Task, lis
     if options.inputs is not None:
         places["--input"] = options.inputs
     listed = {option: _listed(option, place) for option, place in places.items()}
-    checked = {
-        option: check_images(paths, progress=_told(progress, option)) for option, (_, paths) in listed.items()
-    }
+    checked = {option: check_images(paths, progress=_told(progress, option)) for option, (_, paths) in listed.items()}
     notices = require(checked, options.on_bad_image or "fail")
     sides = {option: _Folder(option, listed[option][0], part.good) for option, part in checked.items()}
     channels = _channels(sides)

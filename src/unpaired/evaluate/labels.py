@@ -210,5 +210,3 @@ def require_truth(task: Task, name: str) -> None:
             f"{name}: {task.heading} has no label maps that belong to the images. Files must have the same names in "
             "both domains."
         )
-
-
