@@ -179,9 +179,10 @@ def file_warnings(task: Task) -> list[str]:
             "translations are JPEG files: what the compression changed is measured with them. Measure PNG files"
         )
     elif "JPEG" in real:
+        which = "are JPEG files" if real == "JPEG" else f"are partly JPEG files ({real})"
         warnings.append(
-            f"real images are JPEG files ({real}) and translations are not: marks of the compression count as a "
-            "difference. Compare figures with those of the same files only"
+            f"real images {which} and translations are not: marks of the compression count as a difference. Compare "
+            "figures with those of the same files only"
         )
     if task.resized:
         warnings.append(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from unpaired.evaluate.figures import Better, Figure, Protocol
 from unpaired.evaluate.options import Options
 from unpaired.evaluate.statistics import PATCHES, ROWS, Lens, Seen, Statistics
-from unpaired.metrics.estimate import Estimate, frechet_estimate
+from unpaired.metrics.estimate import frechet_estimate
 from unpaired.metrics.frechet import frechet_distance
 from unpaired.metrics.kernel import kernel_distance
 from unpaired.metrics.manifold import precision_recall
@@ -140,9 +140,9 @@ class _View:
         counts = (self.real.moments.count, self.fake.moments.count)
         if min(counts) < 2:
             return [], [f"{self.frechet_title} is left out: a covariance needs two images in each set"]
-        estimate: Estimate | None = None
-        if errors:
-            estimate = frechet_estimate(self.real.rows, self.fake.rows)
+        estimate = frechet_estimate(self.real.rows, self.fake.rows) if errors else None
+        every = max(counts) > ROWS  # then the rows are a sample, and the distance is that of all images
+        value = estimate.value if estimate and not every else frechet_distance(self.real.moments, self.fake.moments)
         dim, warnings = self.lens.features.dim, list[str]()
         if min(counts) <= dim:
             warnings.append(
@@ -153,7 +153,7 @@ class _View:
         figure = Figure(
             name=self.frechet_name,
             title=self.frechet_title,
-            value=frechet_distance(self.real.moments, self.fake.moments),
+            value=value,
             error=None if estimate is None else estimate.error,
             better="lower",
             group="distribution",
@@ -174,8 +174,8 @@ class _View:
         way = (
             "unbiased MMD², polynomial kernel of degree 3, of all images once; standard error by delete-group jackknife"
             if whole
-            else f"unbiased MMD², polynomial kernel of degree 3, mean of {SUBSETS} subsets of {SUBSET_SIZE:,}; standard "
-            "error of that mean"
+            else f"unbiased MMD², polynomial kernel of degree 3, mean of {SUBSETS} subsets of {SUBSET_SIZE:,}; "
+            "standard error by the sampling of images"
         )
         return Figure(
             name=self.kernel_name,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unpaired.data.check import BadFiles, Checked, ImageInfo, check_images, require
+from unpaired.data.check import BadFiles, ImageInfo, check_images, require
 from unpaired.data.config import DataConfig
 from unpaired.data.folders import list_images
 from unpaired.data.held_out import evenly

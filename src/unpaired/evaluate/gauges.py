@@ -7,8 +7,8 @@ the few at both ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol as Interface
 from typing import TYPE_CHECKING, final
+from typing import Protocol as Interface
 
 import numpy as np
 from torch import Tensor
@@ -100,7 +100,7 @@ _OF_PAIRS: dict[str, tuple[str, Better, str]] = {
     "ssim": ("SSIM", "higher", ""),
     "ms_ssim": ("MS-SSIM", "higher", ""),
 }
-VALUES = "values in [-1, 1], a range of 2"
+VALUES = "in [-1, 1], a range of 2"
 
 
 @final
@@ -191,7 +191,7 @@ class Reconstruction:
         facts = {
             **protocol,
             "values": VALUES,
-            "in_between": "the translation is not rounded before it is brought back",
+            "in_between": "the translation is not rounded",
             "error": "standard error over the images",
         }
         return self._numbers.figures("reconstruction", "reconstruction_", " of there and back", facts)

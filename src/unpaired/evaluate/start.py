@@ -58,7 +58,7 @@ def evaluate(options: Options, *, progress: Progress | None = None) -> Evaluatio
         model=opened.model,
         data=opened.data,
         directions=results,
-        notices=tuple([*notices, *opened.notices]),
+        notices=(*notices, *opened.notices),
     )
 
 
@@ -75,7 +75,8 @@ def place_of(options: Options) -> Path:
     run = run_of(folder)
     if run is None:
         raise UserError(
-            f"--out is missing: {folder} belongs to no run, so it is not clear where the figures and pictures should go."
+            f"--out is missing: {folder} belongs to no run, so it is not clear where the figures and pictures go. Name "
+            "a folder."
         )
     return run / EVALUATIONS / folder.resolve().name
 
@@ -138,8 +139,8 @@ def _open_model(options: Options, tools: Tools, progress: Progress) -> _Opened:
     folder, notices = find_model(options.model)
     card = read_card(folder)
     names = [name for name in DIRECTIONS if name in card.translators]
-    wanted = names if options.direction == "both" else [options.direction]
-    translators, fingerprints = _translators(folder, wanted, names, options)
+    wanted: list[str] = list(names) if options.direction == "both" else [options.direction]
+    translators, fingerprints = _translators(folder, wanted, [*names], options)
     held_out, config = open_model_data(folder, card, options, progress)
     multiple = 1 if run_of(folder) is None else 4
     tasks = [model_task(name, held_out, config, card, options, multiple) for name in wanted]

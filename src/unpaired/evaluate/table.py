@@ -25,15 +25,15 @@ NOTES = {
     "shuffled_labels": "shuffled labels: label maps of other images, what knows nothing of the input",
 }
 NONE = "–"
-_SHARED = ("unpaired", "torch", "python", "seed")
+_LEVELS = "swd_"
+"""Figures of single levels of the pyramid: they stand in the JSON, and in the note of their mean."""
 
 
 def render(evaluation: Evaluation) -> RenderableType:
     """Return the tables, warnings and protocol of an evaluation."""
     parts: list[RenderableType] = []
     for found in evaluation.directions.values():
-        parts += [Text(found.heading, style="bold"), _figures(found)]
-        parts += [Text(f"{NOTES[name]}.", style="dim") for name in found.bounds if found.bounds[name]]
+        parts += [Text(found.heading, style="bold"), *_figures(found)]
         parts += [_rows(table) for table in found.tables]
         parts += [Text(f"warning: {warning}.", style="yellow") for warning in found.warnings]
         parts.append(Text(""))
@@ -51,28 +51,32 @@ def number(value: float | None) -> str:
     return f"{value:.{digits}f}"
 
 
-def _figures(found: DirectionResult) -> RichTable:
-    bounds = {name: {one.name: one for one in figures} for name, figures in found.bounds.items() if figures}
-    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for heading in ("figure", "value", "better"):
-        table.add_column(heading, justify="right" if heading == "value" else "left", overflow="fold")
-    for name in bounds:
-        table.add_column(BOUNDS[name], justify="right", overflow="fold")
-    notes = list[str]()
+def _figures(found: DirectionResult) -> list[RenderableType]:
+    """Return one table for each group of figures, with the bounds that belong to it."""
+    parts: list[RenderableType] = []
     for group, question in GROUPS.items():
         figures = [one for one in found.figures if one.group == group]
-        if not figures:
+        rows = [one for one in figures if not one.name.startswith(_LEVELS)]
+        if not rows:
             continue
-        table.add_row(Text(question, style="dim italic"))
-        for one in figures:
-            mark = ""
-            if one.note and one.value is None:
-                notes.append(one.note)
-                mark = f" [{len(notes)}]"
-            row = [f"{one.title}{mark}", _value(one), f"{one.better}" if one.better else ""]
-            table.add_row(*row, *(_bound(figures_of.get(one.name)) for figures_of in bounds.values()))
-    table.caption = "\n".join(f"[{index}] {note}" for index, note in enumerate(notes, 1)) or None
-    table.caption_justify = "left"
+        names = {one.name for one in rows}
+        bounds = {name: {one.name: one for one in every if one.name in names} for name, every in found.bounds.items()}
+        parts.append(_group(question, rows, {name: those for name, those in bounds.items() if those}))
+        parts += [Text(f"{one.title}: {one.note}.", style="dim") for one in rows if one.note]
+        parts += [Text(f"{NOTES[name]}.", style="dim") for name, those in bounds.items() if those]
+    return parts
+
+
+def _group(question: str, figures: Sequence[Figure], bounds: Mapping[str, Mapping[str, Figure]]) -> RichTable:
+    table = RichTable(title=question, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("figure", min_width=22, max_width=44)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("better", no_wrap=True)
+    for name in bounds:
+        table.add_column(BOUNDS[name], justify="right", width=len(max(BOUNDS[name].split(), key=len)))
+    for one in figures:
+        cells = [_bound(those.get(one.name)) for those in bounds.values()]
+        table.add_row(one.title, _value(one), one.better or "", *cells)
     return table
 
 
@@ -95,24 +99,22 @@ def _rows(found: Table) -> RichTable:
 
 
 def _protocol(evaluation: Evaluation) -> RenderableType:
-    """Return what the figures depend on: once for all, then what single ones add or differ in."""
-    lines = [Text("Protocol", style="bold")]
-    every = [one for found in evaluation.directions.values() for one in found.figures]
-    common = _common([one.protocol for one in every])
-    for heading, found in ((one.heading, one) for one in evaluation.directions.values()):
-        shared = _common([one.protocol for one in found.figures])
+    """Return what the figures depend on: what all share, what a direction adds, and what single figures add, once."""
+    found = list(evaluation.directions.values())
+    common = _common([one.protocol for each in found for one in each.figures])
+    lines, single = [Text("Protocol", style="bold"), Text(f"  {_facts(common)}")], dict[str, list[str]]()
+    for each in found:
+        shared = _common([one.protocol for one in each.figures])
         own = {name: value for name, value in shared.items() if name not in common}
         if own:
-            lines.append(Text(f"  {heading}: {_facts(own)}"))
-        extra: dict[str, list[str]] = {}
-        for one in found.figures:
-            rest = {name: value for name, value in one.protocol.items() if name not in shared}
-            if rest:
-                extra.setdefault(_facts(rest), []).append(one.name)
-        for facts, names in extra.items():
-            lines.append(Text(f"  {', '.join(names)}: {facts}"))
-    lines.insert(1, Text(f"  {_facts(common)}"))
-    return Lines(*dict.fromkeys(lines))
+            lines.append(Text(f"  {each.heading}: {_facts(own)}"))
+        for one in each.figures:
+            rest = {name: value for name, value in one.protocol.items() if name not in shared and name not in common}
+            names = single.setdefault(_facts(rest), []) if rest else []
+            if one.name not in names and not one.name.startswith(_LEVELS):
+                names.append(one.name)
+    lines += [Text(f"  {', '.join(names)}: {facts}") for facts, names in single.items() if names]
+    return Lines(*lines)
 
 
 def _common(protocols: Sequence[Protocol]) -> dict[str, object]:
@@ -128,7 +130,7 @@ def _common(protocols: Sequence[Protocol]) -> dict[str, object]:
 
 def _facts(facts: Mapping[str, object]) -> str:
     return "; ".join(
-        f"{name.replace('_', ' ')} {_short(name, value)}" for name, value in facts.items() if value is not None
+        f"{name.replace('_', ' ')}: {_short(name, value)}" for name, value in facts.items() if value is not None
     )
 
 

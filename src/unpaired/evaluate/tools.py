@@ -61,8 +61,8 @@ def _features(options: Options, say: Say) -> Lens:
     features = open_features(options.features, device=find_device(options.device), notice=say)
     if options.asks_for("structure") and not features.gives_maps:
         raise UserError(
-            f"structure: {features.name} gives one vector for an image and no features of positions. Use one that does, "
-            f"such as vgg:FILE, or measure {', '.join(sorted(OF_FEATURES - {'structure'}))}."
+            f"structure: {features.name} gives one vector for an image and no features of positions. Use one that "
+            f"does, such as vgg:FILE, or measure {', '.join(sorted(OF_FEATURES - {'structure'}))}."
         )
     return Lens("features", features)
 
