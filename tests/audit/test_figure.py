@@ -26,7 +26,14 @@ def texts(svg: str) -> list[ElementTree.Element]:
 def test_lines_of_an_audit() -> None:
     curve = error_curve(measure(*hiding(), random_images(3), seed=0), "A to B")
     lines = {line.name: line for line in curve.lines}
-    assert set(lines) == {"noise", "JPEG", "blur", *(HONEST + name for name in ("noise", "JPEG", "blur")), CHANCE, CLEAN}
+    assert set(lines) == {
+        "noise",
+        "JPEG",
+        "blur",
+        *(HONEST + name for name in ("noise", "JPEG", "blur")),
+        CHANCE,
+        CLEAN,
+    }
     noise = lines["noise"]
     assert noise.x == tuple(sorted(noise.x))
     assert noise.x == pytest.approx([0.5, 1, 2, 4, 8, 16], rel=0.1)

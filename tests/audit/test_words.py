@@ -83,7 +83,13 @@ def test_texture_that_an_ordinary_file_loses_is_told() -> None:
 
 
 def test_percent() -> None:
-    assert [percent(value) for value in (0.004, 0.12, 1.0, -0.0001, -0.02)] == ["0.4 %", "12 %", "100 %", "0.0 %", "-2.0 %"]
+    assert [percent(value) for value in (0.004, 0.12, 1.0, -0.0001, -0.02)] == [
+        "0.4 %",
+        "12 %",
+        "100 %",
+        "0.0 %",
+        "-2.0 %",
+    ]
 
 
 def test_figures_carry_their_protocol_and_never_lack_a_word() -> None:

@@ -6,7 +6,7 @@ import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from unpaired.audit.spectrum import spectrum_of
 from unpaired.audit.subject import Direction, Request, Subject, chosen, open_subject, sides, spread
 from unpaired.audit.words import summary
 from unpaired.data.held_out import Side
-from unpaired.data.training import Progress, contents_of
+from unpaired.data.training import Progress
 from unpaired.evaluate.figures import Fact, Figure, Picture, Table, figures_to_json
 from unpaired.evaluate.material import FILTER, SPLITS
 from unpaired.training.log import write_whole
@@ -201,11 +201,15 @@ def _protocol(subject: Subject, request: Request, inputs: int, real: int) -> dic
 def _document(request: Request, subject: Subject, found: Sequence[DirectionAudit]) -> dict[str, Any]:
     held_out, card = subject.held_out, subject.card
     counts = {side: len(chosen(subject, side, request.images)) for side in _SIDES}
-    root = request.data if request.data is not None else subject.config.root or subject.config.a
+    root = (
+        request.data
+        if request.data is not None
+        else subject.config.root or f"{subject.config.a} and {subject.config.b}"
+    )
     return {
         "format": FORMAT,
         "version": VERSION,
-        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": request.command,
         "versions": {"unpaired": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "model": {
@@ -213,13 +217,14 @@ def _document(request: Request, subject: Subject, found: Sequence[DirectionAudit
             "checkpoint": subject.checkpoint.resolve().name,
             "images_seen": card.images_seen,
             "method": card.method,
+            "origin": card.origin,
             "fingerprints": dict(subject.fingerprints),
         },
         "data": {
             "root": None if root is None else str(root),
             "split": held_out.taken_from,
             "images": counts,
-            "contents": contents_of({"a": held_out.files["a"], "b": held_out.files["b"]}),
+            "contents": {side: held_out.contents(side) for side in _SIDES},
         },
         "notices": list(subject.notices),
         "drawing": DRAWING,

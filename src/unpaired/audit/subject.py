@@ -26,6 +26,8 @@ AUDITS = "audits"
 """Folder of a run that holds its audits, each named as the checkpoint."""
 IMAGES = 50
 """Images of a direction, where nobody chooses."""
+SMALLEST = 8
+"""Pixels of a side below which there is no detail to speak of."""
 
 Direction = Literal["a2b", "b2a"]
 Wanted = Literal["a2b", "b2a", "both"]
@@ -99,6 +101,62 @@ class Subject:
     notices: tuple[str, ...]
 
 
+def open_subject(request: Request, progress: Progress | None = None) -> Subject:
+    """Find the model, its images and a place for the results.
+
+    Raises `UserError` where the model has one direction only or translates by a search, where its images are bad, do
+    not fit it or keep sizes of their own, and where there is no place for the results.
+    """
+    checkpoint, passed_over = find_model(request.model)
+    card = read_card(checkpoint)
+    _require_auditable(checkpoint, card)
+    folder = _folder_of(request, checkpoint)
+    loaded = {name: load_generator(checkpoint, name) for name in DIRECTIONS}
+    translators = {
+        name: Translator(one.network, card, name, device=request.device, engine="torch", precision="fp32")
+        for name, one in loaded.items()
+    }
+    options = Options(model=checkpoint, data=request.data, size=request.size, images=request.images)
+    held_out, config = open_model_data(checkpoint, card, options, progress)
+    if held_out.size is None:
+        raise UserError(
+            "the audit compares images of one size, and these keep sizes of their own: "
+            f'data.preprocess is "{config.preprocess}". Give a size: --size 256 or --size HEIGHTxWIDTH.'
+        )
+    if min(held_out.size) < SMALLEST:
+        raise UserError(
+            f"images of {held_out.size[0]} x {held_out.size[1]} (height x width) hold no detail to look for. Give a "
+            f"--size of at least {SMALLEST}."
+        )
+    return Subject(
+        checkpoint=checkpoint,
+        card=card,
+        folder=folder,
+        translators=translators,
+        fingerprints={name: one.fingerprint for name, one in loaded.items()},
+        held_out=held_out,
+        config=config,
+        notices=(*passed_over, *held_out.notices),
+    )
+
+
+def chosen(subject: Subject, side: Side, most: int) -> HeldOutImages:
+    """Return at most so many images of one domain, spread evenly."""
+    positions = [position for position, _ in subject.held_out.images.positions(side, most)]
+    return HeldOutImages(subject.held_out.images.of(side), positions, subject.card.domains[side])
+
+
+def sides(direction: Direction) -> tuple[Side, Side]:
+    """Return the domains that a direction comes from and leads to."""
+    return ("a", "b") if direction == "a2b" else ("b", "a")
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Return at most so many numbers, spread evenly over `count`."""
+    taken = min(count, most)
+    return [index * count // taken for index in range(taken)]
+
+
 def _require_auditable(folder: Path, card: ModelCard) -> None:
     """Raise `UserError` for a model whose translations cannot be brought back."""
     missing = [direction for direction in DIRECTIONS if direction not in card.translators]
@@ -129,53 +187,3 @@ def _folder_of(request: Request, checkpoint: Path) -> Path:
             f"{checkpoint} belongs to no run, so there is no place for the audit. Give one with --out FOLDER."
         )
     return run / AUDITS / checkpoint.resolve().name
-
-
-def open_subject(request: Request, progress: Progress | None = None) -> Subject:
-    """Find the model, its images and a place for the results.
-
-    Raises `UserError` where the model has one direction only or translates by a search, where its images are bad, do
-    not fit it or keep sizes of their own, and where there is no place for the results.
-    """
-    checkpoint, passed_over = find_model(request.model)
-    card = read_card(checkpoint)
-    _require_auditable(checkpoint, card)
-    folder = _folder_of(request, checkpoint)
-    options = Options(model=checkpoint, data=request.data, size=request.size, images=request.images)
-    held_out, config = open_model_data(checkpoint, card, options, progress)
-    if held_out.size is None:
-        raise UserError(
-            f"the audit compares images of one size, and these keep sizes of their own (data.preprocess = "
-            f'"{config.preprocess}"). Give a size: --size 256 or --size HEIGHTxWIDTH.'
-        )
-    loaded = {name: load_generator(checkpoint, name) for name in DIRECTIONS}
-    return Subject(
-        checkpoint=checkpoint,
-        card=card,
-        folder=folder,
-        translators={
-            name: Translator(one.network, card, name, device=request.device, engine="torch", precision="fp32")
-            for name, one in loaded.items()
-        },
-        fingerprints={name: one.fingerprint for name, one in loaded.items()},
-        held_out=held_out,
-        config=config,
-        notices=(*passed_over, *held_out.notices),
-    )
-
-
-def chosen(subject: Subject, side: Side, most: int) -> HeldOutImages:
-    """Return at most so many images of one domain, spread evenly."""
-    positions = [position for position, _ in subject.held_out.images.positions(side, most)]
-    return HeldOutImages(subject.held_out.images.of(side), positions, subject.card.domains[side])
-
-
-def sides(direction: Direction) -> tuple[Side, Side]:
-    """Return the domains that a direction comes from and leads to."""
-    return ("a", "b") if direction == "a2b" else ("b", "a")
-
-
-def spread(count: int, most: int) -> list[int]:
-    """Return at most so many numbers, spread evenly over `count`."""
-    taken = min(count, most)
-    return [index * count // taken for index in range(taken)]

@@ -9,6 +9,7 @@ from unpaired.cli import (
     audit,
     compare,
     demo,
+    evaluate,
     export,
     models,
     segment,
@@ -18,4 +19,17 @@ from unpaired.cli import (
 )  # importing a command adds it to the application
 from unpaired.cli.app import app, main
 
-__all__ = ["app", "audit", "compare", "demo", "export", "main", "models", "segment", "study", "train", "translate"]
+__all__ = [
+    "app",
+    "audit",
+    "compare",
+    "demo",
+    "evaluate",
+    "export",
+    "main",
+    "models",
+    "segment",
+    "study",
+    "train",
+    "translate",
+]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -56,13 +55,13 @@ def audit(
     seed
         Of the noise, and of the resampling for standard errors.
     out
-        Folder for audit.json, audit.svg and the pictures. [audits/CHECKPOINT in the run]
+        Folder for audit.json, audit.svg (the figure) and pictures. [audits/CHECKPOINT in the run]
     device
         auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.
     as_json
         Print audit.json in place of the table.
     quiet
-        Print nothing but warnings and errors, and with --json that.
+        Print nothing but the tables and what they mean, warnings and errors.
     """
     from unpaired.audit.start import audit as carry_out
     from unpaired.audit.start import to_bytes
@@ -89,15 +88,18 @@ def audit(
             bar.detail(stage)
 
         result = carry_out(request, progress=show)
-    for notice in result.document["notices"] if not quiet else ():
-        print(f"note: {notice}", file=sys.stderr)
+    if not quiet:
+        for notice in result.notices:
+            print(f"note: {notice}", file=sys.stderr)
     for found in result.directions:
         for warning in found.warnings:
             print(f"warning: {found.heading}: {warning}.", file=sys.stderr)
     if as_json:
-        sys.stdout.write(to_bytes(json.loads(json.dumps(result.document))).decode())
-    elif not quiet:
-        _print(result)
+        sys.stdout.write(to_bytes(result.document).decode())
+        return 0
+    _print(result)
+    if not quiet:
+        print(f"{result.folder}")
     return 0
 
 
@@ -109,7 +111,6 @@ def _print(result: Audit) -> None:
         console.print(_table(found))
         console.print(found.summary, highlight=False)
         console.print()
-    print(f"Figure, pictures and figures with protocol: {result.folder}")
 
 
 def _table(found: DirectionAudit) -> Table:

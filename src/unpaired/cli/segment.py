@@ -24,7 +24,7 @@ RUN = Group("Run", sort_key=3)
 segment = App(
     name="segment",
     help="Train an FCN-8s that labels photos, and measure it. It scores what labels-to-photos translators make.",
-    help_epilogue="Begin with: unpaired segment train --data camvid --set data.labels_a.kind=index --size 96x128 --out DIR",
+    help_epilogue="Begin with: unpaired segment train --data camvid --set data.labels_a.kind=index --out DIR",
     help_format="plaintext",
 )
 app.command(segment)
@@ -77,7 +77,7 @@ def train(
     batch_size
         Photos per step. [8]
     weights
-        Weights of VGG-16 to begin with: torchvision, none, a file, or auto (torchvision's where they can be had). [auto]
+        Weights of VGG-16 to begin with: torchvision, none, a file, or auto: torchvision's where they can be had. [auto]
     seed
         Seed of the first weights, of order, crops and dropout. [0]
     device

@@ -158,11 +158,13 @@ def _held_out(data: TrainingData, config: DataConfig, *, paired: bool) -> HeldOu
         size=training_size(config),
         part=_PARTS[config.preprocess],
         files={"a": data.held_out_files[0], "b": data.held_out_files[1]},
-        notices=tuple(data.notices),
+        notices=tuple(notice for notice in data.notices if not notice.startswith(_OF_CACHE)),
         layout=data.layout,
     )
 
 
+_OF_CACHE = "decoded images are not kept"
+"""Each image is read once or twice for measuring, so that they are not kept is no news."""
 _CUT = "their middle, cut to that size"
 _PARTS = {
     "resize_and_crop": "whole, at that size",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from unpaired.evaluate.figures import Better, Figure, Protocol
 from unpaired.evaluate.options import Options
 from unpaired.evaluate.statistics import PATCHES, ROWS, Lens, Seen, Statistics
-from unpaired.metrics.estimate import Estimate, frechet_estimate
+from unpaired.metrics.estimate import frechet_estimate
 from unpaired.metrics.frechet import frechet_distance
 from unpaired.metrics.kernel import kernel_distance
 from unpaired.metrics.manifold import precision_recall
@@ -38,7 +38,9 @@ def wanted_distances(options: Options, lenses: Sequence[Lens]) -> Wanted:
     chosen = list[tuple[Lens, frozenset[str]]]()
     first = "features" if any(lens.key == "features" for lens in lenses) else "inception"
     for lens in lenses:
-        named = {"fid": "frechet", "kid": "kernel"} if lens.key == "inception" else {k: k for k in ("frechet", "kernel")}
+        named = (
+            {"fid": "frechet", "kid": "kernel"} if lens.key == "inception" else {k: k for k in ("frechet", "kernel")}
+        )
         kinds = {kind for name, kind in named.items() if options.allows(name)}
         if lens.key == first:
             kinds |= {name for name in ("precision", "recall") if options.allows(name)}
@@ -138,9 +140,9 @@ class _View:
         counts = (self.real.moments.count, self.fake.moments.count)
         if min(counts) < 2:
             return [], [f"{self.frechet_title} is left out: a covariance needs two images in each set"]
-        estimate: Estimate | None = None
-        if errors:
-            estimate = frechet_estimate(self.real.rows, self.fake.rows)
+        estimate = frechet_estimate(self.real.rows, self.fake.rows) if errors else None
+        every = max(counts) > ROWS  # then the rows are a sample, and the distance is that of all images
+        value = estimate.value if estimate and not every else frechet_distance(self.real.moments, self.fake.moments)
         dim, warnings = self.lens.features.dim, list[str]()
         if min(counts) <= dim:
             warnings.append(
@@ -151,11 +153,14 @@ class _View:
         figure = Figure(
             name=self.frechet_name,
             title=self.frechet_title,
-            value=frechet_distance(self.real.moments, self.fake.moments),
+            value=value,
             error=None if estimate is None else estimate.error,
             better="lower",
             group="distribution",
-            protocol={**self.facts, "error": f"standard error by delete-group jackknife, at most {ROWS:,} images a set"},
+            protocol={
+                **self.facts,
+                "error": f"standard error by delete-group jackknife, at most {ROWS:,} images a set",
+            },
         )
         return [figure], warnings
 
@@ -169,8 +174,8 @@ class _View:
         way = (
             "unbiased MMD², polynomial kernel of degree 3, of all images once; standard error by delete-group jackknife"
             if whole
-            else f"unbiased MMD², polynomial kernel of degree 3, mean of {SUBSETS} subsets of {SUBSET_SIZE:,}; standard "
-            "error of that mean"
+            else f"unbiased MMD², polynomial kernel of degree 3, mean of {SUBSETS} subsets of {SUBSET_SIZE:,}; "
+            "standard error by the sampling of images"
         )
         return Figure(
             name=self.kernel_name,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unpaired.data.check import BadFiles, Checked, ImageInfo, check_images, require
+from unpaired.data.check import BadFiles, ImageInfo, check_images, require
 from unpaired.data.config import DataConfig
 from unpaired.data.folders import list_images
 from unpaired.data.held_out import evenly
@@ -77,9 +77,7 @@ def open_folders(options: Options, progress: Progress | None) -> tuple[Task, lis
     if options.inputs is not None:
         places["--input"] = options.inputs
     listed = {option: _listed(option, place) for option, place in places.items()}
-    checked = {
-        option: check_images(paths, progress=_told(progress, option)) for option, (_, paths) in listed.items()
-    }
+    checked = {option: check_images(paths, progress=_told(progress, option)) for option, (_, paths) in listed.items()}
     notices = require(checked, options.on_bad_image or "fail")
     sides = {option: _Folder(option, listed[option][0], part.good) for option, part in checked.items()}
     channels = _channels(sides)

@@ -7,11 +7,10 @@ the few at both ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, final
 from typing import Protocol as Interface
-from typing import final
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from unpaired.data.held_out import shown
@@ -22,6 +21,9 @@ from unpaired.evaluate.tally import Example, Extremes, Shown, Tally, png_grid
 from unpaired.evaluate.translations import Batch, at_size
 from unpaired.metrics.paired import MS_SSIM_SMALLEST, WINDOW, l1, ms_ssim, psnr, ssim
 from unpaired.metrics.structure import edge_distance
+
+if TYPE_CHECKING:
+    from unpaired.features import Lpips
 
 EXAMPLES = 6
 """Images shown of each end."""
@@ -98,15 +100,16 @@ _OF_PAIRS: dict[str, tuple[str, Better, str]] = {
     "ssim": ("SSIM", "higher", ""),
     "ms_ssim": ("MS-SSIM", "higher", ""),
 }
-VALUES = "values in [-1, 1], a range of 2"
+VALUES = "in [-1, 1], a range of 2"
 
 
 @final
 class Paired:
     """Translations against the true images of the same names."""
 
-    def __init__(self, real: Pictures, lpips: Callable[[Tensor, Tensor], Tensor] | None, lpips_name: str) -> None:
-        self._real, self._lpips, self._lpips_name = real, lpips, lpips_name
+    def __init__(self, real: Pictures, lpips: Lpips | None, plain: bool) -> None:
+        """Measure with LPIPS where it is given, and L1 and the others where `plain` says so."""
+        self._real, self._lpips, self._plain = real, lpips, plain
         self._numbers, self._perceptual = _Numbers(scales=True), Tally()
         self._resized = 0
 
@@ -116,7 +119,8 @@ class Paired:
         size = (batch.made.shape[-2], batch.made.shape[-1])
         self._resized += sum(self._real.sizes[position] != size for position in positions)
         truth = at_size([self._real.image(position) for position in positions], self._real.domain, size)
-        self._numbers.add(batch.made, truth)
+        if self._plain:
+            self._numbers.add(batch.made, truth)
         if self._lpips is not None:
             self._perceptual.add(self._lpips(batch.made, truth).tolist())
 
@@ -125,10 +129,14 @@ class Paired:
         facts = {**protocol, "values": VALUES, "error": "standard error over the images"}
         found = self._numbers.figures("paired", "", " to the true image", facts)
         if self._lpips is not None:
-            facts = {**facts, "features": self._lpips_name}
-            found.append(
-                self._perceptual.figure("lpips", "LPIPS to the true image", group="paired", better="lower", protocol=facts)
-            )
+            facts = {
+                **facts,
+                "features": self._lpips.name,
+                "features_fingerprint": self._lpips.fingerprint,
+                "features_input": self._lpips.input,
+            }
+            title = f"{self._lpips.name} to the true image"
+            found.append(self._perceptual.figure("lpips", title, group="paired", better="lower", protocol=facts))
         return found
 
     def tables(self) -> list[Table]:
@@ -183,7 +191,7 @@ class Reconstruction:
         facts = {
             **protocol,
             "values": VALUES,
-            "in_between": "the translation is not rounded before it is brought back",
+            "in_between": "the translation is not rounded",
             "error": "standard error over the images",
         }
         return self._numbers.figures("reconstruction", "reconstruction_", " of there and back", facts)
@@ -220,7 +228,13 @@ class Content:
     """How far the structure of a translation is from that of its input; the nearest and the farthest are shown."""
 
     def __init__(
-        self, name: str, title: str, distance: Distance, features: Protocol, domains: tuple[Domain, Domain], heading: str
+        self,
+        name: str,
+        title: str,
+        distance: Distance,
+        features: Protocol,
+        domains: tuple[Domain, Domain],
+        heading: str,
     ) -> None:
         self._name, self._title, self._distance, self._features = name, title, distance, features
         self._domains, self._heading = domains, heading
@@ -295,8 +309,3 @@ def can_be_seen(domains: Sequence[Domain]) -> bool:
 def _three(images: Tensor) -> Tensor:
     """Return grey images as RGB."""
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
-
-
-def stacked(images: Sequence[Tensor]) -> Tensor:
-    """Return images [C, H, W] as a batch."""
-    return torch.stack(list(images))

@@ -43,7 +43,7 @@ class _Counted:
 
     def figures(self, prefix: str, of: str, protocol: Protocol) -> list[Figure]:
         found = self.scores()
-        values = {name: None for name in SCORES} if found is None else _three(found)
+        values = dict.fromkeys(SCORES) if found is None else _three(found)
         return [
             Figure(
                 name=f"{prefix}{name}",
@@ -210,5 +210,3 @@ def require_truth(task: Task, name: str) -> None:
             f"{name}: {task.heading} has no label maps that belong to the images. Files must have the same names in "
             "both domains."
         )
-
-

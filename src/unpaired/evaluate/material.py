@@ -126,7 +126,8 @@ def open_model_data(
     else:
         config = DataConfig(preprocess="none")
     if options.data is not None:
-        config = replace(config, a=None, b=None, test_a=None, test_b=None, **_places(Path(options.data), config))
+        root, a, b = _places(Path(options.data), config)
+        config = replace(config, root=root, a=a, b=b, test_a=None, test_b=None)
     if options.size is not None:
         config = replace(config, preprocess="resize_and_crop", crop_size=options.size, load_size=None)
     if options.on_bad_image is not None:
@@ -180,14 +181,14 @@ def _sides(direction: str) -> tuple[Side, Side]:
 _TESTS_ALONE = (("testA", "testB"), ("test/A", "test/B"), ("testannot", "test"))
 
 
-def _places(root: Path, config: DataConfig) -> dict[str, str]:
-    """Return where the images lie: ROOT, or its two folders of test images where it holds no others."""
+def _places(root: Path, config: DataConfig) -> tuple[str | None, str | None, str | None]:
+    """Return `root`, `a` and `b`: ROOT, or its two folders of test images where it holds no others."""
     if config.side_by_side is None:
         for a, b in _TESTS_ALONE:
             trained_on = [root / name.replace("test", "train") for name in (a, b)]
             if (root / a).is_dir() and (root / b).is_dir() and not any(folder.is_dir() for folder in trained_on):
-                return {"a": str(root / a), "b": str(root / b), "root": None}  # type: ignore[dict-item]
-    return {"root": str(root)}
+                return None, str(root / a), str(root / b)
+    return str(root), None, None
 
 
 def _as_the_model_sees(config: DataConfig, card: ModelCard) -> DataConfig:

@@ -58,7 +58,8 @@ class Options:
     """A feature network as `features.open_features` reads it."""
     inception: str | Path | None = None
     """File of Inception's weights."""
-    lpips: Literal["alex", "vgg"] | None = None
+    lpips: str | None = None
+    """The network of LPIPS: `alex`, `vgg`, `alex:FILE` or `vgg:FILE`."""
     fcn: str | Path | None = None
     """Folder of a segmenter of `unpaired segment train`."""
     size: tuple[int, int] | None = None
@@ -140,7 +141,9 @@ class Options:
                 f"{', '.join(sorted(OF_FEATURES | OF_EITHER))}."
             )
         if self.inception is not None and not self.wants_inception:
-            raise UserError("--inception is given, and --measures names nothing that is measured on it. Add fid or kid.")
+            raise UserError(
+                "--inception is given, and --measures names nothing that is measured on it. Add fid or kid."
+            )
 
     @property
     def wants_inception(self) -> bool:

@@ -1,6 +1,6 @@
-"""What sets of images are compared by: patches and features, gathered in bounded memory; those of real images are kept.
+"""What sets of images are compared by: patches and features, gathered in bounded memory.
 
-Statistics of the target's real images are kept in the user's cache by what they depend on: the files' contents, how they
+Those of the target's real images are kept in the user's cache by what they depend on: the files' contents, how they
 were prepared, the size, the feature network, the seed and the version. A kept file that is damaged is made again.
 """
 

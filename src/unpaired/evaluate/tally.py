@@ -111,9 +111,7 @@ class Extremes:
 def png_grid(examples: list[Example], title: str) -> bytes:
     """Return examples as a labelled grid, a PNG file."""
     columns = list(dict.fromkeys(name for example in examples for name in example.cells))
-    picture = grid(
-        [example.cells for example in examples], columns, title, [example.caption for example in examples]
-    )
+    picture = grid([example.cells for example in examples], columns, title, [example.caption for example in examples])
     content = io.BytesIO()
     PillowImage.fromarray(picture).save(content, "PNG")
     return content.getvalue()

@@ -44,9 +44,7 @@ class Batch:
     """What the way back makes of the translations, which are not rounded in between; itself in levels of a file."""
 
 
-def batches(
-    task: Task, translators: Translators | None, batch_size: int, told: Told | None = None
-) -> Iterator[Batch]:
+def batches(task: Task, translators: Translators | None, batch_size: int, told: Told | None = None) -> Iterator[Batch]:
     """Yield all translations of a task in order, in batches of one size; memory holds one of them."""
     done, total = 0, len(task.rows)
     for rows in _groups(task, batch_size):
@@ -134,9 +132,7 @@ def _translate(task: Task, rows: tuple[Row, ...], translators: Translators) -> B
     if translators.back is not None:
         source = translators.back.target
         back = translators.back.translate_tensor(y)
-        returned = torch.stack(
-            [signed(from_signed(one.permute(1, 2, 0).numpy(), source), source) for one in back]
-        )
+        returned = torch.stack([signed(from_signed(one.permute(1, 2, 0).numpy(), source), source) for one in back])
     return Batch(
         rows=rows,
         names=given[1],

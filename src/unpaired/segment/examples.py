@@ -20,7 +20,9 @@ from unpaired.segment.material import LabelledPhotos
 _ORDER, _CHANGES = 0, 1
 
 
-def batch_at(photos: LabelledPhotos, first: int, size: int, seed: int, *, zoom: float, flip: bool) -> tuple[Tensor, Tensor]:
+def batch_at(
+    photos: LabelledPhotos, first: int, size: int, seed: int, *, zoom: float, flip: bool
+) -> tuple[Tensor, Tensor]:
     """Return `size` photos from the `first`-th on, float32 [N, C, H, W] in [-1, 1], and their classes, int64 [N, H, W].
 
     Each is a random window of 1 / `zoom` to all of the height and width, enlarged to the whole (photos bilinear,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,7 +114,9 @@ def open_labelled(config: DataConfig, *, progress: Progress | None = None) -> Ma
     domains = {"a": data.domain_a, "b": data.domain_b}
     labels, domain = domains[side].labels, domains["b" if side == "a" else "a"]
     assert labels is not None
-    sides = ((b, a), (data.held_out_b, data.held_out_a)) if side == "a" else ((a, b), (data.held_out_a, data.held_out_b))
+    sides = (
+        ((b, a), (data.held_out_b, data.held_out_a)) if side == "a" else ((a, b), (data.held_out_a, data.held_out_b))
+    )
     train, held_out = (LabelledPhotos(photos, maps, domain) for photos, maps in sides)
     return Material(
         train=train,
@@ -161,7 +163,7 @@ def evenly(count: int, most: int | None) -> list[int]:
 
 def _one_hot(config: DataConfig) -> DataConfig:
     """Have label maps spread over one channel per class, which says more than colours where a class is black."""
-    labels = {
+    labels: dict[str, Any] = {
         name: None if setting is None else dataclasses.replace(setting, feed="one_hot")
         for name, setting in (("labels_a", config.labels_a), ("labels_b", config.labels_b))
     }

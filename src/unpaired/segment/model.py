@@ -65,10 +65,17 @@ class Segmenter:
     """Photos [N, C, H, W] in [-1, 1] to class indices [N, H, W]; made by `load`."""
 
     def __init__(
-        self, network: Fcn8s, description: Description, device: torch.device, *, fingerprint: str, precision: str = "fp32"
+        self,
+        network: Fcn8s,
+        description: Description,
+        device: torch.device,
+        *,
+        fingerprint: str,
+        precision: str = "fp32",
     ) -> None:
-        self.network = network.to(device, memory_format=torch.channels_last).eval()
+        self.network = network.to(device).eval()
         self.description, self.device, self.fingerprint, self.precision = description, device, fingerprint, precision
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         void = [index for index in description.labels.void if 0 <= index < network.classes]
         self._void = torch.tensor(void, dtype=torch.long, device=device)
 
@@ -110,7 +117,9 @@ class Segmenter:
     def __call__(self, photos: NDArray[np.float32] | Tensor) -> Indices:
         """Label photos of any size as they are: the most likely class of every pixel, uint8 [N, H, W], never void."""
         given = torch.from_numpy(photos) if isinstance(photos, np.ndarray) else photos
-        return torch.cat([self._labelled(part) for part in given.split(IMAGES_PER_BATCH)]).cpu().numpy()
+        starts = range(0, len(given), IMAGES_PER_BATCH)
+        found = torch.cat([self._labelled(given[start : start + IMAGES_PER_BATCH]) for start in starts])
+        return np.asarray(found.cpu().numpy())
 
     def brought(self, photos: Tensor) -> Tensor:
         """Return photos at the size of the training: bicubic, antialiased where they shrink, clipped to [-1, 1].
@@ -125,17 +134,19 @@ class Segmenter:
     def _labelled(self, photos: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             logits = self.network(photos.to(self.device, memory_format=torch.channels_last))
-        logits = logits.index_fill(1, self._void, -torch.inf)
-        return logits.argmax(1).to(torch.uint8)
+        classes: Tensor = logits.index_fill(1, self._void, -torch.inf).argmax(1)
+        return classes.to(torch.uint8)
 
 
 def find_segmenter(folder: Path) -> Path:
     """Return the folder of a segmenter: the given one, or the best of a training; UserError where there is none."""
     for place in (folder, folder / BEST):
-        if (place / DOCUMENT).is_file() or (place / MANIFEST).is_file() and (place / WEIGHTS).is_file():
+        if (place / DOCUMENT).is_file() or ((place / MANIFEST).is_file() and (place / WEIGHTS).is_file()):
             return place
     if not folder.exists():
-        raise UserError(f"there is no segmenter at {folder}. Train one: unpaired segment train --data LABELLED --out DIR.")
+        raise UserError(
+            f"there is no segmenter at {folder}. Train one: unpaired segment train --data LABELLED --out DIR."
+        )
     raise UserError(
         f"{folder} is not a segmenter: it holds neither {DOCUMENT} nor a folder {BEST} with one. Give the folder that "
         "unpaired segment train has written."
@@ -152,9 +163,7 @@ def write_segmenter(folder: Path, network: Fcn8s, description: Description) -> s
         digest.update(weights[key].contiguous().numpy().tobytes())
     fingerprint = digest.hexdigest()
     versions = {"unpaired": __version__, "torch": torch.__version__}
-    write_folder(
-        folder, {WEIGHTS: weights}, {DOCUMENT: {**document, "versions": versions, "fingerprint": fingerprint}}
-    )
+    write_folder(folder, {WEIGHTS: weights}, {DOCUMENT: {**document, "versions": versions, "fingerprint": fingerprint}})
     return fingerprint
 
 
@@ -167,7 +176,7 @@ def require_classes(description: Description, labels: Labels) -> None:
         return  # colours of indices are for looking at
     raise UserError(
         f"the segmenter names {len(own.classes)} classes and the label maps have other ones: its palette is "
-        f"{_few(own)}, theirs is {_few(labels)}. Give label maps of the same classes (data.labels_a.palette, .void), or "
+        f"{_few(own)}, theirs is {_few(labels)}. Give label maps of the same classes, or "
         "train a segmenter on these."
     )
 

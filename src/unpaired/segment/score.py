@@ -127,5 +127,5 @@ def _scores(confusion: Confusion) -> Scores:
         return confusion.scores()
     except ValueError as error:
         raise UserError(
-            "there is nothing to score: the label maps hold void alone. Check the files, and the void of the label maps."
+            "there is nothing to score: the label maps hold void alone. Check the files, and their void."
         ) from error

@@ -45,22 +45,20 @@ def start_training(
 ) -> Outcome:
     """Train a segmenter from the beginning, in a new folder.
 
-    `given` are settings of `data.*` and `segmenter.*`, later ones over earlier ones. Nothing is written before settings,
-    images and weights have been found to be good. Raises `UserError`.
+    `given` are settings of `data.*` and `segmenter.*`, later ones over earlier ones. Nothing is written before
+    settings, images and weights have been found to be good. Raises `UserError`.
     """
     data, config = _settings(given)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         advice = f"Go on with it: --resume {folder}. Or" if (folder / CONFIG).is_file() else "Please"
         raise UserError(f"{folder} exists and is not an empty folder. {advice} choose another --out.")
-    places = {name: os.path.abspath(os.path.expanduser(p)) for name, p in _places(data).items()}
-    data = dataclasses.replace(data, **places)
     label_side(data)
     device = find_device(config.device)
+    material = open_labelled(_with_absolute_places(data), progress=progress)
     weights, origin = _first_weights(config, say)
     config = dataclasses.replace(config, weights=_weights_named(config, bool(weights)))
     held = {f"classifier.{key}.weight" in weights for key in CLASSIFIER_KEYS}
     config = settled(config, weights=bool(weights), fully_connected=held == {True})
-    material = open_labelled(data, progress=progress)
     torch.manual_seed(config.seed)
     network = _network(config, material)
     if weights:
@@ -120,8 +118,12 @@ def _settings(given: Sequence[Given]) -> tuple[DataConfig, SegmenterConfig]:
     return data, config
 
 
-def _places(data: DataConfig) -> dict[str, str]:
-    return {name: place for name, place in dataclasses.asdict(data).items() if name in _FOLDERS and place}
+def _with_absolute_places(data: DataConfig) -> DataConfig:
+    """Make folders absolute, so that a training can go on from anywhere."""
+    places = {name: value for name, value in dataclasses.asdict(data).items() if name in _FOLDERS and value}
+    return dataclasses.replace(
+        data, **{name: os.path.abspath(os.path.expanduser(place)) for name, place in places.items()}
+    )
 
 
 def _first_weights(config: SegmenterConfig, say: Say) -> tuple[dict[str, Tensor], str]:
@@ -136,7 +138,7 @@ def _first_weights(config: SegmenterConfig, say: Say) -> tuple[dict[str, Tensor]
     except UserError as error:
         if config.weights == "torchvision":
             raise
-        say(f"without torchvision's weights of VGG-16, which cannot be had here; every weight begins at random ({error})")
+        say(f"torchvision's weights of VGG-16 cannot be had here, so every weight begins at random ({error})")
         return {}, f"{at_random}, as torchvision's could not be had"
 
 
@@ -144,7 +146,11 @@ def _weights_named(config: SegmenterConfig, found: bool) -> str:
     """Return what "auto" has come to, and files by their whole path, so that a training that goes on finds the same."""
     if config.weights == "auto":
         return "torchvision" if found else "none"
-    return config.weights if config.weights in ("torchvision", "none") else os.path.abspath(os.path.expanduser(config.weights))
+    return (
+        config.weights
+        if config.weights in ("torchvision", "none")
+        else os.path.abspath(os.path.expanduser(config.weights))
+    )
 
 
 def _first_weights_again(config: SegmenterConfig, network: Fcn8s, say: Say) -> None:

@@ -26,7 +26,7 @@ def save_state(run: Path, network: nn.Module, optimizer: torch.optim.Optimizer, 
 
 
 def load_state(run: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Put a training's state back in place; return its counters. Raises `DamagedError` where it is not what was written."""
+    """Put a saved state back in place; return its counters. Raises `DamagedError` where it is not what was written."""
     folder = run / FOLDER
     verify(folder)
     tensors = read_tensors(folder, TENSORS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -20,7 +20,7 @@ from unpaired.metrics.confusion import Scores
 from unpaired.networks.fcn import Fcn8s
 from unpaired.segment.config import SegmenterConfig
 from unpaired.segment.examples import batch_at
-from unpaired.segment.material import Material, class_pixels
+from unpaired.segment.material import Material, class_pixels, label_side
 from unpaired.segment.model import BEST, IMAGES_PER_BATCH, Description, Segmenter, write_segmenter
 from unpaired.segment.score import fcn_score, scores_to_json
 from unpaired.segment.state import has_state, load_state, save_state
@@ -94,7 +94,8 @@ class Training:
         assert config.learning_rate is not None
         self.folder, self.config, self.material, self.device = folder, config, material, device
         self.origin, self.bf16, self._say = origin, bf16, say
-        self.network = network.to(device, memory_format=torch.channels_last)
+        self.network = network.to(device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = _optimizer(config, self.network)
         self.class_weights = _class_weights(config, material).to(device)
         self.standing = _Standing()
@@ -143,7 +144,12 @@ class Training:
     def _step(self, log: MetricsLog) -> None:
         config, standing = self.config, self.standing
         photos, truth = batch_at(
-            self.material.train, standing.images_seen, config.batch_size, config.seed, zoom=config.zoom, flip=config.flip
+            self.material.train,
+            standing.images_seen,
+            config.batch_size,
+            config.seed,
+            zoom=config.zoom,
+            flip=config.flip,
         )
         rate = self._rate()
         for group in self.optimizer.param_groups:
@@ -217,6 +223,7 @@ class Training:
                 "images_seen": self.standing.images_seen,
                 "pairs": len(material.train),
                 "contents": material.contents,
+                "label_side": label_side(material.config),
             },
             held_out={
                 "photos": count,
@@ -243,7 +250,7 @@ def cross_entropy(logits: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
 
 
 def median_frequency(pixels: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
-    """Return median frequency / frequency of each class (Eigen & Fergus 2015, over all pixels); 0 where there is none."""
+    """Return median frequency / frequency of each class (Eigen & Fergus 2015, of all pixels); 0 where it has none."""
     there = pixels > 0
     share = pixels / pixels.sum()
     weights = np.zeros(len(pixels))
@@ -253,9 +260,8 @@ def median_frequency(pixels: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
 
 def in_words(scores: Scores) -> str:
     """Return the three figures as a person reads them."""
-    return (
-        f"per-pixel {scores.pixel_accuracy:.3f}, per-class {scores.class_accuracy:.3f}, class IoU {scores.class_iou:.3f}"
-    )
+    pixels, classes, iou = scores.pixel_accuracy, scores.class_accuracy, scores.class_iou
+    return f"per-pixel {pixels:.3f}, per-class {classes:.3f}, class IoU {iou:.3f}"
 
 
 def _class_weights(config: SegmenterConfig, material: Material) -> Tensor:
