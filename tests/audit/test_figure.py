@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import xml.etree.ElementTree as ElementTree
 
@@ -60,7 +61,7 @@ def test_names_do_not_cover_one_another() -> None:
         flat = Curve("t", "x", "y", tuple(Line(name, (1.0, 2.0), (level, level)) for name in names))
         found = sorted(float(each.get("y", 0)) for each in texts(draw([flat])) if each.text in names)
         assert len(found) == 5
-        assert all(below - above >= 14 for above, below in zip(found, found[1:], strict=False))
+        assert all(below - above >= 14 for above, below in itertools.pairwise(found))
         assert 30 < found[0] < found[-1] < 350
 
 

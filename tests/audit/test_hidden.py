@@ -78,7 +78,7 @@ def test_its_standard_error_is_that_of_the_mean_over_images() -> None:
 
 
 def test_noise_that_takes_half_is_read_between_two_strengths() -> None:
-    errors = dict.fromkeys([noise(level) for level in NOISES], [20.0, 20.0])
+    errors = {key: [20.0, 20.0] for key in [noise(level) for level in NOISES]}
     errors[noise(4.0)] = [40.0, 40.0]
     errors[noise(8.0)] = [60.0, 60.0]
     measured = made({CLEAN: [0.0, 0.0], **errors}, chance=[100.0, 100.0])
