@@ -18,11 +18,12 @@ def test_columns_are_named_and_explained() -> None:
     assert [column.split(":")[0] for column in columns] == [
         "input",
         "translation",
+        "JPEG 75 of it",
         "detail x 8",
         "back",
         "back, noise 2",
         "back, JPEG 75",
-        "lost x 4",
+        "lost x 2",
         "foreign detail",
         "that other",
     ]
@@ -34,14 +35,14 @@ def test_other_channels_have_no_jpeg_and_one_image_no_other() -> None:
     _, columns = draw(*copying(4), random_images(2, 4), seed=0, title="A to B")
     assert not any("JPEG" in column for column in columns)
     _, columns = draw(*copying(), random_images(1), seed=0, title="A to B")
-    assert columns[-1].startswith("lost x 4")
+    assert columns[-1].startswith("lost x 2")
 
 
 def test_detail_of_an_even_image_is_grey() -> None:
     picture, _ = draw(*copying(), Stored(torch.full((1, 3, 16, 16), 0.5)), seed=0, title="t")
-    # Columns are as wide as the widest cell: the third holds the detail, in the middle grey of 128.
-    third = picture[-60, :, :]
-    assert (third == 128).all(axis=1).sum() > 100
+    # Columns are as wide as the widest cell: the fourth holds the detail, in the middle grey of 128.
+    across = picture[-60, :, :]
+    assert (across == 128).all(axis=1).sum() > 100
 
 
 def test_label_maps_are_shown_in_their_colours() -> None:

@@ -59,7 +59,7 @@ def test_a_network_that_hides_is_told() -> None:
 def test_an_honest_one_is_told() -> None:
     text = summary(found(recolouring(), random_images(coarse=3)))
     assert "next to nothing of it is hidden" in text
-    assert "little of the input rests on such detail" in text
+    assert "next to nothing of it rests on such detail" in text
 
 
 def test_what_cannot_be_told_is_told_so() -> None:
@@ -75,11 +75,24 @@ def test_more_than_all_is_explained() -> None:
 
 def test_texture_that_an_ordinary_file_loses_is_told() -> None:
     one = found(recolouring(), random_images(coarse=3))
-    jpeg = dataclasses.replace(one.measured.exchanges[1], follows=np.array([0.4, 0.41, 0.39, 0.4, 0.4, 0.4]))
-    measured = dataclasses.replace(one.measured, exchanges=[one.measured.exchanges[0], jpeg])
-    text = summary(dataclasses.replace(one, measured=measured))
-    assert "40 %" in text
-    assert "rests on fine texture of the translation" in text
+    for value, said in (
+        (0.4, ": the reconstruction rests on fine texture"),
+        (0.1, ": some of it rests on fine texture"),
+    ):
+        follows = np.array([value, value + 0.01, value - 0.01, value, value, value])
+        jpeg = dataclasses.replace(one.measured.exchanges[1], follows=follows, copy=np.full(6, 0.01))
+        measured = dataclasses.replace(one.measured, exchanges=[one.measured.exchanges[0], jpeg])
+        text = summary(dataclasses.replace(one, measured=measured))
+        assert f"{percent(value)} (standard error" in text
+        assert said in text
+        assert "confuse the way back" not in text
+
+
+def test_a_file_that_takes_more_than_the_detail_carried_is_told() -> None:
+    one = found(recolouring(), random_images(coarse=3))
+    jpeg = next(each for each in one.hidden.lost if each.title == "JPEG of quality 75")
+    hidden = dataclasses.replace(one.hidden, lost={**one.hidden.lost, jpeg: Share(0.5, 0.02)})
+    assert "may also confuse the way back" in summary(dataclasses.replace(one, hidden=hidden))
 
 
 def test_percent() -> None:

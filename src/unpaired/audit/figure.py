@@ -59,7 +59,7 @@ def _panel(curve: Curve, top: float) -> str:
     for line in curve.lines:
         if line.name in (CHANCE, CLEAN):
             ends.append((axes.y(line.y[-1]), axes.right, line.name))
-        elif line.name in _STYLES:
+        elif line.name in _STYLES or line.name == _SINGLE:
             ends.append((axes.y(line.y[-1]), axes.x(line.x[-1]) + 5, line.name))
     ends.sort()
     for (wanted, start, name), y in zip(ends, _apart([end[0] for end in ends], axes.lower), strict=True):
@@ -110,12 +110,7 @@ def _drawn(line: Line, axes: _Axes) -> str:
     if base == _SINGLE:
         if base != line.name:  # a single point needs no line of its own without a model
             return ""
-        x, y = points[0]
-        halo = f'stroke="{_PAPER}" stroke-width="3" paint-order="stroke"'
-        return (
-            f'{_mark("diamond", x, y)}<text x="{x:.1f}" y="{y + 19:.1f}" text-anchor="middle" font-size="12" {halo}>'
-            f"{escape(line.name)}</text>"
-        )
+        return _mark("diamond", *points[0])
     dashes, mark = _STYLES.get(base, ("5 3" if base == CHANCE else "", ""))
     thin = base != line.name or base in (CHANCE, CLEAN)
     if base in (CHANCE, CLEAN):  # a level, whatever was done

@@ -25,7 +25,7 @@ DETAIL_FACTOR = 8
 """Detail is shown this many times stronger, around grey."""
 DETAIL_SIGMA = 1.0
 """Pixels of the blur whose difference to the translation is shown as its detail."""
-CHANGE_FACTOR = 4
+CHANGE_FACTOR = 2
 """Changes of the reconstruction are shown this many times stronger, on black."""
 
 
@@ -54,6 +54,7 @@ def looked_at(image: Tensor, domain: Domain) -> Picture:
     return picture if domain.labels is None else as_picture(picture, domain.labels)
 
 
+_CODED = f"JPEG {EVERYDAY_QUALITY} of it"
 _NOISE = f"back, noise {INVISIBLE_NOISE:g}"
 _JPEG = f"back, JPEG {EVERYDAY_QUALITY}"
 _DETAIL = f"detail x {DETAIL_FACTOR}"
@@ -62,6 +63,7 @@ _SWAPPED = "foreign detail"
 _COLUMNS = {
     "input": "what was translated",
     "translation": "what became of it",
+    _CODED: f"the translation as a JPEG file of quality {EVERYDAY_QUALITY}",
     _DETAIL: f"the translation less a blur of {DETAIL_SIGMA:g} px, {DETAIL_FACTOR} times stronger, around grey",
     "back": "the reconstruction from the translation",
     _NOISE: f"the reconstruction after invisible noise of {INVISIBLE_NOISE:g} levels",
@@ -88,7 +90,9 @@ def _row(forward: Translator, backward: Translator, images: Images, number: int,
         _NOISE: looked_at(disturbed, source),
     }
     if fits_jpeg(forward.target):
-        disturbed = backward.translate_tensor(jpeg_coded(y, EVERYDAY_QUALITY))
+        coded = jpeg_coded(y, EVERYDAY_QUALITY)
+        disturbed = backward.translate_tensor(coded)
+        row[_CODED] = looked_at(coded, forward.target)
         row[_JPEG] = looked_at(disturbed, source)
     row[_LOST] = looked_at((disturbed - back).abs() * CHANGE_FACTOR - 1, Domain(channels=x.shape[1]))
     if fits_jpeg(forward.target) and len(images) > 1:

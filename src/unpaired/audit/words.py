@@ -5,6 +5,7 @@ from __future__ import annotations
 from unpaired.audit.disturb import EVERYDAY_QUALITY, HEADLINE, INVISIBLE_DB
 from unpaired.audit.findings import Found
 from unpaired.audit.hidden import Share, carried, visible_db
+from unpaired.audit.measure import Exchange
 
 LITTLE = 0.1
 """Below this share next to nothing is hidden."""
@@ -90,15 +91,24 @@ def _everyday(found: Found) -> str:
     if share is None:
         return text
     against = "" if honest is None else f"; in the inputs themselves that detail carries {percent(honest)}"
-    text += (
-        f" When what such a file loses is exchanged between two translations, {_told(share)} of the reconstruction "
-        f"follows it{against}"
+    confused = ""
+    if lost.low > share.high:
+        confused = " The file takes more than that: such files may also confuse the way back."
+    return (
+        f"{text} When what such a file loses is exchanged between two translations, {_told(share)} of the "
+        f"reconstruction follows it{against}: {_rests_on(share, honest or 0.0, exchange)}.{confused}"
     )
-    if share.low - max(honest or 0.0, 0.0) >= LITTLE:
-        visible = visible_db(exchange.change)
-        seen = "" if visible is None else f" ({visible:.0f} dB; {INVISIBLE_DB:g} and more cannot be seen)"
-        return f"{text}: the reconstruction rests on fine texture of the translation{seen}, not on its picture alone."
-    return f"{text}: little of the input rests on such detail."
+
+
+def _rests_on(share: Share, honest: float, exchange: Exchange) -> str:
+    """Return what the share that follows exchanged detail, beyond an honest copy's, allows to say."""
+    visible = visible_db(exchange.change)
+    seen = "" if visible is None else f" ({visible:.0f} dB; {INVISIBLE_DB:g} and more cannot be seen)"
+    if share.low - honest >= LITTLE:
+        return f"the reconstruction rests on fine texture of the translation{seen}, not on its picture alone"
+    if share.high - honest >= LITTLE / 2:
+        return f"some of it rests on fine texture of the translation{seen}"
+    return "next to nothing of it rests on such detail"
 
 
 def _high(found: Found) -> str:
