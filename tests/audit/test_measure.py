@@ -11,6 +11,7 @@ from unpaired.audit.disturb import LEVEL, noisy
 from unpaired.audit.measure import Measured, faint_detail, measure, partner_of
 from unpaired.data.labels import Labels
 from unpaired.data.values import Domain
+from unpaired.errors import UserError
 
 
 def outcome(measured: Measured, title: str):  # type: ignore[no-untyped-def]
@@ -118,6 +119,14 @@ def test_a_translator_that_forgets_leaves_nothing_to_follow() -> None:
     measured = measure(*both(Forgetful(), Forgetful()), random_images(), seed=0)
     assert np.isnan(measured.exchanges[0].follows).all()
     assert measured.clean.error == pytest.approx(measured.chance)
+
+
+def test_a_network_that_broke_down_is_told() -> None:
+    there, back = both(Affine(torch.full((3, 3), torch.nan)), Affine(torch.eye(3)))
+    with pytest.raises(UserError, match="a2b returns values that are no numbers"):
+        measure(there, back, random_images(2), seed=0)
+    with pytest.raises(UserError, match="b2a returns values that are no numbers"):
+        measure(*both(Affine(torch.eye(3)), Affine(torch.full((3, 3), torch.nan))), random_images(2), seed=0)
 
 
 def test_progress_is_told() -> None:

@@ -26,6 +26,7 @@ from unpaired.audit.disturb import (
     fits_jpeg,
     jpeg_coded,
 )
+from unpaired.errors import UserError
 from unpaired.inference.translator import Translator, images_per_batch
 
 Values = NDArray[np.float64]
@@ -104,7 +105,10 @@ class Measured:
 def measure(
     forward: Translator, backward: Translator, images: Images, *, seed: int, told: Told | None = None
 ) -> Measured:
-    """Disturb the translations of all images and bring them back; memory does not grow with their number."""
+    """Disturb the translations of all images and bring them back; memory does not grow with their number.
+
+    Raises `UserError` where a network returns what are no numbers.
+    """
     wanted, notices = disturbances_for(forward.target)
     changes = [(change_of(each, forward.target, seed), change_of(each, forward.source, seed)) for each in wanted]
     rows: list[list[list[Tensor]]] = [[] for _ in wanted]
@@ -113,8 +117,8 @@ def measure(
     chances: list[list[Tensor]] = []
     for numbers in batches(images):
         x = images.batch(numbers)
-        y = forward.translate_tensor(x)
-        returned = backward.translate_tensor(y)
+        y = _numbers(forward.translate_tensor(x), forward)
+        returned = _numbers(backward.translate_tensor(y), backward)
         for row, (of_translation, of_input) in zip(rows, changes, strict=True):
             assert of_translation is not None
             disturbed = of_translation(y, numbers)
@@ -153,6 +157,16 @@ def batches(images: Images) -> list[list[int]]:
 def partner_of(number: int, count: int) -> int:
     """Return another image than this one: half the set away, since neighbours are often frames of one film."""
     return (number + max(1, count // 2)) % count
+
+
+def _numbers(images: Tensor, translator: Translator) -> Tensor:
+    """Return images as they are; a training that broke down leaves networks that return NaN."""
+    if not bool(torch.isfinite(images).all()):
+        raise UserError(
+            f"the network of {translator.direction} returns values that are no numbers (NaN or infinity), so nothing "
+            "can be measured. Its training broke down; audit an earlier checkpoint."
+        )
+    return images
 
 
 def faint_detail(images: Tensor) -> Tensor:
