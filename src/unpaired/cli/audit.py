@@ -36,9 +36,9 @@ def audit(
 
     unpaired audit runs/maps --data maps
 
-    A network that is trained to bring translations back can write into them what it needs for that. So translations
-    are disturbed before they are brought back: rounded, coded as JPEG, blurred, with noise. What then does not come
-    back was hidden.
+    Translations are disturbed before they are brought back: rounded, coded as JPEG, blurred, with noise.
+
+    What then is lost, beyond what an honest copy of the input would lose, was hidden in detail.
 
     Parameters
     ----------
