@@ -73,19 +73,26 @@ def test_more_than_all_is_explained() -> None:
     assert "misleads the way back" in text
 
 
-def test_texture_that_an_ordinary_file_loses_is_told() -> None:
+@pytest.mark.parametrize(
+    ("follows", "lost", "said"),
+    [
+        (0.4, 0.3, ": the reconstruction rests on fine texture"),
+        (0.4, 0.02, "sways the way back, but it needs none"),
+        (0.1, 0.02, ": some of it rests on fine texture"),
+        (0.02, 0.01, ": next to nothing of it rests"),
+    ],
+)
+def test_texture_that_an_ordinary_file_loses_is_told(follows: float, lost: float, said: str) -> None:
     one = found(recolouring(), random_images(coarse=3))
-    for value, said in (
-        (0.4, ": the reconstruction rests on fine texture"),
-        (0.1, ": some of it rests on fine texture"),
-    ):
-        follows = np.array([value, value + 0.01, value - 0.01, value, value, value])
-        jpeg = dataclasses.replace(one.measured.exchanges[1], follows=follows, copy=np.full(6, 0.01))
-        measured = dataclasses.replace(one.measured, exchanges=[one.measured.exchanges[0], jpeg])
-        text = summary(dataclasses.replace(one, measured=measured))
-        assert f"{percent(value)} (standard error" in text
-        assert said in text
-        assert "confuse the way back" not in text
+    values = np.array([follows, follows + 0.01, follows - 0.01, follows, follows, follows])
+    exchange = dataclasses.replace(one.measured.exchanges[1], follows=values, copy=np.full(6, 0.01))
+    measured = dataclasses.replace(one.measured, exchanges=[one.measured.exchanges[0], exchange])
+    jpeg = next(each for each in one.hidden.lost if each.title == "JPEG of quality 75")
+    hidden = dataclasses.replace(one.hidden, lost={**one.hidden.lost, jpeg: Share(lost, 0.01)})
+    text = summary(dataclasses.replace(one, measured=measured, hidden=hidden))
+    assert f"{percent(follows)} (standard error" in text
+    assert said in text
+    assert "confuse the way back" not in text
 
 
 def test_a_file_that_takes_more_than_the_detail_carried_is_told() -> None:

@@ -96,17 +96,24 @@ def _everyday(found: Found) -> str:
         confused = " The file takes more than that: such files may also confuse the way back."
     return (
         f"{text} When what such a file loses is exchanged between two translations, {_told(share)} of the "
-        f"reconstruction follows it{against}: {_rests_on(share, honest or 0.0, exchange)}.{confused}"
+        f"reconstruction follows it{against}: {_rests_on(lost, share, honest or 0.0, exchange)}.{confused}"
     )
 
 
-def _rests_on(share: Share, honest: float, exchange: Exchange) -> str:
-    """Return what the share that follows exchanged detail, beyond an honest copy's, allows to say."""
+def _rests_on(lost: Share, follows: Share, honest: float, exchange: Exchange) -> str:
+    """Return what the shares that are lost with such detail and that follow it, together, allow to say.
+
+    A reconstruction that follows foreign detail and yet loses nothing without any reads there what it could read from
+    the visible picture too.
+    """
     visible = visible_db(exchange.change)
     seen = "" if visible is None else f" ({visible:.0f} dB; {INVISIBLE_DB:g} and more cannot be seen)"
-    if share.low - honest >= LITTLE:
+    follows_it = follows.low - honest >= LITTLE
+    if follows_it and lost.low >= LITTLE:
         return f"the reconstruction rests on fine texture of the translation{seen}, not on its picture alone"
-    if share.high - honest >= LITTLE / 2:
+    if follows_it:
+        return f"foreign texture{seen} sways the way back, but it needs none: the picture alone is nearly enough"
+    if follows.high - honest >= LITTLE / 2:
         return f"some of it rests on fine texture of the translation{seen}"
     return "next to nothing of it rests on such detail"
 
