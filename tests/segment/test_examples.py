@@ -6,24 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from unpaired.data.values import Domain, Image
+from labelled import Source
+from unpaired.data.values import Domain
 from unpaired.segment.examples import batch_at, position_of
 from unpaired.segment.material import LabelledPhotos, class_pixels, evenly
-
-
-class Source:
-    def __init__(self, images: list[Image]) -> None:
-        self.images, self.reads = images, 0
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Image:
-        self.reads += 1
-        return self.images[index]
-
-    def name(self, index: int) -> str:
-        return str(index)
 
 
 def labelled(count: int = 5, size: int = 16, keep_bytes: int = 1 << 20) -> LabelledPhotos:

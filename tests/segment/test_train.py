@@ -75,7 +75,9 @@ def test_it_learns(data: Path, tmp_path: Path) -> None:
     assert description.held_out["from"] == "test"
 
 
-@pytest.mark.parametrize("changes", [{}, {"optimizer": "sgd", "norm": "none", "balance": "median"}], ids=["adam", "sgd"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"optimizer": "sgd", "norm": "none", "balance": "median"}], ids=["adam", "sgd"]
+)
 @pytest.mark.parametrize("stop", [2, 4])
 def test_interrupted_and_gone_on_it_ends_bit_for_bit_as_if_it_had_not_been(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], stop: int
