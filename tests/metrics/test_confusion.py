@@ -146,7 +146,7 @@ def test_random_maps_against_torchmetrics(seed: int) -> None:
     maps = torch.from_numpy(predicted.astype(np.int64)), torch.from_numpy(truth.astype(np.int64))
     matrix = classification.MulticlassConfusionMatrix(classes, ignore_index=255)(*maps)
     np.testing.assert_array_equal(confusion.counts, matrix.numpy())
-    # Its other figures are float32 and leave out absent classes in ways of their own; this one agrees to that precision.
+    # Its other figures are float32 and leave out absent classes in ways of their own.
     accuracy = classification.MulticlassAccuracy(classes, average="micro", ignore_index=255)(*maps)
     assert confusion.scores().pixel_accuracy == pytest.approx(float(accuracy), abs=1e-6)
 

@@ -158,7 +158,7 @@ def test_other_weights_are_refused(change: dict[str, Tensor | None], words: str)
 
 
 def test_weights_of_another_width_say_what_to_do() -> None:
-    with pytest.raises(UserError, match="leave segmenter.width at 64; or train without: --weights none"):
+    with pytest.raises(UserError, match=r"leave segmenter\.width at 64; or train without: --weights none"):
         load_vgg(Fcn8s(SMALL, 3, 2), _torchvision(64, 8), "a file")
 
 

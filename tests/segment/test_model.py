@@ -75,7 +75,7 @@ def test_its_fingerprint_says_what_it_is_and_of_which_weights(network: Fcn8s, tm
 def test_the_best_of_a_training_is_found(network: Fcn8s, tmp_path: Path) -> None:
     write_segmenter(tmp_path / "run" / "best", network, described())
     assert Segmenter.load(tmp_path / "run").size == (32, 48)
-    with pytest.raises(UserError, match="there is no segmenter at .*nowhere. Train one: unpaired segment train"):
+    with pytest.raises(UserError, match=r"there is no segmenter at .*nowhere\. Train one: unpaired segment train"):
         Segmenter.load(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"is not a segmenter: it holds neither segmenter\.json"):
         Segmenter.load(tmp_path)

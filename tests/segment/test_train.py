@@ -12,6 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from PIL import Image
+
 from comparisons import write_labelled
 from unpaired.checkpoint import DamagedError
 from unpaired.config import Given
@@ -133,9 +135,10 @@ def test_a_lost_process_goes_on_from_its_last_measurement(
             raise ConnectionError
         step(self, log)
 
-    with monkeypatch.context() as patch, pytest.raises(ConnectionError):
+    with monkeypatch.context() as patch:
         patch.setattr(Training, "_step", lost)
-        train(data, tmp_path / "lost")
+        with pytest.raises(ConnectionError):
+            train(data, tmp_path / "lost")
     go_on(tmp_path / "lost")
     assert _log(tmp_path / "whole") == _log(tmp_path / "lost")
     weights = tmp_path / "lost" / "state" / "state.safetensors"
@@ -150,9 +153,10 @@ def test_lost_before_anything_was_saved_it_begins_again(
     def lost(self: Training, log: Any) -> None:
         raise ConnectionError
 
-    with monkeypatch.context() as patch, pytest.raises(ConnectionError):
+    with monkeypatch.context() as patch:
         patch.setattr(Training, "_step", lost)
-        train(data, tmp_path / "lost", images=8)
+        with pytest.raises(ConnectionError):
+            train(data, tmp_path / "lost", images=8)
     assert go_on(tmp_path / "lost").images_seen == 8
     train(data, tmp_path / "whole", images=8)
     assert Segmenter.load(tmp_path / "whole").fingerprint == Segmenter.load(tmp_path / "lost").fingerprint
@@ -163,14 +167,14 @@ def test_going_on_changes_no_setting_of_the_training(data: Path, tmp_path: Path)
     with pytest.raises(UserError, match=r"segmenter\.seed: cannot be changed when a training goes on"):
         go_on(tmp_path / "run", Given({"segmenter.seed": 3}, "{name}"))
     assert go_on(tmp_path / "run", Given({"segmenter.threads": 1}, "{name}")).images_seen == 4, "it was finished"
-    with pytest.raises(UserError, match="not an empty folder. Go on with it"):
+    with pytest.raises(UserError, match=r"not an empty folder\. Go on with it"):
         train(data, tmp_path / "run")
     with pytest.raises(UserError, match="no segmenter's training"):
         go_on(tmp_path)
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="Set a smaller segmenter.learning_rate"):
+    with pytest.raises(UserError, match=r"Set a smaller segmenter\.learning_rate"):
         train(data, tmp_path / "run", learning_rate=1e30, optimizer="sgd", norm="none")
 
 
@@ -193,8 +197,6 @@ def test_median_frequency_by_hand() -> None:
 
 
 def test_label_maps_of_void_alone_teach_nothing(tmp_path: Path) -> None:
-    from PIL import Image
-
     root = write_labelled(tmp_path / "data")
     for path in (root / "trainannot").iterdir():
         Image.new("L", (32, 32), 3).save(path)
