@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-
 from PIL import Image
+from safetensors.torch import load_file
 
 from comparisons import write_labelled
 from unpaired.checkpoint import DamagedError
