@@ -144,7 +144,7 @@ def test_folders_made_by_anyone(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     images = pictures(5)
     real = write_pictures(tmp_path / "real", images)
     fake = write_pictures(tmp_path / "fake", [255 - image for image in images])
-    shown, _ = evaluate(capsys, "--real", real, "--fake", fake, "--input", real, "--paired", "--out", tmp_path / "out")
+    evaluate(capsys, "--real", real, "--fake", fake, "--input", real, "--paired", "--out", tmp_path / "out")
     found = figures(tmp_path / "out", "folders")
     x, y = signed(images), signed([255 - image for image in images])
     assert found["l1"]["value"] == pytest.approx(float(l1(x, y).mean()), rel=1e-5)
