@@ -78,7 +78,11 @@ def write_data(root: Path, test: int = 6, size: int = 32) -> Path:
 
 
 def write_small_model(
-    folder: Path, domains: dict[str, Domain] | None = None, directions: tuple[str, ...] = ("a2b", "b2a"), **card: Any
+    folder: Path,
+    domains: dict[str, Domain] | None = None,
+    directions: tuple[str, ...] = ("a2b", "b2a"),
+    broken: bool = False,
+    **card: Any,
 ) -> Path:
     """Write a model folder with small translators of random weights; return it."""
     domains = domains or {"a": Domain(channels=3), "b": Domain(channels=3)}
@@ -90,6 +94,8 @@ def write_small_model(
     for network in networks.values():
         for parameter in network.parameters():  # far from zero, so that translations differ from one another
             torch.nn.init.normal_(parameter, std=0.2)
+            if broken:
+                torch.nn.init.constant_(parameter, float("nan"))
     cards = {
         name: TranslatorCard(network=describe_generator(network), weights=f"{name}.safetensors")
         for name, network in networks.items()

@@ -11,9 +11,18 @@ import pytest
 import tifffile
 import torch
 
-from evaluations import SmallNetwork, SmallVectors, pictures, write_data, write_pictures, write_small_model
+from evaluations import (
+    SmallNetwork,
+    SmallVectors,
+    pictures,
+    write_data,
+    write_pictures,
+    write_small_model,
+    write_small_run,
+)
 from unpaired.data.user_cache import user_cache_folder
-from unpaired.evaluate import DirectionResult, Options, evaluate, statistics
+from unpaired.errors import UserError
+from unpaired.evaluate import DirectionResult, Options, evaluate, place_of, statistics
 from unpaired.evaluate.statistics import FOLDER
 from unpaired.metrics.estimate import frechet_estimate
 from unpaired.metrics.kernel import kernel_distance
@@ -120,13 +129,13 @@ def test_statistics_of_real_images_are_kept_by_content(tmp_path: Path) -> None:
     real.rename(tmp_path / "elsewhere")
     again = compared(tmp_path / "elsewhere", fake, features=VECTORS)
     assert [one.value for one in again.figures] == [one.value for one in first.figures]
-    assert not first.figure("swd").protocol["reference_reused"]
-    assert again.figure("swd").protocol["reference_reused"]
+    assert not first.reference_reused
+    assert again.reference_reused
     for changed in ({"seed": 1}, {"size": (24, 24)}, {"features": NETWORK}):
         found = compared(tmp_path / "elsewhere", fake, **{"features": VECTORS, **changed})  # type: ignore[arg-type]
-        assert not found.figure("swd").protocol["reference_reused"]
+        assert not found.reference_reused
     write_pictures(tmp_path / "elsewhere", pictures(1, seed=9))  # another 0.png
-    assert not compared(tmp_path / "elsewhere", fake).figure("swd").protocol["reference_reused"]
+    assert not compared(tmp_path / "elsewhere", fake).reference_reused
 
 
 def test_damaged_statistics_are_made_again_with_a_word(tmp_path: Path) -> None:
@@ -140,8 +149,8 @@ def test_damaged_statistics_are_made_again_with_a_word(tmp_path: Path) -> None:
     again = compared(real, fake)
     assert again.figure("swd").value == first.figure("swd").value
     assert any("damaged" in warning for warning in again.warnings)
-    assert not again.figure("swd").protocol["reference_reused"]
-    assert compared(real, fake).figure("swd").protocol["reference_reused"]
+    assert not again.reference_reused
+    assert compared(real, fake).reference_reused
 
 
 def test_halves_of_the_real_images_and_the_untranslated_input(tmp_path: Path) -> None:
@@ -182,6 +191,30 @@ def test_memory_is_the_same_for_any_number_of_images(tmp_path: Path, monkeypatch
         tracemalloc.stop()
     images = 70 * 64 * 64 * 3
     assert peaks[1] - peaks[0] < images / 2
+
+
+def test_a_method_that_learns_from_pairs_is_measured_by_pairs(tmp_path: Path) -> None:
+    for seed, part in enumerate(("trainA", "trainB", "testA", "testB")):
+        write_pictures(tmp_path / "data" / part, pictures(4, 192, seed))
+    settings = {"root": str(tmp_path / "data"), "crop_size": 192}
+    run = write_small_run(tmp_path / "run", settings, "pix2pix", directions=("a2b",))
+    found = evaluate(Options(model=run, device="cpu", measures=("paired",))).directions["a2b"]
+    assert [one.name for one in found.figures] == ["l1", "psnr", "ssim", "ms_ssim"]
+    with pytest.raises(UserError, match="reconstruction cannot be measured here: A to B: there is no way back"):
+        evaluate(Options(model=run, device="cpu", measures=("reconstruction",)))
+
+
+def test_the_best_checkpoint_of_a_run_has_a_place_of_its_own(tmp_path: Path) -> None:
+    run = write_small_run(tmp_path / "run", {"root": str(write_data(tmp_path / "data"))})
+    (run / "checkpoints" / "000000012").rename(run / "best")
+    assert place_of(Options(model=run / "best")) == run / "evaluations" / "best"
+    assert evaluate(Options(model=run / "best", device="cpu", images=2)).data["split"] == "test"
+
+
+def test_a_broken_model_is_told(tmp_path: Path) -> None:
+    model, data = write_small_model(tmp_path / "model", broken=True), write_data(tmp_path / "data")
+    with pytest.raises(UserError, match=r"translation of 0\.png holds values that are not finite"):
+        evaluate(Options(model=model, data=data, device="cpu"))
 
 
 @pytest.mark.slow

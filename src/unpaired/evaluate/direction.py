@@ -116,7 +116,6 @@ def measure(direction: Direction, options: Options, progress: Progress) -> Direc
             gauge.add(batch)
     if reference is not None:
         progress(f"comparing, {heading}", 0, 1)
-        facts = {**facts, "reference_reused": reference.whole.reused}
         figures, told = distances(reference.whole, made.statistics(), wanted, seed=options.seed, protocol=facts)
         warnings += told
         if plain is not None:
@@ -143,6 +142,7 @@ def measure(direction: Direction, options: Options, progress: Progress) -> Direc
         tables=tuple(table for gauge in direction.gauges.values() for table in gauge.tables()),
         pictures=tuple(one for gauge in direction.gauges.values() for one in gauge.pictures(task.direction)),
         warnings=tuple(dict.fromkeys(warnings)),
+        reference_reused=reference is not None and reference.whole.reused,
     )
 
 
