@@ -66,6 +66,7 @@ ALLOWED = {  # room -> rooms that it may import
         "training",
         "inference",
         "metrics",
+        "segment",
         "__init__",
     },
     "demo": {"errors", "config", "training", "inference", "data", "device", "methods"},
