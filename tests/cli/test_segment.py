@@ -115,6 +115,12 @@ MISTAKES = [
         ["data.labels_a and data.labels_b are both given"],
     ),
     (["train", "--data", "{data}", "--out", "{out}", *INDEX, "--set", "data.preprocess=none"], ["photos of one size"]),
+    (
+        ["train", "--data", "{data}", "--out", "{out}", *INDEX, "--set", "data.load_size=40"],
+        ["data.load_size is not a setting of segmenters", "segmenter.zoom"],
+    ),
+    (["train", "--data", "{data}", "--out", "{out}", *INDEX, "--set", "data.flip=false"], ["segmenter.flip"]),
+    (["train", "--data", "{data}", "--out", "{out}", *INDEX, "--set", "data.cache=disk"], ["data.cache", "2 GiB"]),
     (["train", "--resume", "{data}"], ["no segmenter's training"]),
     (["train", "--resume", "{data}", "--out", "{out}"], ["leave out --out"]),
     (["score", "{data}", "--data", "{data}"], ["is not a segmenter"]),

@@ -20,6 +20,7 @@ from unpaired.errors import UserError
 from unpaired.segment.model import Segmenter
 from unpaired.segment.start import resume_training, start_training
 from unpaired.segment.train import Outcome, Training, cross_entropy, median_frequency
+from weights import write_vgg
 
 SETTINGS: dict[str, Any] = {
     "data.crop_size": 32,
@@ -221,3 +222,22 @@ def test_weights_that_cannot_be_had(data: Path, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UserError, match=r"could not be downloaded \(no way out\).*or name a file with --weights"):
         train(data, tmp_path / "named", weights="torchvision")
     assert not (tmp_path / "named").exists()
+
+
+def test_weights_of_a_file_are_taken_and_told(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are where the training begins; the file is needed no more once something was saved."""
+    file = write_vgg(tmp_path / "vgg.safetensors")
+    monkeypatch.chdir(tmp_path)
+    rate = {"learning_rate": 1e-12, "images": 4, "width": 64, "norm": "none"}
+    train(data, tmp_path / "run", weights="vgg.safetensors", **rate)
+    segmenter = Segmenter.load(tmp_path / "run")
+    assert segmenter.description.origin == (
+        "9 of 13 convolutions of vgg.safetensors; the other convolutions, fc6 and fc7 begin at random"
+    )
+    given = load_file(file)
+    for layer, key in ((0, 0), (8, 19)):
+        weight = segmenter.network.features[layer].get_parameter("convolution.weight")
+        torch.testing.assert_close(weight.detach(), given[f"features.{key}.weight"], rtol=0, atol=1e-9)
+    file.unlink()
+    monkeypatch.chdir(data)
+    assert go_on(tmp_path / "run").images_seen == 4
