@@ -109,6 +109,7 @@ def export(network: nn.Module, path: Path, *shape: int, open_dims: dict[int, Any
     return path
 
 
+@pytest.mark.slow
 def test_a_program_of_open_sizes_takes_images_as_they_are(tmp_path: Path, images: Tensor) -> None:
     dims = {0: torch.export.Dim("n"), 2: torch.export.Dim("h", min=4), 3: torch.export.Dim("w", min=4)}
     path = export(Pooled(), tmp_path / "mean.pt2", 2, 3, 32, 48, open_dims=dims)
@@ -118,12 +119,14 @@ def test_a_program_of_open_sizes_takes_images_as_they_are(tmp_path: Path, images
     torch.testing.assert_close(features(images), images.mean((2, 3)))
     assert features.maps(images) is None
     assert features(images[:, :1]).shape == (3, 3)  # grey is repeated
+    with pytest.raises(UserError, match=r"mean.pt2 failed on images \[3, 3, 3, 56\]"):
+        features(images[:, :, :3])  # less than the program allows
 
 
 def test_a_program_of_one_size_and_one_batch_gets_them(tmp_path: Path, images: Tensor) -> None:
     path = export(Pooled(maps=True), tmp_path / "maps.pt2", 2, 3, 32, 48)
     features = open_features(str(path))
-    assert features.input == "in [-1, 1], resized to 32 x 48 (height x width) by antialiased bicubic"
+    assert features.input == "in [-1, 1], resized to 32 x 48 (height x width) by antialiased bicubic, clipped"
     resized = nn.functional.interpolate(images, (32, 48), mode="bicubic", antialias=True).clamp(-1, 1)
     expected = resized[:, :, ::2, ::2] * 2
     maps = features.maps(images)
@@ -154,6 +157,9 @@ def test_programs_that_are_none_or_take_something_else(tmp_path: Path) -> None:
         open_features(str(export(nn.Linear(5, 4), tmp_path / "linear.pt2", 2, 5)))
     with pytest.raises(UserError, match="images of 4 channels; features are taken of images of 1 or 3"):
         open_features(str(export(Pooled(), tmp_path / "four.pt2", 1, 4, 32, 32)))
+    half_open = export(Pooled(), tmp_path / "half.pt2", 1, 3, 32, 32, open_dims={3: torch.export.Dim("w")})
+    with pytest.raises(UserError, match="fixes one side of its images and leaves the other open"):
+        open_features(str(half_open))
     with pytest.raises(UserError, match=r"returned a tensor \[1, 3, 32\] for images .*\[N, D\], or \[N, D, h, w\]"):
         open_features(str(export(Rows(), tmp_path / "rows.pt2", 1, 3, 32, 32)))
 
@@ -216,6 +222,15 @@ def test_features_whose_length_follows_the_image_are_refused(module: str, images
 def test_features_that_are_not_finite_are_refused(module: str, images: Tensor) -> None:
     with pytest.raises(UserError, match=r"not finite \(NaN or infinite\) for 3 of 3 images"):
         open_features(f"{module}:not_finite")(images)
+
+
+def test_modules_that_cannot_be_imported(module: str, tmp_path: Path) -> None:
+    (tmp_path / f"{module}.py").write_text("1 / 0")
+    with pytest.raises(UserError, match=f"The module {module} cannot be imported: ZeroDivisionError"):
+        open_features(f"{module}:vectors")
+    (tmp_path / f"{module}.py").write_text("import module_that_it_needs")
+    with pytest.raises(UserError, match='no Python module "module_that_it_needs"'):
+        open_features(f"{module}:vectors")
 
 
 def test_modules_that_are_not_there() -> None:

@@ -132,7 +132,7 @@ def test_without_a_network_the_message_names_address_file_and_place() -> None:
     with pytest.raises(UserError) as raised:
         find_weights(INCEPTION)
     message = str(raised.value)
-    assert "Inception-v3, the network of FID" in message
+    assert "Inception-v3 (the network of FID)" in message
     assert "tests have no network" in message
     assert INCEPTION.urls[0] in message
     assert str(user_cache_folder() / "weights" / "pt_inception-2015-12-05-6726825d.pth") in message
