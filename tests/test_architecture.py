@@ -67,6 +67,7 @@ ALLOWED = {  # room -> rooms that it may import
         "training",
         "inference",
         "metrics",
+        "segment",
         "__init__",
     },
     "evaluate": {

@@ -63,7 +63,8 @@ def test_levels_end_at_sixteen_pixels() -> None:
 def test_descriptors_are_patches_of_the_bands() -> None:
     images = _images(1, (3, 2, 32, 40))
     patches = _patches(images, per_image=5)
-    for band, (size, rows) in zip(laplacian_pyramid(images), patches.descriptors().items(), strict=True):
+    for band, size in zip(laplacian_pyramid(images), patches.sizes, strict=True):
+        rows = patches.descriptors(size)
         assert rows.shape == (15, 2 * 49)
         assert size == min(band.shape[-2:])
         for number, row in enumerate(rows.reshape(15, 2, 7, 7)):
@@ -74,7 +75,7 @@ def test_descriptors_are_patches_of_the_bands() -> None:
 
 def test_positions_reach_every_place() -> None:
     images = torch.arange(16.0 * 16).reshape(1, 1, 16, 16) / 128 - 1
-    rows = _patches(images, per_image=3000).descriptors()[16]
+    rows = _patches(images, per_image=3000).descriptors(16)
     corners = set(np.round((rows[:, 0] + 1) * 128).astype(int))
     assert corners == {16 * y + x for y in range(10) for x in range(10)}
 
@@ -88,7 +89,7 @@ def test_the_distance_against_scipy_projection_by_projection(first: int, second:
     for size in (32, 16):
         sets = []
         for patches in (a, b):
-            rows = patches.descriptors()[size].astype(np.float64).reshape(-1, 3, 7, 7)
+            rows = patches.descriptors(size).astype(np.float64).reshape(-1, 3, 7, 7)
             rows = rows - rows.mean((0, 2, 3), keepdims=True)
             sets.append((rows / rows.std((0, 2, 3), keepdims=True)).reshape(len(rows), -1))
         directions = random.standard_normal((70, 147))
@@ -118,10 +119,11 @@ def test_each_set_is_normalised_by_itself_as_published() -> None:
 @given(st.integers(1, 9), st.integers(1, 4), st.integers(1, 60), st.integers(0, 1000))
 def test_batches_do_not_matter(count: int, size: int, limit: int, seed: int) -> None:
     images = _images(seed, (count, 1, 32, 32))
-    at_once = _patches(images, per_image=8, seed=seed, limit=limit).descriptors()
-    split = _patches(images, size, per_image=8, seed=seed, limit=limit).descriptors()  # type: ignore[arg-type]
-    for level, rows in at_once.items():
-        np.testing.assert_allclose(split[level], rows, rtol=0, atol=1e-7)
+    at_once = _patches(images, per_image=8, seed=seed, limit=limit)
+    split = _patches(images, size, per_image=8, seed=seed, limit=limit)  # type: ignore[arg-type]
+    for level in at_once.sizes:
+        rows = at_once.descriptors(level)
+        np.testing.assert_allclose(split.descriptors(level), rows, rtol=0, atol=1e-7)
         assert len(rows) == min(limit, 8 * count)
 
 
@@ -162,6 +164,8 @@ def test_what_cannot_be_compared_is_refused() -> None:
         Patches().add(torch.zeros(1, 3, 32, 15))
     with pytest.raises(ValueError, match="not finite"):
         patches.add(torch.full((1, 3, 32, 32), math.nan))
+    with pytest.raises(ValueError, match=r"no level of 64 pixels; there are \[32, 16\]"):
+        patches.descriptors(64)
     with pytest.raises(ValueError, match="projection"):
         sliced_wasserstein(patches, patches, projections=0)
     with pytest.raises(ValueError, match="per_image and limit"):

@@ -16,6 +16,7 @@ from unpaired.cli.app import app
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from unpaired.evaluate.options import Options
     from unpaired.terminal import Counter
 
 IMAGES = Group("Images", sort_key=1)
@@ -117,13 +118,8 @@ def evaluate(
     quiet
         Print nothing but the table, warnings and errors.
     """
-    from rich.console import Console
-
     from unpaired.cli.train import read_size
     from unpaired.evaluate.options import Options, read_measures
-    from unpaired.evaluate.start import evaluate as carry_out
-    from unpaired.evaluate.start import keep, place_of
-    from unpaired.evaluate.table import render
 
     sides = read_size("--size", size)
     options = Options(
@@ -151,17 +147,26 @@ def evaluate(
         out=out,
         command=shlex.join(["unpaired", *sys.argv[1:]]),
     )
+    return _carry_out(options, json=json, quiet=quiet)
+
+
+def _carry_out(options: Options, *, json: bool, quiet: bool) -> int:
+    from rich.console import Console
+
+    from unpaired.evaluate.start import evaluate as measure
+    from unpaired.evaluate.start import keep, place_of
+    from unpaired.evaluate.table import render
+
     place = place_of(options)
     with _stages(quiet=quiet) as progress:
-        evaluation = carry_out(options, progress=progress)
+        evaluation = measure(options, progress=progress)
     path = keep(evaluation, place)
     for notice in evaluation.notices:
         print(f"note: {notice}", file=sys.stderr)
     if json:
         sys.stdout.write(evaluation.to_bytes().decode("utf-8"))
         return 0
-    console = Console(soft_wrap=False)
-    console.print(render(evaluation), highlight=False)
+    Console().print(render(evaluation), highlight=False)
     if not quiet:
         print(f"{path}")
     return 0

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unpaired import __version__
 from unpaired.data.values import Domain
+from unpaired.errors import UserError
 from unpaired.evaluate.distribution import Wanted, distances, wanted_distances
 from unpaired.evaluate.figures import DirectionResult, Fact, Figure
 from unpaired.evaluate.gauges import Content, Gauge, Paired, Reconstruction, can_be_seen, edges
@@ -115,7 +116,6 @@ def measure(direction: Direction, options: Options, progress: Progress) -> Direc
             gauge.add(batch)
     if reference is not None:
         progress(f"comparing, {heading}", 0, 1)
-        facts = {**facts, "reference_reused": reference.whole.reused}
         figures, told = distances(reference.whole, made.statistics(), wanted, seed=options.seed, protocol=facts)
         warnings += told
         if plain is not None:
@@ -142,6 +142,7 @@ def measure(direction: Direction, options: Options, progress: Progress) -> Direc
         tables=tuple(table for gauge in direction.gauges.values() for table in gauge.tables()),
         pictures=tuple(one for gauge in direction.gauges.values() for one in gauge.pictures(task.direction)),
         warnings=tuple(dict.fromkeys(warnings)),
+        reference_reused=reference is not None and reference.whole.reused,
     )
 
 
@@ -199,6 +200,11 @@ def _structure(lens: Lens, domains: tuple[Domain, Domain], heading: str) -> Cont
         of_x, of_y = features.maps(x), features.maps(y)
         assert of_x is not None
         assert of_y is not None
+        if of_x.shape[-2] * of_x.shape[-1] < 2:
+            raise UserError(
+                f"structure: {features.name} has one position for an image of {x.shape[-2]} x {x.shape[-1]}, and "
+                "self-similarity compares positions. Use larger images (--size), or leave structure out of --measures."
+            )
         return self_similarity(of_x, of_y)
 
     facts = {
@@ -209,6 +215,7 @@ def _structure(lens: Lens, domains: tuple[Domain, Domain], heading: str) -> Cont
     return Content("structure", f"Structure distance ({features.name})", distance, facts, domains, heading)
 
 
+_EDGES = 4
 _NAMES = {"swd": "the sliced Wasserstein distance", "features": "every measure of features"}
 
 
@@ -238,6 +245,9 @@ def _why_not(task: Task, translators: Translators | None, tools: Tools, options:
         found["fcn"] = "it labels photos that were made of label maps, and this direction makes none"
     if target.channels not in (1, 3):
         found["features"] = f"images have {target.channels} channels, and feature networks see grey or RGB"
+    smallest = min(min(size) for size in (task.real if task.made is None else task.made).sizes)
+    if task.inputs is not None and smallest < _EDGES:
+        found["structure_edges"] = f"edges need images of at least {_EDGES} x {_EDGES}"
     if min(task.size) < SMALLEST:
         found["swd"] = f"it needs images of at least {SMALLEST} x {SMALLEST}; these are {task.size[0]} x {task.size[1]}"
     if "features" in found:

@@ -89,6 +89,8 @@ class DirectionResult:
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
     warnings: tuple[str, ...] = ()
+    reference_reused: bool = False
+    """Whether the statistics of the real images were all found in the user's cache; it changes no figure."""
 
     def figure(self, name: str) -> Figure:
         """Return the figure of a name; `KeyError` names those that there are."""
@@ -143,6 +145,7 @@ def _direction_to_json(found: DirectionResult) -> dict[str, Any]:
         "tables": [dataclasses.asdict(table) for table in found.tables],
         "pictures": [{"file": one.file, "title": one.title, "alt": one.alt} for one in found.pictures],
         "warnings": list(found.warnings),
+        "reference_reused": found.reference_reused,
     }
 
 

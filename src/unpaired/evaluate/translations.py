@@ -12,6 +12,7 @@ from torch import Tensor
 from unpaired.data.labels import classes_of, fed
 from unpaired.data.transforms import resize
 from unpaired.data.values import Domain, Image, from_signed, to_signed
+from unpaired.errors import UserError
 from unpaired.evaluate.material import Pictures, Row, Task
 from unpaired.inference.translator import Translator
 
@@ -126,6 +127,11 @@ def _translate(task: Task, rows: tuple[Row, ...], translators: Translators) -> B
     assert task.inputs is not None
     x = _stacked(given[0], task.inputs.domain)
     y = translators.forth.translate_tensor(x)
+    if not bool(y.isfinite().all()):
+        raise UserError(
+            f"the model's translation of {given[1][int((~y.isfinite()).flatten(1).any(1).nonzero()[0])]} holds values "
+            "that are not finite (NaN or infinity), so nothing can be measured. Take an earlier checkpoint."
+        )
     target = translators.forth.target
     images = tuple(as_file(one, target) for one in y)
     returned = None

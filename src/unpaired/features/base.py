@@ -10,8 +10,9 @@ from torch import Tensor
 
 from unpaired.errors import UserError
 
-PIXELS_AT_ONCE = 1 << 20
-"""Pixels of all images that a network sees at the same time: 16 of 256 x 256. It bounds the memory of activations."""
+PIXELS_AT_ONCE = 1 << 19
+"""Pixels of all images that a network sees at the same time: 8 of 256 x 256. It bounds the memory of activations (about
+400 MB for VGG-16); a larger image passes alone."""
 TOLERANCE = 1e-3
 """Values this far outside [-1, 1] are taken for rounding."""
 

@@ -50,7 +50,9 @@ class OwnFeatures(Features):
         self._network, self._fixed, self._batch = network, fixed, batch
         self.input = "as they are in [-1, 1], any size"
         if fixed is not None:
-            self.input = f"in [-1, 1], resized to {fixed[0]} x {fixed[1]} (height x width) by antialiased bicubic"
+            self.input = (
+                f"in [-1, 1], resized to {fixed[0]} x {fixed[1]} (height x width) by antialiased bicubic, clipped"
+            )
         self.channels, found = self._probe((3, 1) if channels is None else (channels,))
         self.dim, self.gives_maps = found.shape[1], found.ndim == 4
 
@@ -145,7 +147,8 @@ class ProgramFeatures(OwnFeatures):
 class CallableFeatures(OwnFeatures):
     """Features of what a function of the user's Python code returns: a module or a function of images.
 
-    The function is called without arguments. The module is imported, and the current folder is searched too.
+    The function is called without arguments. What it returns receives images on the chosen device; a torch module is
+    moved there. The Python module is imported, and the current folder is searched too.
     """
 
     def __init__(self, spec: str, device: torch.device) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import torch
@@ -72,7 +72,7 @@ INCEPTION = KnownFile(
     ),
     sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
     size=95_628_359,
-    purpose="Inception-v3, the network of FID",
+    purpose="Inception-v3 (the network of FID)",
     instead="inception:FILE",
 )
 """The weights of FID as pytorch-fid converted them; torch-fidelity distributes the same bytes under another name."""
@@ -199,7 +199,8 @@ def _download(known: KnownFile, notice: Notice | None) -> Path:
             reasons.append(f"{error.code} {error.reason}")
             continue
         except (OSError, HTTPException, ValueError) as error:
-            raise UserError(_unavailable(known, place, str(error) or type(error).__name__)) from error
+            reason = error.reason if isinstance(error, URLError) else error
+            raise UserError(_unavailable(known, place, str(reason) or type(error).__name__)) from error
         if found is None:
             return place
         reasons.append(f"the content has the SHA-256 {found}, expected {known.sha256}")

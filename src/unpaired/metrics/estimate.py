@@ -91,8 +91,9 @@ class _Sample:
         return self._moments.mean, factor_of(self._moments.covariance)
 
     def without(self, group: int, groups: int) -> _Gaussian:
-        left = np.delete(self.rows, slice(group, None, groups), 0)
-        if self.few(len(left)):
+        taken = self.rows[group::groups]
+        if self.few(len(self.rows) - len(taken)):
+            left = np.delete(self.rows, slice(group, None, groups), 0)
             return left.mean(0), factor_of_rows(left)
-        moments = self._moments.without(self.rows[group::groups])
+        moments = self._moments.without(taken)
         return moments.mean, factor_of(moments.covariance, exact=False)

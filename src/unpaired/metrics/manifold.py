@@ -26,7 +26,7 @@ def precision_recall(real: Features, fake: Features, k: int = 3) -> tuple[float,
     x, y = checked_sets(real, fake, least=k + 1)
     centre = (x.mean(0) + y.mean(0)) / 2  # distances stay; squared lengths, and with them rounding, get small
     x, y = x - centre, y - centre
-    return _share_within(y, x, _reach(x, k)), _share_within(x, y, _reach(y, k))
+    return _shares_within(x, y, _reach(x, k), _reach(y, k))
 
 
 def _reach(rows: Rows, k: int) -> Rows:
@@ -38,10 +38,14 @@ def _reach(rows: Rows, k: int) -> Rows:
     return np.concatenate(reach)
 
 
-def _share_within(queries: Rows, centres: Rows, reach: Rows) -> float:
-    """Return the share of queries that lie in the ball of any centre, its surface included."""
-    within = sum(int((d <= reach + slack).any(1).sum()) for _, d, slack in _distances(queries, centres))
-    return within / len(queries)
+def _shares_within(x: Rows, y: Rows, reach_x: Rows, reach_y: Rows) -> tuple[float, float]:
+    """Return the shares of y in the balls around x, and of x in those around y, surfaces included."""
+    y_within, x_within = np.zeros(len(y), bool), np.zeros(len(x), bool)
+    for start, distances, slack in _distances(x, y):
+        rows = slice(start, start + len(distances))
+        y_within |= (distances <= reach_x[rows, None] + slack).any(0)
+        x_within[rows] = (distances <= reach_y + slack).any(1)
+    return float(y_within.mean()), float(x_within.mean())
 
 
 def _distances(a: Rows, b: Rows) -> Iterator[tuple[int, Rows, Rows]]:

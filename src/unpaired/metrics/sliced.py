@@ -57,7 +57,7 @@ class Patches:
     that a set has the distance 0 to itself.
     """
 
-    def __init__(self, *, per_image: int = 128, seed: int = 0, limit: int = 2**16) -> None:
+    def __init__(self, *, per_image: int = 128, seed: int = 0, limit: int = 2**15) -> None:
         """Begin with no images; `ValueError` where `per_image` or `limit` is no positive number."""
         if per_image < 1 or limit < 1:
             raise ValueError(f"per_image and limit must be at least 1; received {per_image} and {limit}")
@@ -90,8 +90,7 @@ class Patches:
         if self.shape is None:
             self.shape = channels, height, width
             self._kept = tuple(
-                Kept(self.limit, channels * PATCH**2, self.seed + 1 + level)
-                for level in range(len(level_sizes(height, width)))
+                Kept(self.limit, channels * PATCH**2, self.seed + 1 + level) for level in range(len(self.sizes))
             )
         if self.shape != (channels, height, width):
             raise ValueError(
@@ -102,19 +101,23 @@ class Patches:
             self._cut(images[start : start + CHUNK])
         self.images += len(images)
 
-    def descriptors(self) -> dict[int, Descriptors]:
-        """Return each level's patches as rows, not yet normalised, by the pixels of its shorter side."""
-        if self._given or self.shape is None:
-            return self._given
-        sizes = level_sizes(*self.shape[1:])
-        return {size: kept.rows() for size, kept in zip(sizes, self._kept, strict=True)}
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The pixels of each level's shorter side, the finest first; nothing before the first image."""
+        return () if self.shape is None else level_sizes(*self.shape[1:])
+
+    def descriptors(self, size: int) -> Descriptors:
+        """Return the patches of the level of this size as rows, not yet normalised; `ValueError` for no such level."""
+        if size not in self.sizes:
+            raise ValueError(f"there is no level of {size} pixels; there are {list(self.sizes)}")
+        return self._given[size] if self._given else self._kept[self.sizes.index(size)].rows()
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return what `from_arrays` takes; `ValueError` where no image was added."""
         if self.shape is None:
             raise ValueError("there are no patches of no images")
         settings = np.array([self.per_image, self.seed, self.limit, self.images, *self.shape], np.int64)
-        return {"settings": settings} | {f"level_{size}": rows for size, rows in self.descriptors().items()}
+        return {"settings": settings} | {f"level_{size}": self.descriptors(size) for size in self.sizes}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[np.generic]]) -> Patches:
@@ -122,8 +125,7 @@ class Patches:
         per_image, seed, limit, images, channels, height, width = (int(value) for value in arrays["settings"])
         patches = cls(per_image=per_image, seed=seed, limit=limit)
         patches.images, patches.shape = images, (channels, height, width)
-        sizes = level_sizes(height, width)
-        patches._given = {size: arrays[f"level_{size}"].astype(np.float32) for size in sizes}
+        patches._given = {size: arrays[f"level_{size}"].astype(np.float32) for size in patches.sizes}
         return patches
 
     def _cut(self, images: Tensor) -> None:
@@ -173,13 +175,12 @@ def sliced_wasserstein(real: Patches, fake: Patches, *, projections: int = 512, 
     if projections < 1:
         raise ValueError(f"at least one projection is needed; received {projections}")
     random = np.random.default_rng(seed)
-    others = fake.descriptors()
     levels = []
-    for size, rows in real.descriptors().items():
-        directions = random.standard_normal((projections, rows.shape[1]))
+    for size in real.sizes:
+        a, b = (_normalised(patches.descriptors(size), real.shape[0]) for patches in (real, fake))
+        directions = random.standard_normal((projections, a.shape[1]))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        pair = _normalised(rows, real.shape[0]), _normalised(others[size], fake.shape[0])
-        levels.append((size, 1000 * _projected_distance(*pair, directions.astype(np.float32))))
+        levels.append((size, 1000 * _projected_distance(a, b, directions.astype(np.float32))))
     return SlicedDistance(tuple(levels), float(np.mean([value for _, value in levels])))
 
 
@@ -202,11 +203,11 @@ def _projected_distance(a: Descriptors, b: Descriptors, directions: NDArray[np.f
 def _normalised(rows: Descriptors, channels: int) -> Descriptors:
     """Return the rows with mean 0 and deviation 1 per channel over all of the set; without contrast, with zeros."""
     split = rows.reshape(len(rows), channels, -1)
-    mean = split.mean((0, 2), keepdims=True, dtype=np.float64)
-    deviation = split.std((0, 2), keepdims=True, dtype=np.float64)
+    centred: Descriptors = split - split.mean((0, 2), keepdims=True, dtype=np.float64).astype(np.float32)
+    deviation = np.sqrt([np.square(centred[:, c]).mean(dtype=np.float64) for c in range(channels)])
     scale = np.where(deviation > FLAT, 1 / np.maximum(deviation, FLAT), 0)
-    result: Descriptors = (split - mean.astype(np.float32)) * scale.astype(np.float32)
-    return result.reshape(rows.shape)
+    centred *= scale.astype(np.float32)[:, None]
+    return centred.reshape(rows.shape)
 
 
 def _halved(images: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ class Fcn8s(nn.Module):
         self.double_pool4 = Upsampling(classes, 2, learned=True)
         self.up8 = Upsampling(classes, 8, learned=False)
         for scores in (self.score, self.score_pool4, self.score_pool3):
-            # Section 4.2 of the paper: random ones gained nothing.
+            # As in the paper (section 4.3): random ones gained nothing.
             nn.init.zeros_(scores.weight)
             _zero_bias(scores)
         mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, DEVIATION))

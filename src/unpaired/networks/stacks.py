@@ -137,7 +137,7 @@ class Stack(nn.Module):
             if isinstance(layer, Pooling):
                 features = nnf.max_pool2d(features, layer.kernel, layer.stride)
                 continue
-            features = nnf.relu(self.convolutions[layer.name](features))
+            features = nnf.relu_(self.convolutions[layer.name](features))
             if layer.name in wanted:
                 found[layer.name] = features
         return found

@@ -88,7 +88,7 @@ class Material:
     size: tuple[int, int]
     """(height, width) of all photos."""
     config: DataConfig
-    """The settings, with what was found in the files."""
+    """The settings as they were given, with what was found in the files."""
     contents: str
     """A digest of what the files hold."""
     notices: tuple[str, ...]
@@ -106,10 +106,11 @@ def open_labelled(config: DataConfig, *, progress: Progress | None = None) -> Ma
             'of their own. Use "resize_and_crop", "crop" or "scale_width_and_crop".'
         )
     side = label_side(config)
-    config = _one_hot(dataclasses.replace(config, cache="none"))
+    _refuse_unused(config)
+    whole = _one_hot(dataclasses.replace(config, cache="none"))
     if config.preprocess == "resize_and_crop":
-        config = dataclasses.replace(config, load_size=height_width(config.crop_size))
-    data = open_training_data(config, paired=True, progress=progress)
+        whole = dataclasses.replace(whole, load_size=height_width(config.crop_size))
+    data = open_training_data(whole, paired=True, progress=progress)
     a, b = CentreCropped(data.a, size), CentreCropped(data.b, size)
     domains = {"a": data.domain_a, "b": data.domain_b}
     labels, domain = domains[side].labels, domains["b" if side == "a" else "a"]
@@ -127,7 +128,7 @@ def open_labelled(config: DataConfig, *, progress: Progress | None = None) -> Ma
         size=size,
         config=with_found_labels(config, data),
         contents=data.contents,
-        notices=tuple(data.notices),
+        notices=tuple(notice for notice in data.notices if not notice.startswith("decoded images are not kept")),
     )
 
 
@@ -159,6 +160,22 @@ def evenly(count: int, most: int | None) -> list[int]:
     """Return `most` of `count` positions, spread evenly; all where `most` is None."""
     wanted = min(most or count, count)
     return [index * count // wanted for index in range(wanted)]
+
+
+def _refuse_unused(config: DataConfig) -> None:
+    """Refuse settings of translators' training data that mean nothing here."""
+    others = (
+        ("cache", config.cache != "auto", "photos are kept decoded in memory, up to 2 GiB"),
+        ("flip", not config.flip, "whether photos are mirrored is segmenter.flip"),
+        (
+            "load_size",
+            config.load_size is not None and config.preprocess == "resize_and_crop",
+            "photos are seen whole; how far random windows of them are enlarged is segmenter.zoom",
+        ),
+    )
+    for name, given, why in others:
+        if given:
+            raise UserError(f"data.{name} is not a setting of segmenters: {why}. Leave data.{name} out.")
 
 
 def _one_hot(config: DataConfig) -> DataConfig:
