@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given as given_by
 from hypothesis import strategies as st
 
-from unpaired.config import Given, RunConfig, read_file, read_overrides, resolve
+from unpaired.config import Given, RunConfig, read_file, read_overrides, resolve, settings_of
+from unpaired.data.config import DataConfig
 from unpaired.data.labels_config import LabelsConfig
 from unpaired.errors import UserError
 from unpaired.networks import ResnetConfig, UnetConfig
@@ -184,3 +185,18 @@ def test_label_maps_are_set_name_by_name() -> None:
     data = resolve([read_overrides(given)]).data
     assert data.labels_a == LabelsConfig(kind="index", void=(11,))
     assert data.labels_b == LabelsConfig(kind="colour", feed="one_hot")
+
+
+def test_one_section_alone() -> None:
+    """As `resolve` joins them, for what is no run: later ones win, a whole table forgets what was in it."""
+    given = [
+        Given({"data.crop_size": [64, 96], "data.labels_a": {"kind": "index", "void": [3]}, "other.x": 1}, "{name}"),
+        Given({"data.labels_a.kind": "colour", "data.flip": False}, "--set {name}"),
+    ]
+    found: DataConfig = settings_of("data", DataConfig, given[:1])
+    assert found == DataConfig(crop_size=(64, 96), labels_a=LabelsConfig(kind="index", void=(3,)))
+    assert settings_of("data", DataConfig, [Given({"data.flip": True}, "{name}"), given[1]]) == DataConfig(
+        flip=False, labels_a=LabelsConfig(kind="colour")
+    )
+    with pytest.raises(UserError, match=r'--set data\.flpi: unknown setting of data\. Did you mean "flip"'):
+        settings_of("data", DataConfig, [Given({"data.flpi": 1}, "--set {name}")])

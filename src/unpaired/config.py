@@ -151,6 +151,20 @@ def resolve(given: Sequence[Given]) -> RunConfig:
     )
 
 
+def settings_of(section: str, kind: type[Any], given: Sequence[Given]) -> Any:
+    """Return the settings of one section, an instance of `kind`: later ones over earlier ones, with the defaults.
+
+    Names of other sections are passed over. Raises `UserError` as `resolve` does.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for source in given:
+        for name, value in source.values.items():
+            _forget_inner(values, name)
+            values[name], origins[name] = value, source.origin.format(name=name)
+    return _build(section, kind, values, origins, "")
+
+
 def _forget_inner(values: dict[str, Any], name: str) -> None:
     """A new family, or a whole table, replaces what was set inside it before."""
     outer, _, last = name.rpartition(".")

@@ -116,3 +116,47 @@ def test_no_pixels_have_no_score() -> None:
         only_void.scores()
     with pytest.raises(ValueError, match="at least one class"):
         Confusion(0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_maps_against_scikit_learn(seed: int) -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    truth, predicted, confusion = _random_maps(seed)
+    known = truth != 255
+    present = np.union1d(truth[known], predicted[known])
+    scores = confusion.scores()
+    labels = np.arange(len(confusion.counts))
+    expected = metrics.confusion_matrix(truth[known], predicted[known], labels=labels)
+    np.testing.assert_array_equal(confusion.counts, expected)
+    assert scores.pixel_accuracy == pytest.approx(metrics.accuracy_score(truth[known], predicted[known]), abs=1e-12)
+    recall = metrics.recall_score(truth[known], predicted[known], labels=np.unique(truth[known]), average="macro")
+    assert scores.class_accuracy == pytest.approx(recall, abs=1e-12)
+    iou = metrics.jaccard_score(truth[known], predicted[known], labels=present, average="macro")
+    assert scores.class_iou == pytest.approx(iou, abs=1e-12)
+    each = metrics.jaccard_score(truth[known], predicted[known], labels=present, average=None)
+    np.testing.assert_allclose([scores.classes[index].iou for index in present], each, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_maps_against_torchmetrics(seed: int) -> None:
+    classification = pytest.importorskip("torchmetrics.classification")
+    torch = pytest.importorskip("torch")
+    truth, predicted, confusion = _random_maps(seed)
+    classes = len(confusion.counts)
+    maps = torch.from_numpy(predicted.astype(np.int64)), torch.from_numpy(truth.astype(np.int64))
+    matrix = classification.MulticlassConfusionMatrix(classes, ignore_index=255)(*maps)
+    np.testing.assert_array_equal(confusion.counts, matrix.numpy())
+    # Its other figures are float32 and leave out absent classes in ways of their own.
+    accuracy = classification.MulticlassAccuracy(classes, average="micro", ignore_index=255)(*maps)
+    assert confusion.scores().pixel_accuracy == pytest.approx(float(accuracy), abs=1e-6)
+
+
+def _random_maps(seed: int) -> tuple[np.ndarray, np.ndarray, Confusion]:
+    """Return maps of 3 images with void, a class that is nowhere, and one that the truth lacks; and their matrix."""
+    rng = np.random.default_rng(seed)
+    truth = rng.choice([0, 1, 2, 3, 255], (3, 20, 30), p=[0.5, 0.2, 0.15, 0.05, 0.1]).astype(np.uint8)
+    predicted = np.where(rng.random(truth.shape) < 0.6, truth % 4, rng.choice([0, 1, 2, 3, 5], truth.shape))
+    confusion = Confusion(6)
+    for one, other in zip(truth, predicted, strict=True):
+        confusion.add(one, other)
+    return truth, predicted.astype(np.uint8), confusion

@@ -6,14 +6,30 @@ Nothing heavy is imported before a command runs, so that `--help` answers at onc
 from __future__ import annotations
 
 from unpaired.cli import (
+    audit,
     compare,
     demo,
+    evaluate,
     export,
     models,
+    segment,
     study,
     train,
     translate,
 )  # importing a command adds it to the application
 from unpaired.cli.app import app, main
 
-__all__ = ["app", "compare", "demo", "export", "main", "models", "study", "train", "translate"]
+__all__ = [
+    "app",
+    "audit",
+    "compare",
+    "demo",
+    "evaluate",
+    "export",
+    "main",
+    "models",
+    "segment",
+    "study",
+    "train",
+    "translate",
+]

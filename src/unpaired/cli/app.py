@@ -47,7 +47,9 @@ def main(tokens: Sequence[str] | None = None) -> None:
 def _told(error: UserError | CycloptsError, flags: Mapping[str, str]) -> str:
     """Return the message, with flags in place of settings: `--seed 3` for `training.seed = 3`."""
     if isinstance(error, UserError):
-        return re.sub(r"\b((?:data|training)\.[a-z_]+)( = )?", lambda found: _as_flag(found, flags), str(error))
+        return re.sub(
+            r"\b((?:data|training|segmenter)\.[a-z_]+)( = )?", lambda found: _as_flag(found, flags), str(error)
+        )
     error.verbose = False
     return f"{' '.join(str(error).split())} See unpaired --help."
 

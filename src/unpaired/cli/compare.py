@@ -39,6 +39,7 @@ def compare(
     images: Annotated[int | None, Parameter(group=COMPARISON)] = None,
     seeds: Annotated[str | None, Parameter(group=COMPARISON)] = None,
     only: Annotated[str | None, Parameter(group=COMPARISON)] = None,
+    fcn: Annotated[str | None, Parameter(group=COMPARISON)] = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", group=COMPARISON, negative=())] = None,
     dry_run: Annotated[bool, Parameter(group=COMPARISON, negative=())] = False,
     quiet: Annotated[bool, Parameter(group=COMPARISON, negative=())] = False,
@@ -73,6 +74,8 @@ def compare(
         Seeds, such as 0,1,2: every method is trained once with each. [those of the plan]
     only
         Labels of the entries to train now, such as CycleGAN,CUT; the table shows all that are finished. [all]
+    fcn
+        Segmenter of unpaired segment train that labels photos, in place of a small one that is trained here.
     set_
         One setting for all, such as method.generator.width=32, or one of the plan, such as test_images=50 or
         segmenter.images=8000; may be repeated.
@@ -93,11 +96,11 @@ def compare(
     given = {name: place for name, place in places.items() if place is not None}
     overrides = read_overrides(set_ or [])
     changes = {name: value for name, value in overrides.values.items() if name.split(".")[0] not in SECTIONS}
-    flags = (("images", images), ("seeds", _numbers(seeds)), ("data.crop_size", crop_size))
+    flags = (("images", images), ("seeds", _numbers(seeds)), ("fcn", fcn), ("data.crop_size", crop_size))
     for name, flag in flags:
         if flag is not None and name in overrides.values:
             raise UserError(f"{name} is given twice: by --set, and by its option. Leave one of them out.")
-    changes |= {name: value for name, value in flags[:2] if value is not None}
+    changes |= {name: value for name, value in flags[:3] if value is not None}
     found = read_plan(plan, changes)
     overrides = Given({n: value for n, value in overrides.values.items() if n not in changes}, overrides.origin)
     if crop_size is not None:

@@ -28,7 +28,35 @@ FLAGS = {
 
 _OF_COMPARE = ("data.root", "data.a", "data.b", "data.test_a", "data.test_b", "data.crop_size")
 
+_OF_SEGMENT = {
+    "data.root": "--data",
+    "data.a": "--labels",
+    "data.b": "--photos",
+    "data.test_a": "--test-labels",
+    "data.test_b": "--test-photos",
+    "data.side_by_side": "--side-by-side",
+    "data.crop_size": "--size",
+    "segmenter.images": "--images",
+    "segmenter.batch_size": "--batch-size",
+    "segmenter.weights": "--weights",
+    "segmenter.seed": "--seed",
+    "segmenter.device": "--device",
+}
+
+
+_OF_EVALUATE = {"data.root": "--data", "data.on_bad_image": "--on-bad-image"}
+_OF_AUDIT = {"data.root": "--data"}
+
 
 def flags_of(command: str | None) -> dict[str, str]:
-    """Return the flags of a command by setting; `compare` has but a few of those of `train`."""
+    """Return the flags of a command by setting.
+
+    `compare` has but a few of those of `train`; `segment`, `evaluate` and `audit` have their own.
+    """
+    if command == "segment":
+        return _OF_SEGMENT
+    if command == "evaluate":
+        return _OF_EVALUATE
+    if command == "audit":
+        return _OF_AUDIT
     return {name: FLAGS[name] for name in _OF_COMPARE} if command == "compare" else FLAGS

@@ -117,6 +117,8 @@ class Plan:
     """Rows of pictures of each direction."""
     segmenter: SegmenterSettings = SegmenterSettings()
     """The network that labels photos, where there are labels."""
+    fcn: Words | None = None
+    """Folder of a segmenter of `unpaired segment train` that labels photos in its place."""
     data: dict[str, Any] = field(default_factory=dict)
     """Settings of the data, for all."""
     method: dict[str, Any] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from unpaired import __version__
-from unpaired.compare.examples import Material, Side, open_material, truth_of
+from unpaired.compare.fcn import FcnLabeller, fcn_of
 from unpaired.compare.page import page_of, picture_of, pictures_of
 from unpaired.compare.plan import Plan
 from unpaired.compare.results import Line, Results, Seeded
@@ -32,6 +32,7 @@ from unpaired.compare.train import (
 )
 from unpaired.compare.trainings import Training, data_settings, needs_pairs, shared_settings, trainings_of
 from unpaired.config import Given
+from unpaired.data.held_out import Material, Side, open_material, truth_of
 from unpaired.data.labels import VOID
 from unpaired.data.training import Progress
 from unpaired.device import find_device
@@ -96,6 +97,8 @@ def open_comparison(
     paired = any(entry.slug in wanted for entry in needs_pairs(plan, overrides))
     material = open_material(shared.data, paired=paired, progress=progress)
     _require_classes(material, plan)
+    if plan.fcn is not None:
+        _fcn(plan, plan.fcn, material, torch.device("cpu"))
     epochs = {True: material.epoch_images[False], **material.epoch_images}
     trainings = tuple(trainings_of(plan, places, overrides, epochs))
     for training in trainings:
@@ -263,9 +266,11 @@ def _firsts(trainings: Iterable[Training]) -> list[Training]:
 def _scorer(comparison: Comparison, counting: Counting) -> Scorer:
     """Return what measures; where label maps become photos, with a segmenter that is trained now or was before."""
     plan, material = comparison.plan, comparison.material
-    segmenter = None
+    segmenter: Segmenter | FcnLabeller | None = None
     wanted = [d for d in plan.directions if task_of(material, d) == "labels_to_photos"]
-    if wanted and material.train.pairs:
+    if plan.fcn is not None:
+        segmenter = _fcn(plan, plan.fcn, material, find_device(comparison.device))
+    elif wanted and material.train.pairs:
         photos: Side = sides(wanted[0])[1]
         device = find_device(comparison.device)
         with counting("Training the segmenter") as count:
@@ -287,6 +292,17 @@ def _scorer(comparison: Comparison, counting: Counting) -> Scorer:
         labeller=segmenter,
         labeller_name=segmenter.fingerprint if segmenter is not None else "",
         device=comparison.device,
+    )
+
+
+def _fcn(plan: Plan, place: str, material: Material, device: torch.device) -> FcnLabeller:
+    """Return the segmenter that the plan names; UserError where it has nothing to label."""
+    for direction in plan.directions:
+        if task_of(material, direction) == "labels_to_photos":
+            return fcn_of(place, material, sides(direction)[1], device)
+    raise UserError(
+        f"fcn = {place}: no direction of this comparison makes photos of label maps with paired test images, so there "
+        "is nothing to label. Leave --fcn out, or say which images are label maps: --set data.labels_a.kind=index."
     )
 
 
@@ -327,6 +343,8 @@ def _measured(folder: Path, scorer: Scorer, training: Training, direction: Direc
 
 def _segmenter_words(comparison: Comparison, scorer: Scorer) -> str | None:
     tasks = [task_of(comparison.material, direction) for direction in comparison.plan.directions]
+    if isinstance(scorer.labeller, FcnLabeller):
+        return scorer.labeller.words
     if isinstance(scorer.labeller, Segmenter):
         s, pairs = comparison.plan.segmenter, len(comparison.material.train.pairs)
         return (

@@ -160,6 +160,12 @@ def _name(results: Results, line: Line) -> str:
 def _scorer_note(results: Results, direction: Direction, scored: bool) -> str:
     task = results.task(direction) if scored else None
     l1 = "L1 is the mean difference of values in [-1, 1]."
+    if task == "labels_to_photos" and results.plan.fcn is not None:
+        return (
+            "The scores are FCN-scores: an FCN-8s labels the translations, and its labels are compared with the input. "
+            "It is not the authors' of Cityscapes (the protocol says what it was trained on), so they stand beside one "
+            f"another and not beside published ones. {l1}"
+        )
     if task == "labels_to_photos":
         return (
             "The scores are segmenter scores: a small network, trained here on the real training photos, labels the "

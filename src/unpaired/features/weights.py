@@ -138,6 +138,11 @@ def find_weights(known: KnownFile, given: str | Path | None = None, *, notice: N
     return FoundFile(path=_download(known, notice), sha256=known.sha256, official=True)
 
 
+def is_at_hand(known: KnownFile) -> bool:
+    """Say whether the published file lies in a cache or an installed package, so that nothing would be downloaded."""
+    return any(path.is_file() for path in (*_cached(known), *_packaged(known)))
+
+
 def file_checksum(path: Path) -> str:
     """Return the SHA-256 of a file's content as 64 hexadecimal digits; UserError where it cannot be read."""
     try:

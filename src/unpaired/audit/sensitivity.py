@@ -1,0 +1,91 @@
+"""How strongly a network's output responds to changes of its input that nobody can see.
+
+A network that writes its input into invisible detail, or reads it from there, must respond to such detail strongly.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unpaired.audit.disturb import LEVEL
+from unpaired.audit.measure import Values
+from unpaired.inference.padding import crop_back, pad_to
+from unpaired.inference.translator import Translator
+from unpaired.networks import Generator
+
+STEPS = 10
+"""Gradient steps in search of the most effective change."""
+DRAWS = 4
+"""Random changes that are averaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Root mean square of the output's change, in levels, for a change of one level in every value of the input."""
+
+    random: Values
+    """For random changes, +1 or -1 level at every value."""
+    worst: Values
+    """For the most effective change found of at most one level at every value."""
+
+
+def response(translator: Translator, images: Sequence[Tensor], *, seed: int) -> Response:
+    """Measure a translator's network in float32 at images [1, C, H, W] in [-1, 1].
+
+    The most effective change is sought by repeated steps e <- sign of the gradient of |G(x + e) - G(x)|^2, the power
+    iteration for a change whose largest value is bounded, from a random one (cf. Madry et al. 2018, section 2.1).
+    """
+    network = translator.network
+    if translator.device.type != "cpu":  # the caller's network stays where it is
+        network = copy.deepcopy(network).to(translator.device)
+    random, worst = [], []
+    for number, image in enumerate(images):
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+        one, most = _of_image(_Probe(network, image.to(translator.device)), generator)
+        random.append(one)
+        worst.append(most)
+    return Response(random=np.sqrt(random), worst=np.sqrt(worst))
+
+
+class _Probe:
+    """A network at one image: how far its output moves when the image is changed."""
+
+    def __init__(self, network: Generator, image: Tensor) -> None:
+        self.image, self._size = pad_to(image, network.size_multiple, network.minimum_size)
+        self._network = network
+        with torch.no_grad():
+            self._before = network(self.image)
+
+    def moved(self, change: Tensor) -> Tensor:
+        """Return the mean squared change of the output, in levels^2; what was padded does not count."""
+        difference = crop_back(self._network(self.image + change) - self._before, self._size) / LEVEL
+        return difference.square().mean()
+
+
+def _of_image(probe: _Probe, generator: torch.Generator) -> tuple[float, float]:
+    """Return the mean squared response to random changes, and to the most effective one that was found."""
+    draws = [_signs(probe.image, generator) for _ in range(DRAWS)]
+    with torch.no_grad():
+        found = [float(probe.moved(draw)) for draw in draws]
+    change, best = draws[0], max(found)
+    for step in range(STEPS + 1):
+        change = change.detach().requires_grad_(step < STEPS)
+        value = probe.moved(change)
+        best = max(best, float(value.detach()))
+        if step == STEPS:
+            break
+        (gradient,) = torch.autograd.grad(value, change)
+        change = gradient.sign() * LEVEL
+    return sum(found) / DRAWS, best
+
+
+def _signs(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Return +1 or -1 level at every value, equally likely."""
+    signs = torch.randint(0, 2, like.shape, generator=generator).to(like.device, like.dtype)
+    return (signs * 2 - 1) * LEVEL

@@ -1,0 +1,43 @@
+"""How much of the translations' energy lies in high frequencies, beside that of real images of the target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unpaired.audit.measure import Images, Values, batches
+from unpaired.inference.translator import Translator
+from unpaired.metrics.spectrum import high_frequency_share, radial_spectrum
+
+CUTOFF = 0.5
+"""Of the Nyquist frequency: what lies above it is called high."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spectrum:
+    """The radial power spectrum of a set of images, and the share of each image's energy above half of Nyquist."""
+
+    frequencies: NDArray[np.float64]
+    power: NDArray[np.float64]
+    """Mean over the images."""
+    high: Values
+    """One share for each image; 0 for an image without any variation."""
+
+
+def spectrum_of(images: Images, translator: Translator | None = None) -> Spectrum:
+    """Return the spectrum of images, or of what a translator makes of them."""
+    total: NDArray[np.float64] | None = None
+    shares, frequencies = [], np.zeros(0)
+    for numbers in batches(images):
+        batch = images.batch(numbers)
+        shown = batch if translator is None else translator.translate_tensor(batch)
+        found, power = radial_spectrum(shown)
+        frequencies = np.asarray(found, np.float64)
+        weighted = np.asarray(power, np.float64) * len(numbers)
+        total = weighted if total is None else total + weighted
+        shares.append(high_frequency_share(shown, cutoff=CUTOFF).double())
+    assert total is not None
+    return Spectrum(frequencies, total / len(images), torch.cat(shares).numpy())

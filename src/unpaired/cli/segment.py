@@ -1,0 +1,235 @@
+"""`unpaired segment train` and `score`: a network that labels photos, for the FCN-score of generated ones."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Group, Parameter
+
+from unpaired.cli.app import INTERRUPTED, app
+from unpaired.cli.flags import flags_of
+from unpaired.errors import UserError
+
+if TYPE_CHECKING:
+    from unpaired.config import Given
+    from unpaired.segment.train import Outcome
+
+IMAGES = Group("Images", sort_key=1)
+TRAINING = Group("Training", sort_key=2)
+RUN = Group("Run", sort_key=3)
+
+segment = App(
+    name="segment",
+    help="Train an FCN-8s that labels photos, and measure it. It scores what labels-to-photos translators make.",
+    help_epilogue="Begin with: unpaired segment train --data camvid --set data.labels_a.kind=index --out DIR",
+    help_format="plaintext",
+)
+app.command(segment)
+
+
+@segment.command
+def train(
+    *,
+    data: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    photos: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    labels: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    test_photos: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    test_labels: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    side_by_side: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    size: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    images: Annotated[int | None, Parameter(group=TRAINING)] = None,
+    batch_size: Annotated[int | None, Parameter(group=TRAINING)] = None,
+    weights: Annotated[str | None, Parameter(group=TRAINING)] = None,
+    seed: Annotated[int | None, Parameter(group=TRAINING)] = None,
+    device: Annotated[str | None, Parameter(group=TRAINING)] = None,
+    out: Annotated[Path | None, Parameter(group=RUN)] = None,
+    resume: Annotated[Path | None, Parameter(group=RUN)] = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", group=RUN, negative=())] = None,
+    quiet: Annotated[bool, Parameter(group=RUN, negative=())] = False,
+) -> int:
+    """Train an FCN-8s on photos and their label maps; the one that labels held-out photos best is kept.
+
+    unpaired segment train --data camvid --set data.labels_a.kind=index --size 96x128 --out segmenters/camvid
+
+    unpaired segment train --resume segmenters/camvid
+
+    Parameters
+    ----------
+    data
+        Folder with trainannot and train (testannot, test), or trainA and trainB (testA, testB), as for unpaired train.
+    photos
+        Folder of the training photos, in place of --data; with --labels.
+    labels
+        Folder of their label maps, of the same names; they are domain A.
+    test_photos
+        Folder of held-out photos, with --photos and --labels.
+    test_labels
+        Folder of their label maps.
+    side_by_side
+        Every file of --data holds a photo and its label map: ab (A left) or ba (A right).
+    size
+        Size of the photos: 256, or HEIGHTxWIDTH. [256]
+    images
+        Photos that the training sees. [20000]
+    batch_size
+        Photos per step. [8]
+    weights
+        Weights of VGG-16 to begin with: torchvision, none, a file, or auto: torchvision's where they can be had. [auto]
+    seed
+        Seed of the first weights, of order, crops and dropout. [0]
+    device
+        auto, cpu, cuda, cuda:1 or mps. [auto]
+    out
+        New folder: best (the segmenter), config.json, metrics.jsonl, state.
+    resume
+        Training to go on with, exactly where it stopped.
+    set_
+        One setting of data or segmenter, such as data.labels_a.kind=index, data.labels_a.void=[11] or
+        segmenter.optimizer=sgd; may be repeated.
+    quiet
+        Print nothing but warnings and errors.
+    """
+    from unpaired.segment.start import resume_training, start_training
+    from unpaired.terminal import counting
+    from unpaired.training.progress import Progress
+
+    given = _given(
+        set_,
+        **_places(data, photos, labels, test_photos, test_labels, side_by_side, size),
+        **{"segmenter.images": images, "segmenter.batch_size": batch_size, "segmenter.weights": weights},
+        **{"segmenter.seed": seed, "segmenter.device": device},
+    )
+    if resume is not None and out is not None:
+        raise UserError("--resume takes everything from the training: leave out --out.")
+    folder = out if resume is None else resume
+    if folder is None:
+        raise UserError("--out is missing: the new folder that the segmenter is to be written to.")
+    begin = start_training if resume is None else resume_training
+    with Progress(quiet=quiet) as checking, counting("Training", quiet=quiet) as told:
+
+        def say(text: str) -> None:
+            if not quiet:
+                print(text, file=sys.stderr, flush=True)
+
+        outcome = begin(given, folder, say=say, progress=checking.checking, told=told)
+    return _conclude(outcome, quiet)
+
+
+@segment.command
+def score(
+    segmenter: Path,
+    /,
+    *,
+    data: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    photos: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    labels: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    side_by_side: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    size: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    most: Annotated[int | None, Parameter(group=IMAGES)] = None,
+    seed: int = 0,
+    device: str = "auto",
+    out: Annotated[Path | None, Parameter(group=RUN)] = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", group=RUN, negative=())] = None,
+    quiet: Annotated[bool, Parameter(group=RUN, negative=())] = False,
+) -> int:
+    """Measure a segmenter on real photos: the FCN-score that perfect photos would have, and that of shuffled ones.
+
+    unpaired segment score segmenters/camvid --data camvid --out camvid.json
+
+    Parameters
+    ----------
+    segmenter
+        The folder that `unpaired segment train` has written.
+    data
+        Folder as for the training; its test photos are measured, or its training photos where there are no others.
+    photos
+        Folder of photos, in place of --data; with --labels.
+    labels
+        Folder of their label maps, of the same names.
+    side_by_side
+        Every file of --data holds a photo and its label map: ab (A left) or ba (A right).
+    size
+        Size at which photos and label maps are compared: 256, or HEIGHTxWIDTH. [that of the training]
+    most
+        Measure this many photos, spread evenly. [all]
+    seed
+        Draws which other photo's label map each is compared with, for the lower bound.
+    device
+        auto, cpu, cuda, cuda:1 or mps.
+    out
+        File for all figures and how they were measured, as JSON.
+    set_
+        One setting of data, such as data.labels_a.kind=index; may be repeated. [label maps as in the training]
+    quiet
+        Print nothing but the table, warnings and errors.
+    """
+    from unpaired.segment.report import measure, table, write_report
+    from unpaired.terminal import counting
+    from unpaired.training.progress import Progress
+
+    given = _given(set_, **_places(data, photos, labels, None, None, side_by_side, size))
+    if most is not None and most < 1:
+        raise UserError(f"--most {most}: a number of photos, 1 or more.")
+    with Progress(quiet=quiet) as checking, counting("Labelling", quiet=quiet) as told:
+        report = measure(segmenter, given, seed=seed, most=most, device=device, progress=checking.checking, told=told)
+    for notice in report["notices"]:
+        print(f"note: {notice}", file=sys.stderr)
+    print(table(report))
+    if out is not None:
+        write_report(out, report, command=shlex.join(["unpaired", *sys.argv[1:]]))
+    return 0
+
+
+def _places(
+    data: str | None,
+    photos: str | None,
+    labels: str | None,
+    test_photos: str | None,
+    test_labels: str | None,
+    side_by_side: str | None,
+    size: str | None,
+) -> dict[str, Any]:
+    from unpaired.cli.train import read_size
+
+    return {
+        "data.root": data,
+        "data.a": labels,
+        "data.b": photos,
+        "data.test_a": test_labels,
+        "data.test_b": test_photos,
+        "data.side_by_side": side_by_side,
+        "data.crop_size": read_size("--size", size),
+    }
+
+
+def _given(assignments: list[str] | None, **flags: Any) -> list[Given]:
+    """Return the settings; those of flags win over those of `--set`."""
+    from unpaired.config import Given, read_overrides
+
+    names = flags_of("segment")
+    chosen = {name: value for name, value in flags.items() if value is not None}
+    return [read_overrides(assignments or []), *(Given({name: value}, names[name]) for name, value in chosen.items())]
+
+
+def _conclude(outcome: Outcome, quiet: bool) -> int:
+    place = shlex.quote(str(outcome.folder))
+    if outcome.signal is not None:
+        print(
+            f"Stopped after {outcome.images_seen:,} images; everything is saved. Go on with:\n"
+            f"  unpaired segment train --resume {place}",
+            file=sys.stderr,
+        )
+        return INTERRUPTED + outcome.signal
+    best, last = outcome.best, outcome.last
+    if not quiet and best is not None and last is not None:
+        print(
+            f"Finished: {outcome.images_seen:,} images. The best was that of {best.images:,} images, with a class IoU "
+            f"of {best.class_iou:.3f} on the held-out photos (the last: {last.class_iou:.3f}).\n"
+            f"It lies in {outcome.folder / 'best'}. Measure it, and score translations with it:\n"
+            f"  unpaired segment score {place} --data DATA\n"
+            f"  unpaired evaluate MODEL --data DATA --fcn {place}"
+        )
+    return 0

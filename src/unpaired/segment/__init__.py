@@ -1,0 +1,1 @@
+"""Networks that label photos, to score what labels-to-photos translators make: the FCN-score without Caffe."""

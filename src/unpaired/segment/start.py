@@ -1,0 +1,210 @@
+"""Beginning a segmenter's training, and going on with one."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+from torch import Tensor
+
+from unpaired.config import Given, read_file, settings_of
+from unpaired.data.config import DataConfig
+from unpaired.data.training import Progress
+from unpaired.device import fast_bf16, find_device
+from unpaired.errors import UserError
+from unpaired.networks.fcn import CLASSIFIER_KEYS, Fcn8s, load_vgg
+from unpaired.networks.vgg import read_vgg
+from unpaired.segment.config import SegmenterConfig, settled
+from unpaired.segment.material import Material, label_side, open_labelled
+from unpaired.segment.train import Outcome, Told, Training
+from unpaired.training.log import MetricsLog, event, write_whole
+
+CONFIG = "config.json"
+SECTIONS = ("data", "segmenter")
+RESUMABLE = frozenset(
+    {
+        *(f"data.{name}" for name in ("root", "a", "b", "test_a", "test_b", "workers")),
+        *(f"segmenter.{name}" for name in ("device", "threads")),
+    }
+)
+"""Settings that a resumed training may change: where the data lies, and where it computes."""
+_FOLDERS = ("root", "a", "b", "test_a", "test_b")
+
+Say = Callable[[str], None]
+
+
+def start_training(
+    given: Sequence[Given], folder: Path, *, say: Say, progress: Progress | None = None, told: Told | None = None
+) -> Outcome:
+    """Train a segmenter from the beginning, in a new folder.
+
+    `given` are settings of `data.*` and `segmenter.*`, later ones over earlier ones. Nothing is written before
+    settings, images and weights have been found to be good. Raises `UserError`.
+    """
+    data, config = _settings(given)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        advice = f"Go on with it: --resume {folder}. Or" if (folder / CONFIG).is_file() else "Please"
+        raise UserError(f"{folder} exists and is not an empty folder. {advice} choose another --out.")
+    label_side(data)
+    device = find_device(config.device)
+    material = open_labelled(_with_absolute_places(data), progress=progress)
+    weights, origin = _first_weights(config, say)
+    config = dataclasses.replace(config, weights=_weights_named(config, bool(weights)))
+    held = {f"classifier.{key}.weight" in weights for key in CLASSIFIER_KEYS}
+    config = settled(config, weights=bool(weights), fully_connected=held == {True})
+    torch.manual_seed(config.seed)
+    network = _network(config, material)
+    if weights:
+        origin = load_vgg(network, weights, origin)
+    config = dataclasses.replace(config, precision=_precision(config, device))
+    training = _training(folder, config, material, network, device, origin, say)
+    document = {"data": dataclasses.asdict(material.config), "segmenter": dataclasses.asdict(config), "origin": origin}
+    write_whole(folder / CONFIG, (json.dumps(_without_none(document), indent=2) + "\n").encode())
+    with _locked(folder), contextlib.closing(MetricsLog(folder, tensorboard=False)) as log:
+        return training.run(log, told)
+
+
+def resume_training(
+    given: Sequence[Given], folder: Path, *, say: Say, progress: Progress | None = None, told: Told | None = None
+) -> Outcome:
+    """Go on with a training from its last saved state, as if it had never stopped (bit for bit on a processor).
+
+    Raises `UserError`.
+    """
+    if not (folder / CONFIG).is_file():
+        raise UserError(f"--resume {folder}: this is no segmenter's training; it holds no {CONFIG}.")
+    for source in given:
+        for name in source.values.keys() - RESUMABLE:
+            raise UserError(
+                f"{source.origin.format(name=name)}: cannot be changed when a training goes on. Start a new one, or "
+                f"change only: {', '.join(sorted(RESUMABLE))}."
+            )
+    kept = read_file(folder / CONFIG)
+    origin = str(kept.values.get("origin", ""))
+    stored = Given({name: value for name, value in kept.values.items() if name != "origin"}, kept.origin)
+    data, config = _settings([stored, *given])
+    material = open_labelled(data, progress=progress)
+    device = find_device(config.device)
+    with _locked(folder):
+        torch.manual_seed(config.seed)
+        network = _network(config, material)
+        training = _training(folder, config, material, network, device, origin, say)
+        if not training.restore():
+            _first_weights_again(config, network, say)
+            say(f"{folder} stopped before its first saved state: starting from the beginning")
+        seen = training.standing.images_seen
+        with contextlib.closing(MetricsLog(folder, tensorboard=False, resumed_at=seen)) as log:
+            log.write(event("resumed", seen, f"{seen:,} of {training.total:,} images are done"))
+            say(f"going on: {seen:,} of {training.total:,} images are done")
+            return training.run(log, told)
+
+
+def _settings(given: Sequence[Given]) -> tuple[DataConfig, SegmenterConfig]:
+    for source in given:
+        for name in source.values:
+            if name.split(".")[0] not in SECTIONS or "." not in name:
+                raise UserError(
+                    f"{source.origin.format(name=name)}: unknown setting. Settings are data.* and segmenter.*."
+                )
+    data: DataConfig = settings_of("data", DataConfig, given)
+    config: SegmenterConfig = settings_of("segmenter", SegmenterConfig, given)
+    return data, config
+
+
+def _with_absolute_places(data: DataConfig) -> DataConfig:
+    """Make folders absolute, so that a training can go on from anywhere."""
+    places = {name: value for name, value in dataclasses.asdict(data).items() if name in _FOLDERS and value}
+    return dataclasses.replace(
+        data, **{name: os.path.abspath(os.path.expanduser(place)) for name, place in places.items()}
+    )
+
+
+def _first_weights(config: SegmenterConfig, say: Say) -> tuple[dict[str, Tensor], str]:
+    """Return VGG-16's weights and where they come from; empty where the network begins at random."""
+    at_random = "none: every weight began at random"
+    if config.weights == "none":
+        return {}, at_random
+    if config.weights not in ("auto", "torchvision"):
+        return read_vgg(os.path.expanduser(config.weights), setting="--weights")
+    try:
+        return read_vgg(None, setting="--weights")
+    except UserError as error:
+        if config.weights == "torchvision":
+            raise
+        say(f"torchvision's weights of VGG-16 cannot be had here, so every weight begins at random ({error})")
+        return {}, f"{at_random}, as torchvision's could not be had"
+
+
+def _weights_named(config: SegmenterConfig, found: bool) -> str:
+    """Return what "auto" has come to, and files by their whole path, so that a training that goes on finds the same."""
+    if config.weights == "auto":
+        return "torchvision" if found else "none"
+    return (
+        config.weights
+        if config.weights in ("torchvision", "none")
+        else os.path.abspath(os.path.expanduser(config.weights))
+    )
+
+
+def _first_weights_again(config: SegmenterConfig, network: Fcn8s, say: Say) -> None:
+    weights, origin = _first_weights(config, say)
+    if weights:
+        load_vgg(network, weights, origin)
+
+
+def _network(config: SegmenterConfig, material: Material) -> Fcn8s:
+    return Fcn8s(config.network(), material.photos.channels, len(material.labels.palette))
+
+
+def _precision(config: SegmenterConfig, device: torch.device) -> Any:
+    if config.precision != "auto":
+        return config.precision
+    return "bf16" if fast_bf16(device) else "fp32"
+
+
+def _training(
+    folder: Path,
+    config: SegmenterConfig,
+    material: Material,
+    network: Fcn8s,
+    device: torch.device,
+    origin: str,
+    say: Say,
+) -> Training:
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    for notice in material.notices:
+        say(notice)
+    say(f"weights: {origin}")
+    say(f"computing on {device.type} in {config.precision}")
+    bf16 = config.precision == "bf16"
+    return Training(folder, config, material, network, device, origin=origin, bf16=bf16, say=say)
+
+
+def _without_none(document: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in document.items()
+        if value is not None
+    }
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Any:
+    """Hold the folder's lock: two processes must not train into one folder."""
+    lock = filelock.FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise UserError(f"another process is training into {folder}. Wait for it, or stop it first.") from error
+    try:
+        yield
+    finally:
+        lock.release()

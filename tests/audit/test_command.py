@@ -1,0 +1,55 @@
+"""`unpaired audit` prints a table and a paragraph, or the document, and tells a mistake in one message."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from unpaired import cli
+
+
+def call(*tokens: str | Path) -> int:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*map(str, tokens)])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def test_table_and_paragraph(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("audit", run, "--images", "2", "--direction", "a2b") == 0
+    out = capsys.readouterr().out
+    assert "What comes back after a disturbance, A to B" in out
+    assert "noise of 2 levels" in out
+    assert "A to B, 2 images: brought back to A" in " ".join(out.split())
+    assert "B to A" not in out
+    assert str(run / "audits" / "000000100") in out.replace("\n", "")
+
+
+def test_json_is_all_that_is_printed(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("audit", run, "--images", "2", "--out", tmp_path / "out", "--json", "--quiet") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document == json.loads((tmp_path / "out" / "audit.json").read_text(encoding="utf-8"))
+
+
+def test_quiet_prints_the_tables_and_no_notes(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("audit", run, "--images", "2", "--direction", "b2a", "--quiet") == 0
+    caught = capsys.readouterr()
+    assert "What comes back" in caught.out
+    assert "note:" not in caught.err
+
+
+def test_a_mistake_is_one_message(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for tokens, said in (
+        (("audit", tmp_path / "nowhere"), "there is no model at"),
+        (("audit", run, "--size", "big"), "--size big: expected a number of pixels"),
+        (("audit", run, "--device", "abacus"), "--device abacus"),
+        (("audit", run, "--data", tmp_path / "nothing"), "nothing"),
+    ):
+        assert call(*tokens) == 2
+        caught = capsys.readouterr()
+        assert caught.out == ""
+        assert caught.err.startswith("error: ")
+        assert said in caught.err
+    assert not (run / "audits").exists()
