@@ -36,10 +36,12 @@ ALLOWED = {  # room -> rooms that it may import
         "methods",
         "checkpoint",
         "config",
+        "webpage",
         "__init__",
     },
     "inform": {"errors", "data", "networks", "checkpoint", "training"},
     "terminal": set(),
+    "webpage": set(),
     "study": {"errors", "typed", "data"},
     "compare": {
         "errors",
@@ -54,8 +56,10 @@ ALLOWED = {  # room -> rooms that it may import
         "training",
         "inference",
         "metrics",
+        "webpage",
         "__init__",
     },
+    "report": {"errors", "checkpoint", "training", "webpage", "__init__"},
     "demo": {"errors", "config", "training", "inference", "data", "device", "methods"},
 }
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +18,7 @@ from unpaired.training.log import read_metrics, write_whole
 from unpaired.training.progress import duration
 from unpaired.training.snapshots import Snapshot, snapshots_of
 from unpaired.training.standing import Standing, standing_of
+from unpaired.webpage import webpage
 
 PAGE = "index.html"
 CONFIG = "config.json"
@@ -55,34 +54,7 @@ def write_page(run: Path) -> Path:
 def _document(title: str, body: str) -> str:
     assets = files("unpaired.training") / "assets"
     style, script = ((assets / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="generator" content="unpaired">
-<title>{escape(title)}</title>
-<link rel="icon" href="data:,">
-<style>{style}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-<script>{script}</script>
-</body>
-</html>
-"""
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
+    return webpage(title, body, style=style, script=script)
 
 
 def _read_config(run: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from unpaired.training.distributed import STEP_TIMEOUT
 from unpaired.training.interrupt import Interrupt
 from unpaired.training.log import EventKind, Log, event
 from unpaired.training.means import Means
-from unpaired.training.memory import described, peak_memory
+from unpaired.training.memory import MENTION, described, peak_memory
 from unpaired.training.page import write_page
 from unpaired.training.preview import Preview
 from unpaired.training.progress import Progress
@@ -251,7 +251,7 @@ class Run:
         peaks = [peak for peak in self.world.collect(peak_memory(self.trainer.device)) if peak is not None]
         text = f"{self.images_seen} of {self.total_images} images"
         memory = described(max(peaks), self.trainer.device) if peaks else None
-        self._event(log, state, f"{text}; at most {memory}" if memory else text)
+        self._event(log, state, f"{text}{MENTION}{memory}" if memory else text)
         return Result(
             run=self.folder,
             checkpoint=checkpoint,
