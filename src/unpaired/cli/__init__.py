@@ -10,10 +10,11 @@ from unpaired.cli import (
     demo,
     export,
     models,
+    report,
     study,
     train,
     translate,
 )  # importing a command adds it to the application
 from unpaired.cli.app import app, main
 
-__all__ = ["app", "compare", "demo", "export", "main", "models", "study", "train", "translate"]
+__all__ = ["app", "compare", "demo", "export", "main", "models", "report", "study", "train", "translate"]

@@ -1,0 +1,173 @@
+"""Figures of several checkpoints side by side, and only those beside each other that were measured alike."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unpaired.report.measured import Figure, Kind, Measured
+from unpaired.report.runs import Run
+
+GROUPS = {
+    "distribution": "Distribution",
+    "paired": "Against the true image",
+    "content": "Content kept",
+    "reconstruction": "Reconstruction",
+    "labels": "Labels",
+    "audit": "Audit",
+    "": "Other",
+}
+"""Groups of figures in their order, and their titles; others follow."""
+CLEAR = 2.0
+"""A difference counts as clear from this many of its standard errors on."""
+_DATA = ("split", "images", "contents")
+"""What of the data belongs to the protocol: where it lay does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One evaluation or audit of one run."""
+
+    run: Run
+    measured: Measured
+
+    @property
+    def label(self) -> str:
+        """Return the name of the checkpoint that was measured."""
+        return self.measured.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One figure in every column; None where it was not measured by this protocol."""
+
+    figure: Figure
+    """The first that was met: name, title, unit."""
+    protocol: int
+    """Position in `Comparisons.protocols`."""
+    cells: tuple[Figure | None, ...]
+    best: int | None
+    """The column of the clearly best of several values."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """All figures of one direction."""
+
+    direction: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    differences: tuple[str, ...]
+    """One line on figures that were measured by several protocols."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparisons:
+    """All directions, and the protocols that their rows name."""
+
+    directions: tuple[Comparison, ...]
+    protocols: tuple[Mapping[str, Any], ...]
+
+
+def columns_of(runs: Iterable[Run], kind: Kind) -> list[Column]:
+    """Return all evaluations or audits of runs."""
+    return [Column(run, each) for run in runs for each in (run.evaluations if kind == "evaluation" else run.audits)]
+
+
+def compare(columns: Sequence[Column]) -> Comparisons:
+    """Return the figures of every direction: rows by figure and protocol, so that only like stands beside like."""
+    protocols: list[Mapping[str, Any]] = []
+    directions = sorted({direction for column in columns for direction in column.measured.document.directions})
+    found = [_compare(columns, direction, protocols) for direction in directions]
+    return Comparisons(tuple(found), tuple(protocols))
+
+
+def _compare(columns: Sequence[Column], direction: str, protocols: list[Mapping[str, Any]]) -> Comparison:
+    """Return the figures of one direction; protocols that are new are added to the list."""
+    columns = [column for column in columns if direction in column.measured.document.directions]
+    cells: dict[tuple[str, int], dict[int, Figure]] = {}
+    for position, column in enumerate(columns):
+        for figure in column.measured.document.directions[direction].figures:
+            protocol = protocol_of(figure, column.measured)
+            if protocol not in protocols:
+                protocols.append(protocol)
+            cells.setdefault((figure.name, protocols.index(protocol)), {})[position] = figure
+    rows = [
+        Row(
+            figure=next(iter(found.values())),
+            protocol=protocol,
+            cells=tuple(found.get(position) for position in range(len(columns))),
+            best=_best(found),
+        )
+        for (_, protocol), found in cells.items()
+    ]
+    order = list(GROUPS)
+    names = list(dict.fromkeys(row.figure.name for row in rows))
+    rows.sort(key=lambda row: (_place(order, row.figure.group), names.index(row.figure.name), row.protocol))
+    return Comparison(
+        direction=direction,
+        columns=tuple(columns),
+        rows=tuple(rows),
+        differences=tuple(_differences(rows, protocols)),
+    )
+
+
+def protocol_of(figure: Figure, measured: Measured) -> dict[str, Any]:
+    """Return all that a figure depends on beside the model: its own protocol, and the data."""
+    data = measured.document.data
+    return {**{f"data: {name}": data[name] for name in _DATA if name in data}, **figure.protocol}
+
+
+def shown(value: object) -> str:
+    """Return a value of a protocol as text."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {shown(inner)}" for name, inner in value.items())
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _place(order: Sequence[str], group: str) -> int:
+    return order.index(group) if group in order else len(order)
+
+
+def _best(found: Mapping[int, Figure]) -> int | None:
+    """Return where the best value stands, None where it is not clear or there is nothing to compare."""
+    valued = [(position, figure) for position, figure in found.items() if figure.value is not None]
+    better = valued[0][1].better if valued else None
+    if better is None or len(valued) < 2:
+        return None
+    ordered = sorted(valued, key=lambda item: item[1].value or 0.0, reverse=better == "higher")
+    (position, first), (_, second) = ordered[:2]
+    error = math.hypot(first.error or 0.0, second.error or 0.0)
+    difference = abs((first.value or 0.0) - (second.value or 0.0))
+    return position if difference > CLEAR * error else None
+
+
+def _differences(rows: Sequence[Row], protocols: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    by_name: dict[str, list[Row]] = {}
+    for row in rows:
+        by_name.setdefault(row.figure.name, []).append(row)
+    told: dict[str, list[str]] = {}
+    for several in by_name.values():
+        if len(several) < 2:
+            continue
+        used = [row.protocol for row in several]
+        names = dict.fromkeys(name for place in used for name in protocols[place])
+        parts = []
+        for name in names:
+            values = [shown(protocols[place][name]) if name in protocols[place] else "not told" for place in used]
+            if len(set(values)) > 1:
+                parts.append(
+                    f"{name}: " + ", ".join(f"{v} (P{place + 1})" for v, place in zip(values, used, strict=True))
+                )
+        told.setdefault("; ".join(parts), []).append(several[0].figure.title)
+    for difference, titles in told.items():
+        yield f"{_listed(titles)}: measured by different protocols, which do not compare. {difference}."
+
+
+def _listed(titles: Sequence[str]) -> str:
+    return titles[0] if len(titles) == 1 else f"{', '.join(titles[:-1])} and {titles[-1]}"

@@ -1,0 +1,259 @@
+"""The parts of the page that tell what was measured: figures with their protocols, audits, best and worst pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from unpaired.report.charts import measured_chart
+from unpaired.report.comparison import (
+    GROUPS,
+    Column,
+    Comparison,
+    Comparisons,
+    Row,
+    columns_of,
+    compare,
+    shown,
+)
+from unpaired.report.curves import figure_of
+from unpaired.report.markup import NONE, anchor, empty, folded, notice, number, section, table, text, with_error
+from unpaired.report.measured import Direction, Figure, Kind, PictureFile, Table
+from unpaired.report.pictures import Album, alt_of
+from unpaired.report.runs import Run
+from unpaired.report.settings import flat
+from unpaired.report.summary import command
+
+_MARK = '<abbr class="mark" title="clearly the best of this row">★</abbr>'
+
+
+def figures(runs: Sequence[Run]) -> str:
+    """Return all figures of all evaluations, and what is missing."""
+    columns = columns_of(runs, "evaluation")
+    found = compare(columns)
+    body = [_missing(runs, "evaluation", "evaluate")]
+    body += [_direction(comparison, "p") for comparison in found.directions]
+    body.append(_legend(found))
+    body.append(_protocols(found, "p"))
+    return section("Figures", "".join(body), "figures")
+
+
+def audits(runs: Sequence[Run], album: Album) -> str:
+    """Return what the audits found: figures side by side, then each audit's paragraph, charts and pictures."""
+    columns = columns_of(runs, "audit")
+    found = compare(columns)
+    body = [_missing(runs, "audit", "audit")]
+    body += [_audit(column, direction, of, album) for column, direction, of in _parts(columns)]
+    body += [_direction(comparison, "q") for comparison in found.directions if comparison.rows]
+    body.append(_protocols(found, "q"))
+    return section("Audit: does it hide the input in the output?", "".join(body), "audit")
+
+
+def pictures(runs: Sequence[Run], album: Album) -> str:
+    """Return the pictures of the evaluations: best and worst translations and what else they chose."""
+    columns = columns_of(runs, "evaluation")
+    parts = [
+        f"<h3>{_name(column, direction)}</h3>{_gallery(column, of.pictures, album)}"
+        for column, direction, of in _parts(columns)
+        if of.pictures
+    ]
+    body = "".join(parts) or empty("No evaluation has chosen pictures yet.")
+    return section("Best and worst translations", body, "pictures")
+
+
+def _parts(columns: Sequence[Column]) -> Iterable[tuple[Column, str, Direction]]:
+    for column in columns:
+        for direction, found in sorted(column.measured.document.directions.items()):
+            yield column, direction, found
+
+
+def _missing(runs: Sequence[Run], kind: Kind, verb: str) -> str:
+    lines = []
+    for run in runs:
+        if not (run.evaluations if kind == "evaluation" else run.audits):
+            which = f"{_run_name(run)}: " if len(runs) > 1 else ""
+            lines.append(f"{which}no {kind} yet. <code>{text(command(verb, run))}</code> makes one.")
+    return "".join(empty(line) for line in lines)
+
+
+def _run_name(run: Run) -> str:
+    return f'<span class="number">{run.number}</span> {text(run.name)}'
+
+
+def _name(column: Column, direction: str) -> str:
+    return f"{_run_name(column.run)} · {text(column.measured.name)} · {text(direction)}"
+
+
+# ---------------------------------------------------------------------------------------------------------- figures
+
+
+def _direction(comparison: Comparison, prefix: str) -> str:
+    """Return one direction's figures; `prefix` begins the ids of the protocols that they name."""
+    notes: list[str] = []
+    body = "".join(notice(text(line)) for line in comparison.differences)
+    body += "".join(
+        notice(f"{_run_name(column.run)} · {text(column.measured.name)}: {text(warning)}")
+        for column in comparison.columns
+        for warning in column.measured.document.directions[comparison.direction].warnings
+    )
+    body += _figures_table(comparison, notes, prefix)
+    body += "".join(f'<p class="note"><sup>{place}</sup> {text(note)}</p>' for place, note in enumerate(notes, 1))
+    body += _bounds(comparison)
+    for column in comparison.columns:
+        for each in column.measured.document.directions[comparison.direction].tables:
+            body += folded(
+                f"{each.title} · {column.run.number} {column.run.name} · {column.measured.name}", _table(each)
+            )
+    return f"<h3>{text(comparison.direction)}</h3>\n{body}"
+
+
+def _figures_table(comparison: Comparison, notes: list[str], prefix: str) -> str:
+    if not comparison.rows:
+        return empty("No figures.")
+    width = len(comparison.columns) + 2
+    head = "".join(
+        f'<th scope="col">{_run_name(c.run)}<small>{text(c.measured.name)}</small></th>' for c in comparison.columns
+    )
+    rows, group = [], None
+    for row in comparison.rows:
+        if row.figure.group != group:
+            group = row.figure.group
+            title = GROUPS.get(group, group.capitalize())
+            rows.append(f'<tr class="group"><th colspan="{width}" scope="rowgroup">{text(title)}</th></tr>\n')
+        rows.append(_row(row, notes, prefix))
+    return f"""<div class="scroll" tabindex="0" role="region" aria-label="Figures, {text(comparison.direction)}">
+<table class="figures"><thead><tr><th scope="col">figure</th>{head}<th scope="col">protocol</th></tr></thead>
+<tbody>
+{"".join(rows)}</tbody></table></div>
+"""
+
+
+def _row(row: Row, notes: list[str], prefix: str) -> str:
+    figure = row.figure
+    unit = f" [{text(figure.unit)}]" if figure.unit else ""
+    better = f"<small>{figure.better} is better</small>" if figure.better else ""
+    cells = "".join(
+        f'<td class="best">{_cell(cell, notes)}{_MARK}</td>' if place == row.best else f"<td>{_cell(cell, notes)}</td>"
+        for place, cell in enumerate(row.cells)
+    )
+    return (
+        f'<tr><th scope="row">{text(figure.title)}{unit}{better}</th>{cells}'
+        f'<td><a href="#{prefix}{row.protocol + 1}">P{row.protocol + 1}</a></td></tr>\n'
+    )
+
+
+def _cell(figure: Figure | None, notes: list[str]) -> str:
+    if figure is None:
+        return NONE
+    if figure.note and figure.note not in notes:
+        notes.append(figure.note)
+    mark = f"<sup>{notes.index(figure.note) + 1}</sup>" if figure.note else ""
+    return f"{with_error(figure.value, figure.error)}{mark}"
+
+
+def _legend(found: Comparisons) -> str:
+    if not found.directions:
+        return ""
+    several = any(len(comparison.columns) > 1 for comparison in found.directions)
+    star = (
+        " ★: the best of its row, where the difference to the next is larger than twice its standard error (as far as "
+        "errors are known). Figures of different protocols stand in rows of their own and do not compare."
+        if several
+        else ""
+    )
+    return f'<p class="note">±: standard error by sampling. P1, P2, …: how it was measured, see below.{star}</p>'
+
+
+def _bounds(comparison: Comparison) -> str:
+    found = [
+        (column, flat(column.measured.document.directions[comparison.direction].bounds))
+        for column in comparison.columns
+    ]
+    names = dict.fromkeys(name for _, bounds in found for name in bounds)
+    if not names:
+        return ""
+    head = ["bound", *(f"{_run_name(column.run)}<small>{text(column.measured.name)}</small>" for column, _ in found)]
+    rows = [[text(name), *(_value(bounds.get(name)) for _, bounds in found)] for name in names]
+    return f"<h4>Bounds</h4>{table(f'Bounds, {comparison.direction}', head, rows)}"
+
+
+def _table(content: Table) -> str:
+    rows = [[_value(cell) for cell in row] for row in content.rows if row]
+    return table(content.title, [text(column) for column in content.columns], rows)
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return NONE
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return text(value if isinstance(value, str) else shown(value))
+
+
+def _protocols(found: Comparisons, prefix: str) -> str:
+    """Return every protocol: first what all of them share, then what each has of its own."""
+    if not found.protocols:
+        return ""
+    first = found.protocols[0]
+    shared = {name: value for name, value in first.items() if _in_all(name, value, found.protocols)}
+    if len(found.protocols) == 1:
+        return f'<h3 id="{prefix}1">Protocol P1</h3>{_protocol(first)}'
+    used: dict[int, list[str]] = {}
+    for comparison in found.directions:
+        for row in comparison.rows:
+            titles = used.setdefault(row.protocol, [])
+            if (title := f"{row.figure.title} {comparison.direction}") not in titles:
+                titles.append(title)
+    parts = [f"<h3>Protocols</h3><h4>All</h4>{_protocol(shared)}" if shared else "<h3>Protocols</h3>"]
+    for place, protocol in enumerate(found.protocols):
+        own = {name: value for name, value in protocol.items() if name not in shared}
+        parts.append(f'<h4 id="{prefix}{place + 1}">P{place + 1}: {text(", ".join(used[place]))}</h4>{_protocol(own)}')
+    return "".join(parts)
+
+
+def _in_all(name: str, value: object, protocols: Sequence[Mapping[str, Any]]) -> bool:
+    return all(name in protocol and protocol[name] == value for protocol in protocols)
+
+
+def _protocol(protocol: Mapping[str, Any]) -> str:
+    items = "".join(
+        f"<div><dt>{text(name)}</dt><dd>{text(shown(value))}</dd></div>" for name, value in protocol.items()
+    )
+    return f'<dl class="protocol">{items}</dl>' if items else empty("Nothing of its own.")
+
+
+# ------------------------------------------------------------------------------------------------ audits and pictures
+
+
+def _audit(column: Column, direction: str, found: Direction, album: Album) -> str:
+    name = anchor("audit", column.run.number, column.measured.name, direction)
+    share = "" if found.hidden_share is None else f"<p><b>Hidden share: {found.hidden_share:.0%}</b></p>"
+    summary = f'<p class="summary">{text(found.summary)}</p>' if found.summary else ""
+    charts = "".join(figure_of(measured_chart(chart), f"{name}-{place}") for place, chart in enumerate(found.curves, 1))
+    warnings = "".join(notice(text(warning)) for warning in found.warnings)
+    drawn = f'<div class="charts">{charts}</div>' if charts else ""
+    return (
+        f"<h3>{_name(column, direction)}</h3>{share}{summary}{warnings}{drawn}{_gallery(column, found.pictures, album)}"
+    )
+
+
+def _gallery(column: Column, listed: Sequence[PictureFile], album: Album) -> str:
+    return f'<div class="gallery">{"".join(_picture(column, each, album) for each in listed)}</div>' if listed else ""
+
+
+def _picture(column: Column, picture: PictureFile, album: Album) -> str:
+    path = column.measured.picture(picture)
+    caption = f"<figcaption>{text(picture.title or picture.file)}</figcaption>"
+    if path is None:
+        return f"<figure>{caption}{empty('The file is named outside its folder, so it is not shown.')}</figure>"
+    if path in album.left_out:
+        return f"<figure>{caption}{empty(f'Left out, there was no more room: <code>{text(path)}</code>')}</figure>"
+    if path not in album.parts:
+        return f"<figure>{caption}{empty(f'It cannot be read: <code>{text(path)}</code>')}</figure>"
+    images = "".join(
+        f'<img src="{part.url}" width="{part.width}" height="{part.height}" alt="{text(alt_of(picture))}">'
+        for part in album.parts[path]
+    )
+    return f"<figure>{caption}{images}</figure>"
