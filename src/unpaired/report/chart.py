@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from unpaired.report.markup import number, text
 
 WIDTH, HEIGHT = 440, 260
-_TOP, _BOTTOM, _LEFT_LEAST, _LETTER = 28, 42, 34, 6.4
+_TOP, _BOTTOM, _LEFT_LEAST, _LETTER = 28, 42, 34, 7.0
 _DASHES = ("", "7 4", "2 3", "9 3 2 3", "14 4", "4 2 1 2 1 2", "1 4", "18 3 3 3")
 _MARKERS = (
     "M-3.5,0a3.5,3.5 0 1,0 7,0a3.5,3.5 0 1,0 -7,0z",  # circle
@@ -26,7 +26,7 @@ COLOURS = 6
 """Colours that the style sheet knows; further lines differ by dashes and markers."""
 MANY = 15
 """Lines of at most so many points have a marker at each."""
-LABEL_HEIGHT = 13
+LABEL_HEIGHT = 14
 LONGEST_LABEL = 17
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from unpaired.report.chart import Chart, Line
 from unpaired.report.measured import MeasuredChart
 from unpaired.report.runs import Moment, Run
+from unpaired.training.curves import LOSS_GROUPS, OTHER_LOSSES
 from unpaired.training.curves import Chart as LoggedChart
 
 MOST_POINTS = 150
@@ -24,12 +25,12 @@ def training_charts(runs: Sequence[Run]) -> list[Chart]:
     if len(runs) == 1:
         return [_of_one(runs[0], chart) for chart in runs[0].curves.charts]
     charts = []
-    for title, name in dict.fromkeys(
-        (chart.title, name) for run in runs for chart in run.curves.charts for name in chart.lines
-    ):
+    titles = [*LOSS_GROUPS.values(), OTHER_LOSSES]  # the others come after them, as they do for one run
+    lines_of_all = dict.fromkeys((c.title, name) for run in runs for c in run.curves.charts for name in c.lines)
+    order = [*titles, *dict.fromkeys(title for title, _ in lines_of_all if title not in titles)]
+    for title, name in sorted(lines_of_all, key=lambda line: order.index(line[0])):
         found = [(run, chart) for run in runs for chart in run.curves.charts if chart.title == title]
         logged = found[0][1]
-        alone = name.replace("_", " ") if len(logged.lines) == 1 else name
         lines = [
             Line(
                 name=f"{run.number} {run.name}",
@@ -40,7 +41,8 @@ def training_charts(runs: Sequence[Run]) -> list[Chart]:
             for run, chart in found
             if name in chart.lines
         ]
-        heading = title if alone.casefold() in (title.casefold(), logged.unit.casefold(), "waiting") else name
+        alone = len(logged.lines) == 1 and logged.unit != "loss"
+        heading = title if alone else name if logged.unit == "loss" else f"{title}: {name}"
         charts.append(Chart(title=heading, x_label=IMAGES, y_label=logged.unit, lines=lines, note=_note(logged)))
     return [chart for chart in charts if any(line.points for line in chart.lines)]
 

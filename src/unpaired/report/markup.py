@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -66,10 +67,14 @@ def number(value: float | None, digits: int = 4) -> str:
         return NONE
     if value == 0:
         return "0"
-    if not 1e-4 <= abs(value) < 1e7:
+    if not 1e-5 <= abs(value) < 1e7:
         return f"{value:.{digits}g}".replace("-", "−")
     rounded = float(f"{value:.{digits}g}")
-    shown = f"{rounded:,.{digits}g}" if abs(rounded) < 1000 else f"{rounded:,.0f}"
+    if abs(rounded) >= 1000:
+        return f"{rounded:,.0f}".replace("-", "−")
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
+    shown = f"{rounded:.{decimals}f}"
+    shown = shown.rstrip("0").rstrip(".") if "." in shown else shown
     return shown.replace("-", "−")
 
 

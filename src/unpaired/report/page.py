@@ -41,7 +41,8 @@ def page_of(runs: Sequence[Run], album: Album, *, title: str, created: datetime)
         )
     )
     style = (files("unpaired.report") / "assets" / "report.css").read_text(encoding="utf-8")
-    return webpage(f"{title} · unpaired", body, style=style, generator=GENERATOR)
+    kind = "alone" if len(runs) == 1 else "several"
+    return webpage(f"{title} · unpaired", f'<div class="{kind}">{body}</div>', style=style, generator=GENERATOR)
 
 
 def _header(runs: Sequence[Run], title: str, created: datetime) -> str:
@@ -75,32 +76,33 @@ def _damage(runs: Sequence[Run]) -> str:
 
 
 def _samples(runs: Sequence[Run], album: Album) -> str:
-    parts = []
+    intro = "The same held-out images throughout, the latest first."
+    if len(runs) == 1:
+        (run,) = runs
+        count, grids = _moments(run, album, len(runs))
+        return section("Samples over time", f'<p class="sub">{intro} {count}</p>{"".join(grids)}', "samples")
+    cells = []
     for run in runs:
-        heading = f"<h3>{_named(run)}</h3>" if len(runs) > 1 else ""
-        if not run.grids:
-            parts.append(f"{heading}{empty('No sample grid has been drawn.')}")
-            continue
-        chosen = chosen_grids(run, moments_of(runs))
-        count = (
-            f"{len(chosen)} of {len(run.grids)} sample grids, evenly chosen; <code>{text(run.path / 'samples')}</code> "
-            "holds all of them."
-            if len(chosen) < len(run.grids)
-            else f"All {len(chosen)} sample grids."
+        count, grids = _moments(run, album, len(runs))
+        earlier = folded(f"Earlier samples of {run.number} {run.name}", "".join(grids[1:])) if grids[1:] else ""
+        shown_first = "".join(grids[:1])
+        cells.append(
+            f'<div class="beside"><h3>{_named(run)}</h3>{shown_first}{earlier}<p class="sub">{count}</p></div>'
         )
-        parts.append(f'{heading}<p class="sub">{count}</p>{_moments(run, chosen, album, alone=len(runs) == 1)}')
-    intro = '<p class="sub">Of each run the same held-out images throughout; the latest first.</p>'
-    return section("Samples over time", f"{intro}{''.join(parts)}", "samples")
+    body = f'<p class="sub">Of each run: {intro[0].lower()}{intro[1:]}</p><div class="samples">{"".join(cells)}</div>'
+    return section("Samples over time", body, "samples")
 
 
-def _moments(run: Run, chosen: Sequence[tuple[int, Any]], album: Album, *, alone: bool) -> str:
-    shown_grids = [_grid(run, images, path, album) for images, path in reversed(chosen)]
-    if alone:
-        return f'<div class="samples">{"".join(shown_grids)}</div>'
-    earlier = folded(
-        f"Earlier samples of {run.number} {run.name}", f'<div class="samples">{"".join(shown_grids[1:])}</div>'
-    )
-    return f'<div class="samples">{shown_grids[0]}</div>{earlier if shown_grids[1:] else ""}'
+def _moments(run: Run, album: Album, num_runs: int) -> tuple[str, list[str]]:
+    """Return how many sample grids are shown of how many, in words, and their figures, the latest first."""
+    if not run.grids:
+        return "No sample grid has been drawn.", []
+    chosen = chosen_grids(run, moments_of(num_runs))
+    figures_of_run = [_grid(run, images, path, album) for images, path in reversed(chosen)]
+    if len(chosen) == len(run.grids):
+        return f"All {len(chosen)} sample grids.", figures_of_run
+    folder = f"<code>{text(run.grids[0][1].parent)}</code>"
+    return f"{len(chosen)} of {len(run.grids)} sample grids, evenly chosen; {folder} holds all of them.", figures_of_run
 
 
 def _grid(run: Run, images: int, path: Any, album: Album) -> str:
@@ -115,7 +117,7 @@ def _grid(run: Run, images: int, path: Any, album: Album) -> str:
         f'alt="Sample grid of {text(run.name)} after {caption}, part {place} of {len(parts)}">'
         for place, part in enumerate(parts, 1)
     )
-    return f"<figure><figcaption>{caption}</figcaption><div class='parts'>{inside}</div></figure>"
+    return f'<figure><figcaption>{caption}</figcaption><div class="parts">{inside}</div></figure>'
 
 
 def _left_out(album: Album) -> str:

@@ -44,9 +44,9 @@ def chosen_grids(run: Run, most: int) -> list[tuple[int, Path]]:
     return [run.grids[place] for place in np.unique(places)]
 
 
-def moments_of(runs: Sequence[Run]) -> int:
+def moments_of(num_runs: int) -> int:
     """Return how many moments of each run are shown."""
-    return MOMENTS_ALONE if len(runs) == 1 else MOMENTS_BESIDE
+    return MOMENTS_ALONE if num_runs == 1 else MOMENTS_BESIDE
 
 
 def embed(runs: Sequence[Run]) -> Album:
@@ -83,7 +83,7 @@ def _wanted(runs: Sequence[Run]) -> Iterable[tuple[Path, bool]]:
             for direction in measured.document.directions.values():
                 yield from ((path, False) for each in direction.pictures if (path := measured.picture(each)))
     for run in runs:
-        yield from ((path, True) for _, path in chosen_grids(run, moments_of(runs)))
+        yield from ((path, True) for _, path in chosen_grids(run, moments_of(len(runs))))
 
 
 def _encoded(path: Path, *, is_grid: bool) -> list[tuple[str, bytes]]:

@@ -52,11 +52,16 @@ def audits(runs: Sequence[Run], album: Album) -> str:
 def pictures(runs: Sequence[Run], album: Album) -> str:
     """Return the pictures of the evaluations: best and worst translations and what else they chose."""
     columns = columns_of(runs, "evaluation")
-    parts = [
-        f"<h3>{_name(column, direction)}</h3>{_gallery(column, of.pictures, album)}"
-        for column, direction, of in _parts(columns)
-        if of.pictures
-    ]
+    parts = []
+    for column in columns:
+        shown_pictures = "".join(
+            _picture(column, each, album, f"{direction} · ")
+            for direction, found in sorted(column.measured.document.directions.items())
+            for each in found.pictures
+        )
+        if shown_pictures:
+            heading = f"{_run_name(column.run)} · {text(column.measured.name)}"
+            parts.append(f'<h3>{heading}</h3><div class="gallery">{shown_pictures}</div>')
     body = "".join(parts) or empty("No evaluation has chosen pictures yet.")
     return section("Best and worst translations", body, "pictures")
 
@@ -68,12 +73,18 @@ def _parts(columns: Sequence[Column]) -> Iterable[tuple[Column, str, Direction]]
 
 
 def _missing(runs: Sequence[Run], kind: Kind, verb: str) -> str:
-    lines = []
-    for run in runs:
-        if not (run.evaluations if kind == "evaluation" else run.audits):
-            which = f"{_run_name(run)}: " if len(runs) > 1 else ""
-            lines.append(f"{which}no {kind} yet. <code>{text(command(verb, run))}</code> makes one.")
-    return "".join(empty(line) for line in lines)
+    """Say which runs have not been measured, and how that is done."""
+    missing = [run for run in runs if not (run.evaluations if kind == "evaluation" else run.audits)]
+    if not missing:
+        return ""
+    commands = [f"<code>{text(command(verb, run))}</code>" for run in missing]
+    if len(runs) == 1:
+        return empty(f"No {kind} yet. {commands[0]} makes one.")
+    names = ", ".join(map(_run_name, missing))
+    listed = "".join(f"<li>{each}</li>" for each in commands)
+    return empty(f"No {kind} yet of {names}.") + folded(
+        f"Commands that make one ({len(missing)})", f"<ul>{listed}</ul>"
+    )
 
 
 def _run_name(run: Run) -> str:
@@ -91,11 +102,7 @@ def _direction(comparison: Comparison, prefix: str) -> str:
     """Return one direction's figures; `prefix` begins the ids of the protocols that they name."""
     notes: list[str] = []
     body = "".join(notice(text(line)) for line in comparison.differences)
-    body += "".join(
-        notice(f"{_run_name(column.run)} · {text(column.measured.name)}: {text(warning)}")
-        for column in comparison.columns
-        for warning in column.measured.document.directions[comparison.direction].warnings
-    )
+    body += _warnings(comparison)
     body += _figures_table(comparison, notes, prefix)
     body += "".join(f'<p class="note"><sup>{place}</sup> {text(note)}</p>' for place, note in enumerate(notes, 1))
     body += _bounds(comparison)
@@ -105,6 +112,15 @@ def _direction(comparison: Comparison, prefix: str) -> str:
                 f"{each.title} · {column.run.number} {column.run.name} · {column.measured.name}", _table(each)
             )
     return f"<h3>{text(comparison.direction)}</h3>\n{body}"
+
+
+def _warnings(comparison: Comparison) -> str:
+    """Return what the evaluations warned of; a warning that several gave is told once."""
+    given: dict[str, list[str]] = {}
+    for column in comparison.columns:
+        for warning in column.measured.document.directions[comparison.direction].warnings:
+            given.setdefault(warning, []).append(f"{_run_name(column.run)} {text(column.measured.name)}")
+    return "".join(notice(f"{text(warning)} <small>({', '.join(by)})</small>") for warning, by in given.items())
 
 
 def _figures_table(comparison: Comparison, notes: list[str], prefix: str) -> str:
@@ -166,7 +182,7 @@ def _legend(found: Comparisons) -> str:
 
 def _bounds(comparison: Comparison) -> str:
     found = [
-        (column, flat(column.measured.document.directions[comparison.direction].bounds))
+        (column, flat(column.measured.document.directions[comparison.direction].bounds, between=": "))
         for column in comparison.columns
     ]
     names = dict.fromkeys(name for _, bounds in found for name in bounds)
@@ -200,16 +216,15 @@ def _protocols(found: Comparisons, prefix: str) -> str:
     shared = {name: value for name, value in first.items() if _in_all(name, value, found.protocols)}
     if len(found.protocols) == 1:
         return f'<h3 id="{prefix}1">Protocol P1</h3>{_protocol(first)}'
-    used: dict[int, list[str]] = {}
+    used: dict[int, dict[str, list[str]]] = {}
     for comparison in found.directions:
         for row in comparison.rows:
-            titles = used.setdefault(row.protocol, [])
-            if (title := f"{row.figure.title} {comparison.direction}") not in titles:
-                titles.append(title)
+            used.setdefault(row.protocol, {}).setdefault(row.figure.title, []).append(comparison.direction)
     parts = [f"<h3>Protocols</h3><h4>All</h4>{_protocol(shared)}" if shared else "<h3>Protocols</h3>"]
     for place, protocol in enumerate(found.protocols):
         own = {name: value for name, value in protocol.items() if name not in shared}
-        parts.append(f'<h4 id="{prefix}{place + 1}">P{place + 1}: {text(", ".join(used[place]))}</h4>{_protocol(own)}')
+        titles = ", ".join(f"{title} ({' '.join(ways)})" for title, ways in used[place].items())
+        parts.append(f'<h4 id="{prefix}{place + 1}">P{place + 1}: {text(titles)}</h4>{_protocol(own)}')
     return "".join(parts)
 
 
@@ -221,7 +236,7 @@ def _protocol(protocol: Mapping[str, Any]) -> str:
     items = "".join(
         f"<div><dt>{text(name)}</dt><dd>{text(shown(value))}</dd></div>" for name, value in protocol.items()
     )
-    return f'<dl class="protocol">{items}</dl>' if items else empty("Nothing of its own.")
+    return f'<dl class="protocol">{items}</dl>' if items else empty("Only what all share.")
 
 
 # ------------------------------------------------------------------------------------------------ audits and pictures
@@ -243,9 +258,9 @@ def _gallery(column: Column, listed: Sequence[PictureFile], album: Album) -> str
     return f'<div class="gallery">{"".join(_picture(column, each, album) for each in listed)}</div>' if listed else ""
 
 
-def _picture(column: Column, picture: PictureFile, album: Album) -> str:
+def _picture(column: Column, picture: PictureFile, album: Album, before: str = "") -> str:
     path = column.measured.picture(picture)
-    caption = f"<figcaption>{text(picture.title or picture.file)}</figcaption>"
+    caption = f"<figcaption>{text(before)}{text(picture.title or picture.file)}</figcaption>"
     if path is None:
         return f"<figure>{caption}{empty('The file is named outside its folder, so it is not shown.')}</figure>"
     if path in album.left_out:
