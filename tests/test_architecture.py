@@ -36,6 +36,7 @@ ALLOWED = {  # room -> rooms that it may import
         "methods",
         "checkpoint",
         "config",
+        "metrics",
         "__init__",
     },
     "inform": {"errors", "data", "networks", "checkpoint", "training"},

@@ -141,10 +141,10 @@ def _describe_checkpoint(folder: Path) -> dict[str, Any]:
 
 def _progress(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """Return how far a run came, from its log."""
-    from unpaired.training.log import read_metrics
+    from unpaired.training.log import means_among, read_metrics
 
     records = read_metrics(run)
-    measured = [record for record in records if "event" not in record]
+    measured = means_among(records)
     events = [record for record in records if "event" in record]
     last: Mapping[str, Any] = measured[-1] if measured else {}
     ended = next(

@@ -7,7 +7,7 @@ import dataclasses
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,8 +20,11 @@ from unpaired.data.loader import UnpairedLoader
 from unpaired.data.training import TrainingData
 from unpaired.errors import ToldElsewhere, UserError
 from unpaired.methods.base import Batch
+from unpaired.networks import LatentSearch
 from unpaired.training import health
+from unpaired.training.best import BestCheckpoint, keep_best, read_best, restore_best
 from unpaired.training.distributed import STEP_TIMEOUT
+from unpaired.training.evaluation import HeldOut, Measured
 from unpaired.training.interrupt import Interrupt
 from unpaired.training.log import EventKind, Log, event
 from unpaired.training.means import Means
@@ -31,6 +34,7 @@ from unpaired.training.preview import Preview
 from unpaired.training.progress import Progress
 from unpaired.training.samples import save_grid
 from unpaired.training.schedule import Plateau, factor
+from unpaired.training.selection import Selection
 from unpaired.training.state import load_checkpoint, prune, save_checkpoint
 from unpaired.training.trainer import Trainer
 from unpaired.training.watchdog import Watchdog
@@ -65,6 +69,12 @@ class Result:
     """Number of the signal that interrupted it, or that came in the very last step of one that is finished."""
     peak_memory: str | None = None
     """The memory that a process has taken at most, in words; None where it is not known."""
+    best: BestCheckpoint | None = None
+    """The checkpoint that was measured best on held-out images, kept as `RUN/best`; None where none was measured."""
+    advice: str | None = None
+    """What the evaluations say of the best checkpoint and of the last one, in words."""
+    ended_early: str | None = None
+    """Why the training ended before its last image; None where it did not."""
     is_first: bool = True
     """Whether this process is the one that speaks for all that trained together."""
 
@@ -89,6 +99,18 @@ class Run:
         self.last_losses: dict[str, float] = {}
         self.saved_at: int | None = None
         self.world = trainer.world
+        self.watchdog = Watchdog(STEP_TIMEOUT.total_seconds())
+        translators = trainer.translators()
+        searches = any(isinstance(network, LatentSearch) for network in translators.values())
+        self.selection = Selection(
+            config.training,
+            directions=tuple(translators),
+            paired=data.paired,
+            searches=searches,
+            epoch_images=self.epoch_images,
+            total_images=self.total_images,
+        )
+        self.held_out = self._open_held_out()
 
     # ------------------------------------------------------------------------------------------------------ state
 
@@ -102,6 +124,7 @@ class Run:
             "epoch_means": self.epoch_means.to_json(),
             "plateau": dataclasses.asdict(self.plateau),
             "warned": sorted(self.warned),
+            "evaluation": {**self.selection.to_json(), "contents": self.data.contents},
         }
 
     def restore(self, checkpoint: Path) -> None:
@@ -114,9 +137,27 @@ class Run:
         self.epoch_means.load_json(kept["epoch_means"], self.trainer.device)
         self.plateau = Plateau(**kept["plateau"])
         self.warned = set(kept["warned"])
+        self._restore_evaluations(kept.get("evaluation"))
+
+    def _restore_evaluations(self, kept: dict[str, Any] | None) -> None:
+        if kept is None:  # of a version that did not evaluate
+            return
+        self.selection.load_json(kept)
+        if kept["contents"] != self.data.contents:
+            self.display.message("The images are others than before: the best checkpoint is chosen anew.")
+            self.selection.forget()
+        elif self.world.is_first and self.held_out is not None:
+            restore_best(
+                self.folder, self.selection, images=self.held_out.counts, held_out_from=self.data.held_out_from
+            )
 
     def require_something_left(self) -> None:
         """Raise `UserError` where the run has reached its end already, naming what sets it."""
+        if self.selection.is_exhausted and self.images_seen < self.total_images:
+            raise UserError(
+                f"this run has ended after {self.images_seen:,} images: {self.selection.reason_to_end()}. Nothing was "
+                f"changed. Set training.patience to more than {self.selection.without_better} to go on."
+            )
         if self.images_seen < self.total_images:
             return
         limit = self.config.training.max_images
@@ -154,8 +195,8 @@ class Run:
             device=self.trainer.device,
         )
         try:
-            with Interrupt(PATIENCE_SECONDS if self.world.size > 1 else 0.0) as interrupt, self._watched() as beat:
-                return self._train(log, loader, interrupt, beat)
+            with Interrupt(PATIENCE_SECONDS if self.world.size > 1 else 0.0) as interrupt, self._watched():
+                return self._train(log, loader, interrupt)
         except UserError as error:
             if isinstance(error, health.NonFiniteError) and not self.world.is_first:
                 raise ToldElsewhere(str(error)) from error  # losses and weights are the same everywhere
@@ -169,26 +210,24 @@ class Run:
                 self._write_page()
 
     @contextlib.contextmanager
-    def _watched(self) -> Iterator[Callable[[], None]]:
-        """Yield what is to be called after every step."""
-        if self.world.size == 1 or self.trainer.device.type == "cpu":
-            yield lambda: None
-            return
-        with Watchdog(STEP_TIMEOUT.total_seconds()) as watchdog:
-            yield watchdog.beat
+    def _watched(self) -> Iterator[None]:
+        """Let the watchdog end this process when steps end no more, where nothing else would."""
+        watches = self.world.size > 1 and self.trainer.device.type != "cpu"
+        with self.watchdog if watches else contextlib.nullcontext():
+            yield
 
-    def _train(self, log: Log, loader: UnpairedLoader, interrupt: Interrupt, beat: Callable[[], None]) -> Result:
+    def _train(self, log: Log, loader: UnpairedLoader, interrupt: Interrupt) -> Result:
         batches = (Batch(x, y) for x, y in loader)
         started, before = time.monotonic(), self.seconds
         shown = 0.0
         self.interval_start = (self.images_seen, self.seconds, 0.0)
         if self.images_seen == 0:
             self._sample(log)
-        while self.images_seen < self.total_images and not self._is_to_stop(interrupt):
+        while not self._is_complete and not self._is_to_stop(interrupt):
             seen = self.images_seen
             self.trainer.set_rate(self._rate(seen // self.epoch_images))
             losses = self.trainer.step(batches)
-            beat()
+            self.watchdog.beat()
             self.step += 1
             if self.trainer.device.type == "cpu":
                 health.check_finite(losses, self.step)
@@ -200,8 +239,12 @@ class Run:
                 self._show(self._record(loader))
                 shown = time.monotonic()
             self._after_step(seen, log, loader)
-        state: State = "finished" if self.images_seen >= self.total_images else "interrupted"
+        state: State = "finished" if self._is_complete else "interrupted"
         return self._end(log, loader, state, interrupt)
+
+    @property
+    def _is_complete(self) -> bool:
+        return self.images_seen >= self.total_images or self.selection.is_exhausted
 
     def _is_to_stop(self, interrupt: Interrupt) -> bool:
         """Whether to stop before the next step; all processes must say the same, so they ask with their gradients."""
@@ -229,11 +272,14 @@ class Run:
             self._log(log, loader)
         if due(self.epoch_images):
             self._end_epoch(log)
+        is_best = self.held_out is not None and self.selection.is_due(seen, self.images_seen) and self._evaluate(log)
         if due(training.sample_every_images or self.epoch_images) or last:
             self._sample(log)
             self._write_page()
-        if due(training.checkpoint_every_images or self.epoch_images) or last:
+        if due(training.checkpoint_every_images or self.epoch_images) or last or is_best:
             self.save(log)
+        if is_best:
+            self.world.together(self._keep_best)
 
     def _end_epoch(self, log: Log) -> None:
         means = self.epoch_means.read()
@@ -250,6 +296,8 @@ class Run:
             checkpoint = self.save(log)
         peaks = [peak for peak in self.world.collect(peak_memory(self.trainer.device)) if peak is not None]
         text = f"{self.images_seen} of {self.total_images} images"
+        early = self.selection.reason_to_end() if state == "finished" and self.images_seen < self.total_images else None
+        text += f"; {early}" if early else ""
         memory = described(max(peaks), self.trainer.device) if peaks else None
         self._event(log, state, f"{text}; at most {memory}" if memory else text)
         return Result(
@@ -262,8 +310,64 @@ class Run:
             losses=self.last_losses,
             signal=int(interrupt.received or signal.SIGTERM) if state == "interrupted" or interrupt.received else None,
             peak_memory=memory,
+            best=read_best(self.folder),
+            advice=self.selection.advice(self.seconds),
+            ended_early=early,
             is_first=self.world.is_first,
         )
+
+    # -------------------------------------------------------------------------------------------------- evaluations
+
+    def _open_held_out(self) -> HeldOut | None:
+        training, measure = self.config.training, self.selection.measure
+        if not training.evaluate_images:
+            return None
+        held_out = HeldOut(self.data, training.evaluate_images, self.trainer.device)
+        if held_out.shortest_side >= measure.smallest:
+            return held_out
+        told = f"{measure.title} needs images of at least {measure.smallest} pixels, and there are held-out ones of "
+        told += f"{held_out.shortest_side}"
+        if training.best != "auto" or training.patience is not None:
+            raise UserError(f"training.best: {told}. Leave training.best and training.patience out, or use larger images.")
+        self.display.message(f"{told}: the training goes on without evaluations, and keeps no best checkpoint.")
+        return None
+
+    def _evaluate(self, log: Log) -> bool:
+        """Measure the translators on held-out images and return whether they are the best so far.
+
+        The first process measures, and all of them hear the same figures and seconds, so that they decide the same.
+        """
+        measured: Measured
+        with self.watchdog.paused():
+            measured, seconds = self.world.collect(self.world.together(self._measure))[0]
+        is_best = self.selection.observe(measured.figures, self.images_seen)
+        self.seconds = seconds
+        notice = self.selection.spend(measured.seconds, seconds, self.images_seen)
+        log.write(
+            {
+                "images": self.images_seen,
+                "evaluation": measured.figures,
+                "seconds": seconds,
+                "evaluation_seconds": measured.seconds,
+                "evaluation_share": self.selection.share(seconds),
+                "best": is_best,
+            }
+        )
+        if notice and "evaluations" not in self.warned:
+            self.warned.add("evaluations")
+            self.display.message(notice)
+            self._event(log, "thinned", notice)
+        return is_best
+
+    def _measure(self) -> tuple[Measured, float] | None:
+        if not self.world.is_first or self.held_out is None:
+            return None
+        measured = self.held_out.measure(self.trainer.translators())
+        return measured, self.seconds + measured.seconds
+
+    def _keep_best(self) -> None:
+        if self.world.is_first and self.held_out is not None:
+            keep_best(self.folder, self.selection, images=self.held_out.counts, held_out_from=self.data.held_out_from)
 
     # ---------------------------------------------------------------------------------------------- what is written
 
