@@ -60,7 +60,7 @@ def keep_best(run: Path, selection: Selection, *, images: dict[str, int], held_o
 
 
 def read_best(run: Path) -> BestCheckpoint | None:
-    """Return what `RUN/best` says of itself; None where there is none. Raises `DamagedError` for one that is damaged."""
+    """Return what `RUN/best` says of itself; None where there is none, `DamagedError` where it is damaged."""
     folder = run / BEST
     if not (folder / MANIFEST).is_file():
         return None

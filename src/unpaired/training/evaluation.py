@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unpaired.data.source import CentreCropped, ImageSource
 from unpaired.data.training import TrainingData
 from unpaired.data.values import to_signed
 from unpaired.metrics.paired import l1, psnr, ssim
@@ -55,9 +56,11 @@ class HeldOut:
         self._data, self._device = data, device
         self._sources = {"a": data.held_out_a, "b": data.held_out_b}
         self._ranges = {"a": data.domain_a.range, "b": data.domain_b.range}
-        self._places = {domain: _spread(min(count, len(source)), len(source)) for domain, source in self._sources.items()}
+        self._places = {
+            domain: _spread(min(count, len(source)), len(source)) for domain, source in self._sources.items()
+        }
         self._sizes = {
-            domain: [self._sources[domain][place].shape[:2] for place in places]
+            domain: [_size(self._sources[domain], place, data.size) for place in places]
             for domain, places in self._places.items()
         }
         sizes = np.array([size for of_domain in self._sizes.values() for size in of_domain])
@@ -120,7 +123,9 @@ class HeldOut:
                     note("ssim", ssim(outputs, wanted))
             if back is not None:
                 returned = rounded(back.forward(outputs))
-                note("reconstruction_l1", l1(returned, images) if bool(torch.isfinite(returned).all()) else _nan(images))
+                note(
+                    "reconstruction_l1", l1(returned, images) if bool(torch.isfinite(returned).all()) else _nan(images)
+                )
         figures = {"swd": self._distance(patches, target)} if self._can("swd") else {}
         return figures | {name: float(torch.cat(parts).mean()) for name, parts in values.items()}
 
@@ -179,6 +184,13 @@ def _patches() -> Patches:
     return Patches(per_image=PATCHES)
 
 
+def _size(source: ImageSource, place: int, cropped: tuple[int, int] | None) -> tuple[int, int]:
+    if cropped is not None and isinstance(source, CentreCropped):
+        return cropped  # without reading it
+    height, width = source[place].shape[:2]
+    return height, width
+
+
 def _spread(count: int, length: int) -> list[int]:
     return [index * length // count for index in range(count)]
 
@@ -188,7 +200,7 @@ def _nan(images: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def _evaluating(networks: Iterator[nn.Module] | Sequence[nn.Module]) -> Iterator[None]:
+def _evaluating(networks: Iterable[nn.Module]) -> Iterator[None]:
     """Keep networks in evaluation mode for a while."""
     modes = {network: network.training for network in networks}
     try:

@@ -36,7 +36,9 @@ MEASURES: Mapping[str, Measure] = {
     for measure in (
         Measure(name="swd", title="Sliced Wasserstein distance", unit="distance x 1000", smallest=SMALLEST),
         Measure(name="l1", title="L1 to the wanted image", unit="mean absolute difference"),
-        Measure(name="ssim", title="SSIM with the wanted image", unit="similarity", higher_is_better=True, smallest=WINDOW),
+        Measure(
+            name="ssim", title="SSIM with the wanted image", unit="similarity", higher_is_better=True, smallest=WINDOW
+        ),
         Measure(name="psnr", title="PSNR to the wanted image", unit="dB", higher_is_better=True),
         Measure(name="reconstruction_l1", title="Reconstruction L1", unit="mean absolute difference"),
     )

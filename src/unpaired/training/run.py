@@ -14,18 +14,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from unpaired.checkpoint import CHECKPOINTS, checkpoints_of
+from unpaired.checkpoint import CHECKPOINTS, DamagedError, checkpoints_of
 from unpaired.config import RunConfig
 from unpaired.data.loader import UnpairedLoader
 from unpaired.data.training import TrainingData
 from unpaired.errors import ToldElsewhere, UserError
 from unpaired.methods.base import Batch
-from unpaired.networks import LatentSearch
 from unpaired.training import health
-from unpaired.training.best import BestCheckpoint, keep_best, read_best, restore_best
+from unpaired.training.best import BestCheckpoint, read_best
 from unpaired.training.distributed import STEP_TIMEOUT
-from unpaired.training.evaluation import HeldOut, Measured
 from unpaired.training.interrupt import Interrupt
+from unpaired.training.judge import Judge
 from unpaired.training.log import EventKind, Log, event
 from unpaired.training.means import Means
 from unpaired.training.memory import described, peak_memory
@@ -34,7 +33,6 @@ from unpaired.training.preview import Preview
 from unpaired.training.progress import Progress
 from unpaired.training.samples import save_grid
 from unpaired.training.schedule import Plateau, factor
-from unpaired.training.selection import Selection
 from unpaired.training.state import load_checkpoint, prune, save_checkpoint
 from unpaired.training.trainer import Trainer
 from unpaired.training.watchdog import Watchdog
@@ -100,17 +98,16 @@ class Run:
         self.saved_at: int | None = None
         self.world = trainer.world
         self.watchdog = Watchdog(STEP_TIMEOUT.total_seconds())
-        translators = trainer.translators()
-        searches = any(isinstance(network, LatentSearch) for network in translators.values())
-        self.selection = Selection(
+        self.judge = Judge(
+            folder,
             config.training,
-            directions=tuple(translators),
-            paired=data.paired,
-            searches=searches,
+            data,
+            trainer,
+            display,
             epoch_images=self.epoch_images,
             total_images=self.total_images,
         )
-        self.held_out = self._open_held_out()
+        self.selection = self.judge.selection
 
     # ------------------------------------------------------------------------------------------------------ state
 
@@ -124,7 +121,7 @@ class Run:
             "epoch_means": self.epoch_means.to_json(),
             "plateau": dataclasses.asdict(self.plateau),
             "warned": sorted(self.warned),
-            "evaluation": {**self.selection.to_json(), "contents": self.data.contents},
+            "evaluation": self.judge.to_json(),
         }
 
     def restore(self, checkpoint: Path) -> None:
@@ -137,19 +134,7 @@ class Run:
         self.epoch_means.load_json(kept["epoch_means"], self.trainer.device)
         self.plateau = Plateau(**kept["plateau"])
         self.warned = set(kept["warned"])
-        self._restore_evaluations(kept.get("evaluation"))
-
-    def _restore_evaluations(self, kept: dict[str, Any] | None) -> None:
-        if kept is None:  # of a version that did not evaluate
-            return
-        self.selection.load_json(kept)
-        if kept["contents"] != self.data.contents:
-            self.display.message("The images are others than before: the best checkpoint is chosen anew.")
-            self.selection.forget()
-        elif self.world.is_first and self.held_out is not None:
-            restore_best(
-                self.folder, self.selection, images=self.held_out.counts, held_out_from=self.data.held_out_from
-            )
+        self.judge.restore(kept.get("evaluation"))
 
     def require_something_left(self) -> None:
         """Raise `UserError` where the run has reached its end already, naming what sets it."""
@@ -272,14 +257,24 @@ class Run:
             self._log(log, loader)
         if due(self.epoch_images):
             self._end_epoch(log)
-        is_best = self.held_out is not None and self.selection.is_due(seen, self.images_seen) and self._evaluate(log)
+        is_best = self.judge.is_due(seen, self.images_seen) and self._evaluate(log)
         if due(training.sample_every_images or self.epoch_images) or last:
             self._sample(log)
             self._write_page()
         if due(training.checkpoint_every_images or self.epoch_images) or last or is_best:
             self.save(log)
         if is_best:
-            self.world.together(self._keep_best)
+            self.judge.keep()
+
+    def _evaluate(self, log: Log) -> bool:
+        verdict = self.judge.evaluate(self.images_seen, self.seconds, self.watchdog)
+        self.seconds = verdict.seconds
+        log.write(verdict.record)
+        if verdict.notice and "evaluations" not in self.warned:
+            self.warned.add("evaluations")
+            self.display.message(verdict.notice)
+            self._event(log, "thinned", verdict.notice)
+        return verdict.is_best
 
     def _end_epoch(self, log: Log) -> None:
         means = self.epoch_means.read()
@@ -310,64 +305,18 @@ class Run:
             losses=self.last_losses,
             signal=int(interrupt.received or signal.SIGTERM) if state == "interrupted" or interrupt.received else None,
             peak_memory=memory,
-            best=read_best(self.folder),
+            best=self._best(),
             advice=self.selection.advice(self.seconds),
             ended_early=early,
             is_first=self.world.is_first,
         )
 
-    # -------------------------------------------------------------------------------------------------- evaluations
-
-    def _open_held_out(self) -> HeldOut | None:
-        training, measure = self.config.training, self.selection.measure
-        if not training.evaluate_images:
+    def _best(self) -> BestCheckpoint | None:
+        try:
+            return read_best(self.folder)
+        except DamagedError as error:  # the training itself has ended well
+            self.display.warn(str(error))
             return None
-        held_out = HeldOut(self.data, training.evaluate_images, self.trainer.device)
-        if held_out.shortest_side >= measure.smallest:
-            return held_out
-        told = f"{measure.title} needs images of at least {measure.smallest} pixels, and there are held-out ones of "
-        told += f"{held_out.shortest_side}"
-        if training.best != "auto" or training.patience is not None:
-            raise UserError(f"training.best: {told}. Leave training.best and training.patience out, or use larger images.")
-        self.display.message(f"{told}: the training goes on without evaluations, and keeps no best checkpoint.")
-        return None
-
-    def _evaluate(self, log: Log) -> bool:
-        """Measure the translators on held-out images and return whether they are the best so far.
-
-        The first process measures, and all of them hear the same figures and seconds, so that they decide the same.
-        """
-        measured: Measured
-        with self.watchdog.paused():
-            measured, seconds = self.world.collect(self.world.together(self._measure))[0]
-        is_best = self.selection.observe(measured.figures, self.images_seen)
-        self.seconds = seconds
-        notice = self.selection.spend(measured.seconds, seconds, self.images_seen)
-        log.write(
-            {
-                "images": self.images_seen,
-                "evaluation": measured.figures,
-                "seconds": seconds,
-                "evaluation_seconds": measured.seconds,
-                "evaluation_share": self.selection.share(seconds),
-                "best": is_best,
-            }
-        )
-        if notice and "evaluations" not in self.warned:
-            self.warned.add("evaluations")
-            self.display.message(notice)
-            self._event(log, "thinned", notice)
-        return is_best
-
-    def _measure(self) -> tuple[Measured, float] | None:
-        if not self.world.is_first or self.held_out is None:
-            return None
-        measured = self.held_out.measure(self.trainer.translators())
-        return measured, self.seconds + measured.seconds
-
-    def _keep_best(self) -> None:
-        if self.world.is_first and self.held_out is not None:
-            keep_best(self.folder, self.selection, images=self.held_out.counts, held_out_from=self.data.held_out_from)
 
     # ---------------------------------------------------------------------------------------------- what is written
 

@@ -55,7 +55,7 @@ class Selection:
     # ------------------------------------------------------------------------------------------------- what is due
 
     def is_due(self, before: int, now: int) -> bool:
-        """Whether an evaluation is due after a step that went from `before` to `now` images: at intervals, in the end."""
+        """Whether an evaluation is due after a step from `before` to `now` images: at intervals, and in the end."""
         return now // self.interval > before // self.interval or now >= self._total_images
 
     @property
@@ -77,7 +77,9 @@ class Selection:
         """
         self.evaluations += 1
         value = self.value_of(figures)
-        self.last = Judged(value=value, images_seen=images_seen, number=self.evaluations) if math.isfinite(value) else None
+        self.last = (
+            Judged(value=value, images_seen=images_seen, number=self.evaluations) if math.isfinite(value) else None
+        )
         better = self.last is not None and (self.best is None or self.measure.is_better(value, self.best.value))
         if better:
             self.best = self.last
@@ -136,8 +138,8 @@ class Selection:
             return None
         count = self.evaluations
         text = (
-            f"after {self.best.images_seen:,} images: {self.measure.superlative} {self.title}, {self.best.value:.4g}, of "
-            f"{count} evaluation{'s' if count > 1 else ''}; "
+            f"after {self.best.images_seen:,} images: {self.measure.superlative} {self.title}, {self.best.value:.4g}, "
+            f"of {count} evaluation{'s' if count > 1 else ''}; "
         )
         if self.last is None:
             text += "the last one found no finite value"
