@@ -122,6 +122,13 @@ class Judge:
         if self._held_out is not None and self._world.is_first:
             keep_best(self._folder, self.selection, images=self._held_out.counts, held_out_from=self._from)
 
+    def advice(self, seconds: float) -> str | None:
+        """Say which checkpoint to use and why, after so many seconds of training; None where nothing was measured."""
+        advice = self.selection.advice(seconds)
+        if advice is None or self._from == "test":
+            return advice
+        return f"{advice} There are no test images: training images were measured, which says less of others."
+
     @property
     def _from(self) -> str:
         return self._data.held_out_from

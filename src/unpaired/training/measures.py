@@ -26,6 +26,11 @@ class Measure:
         return value > other if self.higher_is_better else value < other
 
     @property
+    def heading(self) -> str:
+        """Return the title with the way that is better, for charts."""
+        return f"{self.title} ({'higher' if self.higher_is_better else 'lower'} is better)"
+
+    @property
     def superlative(self) -> str:
         """Return `lowest` or `highest`: what the best value is."""
         return "highest" if self.higher_is_better else "lowest"

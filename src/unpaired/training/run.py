@@ -258,13 +258,15 @@ class Run:
         if due(self.epoch_images):
             self._end_epoch(log)
         is_best = self.judge.is_due(seen, self.images_seen) and self._evaluate(log)
-        if due(training.sample_every_images or self.epoch_images) or last:
+        is_sampled = due(training.sample_every_images or self.epoch_images) or last
+        if is_sampled:
             self._sample(log)
-            self._write_page()
         if due(training.checkpoint_every_images or self.epoch_images) or last or is_best:
             self.save(log)
         if is_best:
             self.judge.keep()
+        if is_sampled:
+            self._write_page()
 
     def _evaluate(self, log: Log) -> bool:
         verdict = self.judge.evaluate(self.images_seen, self.seconds, self.watchdog)
@@ -306,7 +308,7 @@ class Run:
             signal=int(interrupt.received or signal.SIGTERM) if state == "interrupted" or interrupt.received else None,
             peak_memory=memory,
             best=self._best(),
-            advice=self.selection.advice(self.seconds),
+            advice=self.judge.advice(self.seconds),
             ended_early=early,
             is_first=self.world.is_first,
         )
