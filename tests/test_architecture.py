@@ -37,6 +37,7 @@ ALLOWED = {  # room -> rooms that it may import
         "checkpoint",
         "config",
         "webpage",
+        "metrics",
         "__init__",
     },
     "inform": {"errors", "data", "networks", "checkpoint", "training"},

@@ -8,9 +8,10 @@ import numpy as np
 
 from unpaired.report.chart import Chart, Line
 from unpaired.report.measured import MeasuredChart
-from unpaired.report.runs import Moment, Run
+from unpaired.report.runs import Run
 from unpaired.training.curves import LOSS_GROUPS, OTHER_LOSSES
 from unpaired.training.curves import Chart as LoggedChart
+from unpaired.training.measures import measure_of
 
 MOST_POINTS = 150
 """Of a line in a chart; that is more than its width can show."""
@@ -50,20 +51,25 @@ def training_charts(runs: Sequence[Run]) -> list[Chart]:
 def evaluation_charts(runs: Sequence[Run]) -> list[Chart]:
     """Return the charts of what training measured on the held-out images; the best checkpoints are ringed."""
     names = dict.fromkeys(name for run in runs for moment in run.moments for name in moment.values)
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        known = measure_of(name)
+        groups.setdefault(known.name if known else name, []).append(name)
     charts = []
-    for measure in dict.fromkeys(_measure(name) for name in names):
-        own = [name for name in names if _measure(name) == measure]
+    for own in groups.values():
+        title, unit = _told(own[0])
         if len(runs) == 1:
             lines = [
                 _of_moments(runs[0], name, name, _direction(name) or name, place) for place, name in enumerate(own)
             ]
-            charts.append(Chart(title=measure, x_label=IMAGES, y_label=measure, lines=lines, note=_ringed(lines)))
+            charts.append(Chart(title=title, x_label=IMAGES, y_label=unit, lines=lines, note=_ringed(lines)))
             continue
         for name in own:
             lines = [
                 _of_moments(run, name, f"{run.number} {run.name}", str(run.number), run.number - 1) for run in runs
             ]
-            charts.append(Chart(title=name, x_label=IMAGES, y_label=measure, lines=lines, note=_ringed(lines)))
+            heading = f"{title}, {way}" if (way := _direction(name)) else title
+            charts.append(Chart(title=heading, x_label=IMAGES, y_label=unit, lines=lines, note=_ringed(lines)))
     return charts
 
 
@@ -143,16 +149,12 @@ def _ringed(lines: Sequence[Line]) -> str:
     return "Ringed: the best checkpoint." if any(line.best for line in lines) else ""
 
 
-def _measure(name: str) -> str:
-    """Return a figure's name without its direction."""
-    return name.removesuffix(f"_{_direction(name)}")
+def _told(name: str) -> tuple[str, str]:
+    """Return the heading and the unit of a figure; of one that this version does not know its name."""
+    measure = measure_of(name)
+    return (measure.heading, measure.unit) if measure else (name, "")
 
 
 def _direction(name: str) -> str:
     last = name.rpartition("_")[2]
     return last if last in ("a2b", "b2a") else ""
-
-
-def lowest(moments: Sequence[Moment], name: str) -> Moment | None:
-    """Return the moment at which a figure was lowest."""
-    return min((moment for moment in moments if name in moment.values), key=lambda m: m.values[name], default=None)

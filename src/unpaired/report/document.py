@@ -52,7 +52,7 @@ def _run(run: Run) -> dict[str, Any]:
         "peak_memory": run.peak_memory,
         "versions": run.versions,
         "checkpoints": run.checkpoints,
-        "best": run.best,
+        "best": None if run.best_kept is None else asdict(run.best_kept),
         "curves": asdict(run.curves),
         "training_evaluations": [asdict(moment) for moment in run.moments],
         "samples": [{"images": images, "file": str(path)} for images, path in run.grids],

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unpaired.checkpoint import CARD, CHECKPOINTS, checkpoints_of
+from unpaired.checkpoint import CARD, CHECKPOINTS, DamagedError, checkpoints_of
 from unpaired.errors import UserError
 from unpaired.report.measured import Measured, read_measured
+from unpaired.training.best import BestCheckpoint, read_best
 from unpaired.training.curves import Curves, curves_of
 from unpaired.training.log import METRICS, read_metrics
 from unpaired.training.memory import mentioned
@@ -19,8 +20,6 @@ from unpaired.training.samples import grids_of
 from unpaired.training.standing import ENDINGS, Standing, standing_of
 
 CONFIG = "config.json"
-BEST = "best"
-"""Model folder of a run that holds its best translators."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +52,9 @@ class Run:
     checkpoints: Sequence[str]
     """Newest first."""
     best: int | None
-    """Images seen by the best translators, None where none were chosen."""
+    """Images seen by the best checkpoint, None where none was chosen."""
+    best_kept: BestCheckpoint | None
+    """`RUN/best`, and why it is the best."""
     device: str | None
     peak_memory: str | None
     versions: Mapping[str, str]
@@ -124,9 +125,9 @@ def _config(path: Path) -> tuple[dict[str, Any], str | None]:
 def _read(number: int, name: str, path: Path) -> Run:
     config, damage = _config(path)
     records = read_metrics(path)
-    trained = [record for record in records if "evaluation" not in record]
-    standing = standing_of(trained, config)
+    standing = standing_of(records, config)
     moments = _moments(records)
+    best, bad_best = _best(path)
     versions, device, bad_checkpoints = _of_newest_checkpoint(path)
     evaluations, bad_evaluations = read_measured(path, "evaluation")
     audits, bad_audits = read_measured(path, "audit")
@@ -137,18 +138,27 @@ def _read(number: int, name: str, path: Path) -> Run:
         path=path,
         config=config,
         standing=standing,
-        curves=curves_of(trained),
+        # Evaluations are not thinned: there are few, and the best of them is to be found.
+        curves=curves_of([record for record in records if "evaluation" not in record]),
         moments=moments,
         grids=grids_of(path),
         checkpoints=[folder.name for folder in checkpoints_of(path)],
-        best=next((moment.images for moment in reversed(moments) if moment.best), None),
+        best=best.images_seen if best else next((each.images for each in reversed(moments) if each.best), None),
+        best_kept=best,
         device=device,
         peak_memory=next(filter(None, map(mentioned, reversed(endings))), None),
         versions=versions,
         evaluations=evaluations,
         audits=audits,
-        damage=[line for line in (damage, *bad_checkpoints, *bad_evaluations, *bad_audits) if line],
+        damage=[line for line in (damage, bad_best, *bad_checkpoints, *bad_evaluations, *bad_audits) if line],
     )
+
+
+def _best(path: Path) -> tuple[BestCheckpoint | None, str | None]:
+    try:
+        return read_best(path), None
+    except DamagedError as error:
+        return None, str(error)
 
 
 def _moments(records: Sequence[Mapping[str, Any]]) -> list[Moment]:

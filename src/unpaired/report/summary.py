@@ -8,6 +8,8 @@ from typing import Any
 
 from unpaired.report.markup import number
 from unpaired.report.runs import Run
+from unpaired.training.best import BEST
+from unpaired.training.memory import MENTION
 from unpaired.training.progress import duration
 
 
@@ -34,6 +36,8 @@ def _ended(run: Run) -> str:
     of = f" of {standing.total_images:,}" if standing.total_images and standing.state != "finished" else ""
     done = f"{standing.images:,}{of} images{epochs}{time}"
     match standing.state:
+        case "finished" if standing.total_images and standing.images < standing.total_images:
+            return f"Ended early: {done} of {standing.total_images:,}; {standing.reason.partition(MENTION)[0]}."
         case "finished":
             return f"Finished: {done}."
         case "interrupted":
@@ -44,16 +48,14 @@ def _ended(run: Run) -> str:
 
 
 def _best(run: Run) -> str:
+    kept = run.best_kept
+    if kept is not None:
+        return f"Use {kept.path}, after {kept.images_seen:,} images: {number(kept.value)}, the {kept.why}."
     if run.best is None:
-        return ""
-    moment = next(moment for moment in reversed(run.moments) if moment.images == run.best)
-    values = ", ".join(f"{name} {number(value)}" for name, value in moment.values.items())
-    count = len(run.moments)
-    last = run.moments[-1]
-    when = "the last one" if last is moment else f"{last.images - moment.images:,} images before the last one"
+        return "No best checkpoint was chosen."
     return (
-        f"Best of {count} evaluation{'s' if count > 1 else ''} on held-out images: after {run.best:,} images, "
-        f"{when} ({values})."
+        f"Best of {len(run.moments)} evaluations on held-out images: after {run.best:,} images. "
+        f"{run.path / BEST}, which would hold it, is not there."
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from unpaired.checkpoint import CARD, checkpoints_of
+from unpaired.training.best import BEST, describe_best
 from unpaired.training.curves import Curves, curves_of
 from unpaired.training.log import read_metrics, write_whole
 from unpaired.training.progress import duration
@@ -39,6 +40,7 @@ def write_page(run: Path) -> Path:
     sections = [
         _header(run, config, standing, standing.seconds / max(num_grids, 1)),
         _warnings(standing.events),
+        _best(run, records),
         _samples(snapshots, num_grids, standing.epoch_images),
         _curves(curves_of(records), standing),
         _commands(run),
@@ -154,6 +156,22 @@ def _count(images: object) -> int:
     return int(images) if isinstance(images, int | float) else 0
 
 
+# ------------------------------------------------------------------------------------------------- best checkpoint
+
+
+def _best(run: Path, records: Sequence[Mapping[str, Any]]) -> str:
+    """Say which checkpoint was measured best, and what measuring has cost; nothing where nothing was measured."""
+    evaluated = [record for record in records if "evaluation" in record]
+    if not evaluated:
+        return ""
+    share = evaluated[-1].get("evaluation_share")
+    cost = f" Evaluation took {share:.1%} of the training time." if isinstance(share, int | float) else ""
+    told = describe_best(run) or "No evaluation has found a finite value yet"
+    count = f"{len(evaluated):,} evaluation{'s' if len(evaluated) > 1 else ''} on held-out images so far."
+    return f"""<section aria-labelledby="best"><h2 id="best">Best checkpoint</h2>
+<p>{escape(told)}. {count}{cost}</p></section>"""
+
+
 # ---------------------------------------------------------------------------------------------------------- samples
 
 
@@ -207,6 +225,8 @@ def _curves(curves: Curves, standing: Standing) -> str:
     ]
     data = {**asdict(curves), "epoch_images": standing.epoch_images, "marks": marks[-MOST_EVENTS:]}
     legend = " Dotted upright line: resumed here. Short mark at the axis: a warning." if marks else ""
+    if any(chart.best is not None for chart in curves.charts):
+        legend += " Dashed upright line: the best evaluation."
     return f"""<section aria-labelledby="curves">
 <h2 id="curves">Curves</h2>
 <noscript><p class="notice">The curves need JavaScript; the numbers below do not.</p></noscript>
@@ -258,13 +278,15 @@ def _resume(run: Path) -> str:
 
 
 def _commands(run: Path) -> str:
-    translate = f"unpaired translate {shlex.quote(str(run))} IMAGES --out TRANSLATED"
+    best = run / BEST
+    model, which = (best, "best") if best.is_dir() else (run, "newest")
+    translate = f"unpaired translate {shlex.quote(str(model))} IMAGES --out TRANSLATED"
     directions = _directions(run)
     lines = [f"{translate} --direction {direction}" for direction in directions] or [translate]
     items = "".join(f"<pre><code>{escape(line)}</code></pre>" for line in lines)
     return f"""<section aria-labelledby="commands">
 <h2 id="commands">Commands</h2>
-<p>Translate images (files or folders) with the newest checkpoint:</p>{items}
+<p>Translate images (files or folders) with the {which} checkpoint:</p>{items}
 <p>Go on with the training after it was interrupted:</p><pre><code>{escape(_resume(run))}</code></pre>
 </section>"""
 
