@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from unpaired.report.markup import number, text
 
 WIDTH, HEIGHT = 440, 260
-_TOP, _BOTTOM, _LEFT_LEAST, _LETTER = 28, 42, 34, 7.0
+_TOP, _BOTTOM, _LEFT_LEAST, _LETTER, _BOLD = 28, 42, 34, 7.0, 7.6
 _DASHES = ("", "7 4", "2 3", "9 3 2 3", "14 4", "4 2 1 2 1 2", "1 4", "18 3 3 3")
 _MARKERS = (
     "M-3.5,0a3.5,3.5 0 1,0 7,0a3.5,3.5 0 1,0 -7,0z",  # circle
@@ -27,7 +27,7 @@ COLOURS = 6
 MANY = 15
 """Lines of at most so many points have a marker at each."""
 LABEL_HEIGHT = 14
-LONGEST_LABEL = 17
+LONGEST_LABEL = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +120,8 @@ def description(chart: Chart) -> str:
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Return round positions, steps of 1, 2 or 5 times a power of ten, that enclose `low` to `high`."""
-    if not high > low:
-        pad = abs(low) * 0.1 or 1.0
-        low, high = (0.0, low * 2) if low > 0 else (low - pad, high + pad)
+    if high - low <= 1e-6 * max(abs(low), abs(high)):  # flat, as far as a chart can show
+        low, high = (0.0, low * 2 or 1.0) if low >= 0 else (low * 1.1, high * 0.9)
     raw = (high - low) / max(1, most - 1)
     unit = 10.0 ** math.floor(math.log10(raw))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= raw * (1 - 1e-9))
@@ -144,7 +143,7 @@ def _frame(lines: Sequence[Line]) -> _Frame:
     longest = max((len(_short(line.label)) for line in lines), default=0)
     return _Frame(
         left=max(_LEFT_LEAST, 12 + widest * _LETTER),
-        right=WIDTH - 14 - longest * _LETTER - (8 if longest else 0),
+        right=WIDTH - 10 - longest * _BOLD - (8 if longest else 0),
         x_ticks=x_ticks,
         y_ticks=y_ticks,
         x_start=start,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unpaired.report.measured import Figure, Kind, Measured
+from unpaired.report.measured import Direction, Figure, Kind, Measured
 from unpaired.report.runs import Run
 
 GROUPS = {
@@ -49,6 +49,8 @@ class Row:
     protocol: int
     """Position in `Comparisons.protocols`."""
     cells: tuple[Figure | None, ...]
+    bound: str
+    """What a bound was measured of, such as `untranslated`; empty for figures of translations."""
     best: int | None
     """The column of the clearly best of several values."""
 
@@ -58,10 +60,17 @@ class Comparison:
     """All figures of one direction."""
 
     direction: str
+    heading: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     differences: tuple[str, ...]
     """One line on figures that were measured by several protocols."""
+
+    @property
+    def measured_by_several(self) -> set[str]:
+        """Return the names of figures that stand in several rows, one for each protocol."""
+        names = [row.figure.name for row in self.rows if not row.bound]
+        return {name for name in names if names.count(name) > 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,31 +97,39 @@ def compare(columns: Sequence[Column]) -> Comparisons:
 def _compare(columns: Sequence[Column], direction: str, protocols: list[Mapping[str, Any]]) -> Comparison:
     """Return the figures of one direction; protocols that are new are added to the list."""
     columns = [column for column in columns if direction in column.measured.document.directions]
-    cells: dict[tuple[str, int], dict[int, Figure]] = {}
+    cells: dict[tuple[str, str, int], dict[int, Figure]] = {}
     for position, column in enumerate(columns):
-        for figure in column.measured.document.directions[direction].figures:
+        for bound, figure in _figures(column.measured.document.directions[direction]):
             protocol = protocol_of(figure, column.measured)
             if protocol not in protocols:
                 protocols.append(protocol)
-            cells.setdefault((figure.name, protocols.index(protocol)), {})[position] = figure
+            cells.setdefault((figure.name, bound, protocols.index(protocol)), {})[position] = figure
     rows = [
         Row(
             figure=next(iter(found.values())),
             protocol=protocol,
             cells=tuple(found.get(position) for position in range(len(columns))),
-            best=_best(found),
+            bound=bound,
+            best=None if bound else _best(found),
         )
-        for (_, protocol), found in cells.items()
+        for (_, bound, protocol), found in cells.items()
     ]
-    order = list(GROUPS)
     names = list(dict.fromkeys(row.figure.name for row in rows))
-    rows.sort(key=lambda row: (_place(order, row.figure.group), names.index(row.figure.name), row.protocol))
+    rows.sort(key=lambda row: (_place(row.figure.group), names.index(row.figure.name), row.protocol, row.bound))
+    found_headings = (column.measured.document.directions[direction].heading for column in columns)
     return Comparison(
         direction=direction,
+        heading=next(filter(None, found_headings), direction),
         columns=tuple(columns),
         rows=tuple(rows),
-        differences=tuple(_differences(rows, protocols)),
+        differences=tuple(_differences([row for row in rows if not row.bound], protocols)),
     )
+
+
+def _figures(found: Direction) -> Iterable[tuple[str, Figure]]:
+    yield from (("", figure) for figure in found.figures)
+    for bound, figures in found.bounds.items():
+        yield from ((bound, figure) for figure in figures)
 
 
 def protocol_of(figure: Figure, measured: Measured) -> dict[str, Any]:
@@ -130,7 +147,8 @@ def shown(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _place(order: Sequence[str], group: str) -> int:
+def _place(group: str) -> int:
+    order = list(GROUPS)
     return order.index(group) if group in order else len(order)
 
 

@@ -88,6 +88,7 @@ def _comparison(found: Comparison) -> Mapping[str, Any]:
                 "title": row.figure.title,
                 "unit": row.figure.unit,
                 "better": row.figure.better,
+                "bound": row.bound,
                 "protocol": f"P{row.protocol + 1}",
                 "values": [None if cell is None else cell.value for cell in row.cells],
                 "errors": [None if cell is None else cell.error for cell in row.cells],

@@ -88,12 +88,15 @@ class MeasuredChart:
 class Direction:
     """What was measured of one direction."""
 
+    heading: str = ""
+    """Such as `A to B`."""
     summary: str = ""
     """An audit's paragraph."""
     hidden_share: Number = None
     """An audit's finding, 0 to 1."""
     figures: list[Figure] = field(default_factory=list)
-    bounds: dict[str, Any] = field(default_factory=dict)
+    bounds: dict[str, list[Figure]] = field(default_factory=dict)
+    """Figures of other images by the same measures, such as `untranslated`."""
     tables: list[Table] = field(default_factory=list)
     curves: list[MeasuredChart] = field(default_factory=list)
     pictures: list[PictureFile] = field(default_factory=list)
@@ -111,6 +114,7 @@ class Document:
     versions: dict[str, str] = field(default_factory=dict)
     model: dict[str, Any] | None = None
     data: dict[str, Any] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
     directions: dict[str, Direction]
 
 
@@ -125,7 +129,8 @@ class Measured:
 
     def picture(self, picture: PictureFile) -> Path | None:
         """Return where a picture lies, None where it is named outside this folder."""
-        plain = Path(picture.file).name == picture.file and "\0" not in picture.file
+        name = picture.file
+        plain = Path(name).name == name and name not in ("", "..") and "\0" not in name
         return self.folder / picture.file if plain else None
 
 

@@ -21,7 +21,6 @@ from unpaired.report.markup import NONE, anchor, empty, folded, notice, number, 
 from unpaired.report.measured import Direction, Figure, Kind, PictureFile, Table
 from unpaired.report.pictures import Album, alt_of
 from unpaired.report.runs import Run
-from unpaired.report.settings import flat
 from unpaired.report.summary import command
 
 _MARK = '<abbr class="mark" title="clearly the best of this row">★</abbr>'
@@ -43,8 +42,9 @@ def audits(runs: Sequence[Run], album: Album) -> str:
     columns = columns_of(runs, "audit")
     found = compare(columns)
     body = [_missing(runs, "audit", "audit")]
-    body += [_audit(column, direction, of, album) for column, direction, of in _parts(columns)]
-    body += [_direction(comparison, "q") for comparison in found.directions if comparison.rows]
+    told = [_audit(column, direction, of, album) for column, direction, of in _parts(columns)]
+    tables = [_direction(comparison, "q") for comparison in found.directions if comparison.rows]
+    body += [*told, *tables] if len(runs) == 1 else [*tables, *told]
     body.append(_protocols(found, "q"))
     return section("Audit: does it hide the input in the output?", "".join(body), "audit")
 
@@ -105,20 +105,20 @@ def _direction(comparison: Comparison, prefix: str) -> str:
     body += _warnings(comparison)
     body += _figures_table(comparison, notes, prefix)
     body += "".join(f'<p class="note"><sup>{place}</sup> {text(note)}</p>' for place, note in enumerate(notes, 1))
-    body += _bounds(comparison)
     for column in comparison.columns:
         for each in column.measured.document.directions[comparison.direction].tables:
             body += folded(
                 f"{each.title} · {column.run.number} {column.run.name} · {column.measured.name}", _table(each)
             )
-    return f"<h3>{text(comparison.direction)}</h3>\n{body}"
+    return f"<h3>{text(comparison.heading)}</h3>\n{body}"
 
 
 def _warnings(comparison: Comparison) -> str:
     """Return what the evaluations warned of; a warning that several gave is told once."""
     given: dict[str, list[str]] = {}
     for column in comparison.columns:
-        for warning in column.measured.document.directions[comparison.direction].warnings:
+        document = column.measured.document
+        for warning in (*document.notices, *document.directions[comparison.direction].warnings):
             given.setdefault(warning, []).append(f"{_run_name(column.run)} {text(column.measured.name)}")
     return "".join(notice(f"{text(warning)} <small>({', '.join(by)})</small>") for warning, by in given.items())
 
@@ -131,12 +131,13 @@ def _figures_table(comparison: Comparison, notes: list[str], prefix: str) -> str
         f'<th scope="col">{_run_name(c.run)}<small>{text(c.measured.name)}</small></th>' for c in comparison.columns
     )
     rows, group = [], None
+    several = comparison.measured_by_several
     for row in comparison.rows:
         if row.figure.group != group:
             group = row.figure.group
             title = GROUPS.get(group, group.capitalize())
             rows.append(f'<tr class="group"><th colspan="{width}" scope="rowgroup">{text(title)}</th></tr>\n')
-        rows.append(_row(row, notes, prefix))
+        rows.append(_row(row, notes, prefix, marked=row.figure.name in several))
     return f"""<div class="scroll" tabindex="0" role="region" aria-label="Figures, {text(comparison.direction)}">
 <table class="figures"><thead><tr><th scope="col">figure</th>{head}<th scope="col">protocol</th></tr></thead>
 <tbody>
@@ -144,16 +145,22 @@ def _figures_table(comparison: Comparison, notes: list[str], prefix: str) -> str
 """
 
 
-def _row(row: Row, notes: list[str], prefix: str) -> str:
+def _row(row: Row, notes: list[str], prefix: str, *, marked: bool) -> str:
     figure = row.figure
     unit = f" [{text(figure.unit)}]" if figure.unit else ""
-    better = f"<small>{figure.better} is better</small>" if figure.better else ""
+    better = f"<small>{figure.better} is better</small>" if figure.better and not row.bound else ""
+    by = f" by protocol P{row.protocol + 1}" if marked else ""
+    title = f"{text(figure.title)}{unit}{by}{better}"
+    kind = ""
+    if row.bound:
+        kind = ' class="bound"'
+        title = text(f"{figure.title}: {row.bound.replace('_', ' ')}{by}")
     cells = "".join(
         f'<td class="best">{_cell(cell, notes)}{_MARK}</td>' if place == row.best else f"<td>{_cell(cell, notes)}</td>"
         for place, cell in enumerate(row.cells)
     )
     return (
-        f'<tr><th scope="row">{text(figure.title)}{unit}{better}</th>{cells}'
+        f'<tr{kind}><th scope="row">{title}</th>{cells}'
         f'<td><a href="#{prefix}{row.protocol + 1}">P{row.protocol + 1}</a></td></tr>\n'
     )
 
@@ -180,19 +187,6 @@ def _legend(found: Comparisons) -> str:
     return f'<p class="note">±: standard error by sampling. P1, P2, …: how it was measured, see below.{star}</p>'
 
 
-def _bounds(comparison: Comparison) -> str:
-    found = [
-        (column, flat(column.measured.document.directions[comparison.direction].bounds, between=": "))
-        for column in comparison.columns
-    ]
-    names = dict.fromkeys(name for _, bounds in found for name in bounds)
-    if not names:
-        return ""
-    head = ["bound", *(f"{_run_name(column.run)}<small>{text(column.measured.name)}</small>" for column, _ in found)]
-    rows = [[text(name), *(_value(bounds.get(name)) for _, bounds in found)] for name in names]
-    return f"<h4>Bounds</h4>{table(f'Bounds, {comparison.direction}', head, rows)}"
-
-
 def _table(content: Table) -> str:
     rows = [[_value(cell) for cell in row] for row in content.rows if row]
     return table(content.title, [text(column) for column in content.columns], rows)
@@ -216,10 +210,10 @@ def _protocols(found: Comparisons, prefix: str) -> str:
     shared = {name: value for name, value in first.items() if _in_all(name, value, found.protocols)}
     if len(found.protocols) == 1:
         return f'<h3 id="{prefix}1">Protocol P1</h3>{_protocol(first)}'
-    used: dict[int, dict[str, list[str]]] = {}
+    used: dict[int, dict[str, dict[str, None]]] = {}
     for comparison in found.directions:
         for row in comparison.rows:
-            used.setdefault(row.protocol, {}).setdefault(row.figure.title, []).append(comparison.direction)
+            used.setdefault(row.protocol, {}).setdefault(row.figure.title, {})[comparison.direction] = None
     parts = [f"<h3>Protocols</h3><h4>All</h4>{_protocol(shared)}" if shared else "<h3>Protocols</h3>"]
     for place, protocol in enumerate(found.protocols):
         own = {name: value for name, value in protocol.items() if name not in shared}
@@ -247,11 +241,8 @@ def _audit(column: Column, direction: str, found: Direction, album: Album) -> st
     share = "" if found.hidden_share is None else f"<p><b>Hidden share: {found.hidden_share:.0%}</b></p>"
     summary = f'<p class="summary">{text(found.summary)}</p>' if found.summary else ""
     charts = "".join(figure_of(measured_chart(chart), f"{name}-{place}") for place, chart in enumerate(found.curves, 1))
-    warnings = "".join(notice(text(warning)) for warning in found.warnings)
     drawn = f'<div class="charts">{charts}</div>' if charts else ""
-    return (
-        f"<h3>{_name(column, direction)}</h3>{share}{summary}{warnings}{drawn}{_gallery(column, found.pictures, album)}"
-    )
+    return f"<h3>{_name(column, direction)}</h3>{share}{summary}{drawn}{_gallery(column, found.pictures, album)}"
 
 
 def _gallery(column: Column, listed: Sequence[PictureFile], album: Album) -> str:

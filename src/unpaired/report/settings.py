@@ -11,12 +11,12 @@ from unpaired.report.runs import Run
 MISSING = object()
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "", *, between: str = ".") -> dict[str, Any]:
-    """Return nested settings by their dotted names; `between` stands in place of the dot."""
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by their dotted names."""
     found: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{prefix}{name}{between}", between=between)
+            found |= flat(value, f"{prefix}{name}.")
         else:
             found[f"{prefix}{name}"] = value
     return found
