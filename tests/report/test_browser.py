@@ -15,8 +15,9 @@ READY = "document.readyState === 'complete' && !!document.querySelector('#versio
 COLOUR = "getComputedStyle(document.body).backgroundColor"
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tmp_path = tmp_path_factory.mktemp("report")
     runs = [
         write_run(tmp_path / name, records=60, grids=4, warning="w" * 300)
         for name in ("<script>document.title='x'<", "long-" * 30, "third", "fourth")
