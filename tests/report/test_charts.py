@@ -89,3 +89,9 @@ def test_a_measured_chart_leaves_out_what_is_not_known() -> None:
     line = MeasuredLine(name="model", x=[0, 1, None, 3], y=[1.0, None, 2.0, 4.0])
     chart = measured_chart(MeasuredChart(title="t", x_label="noise", y_label="L1", lines=[line]))
     assert chart.lines[0].points == [(0.0, 1.0), (3.0, 4.0)]
+
+
+def test_long_names_are_numbered_beside_the_plot() -> None:
+    lines = [MeasuredLine(name=name, x=[0, 1], y=[0, 1]) for name in ("noise", "an honest copy, noise")]
+    chart = measured_chart(MeasuredChart(title="t", lines=lines))
+    assert [(line.label, line.name) for line in chart.lines] == [("1", "1 noise"), ("2", "2 an honest copy, noise")]

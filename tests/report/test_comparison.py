@@ -44,14 +44,17 @@ def test_the_best_is_marked_from_two_standard_errors_of_the_difference_on(
 
 
 def test_higher_is_better_where_it_is_and_equal_values_have_no_best(tmp_path: Path) -> None:
-    worse = evaluation()
-    for figure in worse["directions"]["a2b"]["figures"]:
-        figure["value"] = figure["value"] and figure["value"] - 1
-    found = compared(tmp_path, evaluation(), worse).directions[0]
+    first, second = evaluation(), evaluation()
+    for content in (first, second):
+        for figure in content["directions"]["a2b"]["figures"]:
+            figure["error"] = None if figure["name"] == "swd" else 0.01
+            figure["value"] = figure["value"] and figure["value"] - (content is second)
+    found = compared(tmp_path, first, second).directions[0]
     best = {row.figure.name: row.best for row in found.rows if not row.bound}
     assert best["psnr"] == 0
-    assert best["swd"] == 1
-    assert best["ms_ssim"] is None
+    assert best["kid"] == 1
+    assert best["swd"] is None, "its error is not known"
+    assert best["ms_ssim"] is None, "it has no value"
     same = compared(tmp_path / "same", evaluation(), evaluation()).directions[0]
     assert {row.best for row in same.rows} == {None}
 
@@ -97,3 +100,9 @@ def test_the_data_belongs_to_the_protocol(tmp_path: Path) -> None:
     assert protocol["data: contents"] == "c0ffee12"
     assert protocol["seed"] == 0
     assert "root" not in " ".join(protocol)
+
+
+def test_what_changes_no_figure_makes_no_other_protocol(tmp_path: Path) -> None:
+    found = compared(tmp_path, evaluation(reference_reused=True, python="3.11.7"), evaluation(reference_reused=False))
+    assert not found.directions[0].differences
+    assert values(found.directions[0], "fid") == [[75.2, 75.2]]

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from unpaired.report.markup import anchor, number, table, text, with_error
+from unpaired.report.markup import anchor, number, percent, table, text, with_error
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,7 @@ def test_a_table_names_its_rows_and_columns() -> None:
     assert [cell.text for cell in root.iter("th")] == [None, "1", "time"]
     assert [cell.text for cell in root.iter("td")] == ["3 s"]
     assert root.get("tabindex") == "0", "a keyboard must be able to scroll it"
+
+
+def test_shares_in_per_cent() -> None:
+    assert [percent(share) for share in (0.336, 0.0823, 0.004, 0.0, -0.002)] == ["34 %", "8.2 %", "0.4 %", "0 %", "0 %"]

@@ -30,10 +30,10 @@ def test_a_grid_is_embedded_by_direction_and_a_large_picture_smaller(tmp_path: P
     album = embed([run])
     assert len(album.parts[run.grids[0][1]]) == 2
     (part,) = album.parts[place]
-    assert (part.width, part.height) == (WIDEST, 36)
+    assert (part.width, part.height) == (WIDEST, 60)
     content = base64.b64decode(part.url.partition(",")[2], validate=True)
     with Image.open(io.BytesIO(content)) as image:
-        assert image.size == (WIDEST, 36)
+        assert image.size == (WIDEST, 60)
 
 
 def test_what_matters_most_is_taken_first_and_the_rest_is_named(

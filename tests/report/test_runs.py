@@ -34,7 +34,7 @@ def test_speed_is_of_the_whole_training(tmp_path: Path) -> None:
     assert told["images per second"] == "13.3"  # 12000 images in 900 s
     assert told["training time"] == "15:00 min"
     assert told["waiting for data"] == "1.0 %"
-    assert told["evaluation's share of the time"] == "3.1%"
+    assert told["evaluation's share of the time"] == "3.1 %"
 
 
 def test_names_are_the_shortest_ends_that_differ(tmp_path: Path) -> None:

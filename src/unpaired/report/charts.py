@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from unpaired.report.chart import Chart, Line
+from unpaired.report.chart import LONGEST_LABEL, Chart, Line
 from unpaired.report.measured import MeasuredChart
 from unpaired.report.runs import Run
 from unpaired.training.curves import LOSS_GROUPS, OTHER_LOSSES
@@ -75,8 +75,15 @@ def evaluation_charts(runs: Sequence[Run]) -> list[Chart]:
 
 def measured_chart(chart: MeasuredChart) -> Chart:
     """Return a chart of an audit."""
+    # Long names do not fit beside the plot: numbers stand there, and in the legend before the names.
+    long = any(len(line.name) > LONGEST_LABEL for line in chart.lines)
     lines = [
-        Line(name=line.name, label=line.name, points=_known(line.x, line.y), style=place)
+        Line(
+            name=f"{place + 1} {line.name}" if long else line.name,
+            label=str(place + 1) if long else line.name,
+            points=_known(line.x, line.y),
+            style=place,
+        )
         for place, line in enumerate(chart.lines)
     ]
     return Chart(title=chart.title, x_label=chart.x_label, y_label=chart.y_label, lines=lines)

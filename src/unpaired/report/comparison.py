@@ -22,9 +22,11 @@ GROUPS = {
 }
 """Groups of figures in their order, and their titles; others follow."""
 CLEAR = 2.0
-"""A difference counts as clear from this many of its standard errors on."""
+"""A difference counts as clear from this many of its standard errors on; where one is not known, none does."""
 _DATA = ("split", "images", "contents")
 """What of the data belongs to the protocol: where it lay does not."""
+_WITHOUT_EFFECT = {"reference_reused", "python", "disturbance", "change_db"}
+"""What a protocol tells that changes no figure, or that was itself found of the model, as an audit's last two are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,13 @@ def _figures(found: Direction) -> Iterable[tuple[str, Figure]]:
 def protocol_of(figure: Figure, measured: Measured) -> dict[str, Any]:
     """Return all that a figure depends on beside the model: its own protocol, and the data."""
     data = measured.document.data
-    return {**{f"data: {name}": data[name] for name in _DATA if name in data}, **figure.protocol}
+    own = {name: value for name, value in figure.protocol.items() if name not in _WITHOUT_EFFECT}
+    return {**{f"data: {name}": data[name] for name in _DATA if name in data}, **own}
+
+
+def spoken(name: str) -> str:
+    """Return a protocol's name as people read it: `resize filter` for `resize_filter`."""
+    return name.replace("_", " ")
 
 
 def shown(value: object) -> str:
@@ -160,9 +168,10 @@ def _best(found: Mapping[int, Figure]) -> int | None:
         return None
     ordered = sorted(valued, key=lambda item: item[1].value or 0.0, reverse=better == "higher")
     (position, first), (_, second) = ordered[:2]
-    error = math.hypot(first.error or 0.0, second.error or 0.0)
+    if first.error is None or second.error is None:
+        return None
     difference = abs((first.value or 0.0) - (second.value or 0.0))
-    return position if difference > CLEAR * error else None
+    return position if difference > CLEAR * math.hypot(first.error, second.error) else None
 
 
 def _differences(rows: Sequence[Row], protocols: Sequence[Mapping[str, Any]]) -> Iterable[str]:
@@ -180,7 +189,8 @@ def _differences(rows: Sequence[Row], protocols: Sequence[Mapping[str, Any]]) ->
             values = [shown(protocols[place][name]) if name in protocols[place] else "not told" for place in used]
             if len(set(values)) > 1:
                 parts.append(
-                    f"{name}: " + ", ".join(f"{v} (P{place + 1})" for v, place in zip(values, used, strict=True))
+                    f"{spoken(name)}: "
+                    + ", ".join(f"{v} (P{place + 1})" for v, place in zip(values, used, strict=True))
                 )
         told.setdefault("; ".join(parts), []).append(several[0].figure.title)
     for difference, titles in told.items():

@@ -78,6 +78,11 @@ def number(value: float | None, digits: int = 4) -> str:
     return shown.replace("-", "−")
 
 
+def percent(share: float) -> str:
+    """Return a share in per cent; one that sampling made negative is none."""
+    return f"{100 * share:.{0 if share >= 0.095 else 1}f} %" if share > 0 else "0 %"
+
+
 def with_error(value: float | None, error: float | None) -> str:
     """Return `75.2 ± 1.3`: the error with two digits, the value with as many decimals."""
     if value is None or not error or error < 0:

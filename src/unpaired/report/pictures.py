@@ -22,8 +22,8 @@ MOST_PIXELS = 64_000_000
 """Of one file; larger ones are not decoded."""
 MOMENTS_ALONE, MOMENTS_BESIDE = 6, 4
 """Moments of the training that are shown of a run alone, and of each of several."""
-WIDEST = 720
-"""Pixels; the files keep their full size."""
+WIDEST_GRID, WIDEST = 720, 1200
+"""Pixels of a direction's samples, and of other pictures; the files keep their full size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def _encoded(path: Path, *, is_grid: bool) -> list[tuple[str, bytes]]:
                 pixels: NDArray[np.uint8] = np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return []
-    return [encode(part, WIDEST) for part in (split_grid(pixels) if is_grid else [pixels])]
+    return [encode(part, WIDEST_GRID) for part in split_grid(pixels)] if is_grid else [encode(pixels, WIDEST)]
 
 
 def alt_of(picture: PictureFile) -> str:

@@ -15,9 +15,22 @@ from unpaired.report.comparison import (
     columns_of,
     compare,
     shown,
+    spoken,
 )
 from unpaired.report.curves import figure_of
-from unpaired.report.markup import NONE, anchor, empty, folded, notice, number, section, table, text, with_error
+from unpaired.report.markup import (
+    NONE,
+    anchor,
+    empty,
+    folded,
+    notice,
+    number,
+    percent,
+    section,
+    table,
+    text,
+    with_error,
+)
 from unpaired.report.measured import Direction, Figure, Kind, PictureFile, Table
 from unpaired.report.pictures import Album, alt_of
 from unpaired.report.runs import Run
@@ -114,13 +127,25 @@ def _direction(comparison: Comparison, prefix: str) -> str:
 
 
 def _warnings(comparison: Comparison) -> str:
-    """Return what the evaluations warned of; a warning that several gave is told once."""
-    given: dict[str, list[str]] = {}
+    """Return what was noted and warned of; what several say is told once."""
+    notices: dict[str, list[Column]] = {}
+    warnings: dict[str, list[Column]] = {}
     for column in comparison.columns:
         document = column.measured.document
-        for warning in (*document.notices, *document.directions[comparison.direction].warnings):
-            given.setdefault(warning, []).append(f"{_run_name(column.run)} {text(column.measured.name)}")
-    return "".join(notice(f"{text(warning)} <small>({', '.join(by)})</small>") for warning, by in given.items())
+        for line in document.notices:
+            notices.setdefault(line, []).append(column)
+        for line in document.directions[comparison.direction].warnings:
+            warnings.setdefault(line, []).append(column)
+    told = "".join(notice(f"{text(line)}{_by(by, comparison)}") for line, by in warnings.items())
+    return told + "".join(f'<p class="note">{text(line)}{_by(by, comparison)}</p>' for line, by in notices.items())
+
+
+def _by(columns: Sequence[Column], comparison: Comparison) -> str:
+    """Return who said a thing; nothing where all did."""
+    if len(columns) == len(comparison.columns):
+        return ""
+    names = ", ".join(f"{_run_name(column.run)} {text(column.measured.name)}" for column in columns)
+    return f" <small>({names})</small>"
 
 
 def _figures_table(comparison: Comparison, notes: list[str], prefix: str) -> str:
@@ -151,16 +176,16 @@ def _row(row: Row, notes: list[str], prefix: str, *, marked: bool) -> str:
     better = f"<small>{figure.better} is better</small>" if figure.better and not row.bound else ""
     by = f" by protocol P{row.protocol + 1}" if marked else ""
     title = f"{text(figure.title)}{unit}{by}{better}"
-    kind = ""
-    if row.bound:
-        kind = ' class="bound"'
-        title = text(f"{figure.title}: {row.bound.replace('_', ' ')}{by}")
+    kind = label = ""
+    if row.bound:  # it stands below the figure that it is a bound of
+        kind, title = ' class="bound"', text(f"{spoken(row.bound)}{by}")
+        label = f' aria-label="{text(figure.title)}: {title}"'
     cells = "".join(
         f'<td class="best">{_cell(cell, notes)}{_MARK}</td>' if place == row.best else f"<td>{_cell(cell, notes)}</td>"
         for place, cell in enumerate(row.cells)
     )
     return (
-        f'<tr{kind}><th scope="row">{title}</th>{cells}'
+        f'<tr{kind}><th scope="row"{label}>{title}</th>{cells}'
         f'<td><a href="#{prefix}{row.protocol + 1}">P{row.protocol + 1}</a></td></tr>\n'
     )
 
@@ -179,8 +204,8 @@ def _legend(found: Comparisons) -> str:
         return ""
     several = any(len(comparison.columns) > 1 for comparison in found.directions)
     star = (
-        " ★: the best of its row, where the difference to the next is larger than twice its standard error (as far as "
-        "errors are known). Figures of different protocols stand in rows of their own and do not compare."
+        " ★: the best of its row, where the difference to the next is larger than twice its standard error; where no "
+        "error is known, none is marked. Figures of different protocols stand in rows of their own and do not compare."
         if several
         else ""
     )
@@ -214,12 +239,13 @@ def _protocols(found: Comparisons, prefix: str) -> str:
     for comparison in found.directions:
         for row in comparison.rows:
             used.setdefault(row.protocol, {}).setdefault(row.figure.title, {})[comparison.direction] = None
-    parts = [f"<h3>Protocols</h3><h4>All</h4>{_protocol(shared)}" if shared else "<h3>Protocols</h3>"]
+    parts = []
     for place, protocol in enumerate(found.protocols):
         own = {name: value for name, value in protocol.items() if name not in shared}
         titles = ", ".join(f"{title} ({' '.join(ways)})" for title, ways in used[place].items())
         parts.append(f'<h4 id="{prefix}{place + 1}">P{place + 1}: {text(titles)}</h4>{_protocol(own)}')
-    return "".join(parts)
+    common = f"<h3>Protocol of all figures</h3>{_protocol(shared)}" if shared else ""
+    return common + folded(f"What each of the {len(parts)} protocols has of its own", "".join(parts))
 
 
 def _in_all(name: str, value: object, protocols: Sequence[Mapping[str, Any]]) -> bool:
@@ -228,7 +254,7 @@ def _in_all(name: str, value: object, protocols: Sequence[Mapping[str, Any]]) ->
 
 def _protocol(protocol: Mapping[str, Any]) -> str:
     items = "".join(
-        f"<div><dt>{text(name)}</dt><dd>{text(shown(value))}</dd></div>" for name, value in protocol.items()
+        f"<div><dt>{text(spoken(name))}</dt><dd>{text(shown(value))}</dd></div>" for name, value in protocol.items()
     )
     return f'<dl class="protocol">{items}</dl>' if items else empty("Only what all share.")
 
@@ -238,15 +264,13 @@ def _protocol(protocol: Mapping[str, Any]) -> str:
 
 def _audit(column: Column, direction: str, found: Direction, album: Album) -> str:
     name = anchor("audit", column.run.number, column.measured.name, direction)
-    share = "" if found.hidden_share is None else f"<p><b>Hidden share: {found.hidden_share:.0%}</b></p>"
+    share = "" if found.hidden_share is None else f"<p><b>Hidden share: {percent(found.hidden_share)}</b></p>"
     summary = f'<p class="summary">{text(found.summary)}</p>' if found.summary else ""
     charts = "".join(figure_of(measured_chart(chart), f"{name}-{place}") for place, chart in enumerate(found.curves, 1))
     drawn = f'<div class="charts">{charts}</div>' if charts else ""
-    return f"<h3>{_name(column, direction)}</h3>{share}{summary}{drawn}{_gallery(column, found.pictures, album)}"
-
-
-def _gallery(column: Column, listed: Sequence[PictureFile], album: Album) -> str:
-    return f'<div class="gallery">{"".join(_picture(column, each, album) for each in listed)}</div>' if listed else ""
+    shown_pictures = "".join(_picture(column, each, album) for each in found.pictures)
+    gallery = f'<div class="gallery wide">{shown_pictures}</div>' if shown_pictures else ""
+    return f"<h3>{_name(column, found.heading or direction)}</h3>{share}{summary}{drawn}{gallery}"
 
 
 def _picture(column: Column, picture: PictureFile, album: Album, before: str = "") -> str:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from unpaired.report.markup import number
+from unpaired.report.markup import number, percent
 from unpaired.report.runs import Run
 from unpaired.training.best import BEST
 from unpaired.training.memory import MENTION
@@ -61,7 +61,7 @@ def _best(run: Run) -> str:
 
 def _measured(run: Run) -> str:
     audits = [
-        f"{direction} {found.hidden_share:.0%}"
+        f"{direction} {percent(found.hidden_share)}"
         for direction, found in (run.audits[-1].document.directions.items() if run.audits else ())
         if found.hidden_share is not None
     ]
@@ -81,7 +81,7 @@ def speed(run: Run) -> Iterable[tuple[str, str]]:
     waits = [share for chart in run.curves.charts for share in chart.lines.get("waiting", ()) if share is not None]
     yield "waiting for data", f"{sum(waits) / len(waits):.1f} %" if waits else number(None)
     shares = [moment.share for moment in run.moments if moment.share is not None]
-    yield "evaluation's share of the time", f"{shares[-1]:.1%}" if shares else number(None)
+    yield "evaluation's share of the time", f"{100 * shares[-1]:.1f} %" if shares else number(None)
 
 
 def section(run: Run, name: str) -> Mapping[str, Any]:
