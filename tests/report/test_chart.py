@@ -114,3 +114,13 @@ def test_ticks_enclose_what_they_are_for(low: float, span: float) -> None:
     assert found[-1] >= low + span - slack
     assert 2 <= len(found) <= 12
     assert all(a < b for a, b in itertools.pairwise(found))
+
+
+def test_a_label_stands_at_the_end_of_its_line() -> None:
+    svg = draw(chart(line((0, 0), (100, 10), name="long"), line((0, 0), (40, 3), name="short")), "c")
+    root = ElementTree.fromstring(svg)
+    labels = {each.text: each for each in root.iter(f"{SVG}text") if each.get("class") == "direct"}
+    for name, points in zip(("long", "short"), points_of(svg, "curve"), strict=True):
+        x, y = points[-1]
+        assert float(labels[name].get("x") or 0) == pytest.approx(x + 8, abs=0.11)
+        assert float(labels[name].get("y") or 0) == pytest.approx(y + 4, abs=0.11)

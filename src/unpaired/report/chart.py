@@ -215,17 +215,23 @@ def _marker(x: float, y: float, style: int) -> str:
 
 
 def _labels(lines: Sequence[Line], frame: _Frame) -> str:
-    """Return the lines' labels at their ends, moved apart where they would cover each other."""
-    ends = sorted((frame.y(line.points[-1][1]), number_, line) for number_, line in enumerate(lines))
+    """Return the lines' labels, each at the end of its line, moved apart where they would cover each other."""
+    ends = [(frame.y(line.points[-1][1]), frame.x(line.points[-1][0]), line) for line in lines if line.label]
+    ends.sort(key=lambda end: end[0])
     places = [y for y, _, _ in ends]
-    for i in range(1, len(places)):
-        places[i] = max(places[i], places[i - 1] + LABEL_HEIGHT)
-    limit = frame.bottom + 4
-    for i in range(len(places) - 1, -1, -1):
-        places[i] = min(places[i], limit)
-        limit = places[i] - LABEL_HEIGHT
+    widths = [len(_short(line.label)) * _BOLD for _, _, line in ends]
+
+    def near(one: int, other: int) -> bool:
+        first, second = sorted((one, other), key=lambda place: ends[place][1])
+        return ends[second][1] - ends[first][1] < widths[first] + 8
+
+    for place in range(len(ends)):
+        above = (places[other] + LABEL_HEIGHT for other in range(place) if near(place, other))
+        places[place] = max([places[place], *above])
+    for place in reversed(range(len(ends))):
+        below = (places[other] - LABEL_HEIGHT for other in range(place + 1, len(ends)) if near(place, other))
+        places[place] = min([places[place], frame.bottom + 4, *below])
     return "".join(
-        f'<text class="direct" x="{frame.right + 8:.1f}" y="{place + 4:.1f}">{text(_short(line.label))}</text>'
-        for place, (_, _, line) in zip(places, ends, strict=True)
-        if line.label
+        f'<text class="direct" x="{x + 8:.1f}" y="{place + 4:.1f}">{text(_short(line.label))}</text>'
+        for place, (_, x, line) in zip(places, ends, strict=True)
     )
