@@ -345,7 +345,8 @@ def test_the_browser_marks_the_best_and_reads_the_nearest_evaluation(
     script = """<script>
 const keys = {bubbles: true, cancelable: true};
 document.querySelectorAll(".plot")[0].dispatchEvent(new KeyboardEvent("keydown", {key: "Home", ...keys}));
-const state = document.documentElement.dataset, read = () => [...document.querySelectorAll(".at")].map((n) => n.textContent);
+const state = document.documentElement.dataset;
+const read = () => [...document.querySelectorAll(".at")].map((node) => node.textContent);
 state.first = read()[0]; state.evaluation = read()[4];
 document.querySelectorAll(".plot")[4].dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight", ...keys}));
 state.moved = read()[4]; state.followed = read()[0];
@@ -356,7 +357,7 @@ state.value = document.querySelectorAll(".legend")[4].querySelector("b").textCon
     changed.write_text(text.replace("</body>", script), encoding="utf-8")
     opened = browse(changed)
     root = root_of(opened)
-    assert "data-error" not in root
+    assert root.get("data-error") is None
     assert root["data-curves"] == str(CURVES + 3)
     assert (root["data-first"], root["data-evaluation"]) == ("100 images, epoch 0.1", "1,500 images, epoch 1.5")
     assert (root["data-moved"], root["data-followed"]) == ("3,000 images, epoch 3.0", "3,000 images, epoch 3.0")
