@@ -26,6 +26,7 @@ ALLOWED = {  # room -> rooms that it may import
     "convert": {"errors", "networks", "checkpoint", "data", "__init__"},
     "inference": {"errors", "device", "data", "networks", "checkpoint", "__init__"},
     "export": {"errors", "data", "networks", "inference", "__init__"},
+    "features": {"errors", "device", "data", "networks", "convert"},
     "training": {
         "errors",
         "typed",
