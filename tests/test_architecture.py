@@ -38,6 +38,7 @@ ALLOWED = {  # room -> rooms that it may import
         "checkpoint",
         "config",
         "metrics",
+        "features",
         "__init__",
     },
     "inform": {"errors", "data", "networks", "checkpoint", "training"},

@@ -16,6 +16,10 @@ from torch import Tensor, nn
 from runs import write_images
 from unpaired.data.config import DataConfig
 from unpaired.data.training import TrainingData, open_training_data
+from unpaired.errors import UserError
+from unpaired.features import Features
+from unpaired.metrics.frechet import Moments, frechet_distance
+from unpaired.metrics.kernel import kernel_distance
 from unpaired.metrics.sliced import Patches, sliced_wasserstein
 from unpaired.networks import CoupledGenerator, CoupledGeneratorConfig, LatentSearch, LatentSearchConfig
 from unpaired.training import evaluation
@@ -187,3 +191,46 @@ def test_a_search_is_measured_by_what_it_generates(images: Path) -> None:
         real.add(_tensor(data.held_out_b[index]))
     wanted = sliced_wasserstein(real, fake, projections=evaluation.PROJECTIONS).mean
     assert found["swd_a2b"] == pytest.approx(wanted, rel=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------- distances of features
+
+
+class Colours(Features):
+    """Mean and deviation of each colour; draws random numbers, as a user's function may."""
+
+    name, fingerprint, dim, input = "colours", "0", 6, "as they are"
+
+    def _vectors(self, images: Tensor) -> Tensor:
+        torch.rand(3)
+        return torch.cat([images.mean((2, 3)), images.std((2, 3))], 1)
+
+
+def test_distances_of_features_are_those_of_all_held_out_images(images: Path) -> None:
+    data, colours = _open(images), Colours(CPU)
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    found = HeldOut(data, 50, CPU, colours).measure({"a2b": Shifted(0.25)}).figures
+    assert torch.equal(torch.get_rng_state(), state), "what the network draws is not taken from the training"
+    assert found.keys() == {"swd_a2b", "frechet_a2b", "kernel_a2b"}
+    real = torch.cat([colours(_tensor(data.held_out_b[index])) for index in range(5)])
+    fake = torch.cat([colours(rounded(_tensor(data.held_out_a[index]) + 0.25)) for index in range(5)])
+    moments = Moments(6), Moments(6)
+    for of_set, rows in zip(moments, (real, fake), strict=True):
+        of_set.add(rows)
+    assert found["frechet_a2b"] == pytest.approx(frechet_distance(*moments), rel=1e-4)
+    assert found["kernel_a2b"] == pytest.approx(kernel_distance(real, fake).value, rel=1e-4)
+
+
+def test_images_that_the_features_refuse_are_refused_before_the_training(images: Path) -> None:
+    class Picky(Colours):
+        minimum_size = 64
+
+    with pytest.raises(UserError, match="at least 64 x 64 pixels"):
+        HeldOut(_open(images), 50, CPU, Picky(CPU))
+
+
+def test_distances_of_features_need_two_images(tmp_path: Path) -> None:
+    write_images(tmp_path, {"trainA": 2, "trainB": 2, "testA": 3, "testB": 1})
+    with pytest.raises(UserError, match="at least 2 held-out images per domain, and B has 1"):
+        HeldOut(_open(tmp_path), 50, CPU, Colours(CPU))

@@ -224,6 +224,22 @@ def test_without_test_images_the_advice_says_so(tmp_path: Path) -> None:
     assert "There are no test images: training images were measured" in str(result.advice)
 
 
+def test_features_of_the_user_can_choose_the_best(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_features.py").write_text("def colours():\n    return lambda images: images.mean((2, 3))\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = {"training__evaluate_features": "my_features:colours", "training__best": "frechet"}
+    result = _train(data, tmp_path / "run", training__epochs=1, training__decay_epochs=0, **settings)
+    records = _evaluations(result.run)
+    assert {f"{name}_{way}" for name in ("frechet", "kernel") for way in ("a2b", "b2a")} <= records[0][
+        "evaluation"
+    ].keys()
+    assert result.best is not None
+    assert result.best.measure == "frechet"
+    with pytest.raises(UserError, match=r"training\.evaluate_features: .*names no features"):
+        _train(data, tmp_path / "other", training__evaluate_features="nothing")
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.slow
 def test_the_command_says_which_checkpoint_to_use(data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"

@@ -87,6 +87,16 @@ def test_settings_of_an_evaluation_that_is_off_are_refused(settings: dict[str, A
     resolve([Given({f"training.{name}": value for name, value in settings.items()}, "")])
 
 
+def test_distances_of_features_need_features() -> None:
+    with pytest.raises(UserError, match=r"training\.best = kernel .*evaluate_features does not say which"):
+        resolve([Given({"training.best": "kernel"}, "")])
+    selection = _selection(best="kernel", evaluate_features="vgg")
+    assert selection.observe({"kernel_a2b": 2.0, "kernel_b2a": -1.0}, 100)
+    assert selection.best is not None
+    assert selection.best.value == 0.5
+    assert _selection(best="frechet", evaluate_features="vgg", searches=True).measure.name == "frechet"
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_not_finite_is_never_the_best(value: float) -> None:
     selection = _selection(patience=2)
@@ -163,9 +173,10 @@ def test_the_state_goes_through_json_exactly() -> None:
 
 def test_advice_says_what_to_use_and_why() -> None:
     selection = _selection(directions=("a2b",))
-    selection.observe({"swd_a2b": 12.3}, 100)
-    selection.observe({"swd_a2b": 15.1}, 200)
     selection.seconds = 1.2
+    selection.observe({"swd_a2b": 12.3}, 100)
+    assert str(selection.advice(100)).startswith("after 100 images: the only evaluation, SWD (a2b) 12.3. Evaluation")
+    selection.observe({"swd_a2b": 15.1}, 200)
     assert selection.advice(100) == (
         "after 100 images: lowest SWD (a2b), 12.3, of 2 evaluations; the last one, after 200 images, has 15.1. "
         "Evaluation took 1.2% of the training time."
@@ -175,7 +186,8 @@ def test_advice_says_what_to_use_and_why() -> None:
 
 
 def test_every_measure_has_words_for_people() -> None:
-    assert {short(name) for name in MEASURES} == {"SWD", "L1", "SSIM", "PSNR", "reconstruction L1"}
+    plain = {"SWD", "L1", "SSIM", "PSNR", "reconstruction L1"}
+    assert {short(name) for name in MEASURES} == plain | {"Fréchet distance of features", "kernel distance of features"}
     assert measure_of("reconstruction_l1_b2a") is MEASURES["reconstruction_l1"]
     assert measure_of("swd") is None
     assert measure_of("unheard_of_a2b") is None

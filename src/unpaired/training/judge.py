@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from unpaired.data.training import TrainingData
 from unpaired.errors import UserError
+from unpaired.features import Features, open_features
 from unpaired.networks import LatentSearch
 from unpaired.training.best import keep_best, restore_best
 from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import World
-from unpaired.training.evaluation import HeldOut, Measured
+from unpaired.training.evaluation import HeldOut, Measured, own_random_numbers
 from unpaired.training.progress import Progress
 from unpaired.training.selection import Selection
 from unpaired.training.trainer import Trainer
@@ -70,7 +72,9 @@ class Judge:
         measure = self.selection.measure
         if not config.evaluate_images:
             return None
-        held_out = HeldOut(self._data, config.evaluate_images, self._trainer.device)
+        device = self._trainer.device
+        features = self._world.together(lambda: self._open_features(config.evaluate_features, device))
+        held_out = self._world.together(lambda: HeldOut(self._data, config.evaluate_images, device, features))
         if held_out.shortest_side >= measure.smallest:
             return held_out
         told = (
@@ -82,6 +86,16 @@ class Judge:
             raise UserError(f"training.{name}: {told}. Leave training.{name} out, or train on larger images.")
         self._display.message(f"{told}: there are no evaluations, and no best checkpoint is kept.")
         return None
+
+    def _open_features(self, spec: str | None, device: torch.device) -> Features | None:
+        """Open the features in the process that measures."""
+        if spec is None or not self._world.is_first:
+            return None
+        try:
+            with own_random_numbers(device):
+                return open_features(spec, device=device, notice=self._display.message)
+        except UserError as error:
+            raise UserError(f"training.evaluate_features: {error}") from error
 
     def is_due(self, before: int, now: int) -> bool:
         """Whether to evaluate after a step that went from `before` to `now` images."""
