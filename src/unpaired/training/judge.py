@@ -58,13 +58,16 @@ class Judge:
         self._folder, self._data, self._trainer, self._display = folder, data, trainer, display
         self._world: World = trainer.world
         translators: Mapping[str, nn.Module] = trainer.translators()
-        self.selection = Selection(
-            config,
-            directions=tuple(translators),
-            paired=data.paired,
-            searches=any(isinstance(network, LatentSearch) for network in translators.values()),
-            epoch_images=epoch_images,
-            total_images=total_images,
+        # Together: an error of settings is one of every process, and is to be told once.
+        self.selection = self._world.together(
+            lambda: Selection(
+                config,
+                directions=tuple(translators),
+                paired=data.paired,
+                searches=any(isinstance(network, LatentSearch) for network in translators.values()),
+                epoch_images=epoch_images,
+                total_images=total_images,
+            )
         )
         self._held_out = self._open(config)
 
@@ -81,9 +84,7 @@ class Judge:
             f"{measure.title} needs images of at least {measure.smallest} x {measure.smallest} pixels, and the "
             f"shortest side of the held-out images has {held_out.shortest_side}"
         )
-        if config.best != "auto" or config.patience is not None:
-            name = "best" if config.best != "auto" else "patience"
-            raise UserError(f"training.{name}: {told}. Leave training.{name} out, or train on larger images.")
+        self._world.together(lambda: _refuse_where_asked_for(config, told))
         self._display.message(f"{told}: there are no evaluations, and no best checkpoint is kept.")
         return None
 
@@ -163,3 +164,10 @@ class Judge:
             self.selection.forget()
         elif self._held_out is not None and self._world.is_first:
             restore_best(self._folder, self.selection, images=self._held_out.counts, held_out_from=self._from)
+
+
+def _refuse_where_asked_for(config: TrainingConfig, told: str) -> None:
+    """Raise UserError where the settings rest on evaluations that cannot be made."""
+    for name, is_set in (("best", config.best != "auto"), ("patience", config.patience is not None)):
+        if is_set:
+            raise UserError(f"training.{name}: {told}. Leave training.{name} out, or train on larger images.")
