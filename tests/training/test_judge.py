@@ -254,13 +254,17 @@ def test_the_command_says_which_checkpoint_to_use(data: Path, tmp_path: Path) ->
     assert len(list(out.rglob("*.png"))) == 3
 
 
+def _in_two_processes(data: Path, run: Path, settings: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "unpaired"]
+    command += ["train", "cyclegan", "--data", str(data), "--out", str(run), *arguments(settings)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=environment)
+
+
 @pytest.mark.slow
 def test_two_processes_decide_the_same(data: Path, tmp_path: Path) -> None:
     settings = {**SETTINGS, "training.epochs": 60, "training.patience": 2, "training.learning_rate": 1e-9}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "unpaired"]
-    command += ["train", "cyclegan", "--data", str(data), "--out", str(tmp_path / "run"), *arguments(settings)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=environment)
+    done = _in_two_processes(data, tmp_path / "run", settings)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Use ") == 1
     assert "Stopped early: 2 evaluations without a better SWD" in done.stdout
@@ -270,3 +274,11 @@ def test_two_processes_decide_the_same(data: Path, tmp_path: Path) -> None:
     assert best is not None
     verify(best.path)
     assert (best.path / "process1.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_two_processes_tell_an_error_of_the_settings_once(data: Path, tmp_path: Path) -> None:
+    done = _in_two_processes(data, tmp_path / "run", {**SETTINGS, "training.best": "l1"})
+    assert done.returncode != 0
+    assert done.stderr.count("error: training.best = l1 compares") == 1, done.stderr
+    assert not (tmp_path / "run").exists()
