@@ -26,6 +26,7 @@ ALLOWED = {  # room -> rooms that it may import
     "convert": {"errors", "networks", "checkpoint", "data", "__init__"},
     "inference": {"errors", "device", "data", "networks", "checkpoint", "__init__"},
     "export": {"errors", "data", "networks", "inference", "__init__"},
+    "features": {"errors", "device", "data", "networks", "convert"},
     "training": {
         "errors",
         "typed",
@@ -38,6 +39,7 @@ ALLOWED = {  # room -> rooms that it may import
         "config",
         "webpage",
         "metrics",
+        "features",
         "__init__",
     },
     "inform": {"errors", "data", "networks", "checkpoint", "training"},

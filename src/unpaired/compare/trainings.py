@@ -221,7 +221,8 @@ def _scheduled(config: RunConfig, images: int, epoch_images: int) -> RunConfig:
     # Rounded in favour of the full rate; the schedules without a phase of decay have all their epochs in `epochs`.
     decay = total * (training.total_epochs - training.epochs) // training.total_epochs
     # Every training is measured in the end, by its last checkpoint; evaluations in between would cost time.
-    evaluated = training.evaluate_images if "training.evaluate_images" in config.chosen else 0
+    wanted = any(name.startswith(("training.evaluate_", "training.best")) for name in config.chosen)
+    evaluated = training.evaluate_images if wanted else 0
     changed: TrainingConfig = dataclasses.replace(
         training, epochs=total - decay, decay_epochs=decay, evaluate_images=evaluated
     )

@@ -21,17 +21,17 @@ def checked_images(images: Tensor, name: str = "images") -> Tensor:
     if images.ndim != 4 or 0 in images.shape:
         raise ValueError(f"{name} must be a tensor [N, C, H, W] of at least one image; received {_shape(images)}")
     if not images.is_floating_point():
-        raise ValueError(f"{name} must be floating point in [-1, 1]; received {images.dtype}")
+        raise ValueError(f"{name} must be floating point; received {images.dtype}")
     if not bool(torch.isfinite(images).all()):
         raise ValueError(f"{name} hold values that are not finite (NaN or infinity)")
     return images if images.dtype == torch.float64 else images.float()
 
 
-def checked_pair(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return two batches of images of the same shape, each as `checked_images` returns it."""
+def checked_pair(x: Tensor, y: Tensor, what: str = "images") -> tuple[Tensor, Tensor]:
+    """Return two batches of images, or of maps, of the same shape, each as `checked_images` returns it."""
     if x.shape != y.shape:
-        raise ValueError(f"images of different shapes cannot be compared pair by pair: {_shape(x)} and {_shape(y)}")
-    return checked_images(x, "the first images"), checked_images(y, "the second images")
+        raise ValueError(f"{what} of different shapes cannot be compared pair by pair: {_shape(x)} and {_shape(y)}")
+    return checked_images(x, f"the first {what}"), checked_images(y, f"the second {what}")
 
 
 def checked_rows(features: Features, name: str = "features") -> NDArray[np.floating]:

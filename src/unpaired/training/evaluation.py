@@ -20,6 +20,10 @@ from torch import Tensor, nn
 from unpaired.data.source import CentreCropped, ImageSource
 from unpaired.data.training import TrainingData
 from unpaired.data.values import to_signed
+from unpaired.errors import UserError
+from unpaired.features import Features
+from unpaired.metrics.frechet import factor_of_rows, gaussian_distance
+from unpaired.metrics.kernel import kernel_distance
 from unpaired.metrics.paired import l1, psnr, ssim
 from unpaired.metrics.sliced import Patches, sliced_wasserstein
 from unpaired.networks import LatentSearch
@@ -50,9 +54,12 @@ class HeldOut:
     At most `count` images per domain, spread evenly over all; the same in every evaluation. Memory does not grow with
     their number: images are read when they are needed. Where they keep sizes of their own (`data.preprocess = none`),
     the sliced Wasserstein distance is measured on their middles, all cut to the smallest height and width among them.
+
+    `features` are what `training.evaluate_features` names (see `unpaired.features`), None for none; the held-out images
+    pass through them at once. Raises `UserError` where they cannot, or where there are fewer than two of a domain.
     """
 
-    def __init__(self, data: TrainingData, count: int, device: torch.device) -> None:
+    def __init__(self, data: TrainingData, count: int, device: torch.device, features: Features | None = None) -> None:
         self._data, self._device = data, device
         self._sources = {"a": data.held_out_a, "b": data.held_out_b}
         self._ranges = {"a": data.domain_a.range, "b": data.domain_b.range}
@@ -65,7 +72,13 @@ class HeldOut:
         }
         sizes = np.array([size for of_domain in self._sizes.values() for size in of_domain])
         self._common = int(sizes[:, 0].min()), int(sizes[:, 1].min())
-        self._real: dict[str, Patches] = {}
+        self._features = features
+        self._real: dict[str, _Gathered] = {}
+        if features is not None:
+            self._require_two()
+            with torch.no_grad(), own_random_numbers(device):
+                for domain in self._sources:
+                    self._of_held_out(domain)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -88,7 +101,7 @@ class HeldOut:
             torch.cuda.synchronize(self._device)  # what is still to be computed belongs to the training
         begun = time.monotonic()
         figures: dict[str, float] = {}
-        with _evaluating(translators.values()):
+        with _evaluating(translators.values()), own_random_numbers(self._device):
             for direction, network in translators.items():
                 source, target = direction.split("2")
                 if isinstance(network, LatentSearch):
@@ -101,7 +114,7 @@ class HeldOut:
     # ------------------------------------------------------------------------------------------------------- details
 
     def _of_direction(self, network: nn.Module, back: nn.Module | None, source: str, target: str) -> dict[str, float]:
-        patches = _patches()
+        gathered = self._gather()
         values: dict[str, list[Tensor]] = {}
 
         def note(name: str, of_images: Tensor) -> None:
@@ -113,8 +126,7 @@ class HeldOut:
             outputs = rounded(network.forward(images))
             if not bool(torch.isfinite(outputs).all()):
                 return {"swd": math.nan}
-            if self._can("swd"):
-                patches.add(self._cut(outputs))
+            gathered.add(outputs)
             if self._data.paired:
                 wanted = self._read(target, numbers)
                 note("l1", l1(outputs, wanted))
@@ -126,30 +138,39 @@ class HeldOut:
                 note(
                     "reconstruction_l1", l1(returned, images) if bool(torch.isfinite(returned).all()) else _nan(images)
                 )
-        figures = {"swd": self._distance(patches, target)} if self._can("swd") else {}
-        return figures | {name: float(torch.cat(parts).mean()) for name, parts in values.items()}
+        means = {name: float(torch.cat(parts).mean()) for name, parts in values.items()}
+        return gathered.distances(self._of_held_out(target)) | means
 
     def _of_generated(self, search: LatentSearch, target: str) -> dict[str, float]:
-        if not self._can("swd"):
-            return {}
         pairs = dict(zip("ab", search.generate(len(self._places[target])), strict=True))
         outputs = rounded(pairs[target])
         if not bool(torch.isfinite(outputs).all()):
             return {"swd": math.nan}
-        patches = _patches()
-        patches.add(self._cut(outputs))
-        return {"swd": self._distance(patches, target)}
+        gathered = self._gather()
+        gathered.add(outputs)
+        return gathered.distances(self._of_held_out(target))
 
     def _can(self, measure: str) -> bool:
         return self.shortest_side >= MEASURES[measure].smallest
 
-    def _distance(self, patches: Patches, target: str) -> float:
-        """Return the distance from the held-out images of a domain, whose patches are cut once."""
-        if target not in self._real:
-            self._real[target] = _patches()
-            for numbers in self._batches(target):
-                self._real[target].add(self._cut(self._read(target, numbers)))
-        return sliced_wasserstein(self._real[target], patches, projections=PROJECTIONS).mean
+    def _gather(self) -> _Gathered:
+        return _Gathered(self._common if self._can("swd") else None, self._features)
+
+    def _of_held_out(self, domain: str) -> _Gathered:
+        """Return what is gathered of a domain's held-out images, once."""
+        if domain not in self._real:
+            self._real[domain] = self._gather()
+            for numbers in self._batches(domain):
+                self._real[domain].add(self._read(domain, numbers))
+        return self._real[domain]
+
+    def _require_two(self) -> None:
+        for domain, count in self.counts.items():
+            if count < 2:
+                raise UserError(
+                    "training.evaluate_features: distances of features need at least 2 held-out images per domain, "
+                    f"and {domain.upper()} has {count}. Give more test images, or leave training.evaluate_features out."
+                )
 
     def _batches(self, domain: str) -> Iterator[list[int]]:
         """Yield the numbers of all images, those of one size that stand together as one batch."""
@@ -169,19 +190,44 @@ class HeldOut:
         signed = np.stack([to_signed(image, self._ranges[domain]) for image in stored])
         return torch.from_numpy(np.ascontiguousarray(signed.transpose(0, 3, 1, 2))).to(self._device)
 
-    def _cut(self, images: Tensor) -> Tensor:
-        height, width = self._common
-        top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
-        return images[..., top : top + height, left : left + width]
+
+class _Gathered:
+    """What the distances between two sets of images need of each: patches of their middles, and features.
+
+    `cut` is the (height, width) of the middles; None gathers no patches.
+    """
+
+    def __init__(self, cut: tuple[int, int] | None, features: Features | None) -> None:
+        self._cut, self._features = cut, features
+        self._patches = Patches(per_image=PATCHES)
+        self._rows: list[Tensor] = []
+
+    def add(self, images: Tensor) -> None:
+        """Take in images [N, C, H, W] of one size."""
+        if self._cut is not None:
+            height, width = self._cut
+            top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
+            self._patches.add(images[..., top : top + height, left : left + width])
+        if self._features is not None:
+            self._rows.append(self._features(images))
+
+    def distances(self, real: _Gathered) -> dict[str, float]:
+        """Return the distances from the real images."""
+        figures: dict[str, float] = {}
+        if self._cut is not None:
+            figures["swd"] = sliced_wasserstein(real._patches, self._patches, projections=PROJECTIONS).mean
+        if self._features is not None:
+            x, y = (torch.cat(each._rows).double().numpy() for each in (real, self))
+            # From the rows: with fewer images than features, that is the same and quicker than from covariances.
+            factors = factor_of_rows(x), factor_of_rows(y)
+            figures["frechet"] = gaussian_distance(x.mean(0), factors[0], y.mean(0), factors[1])
+            figures["kernel"] = kernel_distance(x, y).value
+        return figures
 
 
 def rounded(images: Tensor) -> Tensor:
     """Return images in [-1, 1] as a file of 8 bits holds them, float32."""
     return ((images.float().clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
-
-
-def _patches() -> Patches:
-    return Patches(per_image=PATCHES)
 
 
 def _size(source: ImageSource, place: int, cropped: tuple[int, int] | None) -> tuple[int, int]:
@@ -210,3 +256,10 @@ def _evaluating(networks: Iterable[nn.Module]) -> Iterator[None]:
     finally:
         for network, mode in modes.items():
             network.train(mode)
+
+
+@contextlib.contextmanager
+def own_random_numbers(device: torch.device) -> Iterator[None]:
+    """Keep what a user's network may draw from the random numbers of the training."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield

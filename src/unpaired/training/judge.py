@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from unpaired.data.training import TrainingData
 from unpaired.errors import UserError
+from unpaired.features import Features, open_features
 from unpaired.networks import LatentSearch
 from unpaired.training.best import keep_best, restore_best
 from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import World
-from unpaired.training.evaluation import HeldOut, Measured
+from unpaired.training.evaluation import HeldOut, Measured, own_random_numbers
 from unpaired.training.progress import Progress
 from unpaired.training.selection import Selection
 from unpaired.training.trainer import Trainer
@@ -56,13 +58,16 @@ class Judge:
         self._folder, self._data, self._trainer, self._display = folder, data, trainer, display
         self._world: World = trainer.world
         translators: Mapping[str, nn.Module] = trainer.translators()
-        self.selection = Selection(
-            config,
-            directions=tuple(translators),
-            paired=data.paired,
-            searches=any(isinstance(network, LatentSearch) for network in translators.values()),
-            epoch_images=epoch_images,
-            total_images=total_images,
+        # Together: an error of settings is one of every process, and is to be told once.
+        self.selection = self._world.together(
+            lambda: Selection(
+                config,
+                directions=tuple(translators),
+                paired=data.paired,
+                searches=any(isinstance(network, LatentSearch) for network in translators.values()),
+                epoch_images=epoch_images,
+                total_images=total_images,
+            )
         )
         self._held_out = self._open(config)
 
@@ -70,18 +75,28 @@ class Judge:
         measure = self.selection.measure
         if not config.evaluate_images:
             return None
-        held_out = HeldOut(self._data, config.evaluate_images, self._trainer.device)
+        device = self._trainer.device
+        features = self._world.together(lambda: self._open_features(config.evaluate_features, device))
+        held_out = self._world.together(lambda: HeldOut(self._data, config.evaluate_images, device, features))
         if held_out.shortest_side >= measure.smallest:
             return held_out
         told = (
             f"{measure.title} needs images of at least {measure.smallest} x {measure.smallest} pixels, and the "
             f"shortest side of the held-out images has {held_out.shortest_side}"
         )
-        if config.best != "auto" or config.patience is not None:
-            name = "best" if config.best != "auto" else "patience"
-            raise UserError(f"training.{name}: {told}. Leave training.{name} out, or train on larger images.")
+        self._world.together(lambda: _refuse_where_asked_for(config, told))
         self._display.message(f"{told}: there are no evaluations, and no best checkpoint is kept.")
         return None
+
+    def _open_features(self, spec: str | None, device: torch.device) -> Features | None:
+        """Open the features in the process that measures."""
+        if spec is None or not self._world.is_first:
+            return None
+        try:
+            with own_random_numbers(device):
+                return open_features(spec, device=device, notice=self._display.message)
+        except UserError as error:
+            raise UserError(f"training.evaluate_features: {error}") from error
 
     def is_due(self, before: int, now: int) -> bool:
         """Whether to evaluate after a step that went from `before` to `now` images."""
@@ -149,3 +164,10 @@ class Judge:
             self.selection.forget()
         elif self._held_out is not None and self._world.is_first:
             restore_best(self._folder, self.selection, images=self._held_out.counts, held_out_from=self._from)
+
+
+def _refuse_where_asked_for(config: TrainingConfig, told: str) -> None:
+    """Raise UserError where the settings rest on evaluations that cannot be made."""
+    for name, is_set in (("best", config.best != "auto"), ("patience", config.patience is not None)):
+        if is_set:
+            raise UserError(f"training.{name}: {told}. Leave training.{name} out, or train on larger images.")

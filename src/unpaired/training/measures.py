@@ -40,6 +40,8 @@ MEASURES: Mapping[str, Measure] = {
     measure.name: measure
     for measure in (
         Measure(name="swd", title="Sliced Wasserstein distance", unit="distance x 1000", smallest=SMALLEST),
+        Measure(name="frechet", title="Fréchet distance of features", unit="distance"),
+        Measure(name="kernel", title="Kernel distance of features", unit="distance"),
         Measure(name="l1", title="L1 to the wanted image", unit="mean absolute difference"),
         Measure(
             name="ssim", title="SSIM with the wanted image", unit="similarity", higher_is_better=True, smallest=WINDOW

@@ -98,15 +98,8 @@ class Run:
         self.saved_at: int | None = None
         self.world = trainer.world
         self.watchdog = Watchdog(STEP_TIMEOUT.total_seconds())
-        self.judge = Judge(
-            folder,
-            config.training,
-            data,
-            trainer,
-            display,
-            epoch_images=self.epoch_images,
-            total_images=self.total_images,
-        )
+        lengths = {"epoch_images": self.epoch_images, "total_images": self.total_images}
+        self.judge = Judge(folder, config.training, data, trainer, display, **lengths)
         self.selection = self.judge.selection
 
     # ------------------------------------------------------------------------------------------------------ state

@@ -136,11 +136,12 @@ class Selection:
         """Say which checkpoint to use and why, after a training of so many seconds; None where nothing was measured."""
         if self.best is None:
             return None
-        count = self.evaluations
-        text = (
-            f"after {self.best.images_seen:,} images: {self.measure.superlative} {self.title}, {self.best.value:.4g}, "
-            f"of {count} evaluation{'s' if count > 1 else ''}; "
-        )
+        found = f"after {self.best.images_seen:,} images"
+        if self.evaluations == 1:
+            text = f"{found}: the only evaluation, {self.title} {self.best.value:.4g}"
+            return f"{text}. Evaluation took {self.share(seconds):.1%} of the training time."
+        text = f"{found}: {self.measure.superlative} {self.title}, {self.best.value:.4g}, "
+        text += f"of {self.evaluations} evaluations; "
         if self.last is None:
             text += "the last one found no finite value"
         elif self.last == self.best:
@@ -183,6 +184,8 @@ class Selection:
 
 def short(name: str) -> str:
     """Return a measure's name as it stands in a sentence: `SWD`, `L1`, `reconstruction L1`."""
+    if name in ("frechet", "kernel"):
+        return MEASURES[name].title.replace("Kernel", "kernel")
     return " ".join(part if part == "reconstruction" else part.upper() for part in name.split("_"))
 
 
@@ -194,7 +197,7 @@ def _chosen_measure(config: TrainingConfig, directions: tuple[str, ...], *, pair
         reason = "compares translations with the images that were wanted, which only pairs have"
     elif config.best == "reconstruction_l1" and len(directions) < 2:
         reason = f"needs both directions, and this method translates {directions[0]} alone"
-    elif config.best != "swd" and searches:
+    elif config.best in ("reconstruction_l1", "l1", "ssim", "psnr") and searches:
         reason = "needs translations, and this method's, which are searches, would take minutes each time"
     if reason:
         raise UserError(f"training.best = {config.best} {reason}. Leave it out, or set training.best = swd.")

@@ -250,7 +250,8 @@ function showCurves() {
   let width = 0;
   new ResizeObserver(() => {
     const now = byId("charts").clientWidth;
-    if (now && now !== width) { width = now; render(); }
+    // In the next frame: drawing changes the height, and the observer would have to be told of that at once.
+    if (now && now !== width) { width = now; requestAnimationFrame(render); }
   }).observe(byId("charts"));
   render();
   return document.querySelectorAll("#charts .plot .curve").length;
