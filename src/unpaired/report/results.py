@@ -68,7 +68,7 @@ def pictures(runs: Sequence[Run], album: Album) -> str:
     parts = []
     for column in columns:
         shown_pictures = "".join(
-            _picture(column, each, album, f"{direction} · ")
+            _picture(column, each, album, found.heading or direction)
             for direction, found in sorted(column.measured.document.directions.items())
             for each in found.pictures
         )
@@ -273,9 +273,11 @@ def _audit(column: Column, direction: str, found: Direction, album: Album) -> st
     return f"<h3>{_name(column, found.heading or direction)}</h3>{share}{summary}{drawn}{gallery}"
 
 
-def _picture(column: Column, picture: PictureFile, album: Album, before: str = "") -> str:
+def _picture(column: Column, picture: PictureFile, album: Album, heading: str = "") -> str:
     path = column.measured.picture(picture)
-    caption = f"<figcaption>{text(before)}{text(picture.title or picture.file)}</figcaption>"
+    title = picture.title or picture.file
+    told = title if heading in title else f"{title}, {heading}"
+    caption = f"<figcaption>{text(told)}</figcaption>"
     if path is None:
         return f"<figure>{caption}{empty('The file is named outside its folder, so it is not shown.')}</figure>"
     if path in album.left_out:
