@@ -26,6 +26,7 @@ TINY = {
     "training.device": "cpu",
     "training.precision": "fp32",
     "training.threads": 1,
+    "training.evaluate_images": 2,
     "training.tensorboard": False,
 }
 """Settings of a run that takes about a second."""

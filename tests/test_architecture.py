@@ -37,10 +37,14 @@ ALLOWED = {  # room -> rooms that it may import
         "methods",
         "checkpoint",
         "config",
+        "webpage",
+        "metrics",
+        "features",
         "__init__",
     },
     "inform": {"errors", "data", "networks", "checkpoint", "training"},
     "terminal": set(),
+    "webpage": set(),
     "study": {"errors", "typed", "data"},
     "segment": {
         "errors",
@@ -68,6 +72,7 @@ ALLOWED = {  # room -> rooms that it may import
         "inference",
         "metrics",
         "segment",
+        "webpage",
         "__init__",
     },
     "evaluate": {
@@ -96,6 +101,7 @@ ALLOWED = {  # room -> rooms that it may import
         "evaluate",
         "__init__",
     },
+    "report": {"errors", "checkpoint", "training", "webpage", "__init__"},
     "demo": {"errors", "config", "training", "inference", "data", "device", "methods"},
 }
 

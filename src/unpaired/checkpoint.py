@@ -104,14 +104,39 @@ def write_folder(
     with _new_folder(folder) as temporary:
         for name, state in tensors.items():
             save_file(independent(state), temporary / name)
-        for name, document in documents.items():
-            (temporary / name).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        files = {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}
-        manifest = {"files": files, "sha256": _manifest_digest(files)}
-        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        for path in temporary.iterdir():
-            _sync(path)
-        _sync(temporary)
+        _write_documents(temporary, documents)
+        _complete(temporary, {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())})
+
+
+def link_folder(folder: Path, source: Path, documents: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write a folder of the same files as `source`, which has a manifest, and of further documents; atomically.
+
+    Files are hard links where the file system has them, else copies. An existing folder is replaced. Raises
+    `DamagedError` where `source` has no manifest that can be read, `UserError` as `write_model` does.
+    """
+    files = _read_manifest(source)
+    with _new_folder(folder) as temporary:
+        for name in files:
+            try:
+                os.link(source / name, temporary / name)
+            except OSError:  # another file system, or one without links
+                shutil.copyfile(source / name, temporary / name)
+        _write_documents(temporary, documents)
+        _complete(temporary, {**files, **{name: _fingerprint(temporary / name) for name in documents}})
+
+
+def _write_documents(folder: Path, documents: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, document in documents.items():
+        (folder / name).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _complete(folder: Path, files: Mapping[str, Any]) -> None:
+    """Write the manifest and bring everything to the disk."""
+    manifest = {"files": files, "sha256": _manifest_digest(files)}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    for path in folder.iterdir():
+        _sync(path)
+    _sync(folder)
 
 
 def independent(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

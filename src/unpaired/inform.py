@@ -111,6 +111,8 @@ def _run_config(folder: Path) -> dict[str, Any]:
 
 
 def _describe_run(run: Path) -> dict[str, Any]:
+    from unpaired.training.best import describe_best
+
     config = _run_config(run)
     method = config.get("method")
     checkpoints = [_describe_checkpoint(folder) for folder in checkpoints_of(run)]
@@ -121,6 +123,7 @@ def _describe_run(run: Path) -> dict[str, Any]:
         "path": str(run),
         "method": method.get("name") if isinstance(method, dict) else method,
         **_progress(run, config),
+        "best": describe_best(run),
         "checkpoints": checkpoints,
         "bytes": sum(checkpoint["bytes"] for checkpoint in checkpoints),
         "samples": sum(1 for path in samples.glob("*.png") if path.is_file()) if samples.is_dir() else 0,
@@ -141,10 +144,10 @@ def _describe_checkpoint(folder: Path) -> dict[str, Any]:
 
 def _progress(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """Return how far a run came, from its log."""
-    from unpaired.training.log import read_metrics
+    from unpaired.training.log import means_among, read_metrics
 
     records = read_metrics(run)
-    measured = [record for record in records if "event" not in record]
+    measured = means_among(records)
     events = [record for record in records if "event" in record]
     last: Mapping[str, Any] = measured[-1] if measured else {}
     ended = next(
@@ -330,6 +333,7 @@ def _show_run(run: Mapping[str, Any]) -> list[RenderableType]:
         **_settings(run["config"]),
         "samples": _number(run["samples"]),
         "page": run["page"],
+        "best": run["best"],
         "to resume": run["resume"],
     }
     table = Table("checkpoint", "size", "state", title="Checkpoints, newest first", title_justify="left")

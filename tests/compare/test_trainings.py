@@ -77,6 +77,15 @@ def test_the_schedule_follows_the_budget_as_published(
     assert (training.epochs, training.decay_epochs, training.max_images) == (*epochs, images)
 
 
+def test_evaluations_while_training_are_off_unless_asked_for(tmp_path: Path) -> None:
+    plan = _plan(tmp_path)
+    assert [each.config.training.evaluate_images for each in _trainings(plan)] == [0, 0]
+    asked = _trainings(plan, "training.best=reconstruction_l1")
+    assert [each.config.training.evaluate_images for each in asked] == [50, 50]
+    with pytest.raises(UserError, match=r"training\.patience, which a comparison decides for all"):
+        _trainings(plan, "training.patience=3")
+
+
 def test_networks_are_shared_where_they_are_of_the_same_families(tmp_path: Path) -> None:
     plan = _plan(tmp_path, ('method = { name = "cyclegan" }', 'method = { name = "pix2pix" }'))
     cyclegan, pix2pix = _trainings(plan)[0], _trainings(plan)[1]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unpaired.errors import UserError
-from unpaired.training.log import METRICS, MetricsLog, event, read_metrics, truncate, write_whole
+from unpaired.training.log import METRICS, MetricsLog, event, means_among, read_metrics, truncate, write_whole
 
 
 def record(images: int, loss: float = 0.5) -> dict[str, Any]:
@@ -135,6 +135,11 @@ def test_no_log_reads_as_no_records(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_three_kinds_of_records_are_told_apart() -> None:
+    means, evaluation = record(100, loss=1.0), {"images": 100, "evaluation": {"swd_a2b": 1.0}}
+    assert means_among([means, event("warning", 100, "careful"), evaluation]) == [means]
+
+
 def test_truncate_drops_what_is_beyond_and_what_is_torn(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path, tensorboard=False)
     for images in (100, 200, 300):
@@ -215,6 +220,7 @@ def test_tensorboard_curves_do_not_double_after_a_resume(tmp_path: Path) -> None
     assert [entry["images"] for entry in read_metrics(tmp_path)] == [100, 200, 150]
     for images in (300, 400):
         log.write(record(images, loss=2.0))
+    log.write({"images": 400, "evaluation": {"swd_a2b": 3.0}, "seconds": 1.0, "best": True})
     log.close()
 
     board = EventAccumulator(str(tmp_path / "tensorboard"))
@@ -222,7 +228,9 @@ def test_tensorboard_curves_do_not_double_after_a_resume(tmp_path: Path) -> None
     points = [(point.step, point.value) for point in board.Scalars("losses/gan_a2b")]
     assert points == [(100, 1.0), (200, 1.0), (300, 2.0), (400, 2.0)]
     scalars = {"losses/gan_a2b", "losses/cycle_a", "learning_rates/generators"}
-    assert set(board.Tags()["scalars"]) == scalars | {"speed/images_per_second", "speed/waiting_share"}
+    scalars |= {"speed/images_per_second", "speed/waiting_share", "evaluation/swd_a2b"}
+    assert set(board.Tags()["scalars"]) == scalars
+    assert [(point.step, point.value) for point in board.Scalars("evaluation/swd_a2b")] == [(400, 3.0)]
     picture = board.Images("samples")[0]
     assert (picture.step, picture.width, picture.height) == (100, 6, 4)
 

@@ -13,11 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unpaired.checkpoint import write_folder
 from unpaired.errors import UserError
 from unpaired.training import snapshots
+from unpaired.training.best import keep_best
+from unpaired.training.config import TrainingConfig
 from unpaired.training.log import METRICS, MetricsLog, event, read_metrics
 from unpaired.training.page import write_page
 from unpaired.training.samples import grid, save_grid, stack
+from unpaired.training.selection import Selection
 
 HOSTILE = "</script><script>document.documentElement.dataset.error='run'</script><!--"
 LOSSES = ("gan_a2b", "gan_b2a", "cycle_a", "cycle_b", "identity_a", "identity_b", "discriminator_a", "discriminator_b")
@@ -135,6 +139,40 @@ def test_a_training_that_failed_says_why(tmp_path: Path) -> None:
     log.write(event("failed", 6000, "the loss cycle_a is not finite at step 6001."))
     log.close()
     assert "The training stopped: the loss cycle_a is not finite at step 6001." in Page(read(run)).visible
+
+
+def with_evaluations(run: Path) -> Path:
+    """Add evaluations to a run, and the best of them."""
+    log = MetricsLog(run, tensorboard=False)
+    selection = Selection(
+        TrainingConfig(), directions=("a2b", "b2a"), paired=False, searches=False, epoch_images=1, total_images=9
+    )
+    for number, value in enumerate([9.0, 7.5, math.nan, 8.0], 1):
+        figures = {"swd_a2b": value, "swd_b2a": value, "reconstruction_l1_a2b": 1 / number}
+        best = selection.observe(figures, number * 1500)
+        record = {"images": number * 1500, "evaluation": figures, "seconds": number * 60.0}
+        log.write({**record, "evaluation_seconds": 0.6, "evaluation_share": 0.0123, "best": best})
+    log.close()
+    write_folder(run / "checkpoints" / "000003000", {}, {"model.json": {"translators": {"a2b": {}}}})
+    keep_best(run, selection, images={"a": 2, "b": 2}, held_out_from="test")
+    return run
+
+
+def test_the_page_says_which_checkpoint_is_best(tmp_path: Path) -> None:
+    before = Page(read(fill(tmp_path / "run")))
+    assert "Best checkpoint" not in before.visible
+    page = Page(read(with_evaluations(tmp_path / "run")))
+    words = " ".join(page.visible.split())
+    assert "after 3,000 images: 7.5, the lowest SWD (mean of a2b and b2a) of the first 2 evaluations." in words
+    assert "4 evaluations on held-out images so far. Evaluation took 1.2% of the training time." in words
+    assert "with the best checkpoint" in words
+    assert f"{tmp_path / 'run' / 'best'} IMAGES --out TRANSLATED --direction a2b" in words
+    charts = {chart["title"]: chart for chart in json.loads(page.data)["charts"]}
+    swd = charts["Sliced Wasserstein distance (lower is better)"]
+    assert (swd["images"], swd["best"]) == ([1500, 3000, 4500, 6000], 3000)
+    assert swd["lines"]["swd_a2b"] == [9.0, 7.5, None, 8.0]
+    assert list(charts).index("Sliced Wasserstein distance (lower is better)") == 4, "right after the losses"
+    assert "6,000 of 200,000" in words, "evaluations do not change how far the run is"
 
 
 def test_nothing_that_a_run_holds_becomes_markup(tmp_path: Path) -> None:
@@ -297,6 +335,38 @@ def test_the_browser_draws_every_curve_and_runs_nothing_else(tmp_path: Path, bro
     for tag, attributes in page.elements:
         for name in ("src", "href"):
             assert (attributes.get(name) or "data:").startswith(("data:", "#")), tag
+
+
+@pytest.mark.slow
+def test_the_browser_marks_the_best_and_reads_the_nearest_evaluation(
+    tmp_path: Path, browse: Callable[..., Page]
+) -> None:
+    page = write_page(with_evaluations(fill(tmp_path / "run")))
+    script = """<script>
+const keys = {bubbles: true, cancelable: true};
+document.querySelectorAll(".plot")[0].dispatchEvent(new KeyboardEvent("keydown", {key: "Home", ...keys}));
+const state = document.documentElement.dataset;
+const read = () => [...document.querySelectorAll(".at")].map((node) => node.textContent);
+state.first = read()[0]; state.evaluation = read()[4];
+document.querySelectorAll(".plot")[4].dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight", ...keys}));
+state.moved = read()[4]; state.followed = read()[0];
+state.value = document.querySelectorAll(".legend")[4].querySelector("b").textContent;
+</script></body>"""
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text(encoding="utf-8"))
+    changed = tmp_path / "changed.html"
+    changed.write_text(text.replace("</body>", script), encoding="utf-8")
+    opened = browse(changed)
+    root = root_of(opened)
+    assert root.get("data-error") is None
+    assert root["data-curves"] == str(CURVES + 3)
+    assert (root["data-first"], root["data-evaluation"]) == ("100 images, epoch 0.1", "1,500 images, epoch 1.5")
+    assert (root["data-moved"], root["data-followed"]) == ("3,000 images, epoch 3.0", "3,000 images, epoch 3.0")
+    assert root["data-value"] == "7.5"
+    best = [a for tag, a in opened.elements if tag == "path" and a.get("class") == "best"]
+    assert len(best) == 2
+    points = [a for tag, a in opened.elements if tag == "circle"]
+    assert len(points) == 3 + 3 + 4
+    assert not [a for _, a in opened.elements if "NaN" in (a.get("d") or a.get("cx") or "")]
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ import unpaired as package
 from runs import TINY, arguments, unpaired, write_images
 from unpaired.checkpoint import checkpoints_of
 from unpaired.errors import UserError
-from unpaired.training.log import read_metrics
+from unpaired.training.log import means_among, read_metrics
 
 EVERYTHING: dict[str, Any] = {
     **TINY,
@@ -29,6 +29,7 @@ EVERYTHING: dict[str, Any] = {
     "training.batch_size": 2,
     "training.log_every_images": 5,
     "training.checkpoint_every_images": 3,
+    "training.evaluate_every_images": 4,
 }
 
 
@@ -45,7 +46,15 @@ def _weights(run: Path) -> dict[str, bytes]:
 
 def _counters(run: Path) -> dict[str, Any]:
     counters: dict[str, Any] = json.loads((checkpoints_of(run)[0] / "training.json").read_text())
+    del counters["evaluation"]["seconds"]
     return {key: value for key, value in counters.items() if key not in ("seconds", "checkpoints_written")}
+
+
+def _best(run: Path) -> dict[str, bytes]:
+    """Return the tensor files of the best checkpoint, and why it is."""
+    return {path.name: path.read_bytes() for path in (run / "best").iterdir() if path.suffix == ".safetensors"} | {
+        "best.json": (run / "best" / "best.json").read_bytes()
+    }
 
 
 def _command(data: Path, run: Path, settings: dict[str, Any]) -> list[str]:
@@ -101,6 +110,8 @@ def test_killed_at_random_moments_it_ends_bit_identical(data: Path, tmp_path: Pa
         unpaired("train", "--resume", killed)
     assert _weights(killed) == _weights(reference)
     assert _counters(killed) == _counters(reference)
+    assert _best(killed) == _best(reference)
+    assert not list(killed.glob(".best*"))
     assert not list((killed / "checkpoints").glob(".*"))
 
 
@@ -134,7 +145,7 @@ def test_resuming_in_one_process_is_exact_and_the_log_has_no_doubles(data: Path,
     rest = package.train(resume=part.run, settings={"training.max_images": 1_000}, quiet=True)
     assert rest.images_seen == whole.images_seen == 36
     assert _weights(rest.run) == _weights(whole.run)
-    images = [record["images"] for record in read_metrics(rest.run) if "event" not in record]
+    images = [record["images"] for record in means_among(read_metrics(rest.run))]
     assert images == sorted(set(images))
 
 
@@ -168,7 +179,9 @@ def test_a_run_that_ended_before_its_first_checkpoint_starts_again(data: Path, t
 
 
 def test_the_last_and_every_nth_checkpoint_are_kept(data: Path, tmp_path: Path) -> None:
-    run = _train(data, tmp_path / "run", training__keep_last=2, training__keep_every=4).run
+    # Evaluated where checkpoints are due: one for the best at another moment would count among those written.
+    intervals = {"training__evaluate_every_images": 3}
+    run = _train(data, tmp_path / "run", training__keep_last=2, training__keep_every=4, **intervals).run
     # Written every three images in batches of two: at 4, 6, 10, 12, 16, 18, 22, 24, 28, 30, 34, 36.
     assert [int(p.name) for p in checkpoints_of(run)] == [36, 34, 24, 12]
 

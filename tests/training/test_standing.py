@@ -81,3 +81,9 @@ def test_the_speed_counts_everything_between_the_records() -> None:
 @pytest.mark.parametrize("damaged", [{"training": 3}, {"training": {"epochs": "many", "max_images": None}}, {"x": []}])
 def test_a_config_that_is_none_leaves_the_length_open(damaged: dict[str, Any]) -> None:
     assert standing_of([record(100)], damaged).total_images is None
+
+
+def test_evaluations_say_nothing_of_speed_and_progress() -> None:
+    means = [record(n * 100) for n in range(1, 11)]
+    evaluation = {"images": 1000, "evaluation": {"swd_a2b": 1.0}, "seconds": 500.0, "best": True}
+    assert standing_of([*means, evaluation], config()) == standing_of(means, config())

@@ -34,3 +34,14 @@ def test_silence_ends_the_process_with_a_message() -> None:
     assert done.stdout == "alive\n"
     assert "another process of this training" in done.stderr
     assert "--resume" in done.stderr
+
+
+def test_a_pause_may_last() -> None:
+    done = _run("with watchdog.paused():\n        time.sleep(1.2)\n    time.sleep(0.2)")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:2] == ["alive", "ended by itself"]
+
+
+def test_after_a_pause_it_watches_again() -> None:
+    done = _run("with watchdog.paused():\n        time.sleep(0.1)\n    time.sleep(50)")
+    assert done.returncode == 2

@@ -198,10 +198,13 @@ def _conclude(result: Result, quiet: bool) -> int:
         return INTERRUPTED + (result.signal or 0)
     if not quiet and result.is_first:
         memory = f" Peak: {result.peak_memory}." if result.peak_memory else ""
+        early = f" Stopped early: {result.ended_early}." if result.ended_early else ""
+        best = f"Use {result.best.path}, {result.advice}\n" if result.best and result.advice else ""
+        model = result.best.path if result.best else result.run
         print(
-            f"Finished: {result.images_seen:,} images.{memory}\n"
+            f"Finished: {result.images_seen:,} images.{early}{memory}\n{best}"
             f"Look at {result.run / 'index.html'}, and translate with:\n"
-            f"  unpaired translate {_quoted(result.run)} IMAGES --out OUT --direction {result.directions[0]}"
+            f"  unpaired translate {_quoted(model)} IMAGES --out OUT --direction {result.directions[0]}"
         )
     return 0
 

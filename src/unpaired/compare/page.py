@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -19,6 +18,7 @@ from unpaired.compare.table import NONE, PUBLISHED, Table, heading, tables_of
 from unpaired.data.held_out import Picture, shown
 from unpaired.methods import Direction
 from unpaired.training.samples import TINY, grid, stack
+from unpaired.webpage import webpage
 
 SMALL, WIDEST = 128, 224
 """Pixels that a picture takes on the page: tiny ones are magnified in whole steps up to the first."""
@@ -71,27 +71,7 @@ def page_of(results: Results, pictures: Sequence[Pictures]) -> str:
     body.append(_protocol(results))
     style = (files("unpaired.compare") / "assets" / "page.css").read_text(encoding="utf-8")
     style += f"main {{ --cell: {_cell(results.material.size)}px; }}\n"
-    # Styles are admitted by their hash, so nothing that a file or a label is called can run in the page.
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="generator" content="unpaired">
-<title>{escape(results.plan.title)}</title>
-<link rel="icon" href="data:,">
-<style>{style}</style>
-</head>
-<body>
-<main>
-{"".join(body)}</main>
-</body>
-</html>
-"""
+    return webpage(results.plan.title, "".join(body), style=style)
 
 
 def picture_of(pictures: Sequence[Pictures]) -> bytes:

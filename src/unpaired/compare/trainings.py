@@ -23,6 +23,7 @@ DECIDED = {
     "training.max_images": "Give the budget: images in the plan, or --images.",
     "training.epochs": "The schedule follows from the budget: images in the plan, or --images.",
     "training.decay_epochs": "The schedule follows from the budget: images in the plan, or --images.",
+    "training.patience": "All trainings have the same budget: images in the plan, or --images.",
     **{f"data.{name}": "Give the folders with the command." for name in ("root", "a", "b", "test_a", "test_b")},
 }
 """What a comparison decides for all its trainings, and how to ask for it."""
@@ -219,5 +220,10 @@ def _scheduled(config: RunConfig, images: int, epoch_images: int) -> RunConfig:
     total = -(-images // epoch_images)
     # Rounded in favour of the full rate; the schedules without a phase of decay have all their epochs in `epochs`.
     decay = total * (training.total_epochs - training.epochs) // training.total_epochs
-    changed: TrainingConfig = dataclasses.replace(training, epochs=total - decay, decay_epochs=decay)
+    # Every training is measured in the end, by its last checkpoint; evaluations in between would cost time.
+    wanted = any(name.startswith(("training.evaluate_", "training.best")) for name in config.chosen)
+    evaluated = training.evaluate_images if wanted else 0
+    changed: TrainingConfig = dataclasses.replace(
+        training, epochs=total - decay, decay_epochs=decay, evaluate_images=evaluated
+    )
     return dataclasses.replace(config, training=changed)

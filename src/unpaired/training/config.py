@@ -15,6 +15,7 @@ Count = Annotated[int, Field(gt=0)]
 CountOrZero = Annotated[int, Field(ge=0)]
 Choice = Literal["auto", "on", "off"]
 Schedule = Literal["linear", "cosine", "step", "plateau", "constant"]
+Chosen = Literal["auto", "swd", "l1", "ssim", "psnr", "reconstruction_l1", "frechet", "kernel"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -78,6 +79,20 @@ class TrainingConfig:
     """Every so many-th checkpoint is kept for good; None keeps only the newest."""
     tensorboard: bool = True
     """Write TensorBoard events as well."""
+    evaluate_every_images: Count | None = None
+    """Images between two evaluations on held-out images; by default once per epoch, and less often where that would
+    cost more than 5 % of the training time."""
+    evaluate_images: CountOrZero = 50
+    """Held-out images per domain that every evaluation translates; 0 turns evaluation off."""
+    best: Chosen = "auto"
+    """The measure that chooses RUN/best: swd, l1, ssim, psnr (these three for pairs), reconstruction_l1, or
+    frechet or kernel (with evaluate_features); `auto` is l1 for methods that learn from pairs, else swd."""
+    best_direction: Literal["both", "a2b", "b2a"] = "both"
+    """Whose measure chooses RUN/best: one direction's, or the mean of both."""
+    evaluate_features: str | None = None
+    """Features whose Fréchet and kernel distance are measured too: inception, vgg, FILE.pt2 or MODULE:CALLABLE."""
+    patience: Count | None = None
+    """Stop after so many evaluations without a better one; None trains to the end."""
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
@@ -96,6 +111,28 @@ class TrainingConfig:
             raise UserError(
                 f"training.decay_epochs = {self.decay_epochs} has no meaning with training.schedule = {self.schedule}; "
                 "set it to 0 and use training.epochs for the whole length."
+            )
+        self._check_evaluation()
+
+    def _check_evaluation(self) -> None:
+        """Refuse settings of an evaluation that is turned off: ignoring them would be worse."""
+        given = {
+            "evaluate_every_images": self.evaluate_every_images is not None,
+            "best": self.best != "auto",
+            "best_direction": self.best_direction != "both",
+            "evaluate_features": self.evaluate_features is not None,
+            "patience": self.patience is not None,
+        }
+        for name in (name for name, is_set in given.items() if is_set and not self.evaluate_images):
+            raise UserError(
+                f"training.{name} is set, and training.evaluate_images = 0 turns evaluation off. Leave training.{name} "
+                "out, or set training.evaluate_images to how many held-out images per domain to measure (50)."
+            )
+
+        if self.best in ("frechet", "kernel") and self.evaluate_features is None:
+            raise UserError(
+                f"training.best = {self.best} is a distance of features, and training.evaluate_features does not say "
+                "which. Set it to inception, vgg, FILE.pt2 or MODULE:CALLABLE."
             )
 
     @property

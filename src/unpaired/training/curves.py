@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unpaired.training.log import means_among
+from unpaired.training.measures import MEASURES, measure_of
+
 MOST_POINTS = 2000
 """Points per line; more records than this are averaged in buckets."""
 
@@ -32,6 +35,10 @@ class Chart:
     smooth: bool = True
     """Whether the values are noisy, so that a smoothed line helps."""
     lines: dict[str, list[float | None]]
+    images: list[int] | None = None
+    """Images seen at each point, where they are others than those of the other charts."""
+    best: int | None = None
+    """Images seen at the best evaluation, in charts of evaluations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +52,8 @@ class Curves:
 
 def curves_of(records: Sequence[Mapping[str, Any]]) -> Curves:
     """Return the curves of a run's records (events are passed over), at most `MOST_POINTS` points each."""
-    measured = [record for record in records if "event" not in record and _is_number(record.get("images"))]
+    measured = [record for record in means_among(records) if _is_number(record.get("images"))]
+    evaluated = [record for record in records if "evaluation" in record and _is_number(record.get("images"))]
     if not measured:
         return Curves(images=[], charts=[])
     starts = _bucket_starts(len(measured))
@@ -59,6 +67,7 @@ def curves_of(records: Sequence[Mapping[str, Any]]) -> Curves:
         for title, names in groups.items()
         if names
     ]
+    charts += _evaluations(evaluated)
     rates = _names(measured, "learning_rates")
     if rates:
         lines = {name: _line(measured, "learning_rates", name, starts) for name in rates}
@@ -68,6 +77,30 @@ def curves_of(records: Sequence[Mapping[str, Any]]) -> Curves:
     charts.append(Chart(title="Speed", unit="images per second", lines=speed))
     charts.append(Chart(title="Waiting for data", unit="% of the time", lines={"waiting": waiting}))
     return Curves(images=[int(measured[end]["images"]) for end in ends], charts=charts)
+
+
+def _evaluations(records: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """Return one chart per measure of the evaluations on held-out images; one of another version by its name."""
+    if not records:
+        return []
+    starts = _bucket_starts(len(records))
+    ends = np.append(starts[1:], len(records)) - 1
+    groups: dict[tuple[str, str], list[str]] = {(each.heading, each.unit): [] for each in MEASURES.values()}
+    for key in _names(records, "evaluation"):
+        measure = measure_of(key)
+        groups.setdefault((measure.heading, measure.unit) if measure else (key, ""), []).append(key)
+    return [
+        Chart(
+            title=title,
+            unit=unit,
+            smooth=False,
+            lines={key: _line(records, "evaluation", key, starts) for key in keys},
+            images=[int(records[end]["images"]) for end in ends],
+            best=max((int(record["images"]) for record in records if record.get("best")), default=None),
+        )
+        for (title, unit), keys in groups.items()
+        if keys
+    ]
 
 
 def _is_number(value: object) -> bool:

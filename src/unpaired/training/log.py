@@ -1,7 +1,8 @@
 """What a training writes down while it runs: `metrics.jsonl` for programs, TensorBoard events for curves.
 
 `metrics.jsonl` holds one JSON object per line. A line with an `event` key tells of something that happened (`text`,
-`time`); every other line holds the means since the line before. Both kinds have `images`, the images seen so far.
+`time`), one with an `evaluation` key of what was measured on held-out images; every other line holds the means since
+the one before. All kinds have `images`, the images seen so far.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -27,7 +28,7 @@ METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
 """Name of the folder of TensorBoard events in a run's folder."""
 
-EventKind = Literal["warning", "resumed", "checkpoint", "finished", "interrupted", "failed"]
+EventKind = Literal["warning", "resumed", "checkpoint", "thinned", "finished", "interrupted", "failed"]
 
 
 def event(kind: EventKind, images: int, text: str) -> dict[str, Any]:
@@ -119,6 +120,11 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     return [record for line in lines if (record := _parse(line)) is not None]
+
+
+def means_among(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the records that hold means of the training: neither events nor evaluations."""
+    return [record for record in records if "event" not in record and "evaluation" not in record]
 
 
 def truncate(run: Path, images: int) -> None:
@@ -217,9 +223,8 @@ def _write_scalars(board: SummaryWriter, record: Mapping[str, Any]) -> None:
     if "event" in record:
         board.add_text("events", f"{record['event']}: {record.get('text', '')}", images)
         return
-    groups = {"losses": record.get("losses", {}), "learning_rates": record.get("learning_rates", {})}
-    for group, values in groups.items():
-        for name, value in values.items():
+    for group in ("losses", "learning_rates", "evaluation"):
+        for name, value in record.get(group, {}).items():
             board.add_scalar(f"{group}/{name}", value, images)
     for name in ("images_per_second", "waiting_share"):
         if name in record:

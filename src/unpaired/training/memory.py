@@ -23,3 +23,12 @@ def described(count: int, device: torch.device) -> str:
     """Return a peak in words."""
     where = "of GPU memory" if device.type == "cuda" else "of memory"
     return f"{count / 2**30:.2f} GiB {where}"
+
+
+MENTION = "; at most "
+"""What stands between an ending and its peak of memory in the text of a log's last event."""
+
+
+def mentioned(text: str) -> str | None:
+    """Return the peak, in words, that the text of an ending tells of; None where it tells of none."""
+    return text.rpartition(MENTION)[2] if MENTION in text else None

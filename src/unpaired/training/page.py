@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from unpaired.checkpoint import CARD, checkpoints_of
+from unpaired.training.best import BEST, describe_best
 from unpaired.training.curves import Curves, curves_of
 from unpaired.training.log import read_metrics, write_whole
 from unpaired.training.progress import duration
 from unpaired.training.snapshots import Snapshot, snapshots_of
 from unpaired.training.standing import Standing, standing_of
+from unpaired.webpage import webpage
 
 PAGE = "index.html"
 CONFIG = "config.json"
@@ -40,6 +40,7 @@ def write_page(run: Path) -> Path:
     sections = [
         _header(run, config, standing, standing.seconds / max(num_grids, 1)),
         _warnings(standing.events),
+        _best(run, records),
         _samples(snapshots, num_grids, standing.epoch_images),
         _curves(curves_of(records), standing),
         _commands(run),
@@ -55,34 +56,7 @@ def write_page(run: Path) -> Path:
 def _document(title: str, body: str) -> str:
     assets = files("unpaired.training") / "assets"
     style, script = ((assets / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="generator" content="unpaired">
-<title>{escape(title)}</title>
-<link rel="icon" href="data:,">
-<style>{style}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-<script>{script}</script>
-</body>
-</html>
-"""
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
+    return webpage(title, body, style=style, script=script)
 
 
 def _read_config(run: Path) -> dict[str, Any]:
@@ -182,6 +156,22 @@ def _count(images: object) -> int:
     return int(images) if isinstance(images, int | float) else 0
 
 
+# ------------------------------------------------------------------------------------------------- best checkpoint
+
+
+def _best(run: Path, records: Sequence[Mapping[str, Any]]) -> str:
+    """Say which checkpoint was measured best, and what measuring has cost; nothing where nothing was measured."""
+    evaluated = [record for record in records if "evaluation" in record]
+    if not evaluated:
+        return ""
+    share = evaluated[-1].get("evaluation_share")
+    cost = f" Evaluation took {share:.1%} of the training time." if isinstance(share, int | float) else ""
+    told = describe_best(run) or "No evaluation has found a finite value yet"
+    count = f"{len(evaluated):,} evaluation{'s' if len(evaluated) > 1 else ''} on held-out images so far."
+    return f"""<section aria-labelledby="best"><h2 id="best">Best checkpoint</h2>
+<p>{escape(told)}. {count}{cost}</p></section>"""
+
+
 # ---------------------------------------------------------------------------------------------------------- samples
 
 
@@ -235,6 +225,8 @@ def _curves(curves: Curves, standing: Standing) -> str:
     ]
     data = {**asdict(curves), "epoch_images": standing.epoch_images, "marks": marks[-MOST_EVENTS:]}
     legend = " Dotted upright line: resumed here. Short mark at the axis: a warning." if marks else ""
+    if any(chart.best is not None for chart in curves.charts):
+        legend += " Dashed upright line: the best evaluation."
     return f"""<section aria-labelledby="curves">
 <h2 id="curves">Curves</h2>
 <noscript><p class="notice">The curves need JavaScript; the numbers below do not.</p></noscript>
@@ -286,13 +278,15 @@ def _resume(run: Path) -> str:
 
 
 def _commands(run: Path) -> str:
-    translate = f"unpaired translate {shlex.quote(str(run))} IMAGES --out TRANSLATED"
+    best = run / BEST
+    model, which = (best, "best") if best.is_dir() else (run, "newest")
+    translate = f"unpaired translate {shlex.quote(str(model))} IMAGES --out TRANSLATED"
     directions = _directions(run)
     lines = [f"{translate} --direction {direction}" for direction in directions] or [translate]
     items = "".join(f"<pre><code>{escape(line)}</code></pre>" for line in lines)
     return f"""<section aria-labelledby="commands">
 <h2 id="commands">Commands</h2>
-<p>Translate images (files or folders) with the newest checkpoint:</p>{items}
+<p>Translate images (files or folders) with the {which} checkpoint:</p>{items}
 <p>Go on with the training after it was interrupted:</p><pre><code>{escape(_resume(run))}</code></pre>
 </section>"""
 

@@ -7,25 +7,27 @@ import dataclasses
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from unpaired.checkpoint import CHECKPOINTS, checkpoints_of
+from unpaired.checkpoint import CHECKPOINTS, DamagedError, checkpoints_of
 from unpaired.config import RunConfig
 from unpaired.data.loader import UnpairedLoader
 from unpaired.data.training import TrainingData
 from unpaired.errors import ToldElsewhere, UserError
 from unpaired.methods.base import Batch
 from unpaired.training import health
+from unpaired.training.best import BestCheckpoint, read_best
 from unpaired.training.distributed import STEP_TIMEOUT
 from unpaired.training.interrupt import Interrupt
+from unpaired.training.judge import Judge
 from unpaired.training.log import EventKind, Log, event
 from unpaired.training.means import Means
-from unpaired.training.memory import described, peak_memory
+from unpaired.training.memory import MENTION, described, peak_memory
 from unpaired.training.page import write_page
 from unpaired.training.preview import Preview
 from unpaired.training.progress import Progress
@@ -65,6 +67,12 @@ class Result:
     """Number of the signal that interrupted it, or that came in the very last step of one that is finished."""
     peak_memory: str | None = None
     """The memory that a process has taken at most, in words; None where it is not known."""
+    best: BestCheckpoint | None = None
+    """The checkpoint that was measured best on held-out images, kept as `RUN/best`; None where none was measured."""
+    advice: str | None = None
+    """What the evaluations say of the best checkpoint and of the last one, in words."""
+    ended_early: str | None = None
+    """Why the training ended before its last image; None where it did not."""
     is_first: bool = True
     """Whether this process is the one that speaks for all that trained together."""
 
@@ -89,6 +97,10 @@ class Run:
         self.last_losses: dict[str, float] = {}
         self.saved_at: int | None = None
         self.world = trainer.world
+        self.watchdog = Watchdog(STEP_TIMEOUT.total_seconds())
+        lengths = {"epoch_images": self.epoch_images, "total_images": self.total_images}
+        self.judge = Judge(folder, config.training, data, trainer, display, **lengths)
+        self.selection = self.judge.selection
 
     # ------------------------------------------------------------------------------------------------------ state
 
@@ -102,6 +114,7 @@ class Run:
             "epoch_means": self.epoch_means.to_json(),
             "plateau": dataclasses.asdict(self.plateau),
             "warned": sorted(self.warned),
+            "evaluation": self.judge.to_json(),
         }
 
     def restore(self, checkpoint: Path) -> None:
@@ -114,9 +127,15 @@ class Run:
         self.epoch_means.load_json(kept["epoch_means"], self.trainer.device)
         self.plateau = Plateau(**kept["plateau"])
         self.warned = set(kept["warned"])
+        self.judge.restore(kept.get("evaluation"))
 
     def require_something_left(self) -> None:
         """Raise `UserError` where the run has reached its end already, naming what sets it."""
+        if self.selection.is_exhausted and self.images_seen < self.total_images:
+            raise UserError(
+                f"this run has ended after {self.images_seen:,} images: {self.selection.reason_to_end()}. Nothing was "
+                f"changed. Set training.patience to more than {self.selection.without_better} to go on."
+            )
         if self.images_seen < self.total_images:
             return
         limit = self.config.training.max_images
@@ -154,8 +173,8 @@ class Run:
             device=self.trainer.device,
         )
         try:
-            with Interrupt(PATIENCE_SECONDS if self.world.size > 1 else 0.0) as interrupt, self._watched() as beat:
-                return self._train(log, loader, interrupt, beat)
+            with Interrupt(PATIENCE_SECONDS if self.world.size > 1 else 0.0) as interrupt, self._watched():
+                return self._train(log, loader, interrupt)
         except UserError as error:
             if isinstance(error, health.NonFiniteError) and not self.world.is_first:
                 raise ToldElsewhere(str(error)) from error  # losses and weights are the same everywhere
@@ -169,26 +188,24 @@ class Run:
                 self._write_page()
 
     @contextlib.contextmanager
-    def _watched(self) -> Iterator[Callable[[], None]]:
-        """Yield what is to be called after every step."""
-        if self.world.size == 1 or self.trainer.device.type == "cpu":
-            yield lambda: None
-            return
-        with Watchdog(STEP_TIMEOUT.total_seconds()) as watchdog:
-            yield watchdog.beat
+    def _watched(self) -> Iterator[None]:
+        """Let the watchdog end this process when steps end no more, where nothing else would."""
+        watches = self.world.size > 1 and self.trainer.device.type != "cpu"
+        with self.watchdog if watches else contextlib.nullcontext():
+            yield
 
-    def _train(self, log: Log, loader: UnpairedLoader, interrupt: Interrupt, beat: Callable[[], None]) -> Result:
+    def _train(self, log: Log, loader: UnpairedLoader, interrupt: Interrupt) -> Result:
         batches = (Batch(x, y) for x, y in loader)
         started, before = time.monotonic(), self.seconds
         shown = 0.0
         self.interval_start = (self.images_seen, self.seconds, 0.0)
         if self.images_seen == 0:
             self._sample(log)
-        while self.images_seen < self.total_images and not self._is_to_stop(interrupt):
+        while not self._is_complete and not self._is_to_stop(interrupt):
             seen = self.images_seen
             self.trainer.set_rate(self._rate(seen // self.epoch_images))
             losses = self.trainer.step(batches)
-            beat()
+            self.watchdog.beat()
             self.step += 1
             if self.trainer.device.type == "cpu":
                 health.check_finite(losses, self.step)
@@ -200,8 +217,12 @@ class Run:
                 self._show(self._record(loader))
                 shown = time.monotonic()
             self._after_step(seen, log, loader)
-        state: State = "finished" if self.images_seen >= self.total_images else "interrupted"
+        state: State = "finished" if self._is_complete else "interrupted"
         return self._end(log, loader, state, interrupt)
+
+    @property
+    def _is_complete(self) -> bool:
+        return self.images_seen >= self.total_images or self.selection.is_exhausted
 
     def _is_to_stop(self, interrupt: Interrupt) -> bool:
         """Whether to stop before the next step; all processes must say the same, so they ask with their gradients."""
@@ -229,11 +250,26 @@ class Run:
             self._log(log, loader)
         if due(self.epoch_images):
             self._end_epoch(log)
-        if due(training.sample_every_images or self.epoch_images) or last:
+        is_best = self.judge.is_due(seen, self.images_seen) and self._evaluate(log)
+        is_sampled = due(training.sample_every_images or self.epoch_images) or last
+        if is_sampled:
             self._sample(log)
-            self._write_page()
-        if due(training.checkpoint_every_images or self.epoch_images) or last:
+        if due(training.checkpoint_every_images or self.epoch_images) or last or is_best:
             self.save(log)
+        if is_best:
+            self.judge.keep()
+        if is_sampled:
+            self._write_page()
+
+    def _evaluate(self, log: Log) -> bool:
+        verdict = self.judge.evaluate(self.images_seen, self.seconds, self.watchdog)
+        self.seconds = verdict.seconds
+        log.write(verdict.record)
+        if verdict.notice and "evaluations" not in self.warned:
+            self.warned.add("evaluations")
+            self.display.message(verdict.notice)
+            self._event(log, "thinned", verdict.notice)
+        return verdict.is_best
 
     def _end_epoch(self, log: Log) -> None:
         means = self.epoch_means.read()
@@ -250,8 +286,10 @@ class Run:
             checkpoint = self.save(log)
         peaks = [peak for peak in self.world.collect(peak_memory(self.trainer.device)) if peak is not None]
         text = f"{self.images_seen} of {self.total_images} images"
+        early = self.selection.reason_to_end() if state == "finished" and self.images_seen < self.total_images else None
+        text += f"; {early}" if early else ""
         memory = described(max(peaks), self.trainer.device) if peaks else None
-        self._event(log, state, f"{text}; at most {memory}" if memory else text)
+        self._event(log, state, f"{text}{MENTION}{memory}" if memory else text)
         return Result(
             run=self.folder,
             checkpoint=checkpoint,
@@ -262,8 +300,18 @@ class Run:
             losses=self.last_losses,
             signal=int(interrupt.received or signal.SIGTERM) if state == "interrupted" or interrupt.received else None,
             peak_memory=memory,
+            best=self._best(),
+            advice=self.judge.advice(self.seconds),
+            ended_early=early,
             is_first=self.world.is_first,
         )
+
+    def _best(self) -> BestCheckpoint | None:
+        try:
+            return read_best(self.folder)
+        except DamagedError as error:  # the training itself has ended well
+            self.display.warn(str(error))
+            return None
 
     # ---------------------------------------------------------------------------------------------- what is written
 

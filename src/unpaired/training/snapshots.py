@@ -21,7 +21,6 @@ MOST_BYTES = 8_000_000
 MOST_SNAPSHOTS = 120
 WIDEST = 840
 """Pixels of a direction's grid in the page; the files in `samples` keep their full size."""
-TALLEST = 2 * WIDEST
 JPEG_QUALITY = 85
 CACHE = ".page"
 """Folder, in the folder of sample grids, of the pictures as they are embedded."""
@@ -104,14 +103,14 @@ def _embedded(path: Path, cache: Path) -> list[Path]:
     for file in files:
         file.unlink(missing_ok=True)
     made = []
-    for number, part in enumerate(_split(grid)):
-        suffix, content = _encode(part)
+    for number, part in enumerate(split_grid(grid)):
+        suffix, content = encode(part)
         made.append(cache / f"{path.stem}-{number}.{suffix}")
         write_whole(made[-1], content)
     return made
 
 
-def _split(grid: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+def split_grid(grid: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     """Return the two directions of a grid, where its middle is the margin between them, else the grid whole."""
     middle = grid.shape[0] // 2
     seam = grid[max(0, middle - 6) : middle + 6]
@@ -120,10 +119,13 @@ def _split(grid: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     return [grid[:middle], grid[middle:]]
 
 
-def _encode(part: NDArray[np.uint8]) -> tuple[str, bytes]:
-    """Return the smaller of a PNG (few colours, large pixels) and a JPEG (photographs), with its suffix."""
+def encode(part: NDArray[np.uint8], widest: int = WIDEST) -> tuple[str, bytes]:
+    """Return a picture, [H, W, 3] uint8, at most `widest` pixels wide and twice as tall, with its suffix.
+
+    It is the smaller of a PNG (few colours, large pixels) and a JPEG (photographs).
+    """
     image = Image.fromarray(np.ascontiguousarray(part))
-    factor = min(WIDEST / image.width, TALLEST / image.height, 1.0)
+    factor = min(widest / image.width, 2 * widest / image.height, 1.0)
     if factor < 1:
         size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
         image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
@@ -138,8 +140,12 @@ def _encode(part: NDArray[np.uint8]) -> tuple[str, bytes]:
 
 
 def _part(file: Path) -> Part:
-    content = file.read_bytes()
+    return part_of(file.suffix.removeprefix("."), file.read_bytes())
+
+
+def part_of(suffix: str, content: bytes) -> Part:
+    """Return an encoded picture, "png" or "jpg", as a page embeds it."""
     with Image.open(io.BytesIO(content)) as image:
         width, height = image.size
-    kind = "jpeg" if file.suffix == ".jpg" else "png"
+    kind = "jpeg" if suffix == "jpg" else "png"
     return Part(width, height, f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}")

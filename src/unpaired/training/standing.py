@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from unpaired.training.log import means_among
+
 State = Literal["starting", "running", "finished", "interrupted", "failed"]
 
 ENDINGS: dict[str, State] = {
@@ -50,7 +52,7 @@ class Standing:
 def standing_of(records: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> Standing:
     """Return where a run with these records and this `config.json` stands."""
     events = [record for record in records if "event" in record]
-    measured = [record for record in records if "event" not in record]
+    measured = means_among(records)
     last = measured[-1] if measured else {}
     state, reason = _state(events, bool(measured))
     images, epoch = int(_number(last.get("images")) or 0), _number(last.get("epoch"))

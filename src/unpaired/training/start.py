@@ -21,6 +21,7 @@ from unpaired.data.transforms import training_size
 from unpaired.errors import UserError
 from unpaired.methods import METHODS, Batch, ImageShapes, Method
 from unpaired.networks import Generator
+from unpaired.training.best import recover_best
 from unpaired.training.distributed import World, joined
 from unpaired.training.log import Log, MetricsLog, NoLog, event, write_whole
 from unpaired.training.modes import explained, settle, widest_layer
@@ -37,6 +38,7 @@ RESUMABLE = frozenset(
         *(f"training.{name}" for name in ("epochs", "decay_epochs", "max_images", "device", "threads")),
         *(f"training.{name}" for name in ("log_every_images", "sample_every_images", "checkpoint_every_images")),
         *(f"training.{name}" for name in ("compile", "graph", "memory_format", "recompute")),
+        *(f"training.{name}" for name in ("evaluate_every_images", "patience")),
         *(f"training.{name}" for name in ("num_samples", "keep_last", "keep_every", "tensorboard")),
     }
 )
@@ -121,6 +123,7 @@ def resume_run(folder: Path, given: list[Given], *, quiet: bool = False) -> Resu
             if not world.is_first:
                 return None, []
             stack.enter_context(_locked(folder))
+            recover_best(folder)
             _clear_leftovers(folder)
             checkpoint, messages = newest_checkpoint(folder) if checkpoints_of(folder) else (None, [])
             _set_damaged_aside(folder, checkpoint)

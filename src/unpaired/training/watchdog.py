@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
@@ -22,12 +24,23 @@ class Watchdog:
     def __init__(self, timeout_seconds: float) -> None:
         self._timeout_seconds = timeout_seconds
         self._beats = 0
+        self._paused = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
 
     def beat(self) -> None:
         """Say that the training goes on."""
         self._beats += 1
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Wait without limit while one process does something that the others wait for."""
+        self._paused = True
+        try:
+            yield
+        finally:
+            self._paused = False
+            self.beat()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -42,7 +55,7 @@ class Watchdog:
     def _watch(self) -> None:
         seen, silent_checks = self._beats, 0
         while not self._ended.wait(self._timeout_seconds / CHECKS):
-            silent_checks = silent_checks + 1 if self._beats == seen else 0
+            silent_checks = silent_checks + 1 if self._beats == seen and not self._paused else 0
             seen = self._beats
             if silent_checks >= CHECKS:
                 print(

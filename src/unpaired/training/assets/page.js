@@ -90,6 +90,7 @@ class Chart {
   constructor(chart, data, moved) {
     this.chart = chart;
     this.data = data;
+    this.images = chart.images ?? data.images;
     this.moved = moved;
     this.names = Object.keys(chart.lines);
     this.at = make("span", { class: "at" });
@@ -103,32 +104,37 @@ class Chart {
     this.plot.setAttribute("aria-label", `${chart.title}: ${this.names.join(", ")}. Arrow keys move the read-out.`);
     this.card = make("div", { class: "chart" },
       make("header", {}, make("h3", {}, chart.title), this.at), legend, this.plot);
-    this.plot.addEventListener("pointermove", (event) => this.moved(this.nearest(event)));
-    this.plot.addEventListener("pointerdown", (event) => this.moved(this.nearest(event)));
+    this.plot.addEventListener("pointermove", (event) => this.moved(this.pointed(event)));
+    this.plot.addEventListener("pointerdown", (event) => this.moved(this.pointed(event)));
     this.plot.addEventListener("pointerleave", () => this.moved(null));
     this.plot.addEventListener("blur", () => this.moved(null));
     this.plot.addEventListener("keydown", (event) => this.key(event));
   }
 
-  nearest(event) {
+  /** The images seen at the point of this chart that is nearest to the pointer. */
+  pointed(event) {
     const box = this.plot.getBoundingClientRect();
-    const wanted = this.toX((event.clientX - box.left) * (this.width / box.width));
-    let low = 0, high = this.xs.length - 1;
+    return this.images[this.nearest(this.toX((event.clientX - box.left) * (this.width / box.width)) * this.perUnit)];
+  }
+
+  /** The place of the point nearest to so many images seen. */
+  nearest(wanted) {
+    let low = 0, high = this.images.length - 1;
     while (high - low > 1) {
       const middle = (low + high) >> 1;
-      if (this.xs[middle] < wanted) low = middle; else high = middle;
+      if (this.images[middle] < wanted) low = middle; else high = middle;
     }
-    return wanted - this.xs[low] < this.xs[high] - wanted ? low : high;
+    return wanted - this.images[low] < this.images[high] - wanted ? low : high;
   }
 
   key(event) {
-    const last = this.data.images.length - 1, here = this.index ?? last;
+    const last = this.images.length - 1, here = this.index ?? last;
     const step = event.shiftKey ? Math.ceil(last / 20) : 1;
     const goals = { ArrowLeft: here - step, ArrowRight: here + step, Home: 0, End: last, Escape: null };
     if (!(event.key in goals)) return;
     event.preventDefault();
     const goal = goals[event.key];
-    this.moved(goal === null ? null : Math.max(0, Math.min(last, goal)));
+    this.moved(goal === null ? null : this.images[Math.max(0, Math.min(last, goal))]);
   }
 
   /** Draw everything for the present width, smoothing and axis. */
@@ -137,19 +143,22 @@ class Chart {
     const half = this.chart.smooth ? Math.round((raw[0].length * options.smoothing) / 200) : 0;
     this.smoothed = raw.map((values) => smooth(values, half));
     const perUnit = options.axis === "epochs" ? this.data.epoch_images : 1;
-    this.xs = this.data.images.map((images) => images / perUnit);
+    this.perUnit = perUnit;
+    this.xs = this.images.map((images) => images / perUnit);
     this.width = Math.max(240, this.card.clientWidth - 24);
     this.height = 230;
     const box = { left: 64, right: this.width - 10, top: 8, bottom: this.height - 38 };
     const [low, high] = rangeOf(raw, this.smoothed);
-    const first = Math.min(0, this.xs[0]), span = this.xs[this.xs.length - 1] - first || 1;
+    // All charts share one axis, whatever points they have.
+    const ends = [...this.data.images, ...this.images].map((images) => images / perUnit);
+    const first = Math.min(0, ...ends), span = Math.max(...ends) - first || 1;
     const x = (value) => box.left + ((value - first) / span) * (box.right - box.left);
     const y = (value) => box.bottom - ((value - low) / (high - low)) * (box.bottom - box.top);
     this.toX = (pixel) => first + ((pixel - box.left) / (box.right - box.left)) * span;
     this.x = x;
     this.plot.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
     this.plot.replaceChildren(...this.axes(box, x, y, [first, first + span], [low, high], options));
-    this.plot.append(...this.marks(box, x, perUnit), ...this.lines(box, raw, half, x, y));
+    this.plot.append(...this.marks(box, x, perUnit), ...this.lines(box, raw, half, x, y), ...this.points(x, y), ...this.best(box, x));
     this.cross = draw("path", { class: "cross", d: "" });
     this.box = box;
     this.plot.append(this.cross);
@@ -197,11 +206,28 @@ class Chart {
     return [clip, group];
   }
 
-  /** Show the values at a point, or the last ones. */
-  read(index) {
+  /** Evaluations are few, so each has a dot. */
+  points(x, y) {
+    if (!this.chart.images || this.images.length > 60) return [];
+    return this.smoothed.flatMap((values, i) => values.flatMap((value, k) => value === null ? [] : [
+      draw("circle", { class: `point s${i % STYLES}`, cx: x(this.xs[k]).toFixed(1), cy: y(value).toFixed(1), r: 2.5 }),
+    ]));
+  }
+
+  best(box, x) {
+    if (this.chart.best === null || this.chart.best === undefined) return [];
+    const at = x(this.chart.best / this.perUnit), right = at > box.right - 40;
+    const line = draw("path", { class: "best", d: `M${at} ${box.bottom}V${box.top}` });
+    line.append(draw("title", {}, `best: after ${this.chart.best.toLocaleString("en")} images`));
+    return [line, draw("text", { class: "best", x: right ? at - 4 : at + 4, y: box.top + 10, "text-anchor": right ? "end" : "start" }, "best")];
+  }
+
+  /** Show the values at the point nearest to so many images seen, or the last ones. */
+  read(wanted) {
+    const index = wanted === null ? null : this.nearest(wanted);
     this.index = index;
     const shown = index ?? this.xs.length - 1;
-    const images = this.data.images[shown];
+    const images = this.images[shown];
     const epoch = this.data.epoch_images ? `, epoch ${(images / this.data.epoch_images).toFixed(1)}` : "";
     this.at.textContent = `${index === null ? "last: " : ""}${images.toLocaleString("en")} images${epoch}`;
     this.readings.forEach((node, i) => { node.textContent = digits(this.smoothed[i][shown]); });
@@ -212,7 +238,7 @@ class Chart {
 function showCurves() {
   if (!byId("data")) return 0;
   const data = JSON.parse(byId("data").textContent);
-  const charts = data.charts.map((chart) => new Chart(chart, data, (index) => charts.forEach((other) => other.read(index))));
+  const charts = data.charts.map((chart) => new Chart(chart, data, (images) => charts.forEach((other) => other.read(images))));
   byId("charts").append(...charts.map((chart) => chart.card));
   if (!data.epoch_images) byId("axis").parentNode.hidden = true;
   const render = () => {
@@ -224,7 +250,8 @@ function showCurves() {
   let width = 0;
   new ResizeObserver(() => {
     const now = byId("charts").clientWidth;
-    if (now && now !== width) { width = now; render(); }
+    // In the next frame: drawing changes the height, and the observer would have to be told of that at once.
+    if (now && now !== width) { width = now; requestAnimationFrame(render); }
   }).observe(byId("charts"));
   render();
   return document.querySelectorAll("#charts .plot .curve").length;

@@ -1,0 +1,56 @@
+"""`unpaired report`: what came of one or several runs, on one page and as JSON."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from unpaired.cli.app import app
+
+
+@app.command
+def report(
+    runs: Annotated[list[Path], Parameter(name="RUN", negative=())],
+    /,
+    *,
+    out: Path,
+    as_json: Annotated[Path | None, Parameter(name="--json")] = None,
+    title: str | None = None,
+    quiet: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Write one self-contained HTML page on one run, or on several side by side.
+
+    unpaired report runs/h2z --out report.html
+
+    unpaired report runs/with runs/without --out report.html --json report.json
+
+    It shows settings, curves, samples over time, all figures of `unpaired evaluate` with their protocols, best and
+    worst translations, the findings of `unpaired audit`, speed, warnings and versions. It needs no other file.
+
+    Parameters
+    ----------
+    runs
+        The folders of runs, in the order in which they are to be shown.
+    out
+        The page. An earlier report is replaced, any other file is not.
+    as_json
+        File for the same as data.
+    title
+        Heading of the page. [the names of the runs]
+    quiet
+        Print nothing but warnings and errors.
+    """
+    from unpaired.report.write import write_report
+
+    written = write_report(runs, out, data=as_json, title=title)
+    for line in (line for run in written.runs for line in run.damage):
+        print(f"warning: {line}", file=sys.stderr)
+    if not quiet:
+        left_out = f", {written.pictures_left_out} pictures left out" if written.pictures_left_out else ""
+        print(f"Report: {written.page} ({written.page.stat().st_size / 1e6:.1f} MB{left_out})")
+        if written.data is not None:
+            print(f"Data: {written.data}")
+    return 0

@@ -1,0 +1,1 @@
+"""What came of one or several runs, on one page and as JSON."""

@@ -1,0 +1,215 @@
+"""Which evaluation is the best so far, when to evaluate again, and when to stop; numbers alone, no images, no files."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from unpaired.errors import UserError
+from unpaired.training.config import TrainingConfig
+from unpaired.training.measures import MEASURES, Measure
+
+MOST_SHARE = 0.05
+"""Share of the training time that evaluation may take where its interval was not given."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One evaluation, reduced to what it is judged by."""
+
+    value: float
+    images_seen: int
+    number: int
+    """Which evaluation of the training it is, from 1."""
+
+
+class Selection:
+    """What a training remembers of its evaluations; every process of it holds the same.
+
+    `directions` are those that the method translates in, `paired` says whether it learns from pairs, so that there is a
+    wanted image for every held-out one, `searches` whether its translators are searches. Raises `UserError` where
+    `training.best` or `training.best_direction` asks for what this method or data cannot give.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        *,
+        directions: tuple[str, ...],
+        paired: bool,
+        epoch_images: int,
+        total_images: int,
+        searches: bool = False,
+    ) -> None:
+        self._config, self._total_images = config, total_images
+        self.measure = _chosen_measure(config, directions, paired=paired, searches=searches)
+        self.directions = _chosen_directions(config, directions)
+        self.interval = config.evaluate_every_images or epoch_images
+        self.best: Judged | None = None
+        self.last: Judged | None = None
+        self.evaluations = self.without_better = 0
+        self.seconds = 0.0
+
+    # ------------------------------------------------------------------------------------------------- what is due
+
+    def is_due(self, before: int, now: int) -> bool:
+        """Whether an evaluation is due after a step from `before` to `now` images: at intervals, and in the end."""
+        return now // self.interval > before // self.interval or now >= self._total_images
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether `training.patience` evaluations in a row were no better than the best, so that training ends."""
+        return self._config.patience is not None and self.without_better >= self._config.patience
+
+    def reason_to_end(self) -> str:
+        """Say why the training ends early."""
+        count = self.without_better
+        return f"{count} evaluation{'s' if count > 1 else ''} without a better {self.title} (training.patience)"
+
+    # ------------------------------------------------------------------------------------------------- what was found
+
+    def observe(self, figures: Mapping[str, float], images_seen: int) -> bool:
+        """Take in an evaluation's figures by key (`swd_a2b`, ...); return whether it is the best so far.
+
+        One whose value is not finite is never the best.
+        """
+        self.evaluations += 1
+        value = self.value_of(figures)
+        self.last = (
+            Judged(value=value, images_seen=images_seen, number=self.evaluations) if math.isfinite(value) else None
+        )
+        better = self.last is not None and (self.best is None or self.measure.is_better(value, self.best.value))
+        if better:
+            self.best = self.last
+        self.without_better = 0 if better else self.without_better + 1
+        return better
+
+    def value_of(self, figures: Mapping[str, float]) -> float:
+        """Return what an evaluation is judged by: the mean of the chosen directions; NaN where one was not measured."""
+        values = [figures.get(f"{self.measure.name}_{direction}", math.nan) for direction in self.directions]
+        return sum(values) / len(values)
+
+    def spend(self, evaluation_seconds: float, training_seconds: float, images_seen: int) -> str | None:
+        """Count the seconds of an evaluation; evaluate less often where the share would be too large, and say so.
+
+        `training_seconds` are those of the whole training so far, with all its evaluations. An interval that was given
+        is never changed. The evaluation in the very end is provided for, so the share of the whole stays in its bounds
+        unless the training is over before its first evaluations are made up for.
+        """
+        self.seconds += evaluation_seconds
+        if self._config.evaluate_every_images is not None:
+            return None
+        per_image = max(training_seconds - self.seconds, 0.0) / max(images_seen, 1)
+        before = self.interval
+        while True:
+            upcoming = (images_seen // self.interval + 1) * self.interval
+            after = training_seconds + (upcoming - images_seen) * per_image + 2 * evaluation_seconds
+            share = (self.seconds + 2 * evaluation_seconds) / max(after, 1e-9)
+            if share <= MOST_SHARE or upcoming >= self._total_images:
+                break
+            self.interval *= 2
+        if self.interval == before:
+            return None
+        return (
+            f"evaluations take {evaluation_seconds:.2g} s each, so there is one every {self.interval:,} images now in "
+            f"place of {before:,}: at most {MOST_SHARE:.0%} of the training time. training.evaluate_every_images sets "
+            "an interval of your own."
+        )
+
+    # ------------------------------------------------------------------------------------------------------- in words
+
+    @property
+    def title(self) -> str:
+        """Return what is compared, such as `SWD (mean of a2b and b2a)`."""
+        of = self.directions[0] if len(self.directions) == 1 else f"mean of {' and '.join(self.directions)}"
+        return f"{short(self.measure.name)} ({of})"
+
+    def why(self) -> str:
+        """Say why the best was the best when it was found."""
+        number = 0 if self.best is None else self.best.number
+        of = f"of the first {number} evaluations" if number > 1 else "at the first evaluation"
+        return f"{self.measure.superlative} {self.title} {of}"
+
+    def advice(self, seconds: float) -> str | None:
+        """Say which checkpoint to use and why, after a training of so many seconds; None where nothing was measured."""
+        if self.best is None:
+            return None
+        found = f"after {self.best.images_seen:,} images"
+        if self.evaluations == 1:
+            text = f"{found}: the only evaluation, {self.title} {self.best.value:.4g}"
+            return f"{text}. Evaluation took {self.share(seconds):.1%} of the training time."
+        text = f"{found}: {self.measure.superlative} {self.title}, {self.best.value:.4g}, "
+        text += f"of {self.evaluations} evaluations; "
+        if self.last is None:
+            text += "the last one found no finite value"
+        elif self.last == self.best:
+            text += "it is also the last one"
+        else:
+            text += f"the last one, after {self.last.images_seen:,} images, has {self.last.value:.4g}"
+        return f"{text}. Evaluation took {self.share(seconds):.1%} of the training time."
+
+    def share(self, seconds: float) -> float:
+        """Return the share of a training of so many seconds that its evaluations took."""
+        return self.seconds / max(seconds, self.seconds, 1e-9)
+
+    # ----------------------------------------------------------------------------------------------------------- state
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the state, exact."""
+        return {
+            "best": None if self.best is None else dataclasses.asdict(self.best),
+            "last": None if self.last is None else dataclasses.asdict(self.last),
+            "evaluations": self.evaluations,
+            "without_better": self.without_better,
+            "interval": self.interval,
+            "seconds": self.seconds,
+        }
+
+    def load_json(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; an interval that was given wins over the one in it."""
+        self.best = None if state["best"] is None else Judged(**state["best"])
+        self.last = None if state["last"] is None else Judged(**state["last"])
+        self.evaluations, self.without_better = state["evaluations"], state["without_better"]
+        self.seconds = state["seconds"]
+        if self._config.evaluate_every_images is None:
+            self.interval = state["interval"]
+
+    def forget(self) -> None:
+        """Choose the best anew, because what was measured is not comparable with what will be."""
+        self.best = self.last = None
+        self.evaluations = self.without_better = 0
+
+
+def short(name: str) -> str:
+    """Return a measure's name as it stands in a sentence: `SWD`, `L1`, `reconstruction L1`."""
+    if name in ("frechet", "kernel"):
+        return MEASURES[name].title.replace("Kernel", "kernel")
+    return " ".join(part if part == "reconstruction" else part.upper() for part in name.split("_"))
+
+
+def _chosen_measure(config: TrainingConfig, directions: tuple[str, ...], *, paired: bool, searches: bool) -> Measure:
+    if config.best == "auto":
+        return MEASURES["l1" if paired and not searches else "swd"]
+    reason = None
+    if config.best in ("l1", "ssim", "psnr") and not paired:
+        reason = "compares translations with the images that were wanted, which only pairs have"
+    elif config.best == "reconstruction_l1" and len(directions) < 2:
+        reason = f"needs both directions, and this method translates {directions[0]} alone"
+    elif config.best in ("reconstruction_l1", "l1", "ssim", "psnr") and searches:
+        reason = "needs translations, and this method's, which are searches, would take minutes each time"
+    if reason:
+        raise UserError(f"training.best = {config.best} {reason}. Leave it out, or set training.best = swd.")
+    return MEASURES[config.best]
+
+
+def _chosen_directions(config: TrainingConfig, directions: tuple[str, ...]) -> tuple[str, ...]:
+    if config.best_direction == "both":
+        return directions
+    if config.best_direction not in directions:
+        raise UserError(
+            f"training.best_direction = {config.best_direction}: this method translates {' and '.join(directions)} "
+            "alone. Leave it out, or set method.direction."
+        )
+    return (config.best_direction,)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import itertools
+import re
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unpaired.report.chart import LABEL_HEIGHT, WIDTH, Chart, Line, description, draw, sample, ticks
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def chart(*lines: Line, title: str = "Loss") -> Chart:
+    return Chart(title=title, x_label="images seen", y_label="loss", lines=lines)
+
+
+def line(*points: tuple[float, float], name: str = "gan", style: int = 0) -> Line:
+    return Line(name=name, label=name, points=points, style=style)
+
+
+def points_of(svg: str, kind: str) -> list[list[tuple[float, float]]]:
+    root = ElementTree.fromstring(svg)
+    found = [each for each in root.iter(f"{SVG}polyline") if kind in (each.get("class") or "").split()]
+    return [[tuple(map(float, pair.split(","))) for pair in (each.get("points") or "").split()] for each in found]  # type: ignore[misc]
+
+
+def test_points_stand_where_the_axes_say() -> None:
+    svg = draw(chart(line((0, 0), (50, 5), (100, 10))), "c")
+    root = ElementTree.fromstring(svg)
+    labels = {each.text: each for each in root.iter(f"{SVG}text")}
+    ((left, low), (middle_x, middle_y), (right, high)) = points_of(svg, "curve")[0]
+    assert float(labels["100"].get("x") or 0) == pytest.approx(right)
+    assert float(labels["10"].get("y") or 0) == pytest.approx(high + 4)
+    assert (middle_x, middle_y) == pytest.approx(((left + right) / 2, (low + high) / 2))
+    assert low > high
+    assert {"images seen", "loss"} <= labels.keys()
+
+
+@pytest.mark.parametrize(
+    "points",
+    [[(100.0, 3.0)], [(0.0, 0.0)], [(1.0, 2.0), (5.0, 2.0)], [(1.0, -2.0), (2.0, -2.0)], [(1.0, 1e-12), (2.0, 1e12)]],
+)
+def test_degenerate_lines_are_drawn_inside_the_frame(points: list[tuple[float, float]]) -> None:
+    for x, y in points_of(draw(chart(line(*points)), "c"), "curve")[0]:
+        assert 0 < x < WIDTH
+        assert 20 < y < 240
+
+
+def test_a_chart_without_points_is_still_well_formed() -> None:
+    ElementTree.fromstring(draw(chart(line()), "c"))
+    ElementTree.fromstring(draw(chart(), "c"))
+
+
+def test_names_are_escaped_and_told_to_a_screen_reader() -> None:
+    hostile = "</title><script>alert(1)</script>\x07"
+    svg = draw(chart(line((0, 1), (10, 3), name=hostile), title=hostile), "c")
+    root = ElementTree.fromstring(svg)
+    assert root.get("role") == "img"
+    assert root.get("aria-labelledby") == "c-title c-desc"
+    assert root.findtext(f"{SVG}title") == hostile.replace("\x07", "?")
+    assert "<script" not in svg
+    told = root.findtext(f"{SVG}desc") or ""
+    assert "from 1 at 0 to 3 at 10; lowest 1 at 0, highest 3 at 10" in told
+
+
+def test_the_description_names_every_line_that_has_points() -> None:
+    told = description(chart(line((0, 1), name="first"), line(name="second")))
+    assert "first" in told
+    assert "second" not in told
+
+
+def test_lines_differ_without_colour() -> None:
+    dashes = [re.findall(r'stroke-dasharray="([^"]+)"', sample(style)) for style in range(24)]
+    markers = [re.findall(r'class="marker[^>]*d="([^"]+)"', sample(style)) for style in range(24)]
+    assert len({(str(dash), str(marker)) for dash, marker in zip(dashes, markers, strict=True)}) == 24
+
+
+def test_labels_at_the_ends_do_not_cover_each_other() -> None:
+    svg = draw(chart(*(line((0, 5), (10, 1 + place / 1000), name=f"n{place}") for place in range(8))), "c")
+    root = ElementTree.fromstring(svg)
+    places = sorted(float(t.get("y") or 0) for t in root.iter(f"{SVG}text") if t.get("class") == "direct")
+    assert len(places) == 8
+    assert min(b - a for a, b in itertools.pairwise(places)) >= LABEL_HEIGHT - 0.11
+
+
+def test_the_best_is_ringed_at_its_place() -> None:
+    ringed = Line(name="swd", label="", points=[(0, 4), (10, 2), (20, 3)], best=(10, 2))
+    svg = draw(chart(ringed), "c")
+    ring = next(ElementTree.fromstring(svg).iter(f"{SVG}circle"))
+    assert (float(ring.get("cx") or 0), float(ring.get("cy") or 0)) == points_of(svg, "curve")[0][1]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 10, [0, 2, 4, 6, 8, 10]),
+        (0.2, 0.9, [0.2, 0.4, 0.6, 0.8, 1.0]),
+        (-3, 4, [-4, -2, 0, 2, 4]),
+        (0, 0.0002, [0, 0.00005, 0.0001, 0.00015, 0.0002]),
+    ],
+)
+def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None:
+    assert ticks(low, high) == pytest.approx(expected)
+
+
+@given(st.floats(-1e9, 1e9), st.floats(0, 1e9))
+def test_ticks_enclose_what_they_are_for(low: float, span: float) -> None:
+    found = ticks(low, low + span)
+    slack = 1e-8 * max(abs(low), span, 1e-300)
+    assert found[0] <= low + slack
+    assert found[-1] >= low + span - slack
+    assert 2 <= len(found) <= 12
+    assert all(a < b for a, b in itertools.pairwise(found))
+
+
+def test_a_label_stands_at_the_end_of_its_line() -> None:
+    svg = draw(chart(line((0, 0), (100, 10), name="long"), line((0, 0), (40, 3), name="short")), "c")
+    root = ElementTree.fromstring(svg)
+    labels = {each.text: each for each in root.iter(f"{SVG}text") if each.get("class") == "direct"}
+    for name, points in zip(("long", "short"), points_of(svg, "curve"), strict=True):
+        x, y = points[-1]
+        assert float(labels[name].get("x") or 0) == pytest.approx(x + 8, abs=0.11)
+        assert float(labels[name].get("y") or 0) == pytest.approx(y + 4, abs=0.11)

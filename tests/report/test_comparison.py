@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from report.examples import evaluation, put, write_run
+from unpaired.report.comparison import Comparison, Comparisons, columns_of, compare, protocol_of
+from unpaired.report.runs import Run, read_runs
+
+
+def runs_with(tmp_path: Path, *contents: object) -> list[Run]:
+    folders = [write_run(tmp_path / f"r{place}", records=3, grids=0, evaluations=0) for place in range(len(contents))]
+    for folder, content in zip(folders, contents, strict=True):
+        put(folder, "evaluation", "best", content)
+    return read_runs(folders)
+
+
+def compared(tmp_path: Path, *contents: object) -> Comparisons:
+    return compare(columns_of(runs_with(tmp_path, *contents), "evaluation"))
+
+
+def values(found: Comparison, name: str) -> list[list[float | None]]:
+    rows = [row for row in found.rows if row.figure.name == name and not row.bound]
+    return [[None if cell is None else cell.value for cell in row.cells] for row in rows]
+
+
+def test_figures_of_one_protocol_stand_beside_each_other(tmp_path: Path) -> None:
+    found = compared(tmp_path, evaluation(fid=80.0), evaluation(fid=60.0)).directions[0]
+    assert found.direction == "a2b"
+    assert values(found, "fid") == [[80.0, 60.0]]
+    assert found.rows[0].best == 1
+    assert not found.differences
+    assert not found.measured_by_several
+
+
+@pytest.mark.parametrize(("second", "best"), [(77.4, None), (77.6, 0), (73.6, None), (73.4, 1)])
+def test_the_best_is_marked_from_two_standard_errors_of_the_difference_on(
+    tmp_path: Path, second: float, best: int | None
+) -> None:
+    # Errors of 0.6 and 0.8 make one of 1.0 for the difference from 75.5.
+    found = compared(tmp_path, evaluation(fid=75.5, error=0.6), evaluation(fid=second, error=0.8)).directions[0]
+    assert found.rows[0].best == best
+
+
+def test_higher_is_better_where_it_is_and_equal_values_have_no_best(tmp_path: Path) -> None:
+    first, second = evaluation(), evaluation()
+    for content in (first, second):
+        for figure in content["directions"]["a2b"]["figures"]:
+            figure["error"] = None if figure["name"] == "swd" else 0.01
+            figure["value"] = figure["value"] and figure["value"] - (content is second)
+    found = compared(tmp_path, first, second).directions[0]
+    best = {row.figure.name: row.best for row in found.rows if not row.bound}
+    assert best["psnr"] == 0
+    assert best["kid"] == 1
+    assert best["swd"] is None, "its error is not known"
+    assert best["ms_ssim"] is None, "it has no value"
+    same = compared(tmp_path / "same", evaluation(), evaluation()).directions[0]
+    assert {row.best for row in same.rows} == {None}
+
+
+def test_figures_of_different_protocols_stand_in_rows_of_their_own(tmp_path: Path) -> None:
+    other = evaluation(fid=1.0, **{"resize filter": "bilinear", "antialias": False})
+    comparisons = compared(tmp_path, evaluation(fid=80.0), other)
+    found = comparisons.directions[0]
+    assert values(found, "fid") == [[80.0, None], [None, 1.0]]
+    assert [row.best for row in found.rows if row.figure.name == "fid"] == [None, None]
+    assert found.measured_by_several == {"fid"}
+    first, second = (row.protocol + 1 for row in found.rows if row.figure.name == "fid")
+    (line,) = found.differences
+    assert line.startswith("FID: measured by different protocols, which do not compare.")
+    assert f"resize filter: bicubic, antialiased (P{first}), bilinear (P{second})" in line
+    assert f"antialias: not told (P{first}), false (P{second})" in line
+    assert "seed" not in line
+    assert values(found, "kid") == [[0.0312, 0.0312]]
+
+
+def test_other_images_are_another_protocol_for_every_figure_and_another_folder_is_not(tmp_path: Path) -> None:
+    moved = evaluation()
+    moved["data"] = moved["data"] | {"root": "/elsewhere"}
+    assert not compared(tmp_path / "moved", evaluation(), moved).directions[0].differences
+    fewer = evaluation()
+    fewer["data"] = fewer["data"] | {"contents": "0ther"}
+    found = compared(tmp_path / "fewer", evaluation(), fewer).directions[0]
+    assert all(row.cells.count(None) == 1 for row in found.rows)
+    assert all("data: contents: c0ffee12" in line for line in found.differences)
+
+
+def test_bounds_follow_their_figure_and_are_never_the_best(tmp_path: Path) -> None:
+    found = compared(tmp_path, evaluation()).directions[0]
+    order = [(row.figure.name, row.bound) for row in found.rows]
+    assert order == [("fid", ""), ("kid", ""), ("swd", ""), ("swd", "untranslated"), ("psnr", ""), ("ms_ssim", "")]
+    assert found.rows[3].best is None
+
+
+def test_the_data_belongs_to_the_protocol(tmp_path: Path) -> None:
+    (run,) = runs_with(tmp_path, evaluation())
+    measured = run.evaluations[0]
+    protocol = protocol_of(measured.document.directions["a2b"].figures[1], measured)
+    assert protocol["data: contents"] == "c0ffee12"
+    assert protocol["seed"] == 0
+    assert "root" not in " ".join(protocol)
+
+
+def test_what_changes_no_figure_makes_no_other_protocol(tmp_path: Path) -> None:
+    found = compared(tmp_path, evaluation(reference_reused=True, python="3.11.7"), evaluation(reference_reused=False))
+    assert not found.directions[0].differences
+    assert values(found.directions[0], "fid") == [[75.2, 75.2]]
