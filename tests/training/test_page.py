@@ -133,6 +133,19 @@ def test_the_page_says_how_the_run_ended(tmp_path: Path, last: str) -> None:
     assert "time left" not in page.visible
 
 
+def test_a_training_that_ended_early_says_why(tmp_path: Path) -> None:
+    run = fill(tmp_path / "run")
+    log = MetricsLog(run, tensorboard=False)
+    log.write(event("finished", 6000, "6000 of 200000 images; 3 evaluations without a better SWD"))
+    log.close()
+    words = Page(read(run)).visible
+    assert "The training ended early: 6000 of 200000 images; 3 evaluations without a better SWD." in words
+    config = json.loads((run / "config.json").read_text())
+    config["training"]["max_images"] = 6000
+    (run / "config.json").write_text(json.dumps(config))
+    assert "ended early" not in Page(read(run)).visible
+
+
 def test_a_training_that_failed_says_why(tmp_path: Path) -> None:
     run = fill(tmp_path / "run")
     log = MetricsLog(run, tensorboard=False)

@@ -127,6 +127,8 @@ def _notice(run: Path, standing: Standing) -> str:
         return f'<p class="notice">The training was interrupted after {standing.images:,} images. {resume}</p>'
     if standing.state == "failed":
         return f'<p class="notice">The training stopped: {escape(standing.reason)} {resume}</p>'
+    if standing.state == "finished" and standing.share is not None and standing.share < 1:
+        return f'<p class="notice">The training ended early: {escape(standing.reason)}.</p>'
     if standing.state == "running":
         return f'<p class="notice" id="stale" hidden>The training may have stopped since. {resume}</p>'
     return ""
