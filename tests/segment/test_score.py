@@ -138,6 +138,20 @@ def test_the_bounds_against_all_photos_at_once() -> None:
     assert one.lower is None
 
 
+def test_a_label_map_of_void_alone_counts_nowhere_and_nothing_else_is_an_error() -> None:
+    truth = np.zeros((8, 8), int)
+    photo = np.rint((photo_of(truth).transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
+    maps = [(np.arange(3) == truth[:, :, None]).astype(np.uint8) * 255, np.zeros((8, 8, 3), np.uint8)]
+    labelled = LabelledPhotos(Source([photo, photo]), Source(maps), Domain(channels=3))
+    maps[0][4:] = 0
+    found = real_bounds(by_redness(), labelled)
+    assert found.upper.pixel_accuracy == 1.0
+    assert found.lower is not None
+    empty = LabelledPhotos(Source([photo, photo]), Source([maps[1], maps[1]]), Domain(channels=3))
+    with pytest.raises(UserError, match="hold void alone"):
+        real_bounds(by_redness(), empty)
+
+
 def _scores(truth: np.ndarray, predicted: np.ndarray) -> Scores:
     confusion = Confusion(3)
     confusion.add(truth, predicted)
