@@ -11,10 +11,10 @@ import torch
 
 from comparisons import PLAN, write_labelled, write_plan
 from unpaired import cli
-from unpaired.compare.examples import Material, open_material, signed_batch
 from unpaired.compare.fcn import fcn_of
 from unpaired.config import Given
 from unpaired.data.config import DataConfig
+from unpaired.data.held_out import Material, open_material, signed_batch
 from unpaired.data.labels_config import LabelsConfig
 from unpaired.errors import UserError
 from unpaired.segment.model import Segmenter

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from comparisons import write_labelled
 from unpaired.checkpoint import ModelCard, TranslatorCard, write_model
-from unpaired.compare.examples import Material, open_material
 from unpaired.compare.score import Scorer, bounds, task_of
 from unpaired.data.config import DataConfig
+from unpaired.data.held_out import Material, open_material
 from unpaired.data.labels_config import LabelsConfig
 from unpaired.errors import UserError
 from unpaired.inference.translator import Translator

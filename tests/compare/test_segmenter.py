@@ -11,10 +11,10 @@ import torch
 
 from comparisons import write_labelled
 from unpaired.checkpoint import DamagedError
-from unpaired.compare.examples import Material, open_material, signed_batch, truth_of
 from unpaired.compare.plan import SegmenterSettings
 from unpaired.compare.segmenter import WEIGHTS, Network, Segmenter, segmenter_of
 from unpaired.data.config import DataConfig
+from unpaired.data.held_out import Material, open_material, signed_batch, truth_of
 from unpaired.data.labels_config import LabelsConfig
 from unpaired.errors import UserError
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from comparisons import PLAN, write_labelled, write_plan
-from unpaired.compare.examples import open_material
 from unpaired.compare.page import Pictures, page_of
 from unpaired.compare.plan import Plan, read_plan
 from unpaired.compare.results import Line, Results, Seeded, summary
@@ -21,6 +20,7 @@ from unpaired.compare.train import Cost
 from unpaired.compare.trainings import trainings_of
 from unpaired.config import Given
 from unpaired.data.config import DataConfig
+from unpaired.data.held_out import open_material
 from unpaired.data.labels_config import LabelsConfig
 
 

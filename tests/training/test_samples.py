@@ -39,6 +39,17 @@ def test_every_picture_is_there_in_rows_and_columns() -> None:
     assert places[0, 0][1] < places[0, 1][1] < places[0, 2][1]
 
 
+def test_captions_stand_below_their_rows() -> None:
+    rows = [{"input": plain(128, 128, 200, 10, 10)}, {"input": plain(128, 128, 10, 200, 10)}]
+    picture = grid(rows, ["input"], "A", ["first", ""])
+    assert area(picture, 200, 10, 10) == area(picture, 10, 200, 10) == 128 * 128
+    first, second = (
+        np.nonzero((picture == colour).all(axis=2).any(axis=1))[0] for colour in ((200, 10, 10), (10, 200, 10))
+    )
+    assert (picture[first.max() + 1 : second.min()] < 128).any()  # the words
+    assert (picture[second.max() + 1 :] == PAPER).all()
+
+
 @pytest.mark.parametrize(
     ("side", "cell"), [(1, 128), (32, 128), (33, 99), (63, 126), (64, 128), (200, 200), (256, 256), (1000, 256)]
 )

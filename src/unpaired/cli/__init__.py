@@ -8,6 +8,7 @@ from __future__ import annotations
 from unpaired.cli import (
     compare,
     demo,
+    evaluate,
     export,
     models,
     segment,
@@ -17,4 +18,4 @@ from unpaired.cli import (
 )  # importing a command adds it to the application
 from unpaired.cli.app import app, main
 
-__all__ = ["app", "compare", "demo", "export", "main", "models", "segment", "study", "train", "translate"]
+__all__ = ["app", "compare", "demo", "evaluate", "export", "main", "models", "segment", "study", "train", "translate"]

@@ -44,8 +44,16 @@ _OF_SEGMENT = {
 }
 
 
+_OF_EVALUATE = {"data.root": "--data", "data.on_bad_image": "--on-bad-image"}
+
+
 def flags_of(command: str | None) -> dict[str, str]:
-    """Return the flags of a command by setting; `compare` has but a few of those of `train`, `segment` its own."""
+    """Return the flags of a command by setting.
+
+    `compare` has but a few of those of `train`; `segment` and `evaluate` have their own.
+    """
     if command == "segment":
         return _OF_SEGMENT
+    if command == "evaluate":
+        return _OF_EVALUATE
     return {name: FLAGS[name] for name in _OF_COMPARE} if command == "compare" else FLAGS

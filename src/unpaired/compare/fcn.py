@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unpaired.compare.examples import Material, Side
+from unpaired.data.held_out import Material, Side
 from unpaired.data.labels import Indices
 from unpaired.errors import UserError
 from unpaired.segment.model import Segmenter, require_classes

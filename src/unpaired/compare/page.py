@@ -12,11 +12,11 @@ from importlib.resources import files
 import numpy as np
 from PIL import Image as PillowImage
 
-from unpaired.compare.examples import Picture, shown
 from unpaired.compare.plan import INPUT, TRUTH
 from unpaired.compare.results import Line, Results
 from unpaired.compare.score import Scorer, png, sides
 from unpaired.compare.table import NONE, PUBLISHED, Table, heading, tables_of
+from unpaired.data.held_out import Picture, shown
 from unpaired.methods import Direction
 from unpaired.training.samples import TINY, grid, stack
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unpaired.compare.examples import Material
 from unpaired.compare.plan import Entry, Plan, Published
 from unpaired.compare.score import Measured, task_of
 from unpaired.compare.train import Cost
 from unpaired.compare.trainings import Training
+from unpaired.data.held_out import Material
 from unpaired.methods import Direction
 
 SCORES = {"pixel_accuracy": "per-pixel acc.", "class_accuracy": "per-class acc.", "class_iou": "class IoU"}

@@ -22,7 +22,7 @@ from PIL import Image as PillowImage
 
 from unpaired import __version__
 from unpaired.checkpoint import MANIFEST, newest_checkpoint, read_card
-from unpaired.compare.examples import Material, Picture, Side, shown, signed_batch, truth_of
+from unpaired.data.held_out import Material, Picture, Side, shown, signed_batch, truth_of
 from unpaired.data.labels import VOID, Indices, classes_of, paint
 from unpaired.data.values import Domain, Image, from_signed, to_signed
 from unpaired.errors import UserError

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from unpaired import __version__
-from unpaired.compare.examples import Material, Side, open_material, truth_of
 from unpaired.compare.fcn import FcnLabeller, fcn_of
 from unpaired.compare.page import page_of, picture_of, pictures_of
 from unpaired.compare.plan import Plan
@@ -33,6 +32,7 @@ from unpaired.compare.train import (
 )
 from unpaired.compare.trainings import Training, data_settings, needs_pairs, shared_settings, trainings_of
 from unpaired.config import Given
+from unpaired.data.held_out import Material, Side, open_material, truth_of
 from unpaired.data.labels import VOID
 from unpaired.data.training import Progress
 from unpaired.device import find_device

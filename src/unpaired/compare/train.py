@@ -14,10 +14,10 @@ from typing import Any, Literal
 import torch
 
 from unpaired.checkpoint import DamagedError, checkpoints_of, newest_checkpoint, read_document, verify
-from unpaired.compare.examples import Material
 from unpaired.compare.plan import Plan, names_of
 from unpaired.compare.trainings import Training
 from unpaired.config import Given
+from unpaired.data.held_out import Material
 from unpaired.errors import UserError
 from unpaired.training.health import NonFiniteError
 from unpaired.training.log import read_metrics, write_whole

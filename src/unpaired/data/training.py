@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -54,6 +54,8 @@ class TrainingData:
     """What a person should know about this data, one sentence each."""
     contents: str = ""
     """A digest of what all files hold, wherever they lie."""
+    held_out_files: tuple[Sequence[ImageInfo], Sequence[ImageInfo]] = ((), ())
+    """The files of the held-out images of A and B, in their order."""
 
     @property
     def layout(self) -> str:
@@ -126,7 +128,8 @@ def open_training_data(
         paired=paired,
         folders=folders,
         notices=notices,
-        contents=_contents(images),
+        contents=contents_of(images),
+        held_out_files=(images.get("A (test)", images["A"]), images.get("B (test)", images["B"])),
     )
 
 
@@ -367,7 +370,7 @@ def _held_out(source: ImageSource, crop: tuple[int, int] | None) -> ImageSource:
     return source if crop is None else CentreCropped(source, crop)
 
 
-def _contents(images: dict[str, list[ImageInfo]]) -> str:
+def contents_of(images: Mapping[str, Sequence[ImageInfo]]) -> str:
     """Return a digest of what the files of all parts hold, in their order."""
     digest = hashlib.blake2b(digest_size=8)
     for name in sorted(images):

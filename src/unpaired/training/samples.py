@@ -44,13 +44,16 @@ def heading(direction: str, names: tuple[str, str] | None = None) -> str:
     return f"{text}: {called[source]} {ARROW} {called[target]}"
 
 
-def grid(rows: Sequence[Mapping[str, Picture]], columns: Sequence[str], title: str) -> Picture:
+def grid(
+    rows: Sequence[Mapping[str, Picture]], columns: Sequence[str], title: str, captions: Sequence[str] | None = None
+) -> Picture:
     """Return a labelled grid, [H, W, 3] uint8: one row per held-out image, one column per name in `columns`.
 
     All pictures are brought to one common cell, at most 256 pixels, keeping their proportions: where none has a side
     of 97 or more they are magnified in whole steps, so that single pixels show. One channel is shown as grey, two as
     the grey of their mean, more than three by their first three. A row may lack a column (identity is not defined
-    where A and B have different channels): its cell stays empty, and a column that no row has is left out.
+    where A and B have different channels): its cell stays empty, and a column that no row has is left out. `captions`
+    are written below the rows, one each.
     """
     columns = [name for name in columns if any(name in row for row in rows)]
     side = _cell_side([picture for row in rows for picture in row.values()])
@@ -61,7 +64,9 @@ def grid(rows: Sequence[Mapping[str, Picture]], columns: Sequence[str], title: s
 
     top = MARGIN + _line_height(TITLE) + GAP + _line_height(LABEL) + GAP
     width = max(2 * MARGIN + len(columns) * (cell_width + GAP) - GAP, 2 * MARGIN + 100)
-    canvas = Image.new("RGB", (width, top + len(rows) * (cell_height + GAP) - GAP + MARGIN), (PAPER,) * 3)
+    below = 0 if captions is None else _line_height(LABEL) + GAP
+    row_height = cell_height + below + GAP
+    canvas = Image.new("RGB", (width, top + len(rows) * row_height - GAP + MARGIN), (PAPER,) * 3)
     draw = ImageDraw.Draw(canvas)
     _write(draw, (MARGIN, MARGIN), _shorten(title, TITLE, width - 2 * MARGIN), TITLE)
     for column, name in enumerate(columns):
@@ -72,8 +77,11 @@ def grid(rows: Sequence[Mapping[str, Picture]], columns: Sequence[str], title: s
         for row, pictures in enumerate(cells):
             cell = pictures.get(name)
             if cell is not None:
-                upper = top + row * (cell_height + GAP)
+                upper = top + row * row_height
                 canvas.paste(cell, (left + (cell_width - cell.width) // 2, upper + (cell_height - cell.height) // 2))
+    for row, caption in enumerate(captions or ()):
+        place = (MARGIN, top + row * row_height + cell_height + GAP // 2)
+        _write(draw, place, _shorten(caption, LABEL, width - 2 * MARGIN), LABEL)
     return np.asarray(canvas)
 
 

@@ -1,4 +1,4 @@
-"""The images that a comparison measures on, at its size: whole, nothing random, in pairs where names agree."""
+"""The images that are measured on: whole or their middle, nothing random, in pairs where names agree."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from unpaired.data.check import ImageInfo
 from unpaired.data.config import DataConfig
 from unpaired.data.labels import VOID, Indices, Labels, as_picture, from_colours
 from unpaired.data.source import CentreCropped, ImageSource
-from unpaired.data.training import Progress, TrainingData, open_training_data
+from unpaired.data.training import Progress, TrainingData, contents_of, open_training_data
 from unpaired.data.transforms import height_width, training_size
 from unpaired.data.values import Domain, Image, from_signed, to_signed
 from unpaired.errors import UserError
@@ -40,12 +41,33 @@ class Images:
             every: list[tuple[int, int | None]] = [(a, b) if side == "a" else (b, a) for a, b in self.pairs]
         else:
             every = [(index, None) for index in range(len(self.of(side)))]
-        count = min(most or len(every), len(every))
-        return [every[index * len(every) // count] for index in range(count)]
+        return [every[index] for index in evenly(len(every), most)]
 
     def of(self, side: Side) -> ImageSource:
         """Return the images of one domain."""
         return self.a if side == "a" else self.b
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """The images that a trained method is measured on."""
+
+    images: Images
+    taken_from: Literal["test", "train"]
+    """Whether they are test images or, where there are none, training images."""
+    domains: dict[Side, Domain]
+    size: tuple[int, int] | None
+    """(height, width) of all images, or None where they keep sizes of their own."""
+    part: str
+    """What of every image is seen, in words."""
+    files: dict[Side, Sequence[ImageInfo]]
+    """The files, in the order of the images."""
+    notices: tuple[str, ...]
+    layout: str
+
+    def contents(self, side: Side) -> str:
+        """Return a digest of what the files of one domain hold, wherever they lie."""
+        return contents_of({side: self.files[side]})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,37 +110,93 @@ def open_material(config: DataConfig, *, paired: bool, progress: Progress | None
             f'a comparison needs images of one size, and data.preprocess "{config.preprocess}" leaves them sizes of '
             'their own. Use "resize_and_crop", "crop" or "scale_width_and_crop".'
         )
-    whole = dataclasses.replace(config, cache="none")
-    if config.preprocess == "resize_and_crop":
-        whole = dataclasses.replace(whole, load_size=height_width(config.crop_size))
+    whole = _whole(config)
     data = open_training_data(whole, progress=progress)
     epoch_images = {False: max(len(data.a), len(data.b))}
     if paired:
         pairs = open_training_data(whole, paired=True, progress=progress)
         epoch_images[True] = len(pairs.a)
-    # Files of the same name need not belong together (1.png, 2.png), unless something says that there are pairs.
-    in_pairs = (
-        paired
-        or config.side_by_side is not None
-        or data.domain_a.labels is not None
-        or data.domain_b.labels is not None
-    )
-    train_pairs, test_pairs = (
-        _pairs(a, b) if in_pairs else () for a, b in ((data.a, data.b), (data.held_out_a, data.held_out_b))
-    )
+    held_out = _held_out(data, config, paired=paired)
     return Material(
-        train=Images(a=CentreCropped(data.a, size), b=CentreCropped(data.b, size), pairs=train_pairs),
-        test=Images(a=data.held_out_a, b=data.held_out_b, pairs=test_pairs),
-        test_from=data.held_out_from,
-        domains={"a": data.domain_a, "b": data.domain_b},
+        train=Images(
+            a=CentreCropped(data.a, size),
+            b=CentreCropped(data.b, size),
+            pairs=_pairs(data.a, data.b) if _in_pairs(data, config, paired) else (),
+        ),
+        test=held_out.images,
+        test_from=held_out.taken_from,
+        domains=held_out.domains,
         size=size,
-        part="whole, at that size" if config.preprocess == "resize_and_crop" else "their middle, cut to that size",
+        part=held_out.part,
         layout=data.layout,
         notices=tuple(data.notices),
         epoch_images=epoch_images,
         fingerprint=_fingerprint(data),
         contents=data.contents,
     )
+
+
+def open_held_out(
+    config: DataConfig, *, paired: bool, size_multiple: int = 4, progress: Progress | None = None
+) -> HeldOut:
+    """Find and check all images of a data set and return those to measure on, prepared as `open_material` does.
+
+    `paired` says that the method learned from pairs, so names decide what belongs together. Images keep sizes of their
+    own where `data.preprocess` does not cut them; `size_multiple` is what those are rounded to. Raises `UserError`
+    where images are bad.
+    """
+    data = open_training_data(_whole(config), size_multiple=size_multiple, progress=progress)
+    return _held_out(data, config, paired=paired)
+
+
+def _held_out(data: TrainingData, config: DataConfig, *, paired: bool) -> HeldOut:
+    a, b = data.held_out_a, data.held_out_b
+    return HeldOut(
+        images=Images(a=a, b=b, pairs=_pairs(a, b) if _in_pairs(data, config, paired) else ()),
+        taken_from=data.held_out_from,
+        domains={"a": data.domain_a, "b": data.domain_b},
+        size=training_size(config),
+        part=_PARTS[config.preprocess],
+        files={"a": data.held_out_files[0], "b": data.held_out_files[1]},
+        notices=tuple(notice for notice in data.notices if not notice.startswith(_OF_CACHE)),
+        layout=data.layout,
+    )
+
+
+_OF_CACHE = "decoded images are not kept"
+"""Each image is read once or twice for measuring, so that they are not kept is no news."""
+_CUT = "their middle, cut to that size"
+_PARTS = {
+    "resize_and_crop": "whole, at that size",
+    "crop": _CUT,
+    "scale_width_and_crop": _CUT,
+    "scale_width": "whole, scaled to one width",
+    "none": "whole, as they are",
+}
+
+
+def _whole(config: DataConfig) -> DataConfig:
+    """Return the settings under which images are seen whole where training sees random crops of them."""
+    whole = dataclasses.replace(config, cache="none")
+    if config.preprocess == "resize_and_crop":
+        whole = dataclasses.replace(whole, load_size=height_width(config.crop_size))
+    return whole
+
+
+def _in_pairs(data: TrainingData, config: DataConfig, paired: bool) -> bool:
+    """Say whether names tell pairs. Files of one name need not belong together (1.png) unless something says so."""
+    return (
+        paired
+        or config.side_by_side is not None
+        or data.domain_a.labels is not None
+        or data.domain_b.labels is not None
+    )
+
+
+def evenly(count: int, most: int | None) -> list[int]:
+    """Return at most `most` of `count` positions, spread evenly; all of them for None."""
+    chosen = min(most or count, count)
+    return [index * count // chosen for index in range(chosen)]
 
 
 def truth_of(image: Image, labels: Labels) -> Indices:

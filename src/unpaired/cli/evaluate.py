@@ -1,0 +1,190 @@
+"""`unpaired evaluate`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Group, Parameter
+
+from unpaired.cli.app import app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unpaired.evaluate.options import Options
+    from unpaired.terminal import Counter
+
+IMAGES = Group("Images", sort_key=1)
+MEASURES = Group("Measures", sort_key=2)
+COMPUTING = Group("Computing and results", sort_key=3)
+
+
+@app.command
+def evaluate(
+    model: Path | None = None,
+    /,
+    *,
+    data: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    real: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    fake: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    input: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    paired: Annotated[bool, Parameter(group=IMAGES, negative=())] = False,
+    direction: Annotated[Literal["a2b", "b2a", "both"], Parameter(group=IMAGES)] = "both",
+    size: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    images: Annotated[int | None, Parameter(group=IMAGES)] = None,
+    on_bad_image: Annotated[Literal["fail", "skip"] | None, Parameter(group=IMAGES)] = None,
+    measures: Annotated[str | None, Parameter(group=MEASURES)] = None,
+    features: Annotated[str | None, Parameter(group=MEASURES)] = None,
+    inception: Annotated[str | None, Parameter(group=MEASURES)] = None,
+    lpips: Annotated[str | None, Parameter(group=MEASURES)] = None,
+    fcn: Annotated[str | None, Parameter(group=MEASURES)] = None,
+    bounds: Annotated[bool, Parameter(group=MEASURES)] = True,
+    seed: Annotated[int, Parameter(group=MEASURES)] = 0,
+    out: Annotated[Path | None, Parameter(group=COMPUTING)] = None,
+    device: Annotated[str, Parameter(group=COMPUTING)] = "auto",
+    engine: Annotated[
+        Literal["auto", "torch", "torch-compile", "onnxruntime", "openvino"], Parameter(group=COMPUTING)
+    ] = "torch",
+    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Parameter(group=COMPUTING)] = "fp32",
+    batch_size: Annotated[int, Parameter(group=COMPUTING)] = 8,
+    json: Annotated[bool, Parameter(group=COMPUTING, negative=())] = False,
+    quiet: Annotated[bool, Parameter(group=COMPUTING, negative=())] = False,
+) -> int:
+    """Measure how good translations are, by a protocol that is printed and stored with every figure.
+
+    unpaired evaluate runs/h2z --data horse2zebra
+
+    unpaired evaluate --real zebras --fake translations --input horses --out figures
+
+    Without --measures everything is measured that needs no download: the sliced Wasserstein distance, edges kept,
+    reconstruction, and what the data allow (pairs, labels); FID and KID too where Inception's file is at hand.
+
+    Parameters
+    ----------
+    model
+        A run (its newest checkpoint), a checkpoint, or a model folder.
+    data
+        Folder with images of both domains, as for unpaired train; test images are taken where there are some. [that of
+        the run]
+    real
+        In place of a model: a folder of real images of the target, or a pattern in quotes such as 'DIR/*_real_B.png'.
+    fake
+        With --real: a folder of translations, whoever made them, or a pattern such as 'DIR/*_fake_B.png'.
+    input
+        With --real and --fake: the images that the translations were made of, found by name; measures content kept.
+    paired
+        With --real and --fake: every translation has a true image of the same name in --real; measures L1, PSNR, SSIM.
+    direction
+        a2b, b2a or both that the model has.
+    size
+        Size of all images: 256, or HEIGHTxWIDTH. [that of training; for other images their own]
+    images
+        At most so many images of every set, spread evenly. [all]
+    on_bad_image
+        What to do with files that cannot be used or have no partner: fail or skip. [fail, or as in the run]
+    measures
+        Names with commas between them: swd, fid, kid, precision, recall, frechet, kernel, structure, structure_edges,
+        paired, lpips, reconstruction, labels, fcn.
+    features
+        A feature network for frechet, kernel, precision, recall and structure: vgg:FILE, a torch.export program
+        FILE.pt2, or MODULE:CALLABLE.
+    inception
+        File of Inception's weights for fid, kid, precision and recall. [from the cache, or downloaded once]
+    lpips
+        alex or vgg: measure LPIPS with this network; alex:FILE and vgg:FILE name its weights.
+    fcn
+        A segmenter of unpaired segment train: measures the FCN-score of photos made of label maps.
+    bounds
+        Measure the untranslated input and two halves of the real images as well, for comparison.
+    seed
+        Seed of patches, projections and samples.
+    out
+        Folder for evaluation.json and pictures. [evaluations/CHECKPOINT in the run]
+    device
+        auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.
+    engine
+        What translates: torch, auto, torch-compile, onnxruntime or openvino.
+    precision
+        Arithmetic of the translation: fp32, auto, bf16, fp16.
+    batch_size
+        Images of equal size that are handled together.
+    json
+        Print evaluation.json in place of the table.
+    quiet
+        Print nothing but the table, warnings and errors.
+    """
+    from unpaired.cli.train import read_size
+    from unpaired.evaluate.options import Options, read_measures
+
+    sides = read_size("--size", size)
+    options = Options(
+        model=model,
+        data=data,
+        real=real,
+        fake=fake,
+        inputs=input,
+        paired=paired,
+        direction=direction,
+        measures=read_measures(measures),
+        features=features,
+        inception=inception,
+        lpips=lpips,
+        fcn=fcn,
+        size=None if sides is None else (sides, sides) if isinstance(sides, int) else (sides[0], sides[1]),
+        images=images,
+        seed=seed,
+        device=device,
+        engine=engine,
+        precision=precision,
+        batch_size=batch_size,
+        on_bad_image=on_bad_image,
+        bounds=bounds,
+        out=out,
+        command=shlex.join(["unpaired", *sys.argv[1:]]),
+    )
+    return _carry_out(options, json=json, quiet=quiet)
+
+
+def _carry_out(options: Options, *, json: bool, quiet: bool) -> int:
+    from rich.console import Console
+
+    from unpaired.evaluate.start import evaluate as measure
+    from unpaired.evaluate.start import keep, place_of
+    from unpaired.evaluate.table import render
+
+    place = place_of(options)
+    with _stages(quiet=quiet) as progress:
+        evaluation = measure(options, progress=progress)
+    path = keep(evaluation, place)
+    for notice in evaluation.notices:
+        print(f"note: {notice}", file=sys.stderr)
+    if json:
+        sys.stdout.write(evaluation.to_bytes().decode("utf-8"))
+        return 0
+    Console().print(render(evaluation), highlight=False)
+    if not quiet:
+        print(f"{path}")
+    return 0
+
+
+@contextmanager
+def _stages(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield what shows one bar after the other, each for one stage of the work."""
+    from unpaired.terminal import counting
+
+    current: list[tuple[str, Counter]] = []
+    with ExitStack() as stack:
+
+        def told(stage: str, done: int, total: int) -> None:
+            if not current or current[0][0] != stage:
+                stack.close()
+                label = stage[0].upper() + stage[1:]
+                current[:] = [(stage, stack.enter_context(counting(label, quiet=quiet)))]
+            current[0][1](done, total)
+
+        yield told

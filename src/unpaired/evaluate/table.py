@@ -1,0 +1,140 @@
+"""An evaluation as a person reads it in a terminal of 80 columns: one row a figure, then the protocol, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich import box
+from rich.console import Group as Lines
+from rich.console import RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from unpaired.evaluate.figures import GROUPS, DirectionResult, Evaluation, Figure, Protocol, Table
+
+BOUNDS = {
+    "untranslated": "untranslated input",
+    "real_halves": "real against real",
+    "real_photos": "real photos",
+    "shuffled_labels": "shuffled labels",
+}
+NOTES = {
+    "untranslated": "untranslated input: the inputs as they are in place of the translations",
+    "real_halves": "real against real: two halves of the real images, which differ by chance alone",
+    "real_photos": "real photos: what the segmenter makes of them, the most that can be had",
+    "shuffled_labels": "shuffled labels: label maps of other images, what knows nothing of the input",
+}
+NONE = "–"
+_LEVELS = "swd_"
+"""Figures of single levels of the pyramid: they stand in the JSON, and in the note of their mean."""
+
+
+def render(evaluation: Evaluation) -> RenderableType:
+    """Return the tables, warnings and protocol of an evaluation."""
+    parts: list[RenderableType] = []
+    for found in evaluation.directions.values():
+        parts += [Text(found.heading, style="bold"), *_figures(found)]
+        parts += [_rows(table) for table in found.tables]
+        parts += [Text(f"warning: {warning}.", style="yellow") for warning in found.warnings]
+        parts.append(Text(""))
+    parts.append(_protocol(evaluation))
+    return Lines(*parts)
+
+
+def number(value: float | None) -> str:
+    """Return a number with as many digits as are worth reading."""
+    if value is None:
+        return NONE
+    if value and abs(value) < 1e-3:
+        return f"{value:.2e}"
+    digits = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
+    return f"{value:.{digits}f}"
+
+
+def _figures(found: DirectionResult) -> list[RenderableType]:
+    """Return one table for each group of figures, with the bounds that belong to it."""
+    parts: list[RenderableType] = []
+    for group, question in GROUPS.items():
+        figures = [one for one in found.figures if one.group == group]
+        rows = [one for one in figures if not one.name.startswith(_LEVELS)]
+        if not rows:
+            continue
+        names = {one.name for one in rows}
+        bounds = {name: {one.name: one for one in every if one.name in names} for name, every in found.bounds.items()}
+        parts.append(_group(question, rows, {name: those for name, those in bounds.items() if those}))
+        parts += [Text(f"{one.title}: {one.note}.", style="dim") for one in rows if one.note]
+        parts += [Text(f"{NOTES[name]}.", style="dim") for name, those in bounds.items() if those]
+    return parts
+
+
+def _group(question: str, figures: Sequence[Figure], bounds: Mapping[str, Mapping[str, Figure]]) -> RichTable:
+    table = RichTable(title=question, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("figure", min_width=22, max_width=44)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("better", no_wrap=True)
+    for name in bounds:
+        table.add_column(BOUNDS[name], justify="right", width=len(max(BOUNDS[name].split(), key=len)))
+    for one in figures:
+        cells = [_bound(those.get(one.name)) for those in bounds.values()]
+        table.add_row(one.title, _value(one), one.better or "", *cells)
+    return table
+
+
+def _value(figure: Figure) -> str:
+    error = "" if figure.error is None else f" ± {number(figure.error)}"
+    return f"{number(figure.value)}{error}{' ' + figure.unit if figure.unit else ''}"
+
+
+def _bound(figure: Figure | None) -> str:
+    return "" if figure is None else number(figure.value)
+
+
+def _rows(found: Table) -> RichTable:
+    table = RichTable(title=found.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(found.columns):
+        table.add_column(column, justify="right" if index else "left", overflow="fold")
+    for row in found.rows:
+        table.add_row(*(cell if isinstance(cell, str) else number(cell) for cell in row))
+    return table
+
+
+def _protocol(evaluation: Evaluation) -> RenderableType:
+    """Return what the figures depend on: what all share, what a direction adds, and what single figures add, once."""
+    found = list(evaluation.directions.values())
+    common = _common([one.protocol for each in found for one in each.figures])
+    lines, single = [Text("Protocol", style="bold"), Text(f"  {_facts(common)}")], dict[str, list[str]]()
+    for each in found:
+        shared = _common([one.protocol for one in each.figures])
+        own = {name: value for name, value in shared.items() if name not in common}
+        if own:
+            lines.append(Text(f"  {each.heading}: {_facts(own)}"))
+        for one in each.figures:
+            rest = {name: value for name, value in one.protocol.items() if name not in shared and name not in common}
+            names = single.setdefault(_facts(rest), []) if rest else []
+            if one.name not in names and not one.name.startswith(_LEVELS):
+                names.append(one.name)
+    lines += [Text(f"  {', '.join(names)}: {facts}") for facts, names in single.items() if names]
+    return Lines(*lines)
+
+
+def _common(protocols: Sequence[Protocol]) -> dict[str, object]:
+    if not protocols:
+        return {}
+    first = protocols[0]
+    return {
+        name: value
+        for name, value in first.items()
+        if all(name in other and other[name] == value for other in protocols[1:])
+    }
+
+
+def _facts(facts: Mapping[str, object]) -> str:
+    return "; ".join(
+        f"{name.replace('_', ' ')}: {_short(name, value)}" for name, value in facts.items() if value is not None
+    )
+
+
+def _short(name: str, value: object) -> str:
+    if name.endswith("fingerprint"):
+        return str(value)[:12]
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
