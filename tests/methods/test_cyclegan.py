@@ -17,6 +17,7 @@ from unpaired.errors import UserError
 from unpaired.methods import METHODS, Batch, ImageShapes
 from unpaired.methods.cyclegan import Config, CycleGAN, adapt
 from unpaired.networks import PatchganConfig, PixelConfig, ResnetConfig
+from unpaired.networks.disturbance import Jpeg
 from unpaired.training.config import TrainingConfig
 from unpaired.training.trainer import Trainer
 
@@ -256,3 +257,35 @@ def test_bf16_joins_calls() -> None:
     method = CycleGAN(SMALL, SHAPES)
     Trainer(method, TrainingConfig(precision="bf16"), torch.device("cpu"))
     assert method.join_calls
+
+
+@pytest.mark.parametrize("defence", [{"cycle_noise": 2.0}, {"cycle_jpeg": 75}, {"cycle_noise": 1.0, "cycle_jpeg": 90}])
+def test_a_defence_keeps_the_contract_and_disturbs_what_is_brought_back_alone(defence: dict[str, float]) -> None:
+    config = replace(SMALL, **defence)  # type: ignore[arg-type]
+    contract.keeps_it(lambda: CycleGAN(config, SHAPES), lambda: contract.batches(3, 3, 32))
+    losses: list[dict[str, float]] = []
+    for settings in (SMALL, config):
+        torch.manual_seed(0)
+        method = CycleGAN(settings, SHAPES)
+        update = next(method.step(contract.batches(3, 3, 32)))
+        losses.append({name: float(term.detach()) for name, term in update.terms.items()})
+    changed = {name for name in losses[0] if losses[0][name] != losses[1][name]}
+    assert changed == {"cycle_a", "cycle_b"}
+
+
+def test_a_defence_by_hand() -> None:
+    method = CycleGAN(replace(SMALL, cycle_jpeg=30, identity_weight=0.0), SHAPES)
+    method.G, method.F = torch.nn.Identity(), torch.nn.Identity()  # type: ignore[assignment]
+    x, y = next(contract.batches(3, 3, 32))
+    terms = next(method.step(iter([Batch(x, y)]))).terms
+    assert float(terms["cycle_a"].detach()) == pytest.approx(10 * float((Jpeg(3, 30)(x) - x).abs().mean()), rel=1e-6)
+    assert float(terms["cycle_b"].detach()) == pytest.approx(10 * float((Jpeg(3, 30)(y) - y).abs().mean()), rel=1e-6)
+
+
+def test_a_defence_is_refused_where_it_can_do_nothing() -> None:
+    with pytest.raises(ValueError, match=r"method\.cycle_noise .* method\.cycle_weight above 0"):
+        Config(cycle_weight=0.0, cycle_noise=2.0)
+    with pytest.raises(UserError, match="JPEG holds images of 1 or 3 channels; these have 2"):
+        CycleGAN(replace(SMALL, cycle_jpeg=75, identity_weight=0.0), replace(SHAPES, channels_b=2))
+    # The way that is never taken asks for nothing.
+    CycleGAN(replace(SMALL, cycle_jpeg=75, cycle_a_weight=0.0, identity_weight=0.0), replace(SHAPES, channels_b=2))

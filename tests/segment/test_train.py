@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,19 @@ def test_going_on_changes_no_setting_of_the_training(data: Path, tmp_path: Path)
         train(data, tmp_path / "run")
     with pytest.raises(UserError, match="no segmenter's training"):
         go_on(tmp_path)
+
+
+def test_moved_data_is_found_and_other_data_is_not_taken_for_it(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "first")
+    train(tmp_path / "first", tmp_path / "run", images=4)
+    (tmp_path / "first").rename(tmp_path / "second")
+    moved = Given({"data.root": str(tmp_path / "second")}, "{name}")
+    assert go_on(tmp_path / "run", moved).images_seen == 4
+    assert go_on(tmp_path / "run").images_seen == 4, "where it lies now was kept"
+    photo = next((tmp_path / "second" / "train").iterdir())
+    Image.new("RGB", (32, 32)).save(photo)
+    with pytest.raises(UserError, match="photos or label maps are not those that it began with"):
+        go_on(tmp_path / "run")
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(data: Path, tmp_path: Path) -> None:

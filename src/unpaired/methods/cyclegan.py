@@ -21,6 +21,7 @@ from unpaired.methods.adversarial import AdversarialConfig, Weight, judge, requi
 from unpaired.methods.base import Batch, ImageShapes, Method, Update
 from unpaired.networks import (
     DiscriminatorConfig,
+    Disturbance,
     Generator,
     GeneratorConfig,
     InitConfig,
@@ -54,6 +55,11 @@ class Config(AdversarialConfig):
     """Both generators; the paper takes 6 blocks at 128 x 128 and 9 at 256 x 256 and above."""
     discriminator: DiscriminatorConfig = PatchganConfig()
     """Both discriminators: PatchGAN with a 70 x 70 field."""
+    cycle_noise: Annotated[float, Field(ge=0, le=128)] = 0.0
+    """Defence against hidden information: noise added to a translation before it is brought back, its standard
+    deviation in levels of 0..255. See `unpaired audit`."""
+    cycle_jpeg: Annotated[int, Field(ge=1, le=100)] | None = None
+    """The same with JPEG of this quality, for domains of 1 or 3 channels; after the noise where both are set."""
     init: InitConfig = InitConfig()
     """How the weights start: N(0, 0.02)."""
 
@@ -69,6 +75,12 @@ class Config(AdversarialConfig):
             raise UserError(
                 f"method.cycle_weight = {self.cycle_weight} has no meaning where method.cycle_a_weight and "
                 "method.cycle_b_weight are both set. Leave it out."
+            )
+        if (self.cycle_noise or self.cycle_jpeg) and not (self.weight_a or self.weight_b):
+            name = "cycle_noise" if self.cycle_noise else "cycle_jpeg"
+            raise UserError(
+                f"method.{name} disturbs translations before they are brought back, and with both weights of the "
+                "cycles 0 none is. Leave it out, or set method.cycle_weight above 0."
             )
         if not self.gan_weight and self.pool_size != 50:
             raise UserError(
@@ -116,6 +128,10 @@ class CycleGAN(Method):
         self.D_Y = build_discriminator(config.discriminator, b)
         for network in (self.G, self.F, self.D_X, self.D_Y):
             initialize(network, config.init)
+        self.disturb_y, self.disturb_x = (
+            Disturbance(channels, noise=config.cycle_noise, jpeg=config.cycle_jpeg) if weight else nn.Identity()
+            for channels, weight in ((b, config.weight_a), (a, config.weight_b))
+        )
         self.pool_x = image_pool(config.pool_size, (a, *shapes.size) if shapes.size else None)
         self.pool_y = image_pool(config.pool_size, (b, *shapes.size) if shapes.size else None)
         # Through batch normalisation the images of one call see one another, so calls must not be joined.
@@ -142,9 +158,9 @@ class CycleGAN(Method):
             terms["gan_a2b"] = c.gan_weight * generator_loss(c.objective, self.D_Y(fake_y))
             terms["gan_b2a"] = c.gan_weight * generator_loss(c.objective, self.D_X(fake_x))
         if c.weight_a:  # Eq. 2, forward
-            terms["cycle_a"] = c.weight_a * l1(self.F(fake_y), x)
+            terms["cycle_a"] = c.weight_a * l1(self.F(self.disturb_y(fake_y)), x)
         if c.weight_b:  # Eq. 2, backward
-            terms["cycle_b"] = c.weight_b * l1(self.G(fake_x), y)
+            terms["cycle_b"] = c.weight_b * l1(self.G(self.disturb_x(fake_x)), y)
         if same_x is not None and same_y is not None:  # section 5.2
             terms["identity_a"] = c.identity_weight * l1(same_x, x)
             terms["identity_b"] = c.identity_weight * l1(same_y, y)

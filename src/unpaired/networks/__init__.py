@@ -18,6 +18,7 @@ from unpaired.networks.coupled import (
     CoupledGenerator,
     CoupledGeneratorConfig,
 )
+from unpaired.networks.disturbance import Disturbance
 from unpaired.networks.init import InitConfig, initialize
 from unpaired.networks.latent_search import LatentSearch, LatentSearchConfig, SearchConfig, SearchError
 from unpaired.networks.patchgan import (
@@ -37,6 +38,7 @@ __all__ = [
     "CoupledGeneratorConfig",
     "Discriminator",
     "DiscriminatorConfig",
+    "Disturbance",
     "Generator",
     "GeneratorConfig",
     "InitConfig",

@@ -65,8 +65,7 @@ def start_training(
         origin = load_vgg(network, weights, origin)
     config = dataclasses.replace(config, precision=_precision(config, device))
     training = _training(folder, config, material, network, device, origin, say)
-    document = {"data": dataclasses.asdict(material.config), "segmenter": dataclasses.asdict(config), "origin": origin}
-    write_whole(folder / CONFIG, (json.dumps(_without_none(document), indent=2) + "\n").encode())
+    _keep_settings(folder, material, config, origin)
     with _locked(folder), contextlib.closing(MetricsLog(folder, tensorboard=False)) as log:
         return training.run(log, told)
 
@@ -88,11 +87,17 @@ def resume_training(
             )
     kept = read_file(folder / CONFIG)
     origin = str(kept.values.get("origin", ""))
-    stored = Given({name: value for name, value in kept.values.items() if name != "origin"}, kept.origin)
+    stored = Given({n: value for n, value in kept.values.items() if n.split(".")[0] in SECTIONS}, kept.origin)
     data, config = _settings([stored, *given])
-    material = open_labelled(data, progress=progress)
+    material = open_labelled(_with_absolute_places(data), progress=progress)
+    if material.contents != kept.values.get("contents"):
+        raise UserError(
+            f"--resume {folder}: photos or label maps are not those that it began with. Put them back, say where they "
+            "lie now with --data, or start a new training."
+        )
     device = find_device(config.device)
     with _locked(folder):
+        _keep_settings(folder, material, config, origin)
         torch.manual_seed(config.seed)
         network = _network(config, material)
         training = _training(folder, config, material, network, device, origin, say)
@@ -104,6 +109,17 @@ def resume_training(
             log.write(event("resumed", seen, f"{seen:,} of {training.total:,} images are done"))
             say(f"going on: {seen:,} of {training.total:,} images are done")
             return training.run(log, told)
+
+
+def _keep_settings(folder: Path, material: Material, config: SegmenterConfig, origin: str) -> None:
+    """Write `config.json`: the settings, with what was decided and found, and what else a training must find again."""
+    document = {
+        "data": dataclasses.asdict(material.config),
+        "segmenter": dataclasses.asdict(config),
+        "origin": origin,
+        "contents": material.contents,
+    }
+    write_whole(folder / CONFIG, (json.dumps(_without_none(document), indent=2) + "\n").encode())
 
 
 def _settings(given: Sequence[Given]) -> tuple[DataConfig, SegmenterConfig]:
