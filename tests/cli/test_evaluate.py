@@ -197,6 +197,15 @@ def test_the_authors_folder_of_results(capsys: pytest.CaptureFixture[str], tmp_p
         (["{model}", "--data", "{data}", "--out", "{out}", "--inception", "{out}/w.pth"], "w.pth"),
         (["{model}", "--data", "{data}", "--out", "{out}", "--features", "{out}/w.pt2"], "w.pt2"),
         (["{model}", "--data", "{data}", "--out", "{out}", "--fcn", "{out}"], "no segmenter"),
+        (["{model}", "--data", "{data}", "--out", "{out}", "--lpips", "alex:{out}/a.pth"], "a.pth"),
+        (
+            ["--real", "{data}/testA", "--fake", "{data}/testB", "--out", "{out}", "--measures", "paired"],
+            "--paired says that names tell",
+        ),
+        (
+            ["--real", "{data}/testA", "--fake", "{data}/testA", "--out", "{out}", "--measures", "swd", "--paired"],
+            "names nothing of pairs",
+        ),
         (["--real", "{data}/testA", "--fake", "{data}/testB", "--paired", "--out", "{out}"], "1 file has no partner"),
     ],
 )

@@ -211,6 +211,7 @@ def _why_not(task: Task, translators: Translators | None, tools: Tools, options:
     target = task.real.domain if task.made is None else task.made.domain
     if not task.has_truth:
         unknown = "it is not known which true image belongs to which translation"
+        unknown += " (--paired says that names tell)" if task.direction == "folders" else ""
         found |= dict.fromkeys(("paired", "lpips", "labels"), unknown)
     if tools.lpips is None:
         found["lpips"] = found.get("lpips", "it was not asked for")

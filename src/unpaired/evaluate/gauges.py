@@ -250,7 +250,7 @@ class Content(Gauge):
                         "input": shown(batch.input_images[index], self._domains[0]),
                         "translation": shown(batch.images[index], self._domains[1]),
                     }
-                    caption = f"{batch.names[index]}: {value:.3g}"
+                    caption = f"{batch.names[index]}: distance {value:.3g}"
                     end.add(value, self._done + index, Example(cells, caption))
         self._done += len(batch.rows)
 

@@ -114,6 +114,9 @@ def _protocol(evaluation: Evaluation) -> RenderableType:
             if one.name not in names and not one.name.startswith(_LEVELS):
                 names.append(one.name)
     lines += [Text(f"  {', '.join(names)}: {facts}") for facts, names in single.items() if names]
+    reused = [each.heading for each in found if each.reference_reused]
+    if reused:
+        lines.append(Text(f"  statistics of the real images were kept from an earlier evaluation: {', '.join(reused)}"))
     return Lines(*lines)
 
 
