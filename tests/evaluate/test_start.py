@@ -247,3 +247,17 @@ def test_inception_with_random_weights_is_no_fid(tmp_path: Path) -> None:
     told = " ".join(found.warnings)
     assert "2,048 features" in told
     assert "use Kernel distance" in told
+
+
+def test_a_model_of_images_of_several_sizes_and_of_one_image(tmp_path: Path) -> None:
+    model, data = write_small_model(tmp_path / "model"), write_data(tmp_path / "data", test=4)
+    write_pictures(data / "testA", pictures(2, (30, 45)), "odd{}.png")
+    found = evaluate(Options(model=model, data=data, device="cpu", features=NETWORK)).directions
+    assert found["a2b"].figure("swd").protocol["size"] == "32 x 32"
+    assert found["a2b"].figure("swd").protocol["translations"] == 6
+    assert any("different sizes" in warning for warning in found["a2b"].warnings)
+    one = evaluate(Options(model=model, data=data, device="cpu", images=1, features=NETWORK)).directions["a2b"]
+    assert "real_halves" not in one.bounds
+    assert one.figure("reconstruction_l1").error is None
+    assert one.figure("swd").value is not None
+    assert any("a covariance needs two images" in warning for warning in one.warnings)

@@ -251,7 +251,8 @@ def _worth_telling(direction: Direction, options: Options) -> list[tuple[str, st
 
 
 def _where(task: Task) -> str:
-    return "--real" if task.direction == "folders" else task.heading.split()[-1]
+    """Return the domain or folder of the real images: the end of `A to B` and of `fake against real`."""
+    return task.heading.rpartition(" against " if task.direction == "folders" else " ")[2]
 
 
 def _as_files(task: Task, target: Domain) -> str:
@@ -259,7 +260,6 @@ def _as_files(task: Task, target: Domain) -> str:
         return f"files: {task.made.formats()}"
     if target.labels is not None:
         return "as files hold them: label maps, the nearest class of every pixel"
-    kinds = {"uint8": "8-bit levels", "uint16": "16-bit levels", "int16": "16-bit levels", "float32": "floats"}
-    return (
-        f"as PNG files hold them: {kinds[target.dtype]}" if target.dtype != "float32" else "floats, as TIFF files hold"
-    )
+    if target.dtype == "float32":
+        return "as TIFF files hold them: floats"
+    return f"as PNG files hold them: {8 if target.dtype == 'uint8' else 16}-bit levels"
