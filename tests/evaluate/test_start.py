@@ -168,14 +168,33 @@ def test_halves_of_the_real_images_and_the_untranslated_input(tmp_path: Path) ->
     assert not compared(real, fake, inputs=real, bounds=False).bounds
 
 
-def test_figures_do_not_depend_on_batches(tmp_path: Path) -> None:
+def test_figures_do_not_depend_on_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, data = write_small_model(tmp_path / "model"), write_data(tmp_path / "data")
-    results = [
-        evaluate(Options(model=model, data=data, device="cpu", direction="a2b", batch_size=size, features=NETWORK))
-        for size in (1, 4)
-    ]
-    one, two = ([figure.value for figure in found.directions["a2b"].figures] for found in results)
-    assert one == pytest.approx(two, rel=1e-4)
+    results = []
+    for size in (1, 3):
+        monkeypatch.setenv("UNPAIRED_CACHE", str(tmp_path / f"cache-{size}"))
+        options = Options(model=model, data=data, device="cpu", direction="a2b", batch_size=size, features=NETWORK)
+        results.append(evaluate(options))
+    directions = [found.directions["a2b"] for found in results]
+    for figures in (
+        [found.figures for found in directions],
+        *([found.bounds[name] for found in directions] for name in ("untranslated", "real_halves")),
+    ):
+        one, two = ([figure.value for figure in each] for each in figures)
+        assert len(one) > 4
+        assert one == pytest.approx(two, rel=1e-4)
+    assert not directions[1].reference_reused
+
+
+def test_a_cache_that_cannot_be_written_only_takes_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> Path:
+        raise UserError("cannot use the cache folder")
+
+    monkeypatch.setattr(statistics, "user_cache_folder", refuse)
+    real = write_pictures(tmp_path / "real", pictures(4))
+    for _ in range(2):
+        found = compared(real, real)
+        assert (found.figure("swd").value, found.reference_reused) == (0, False)
 
 
 def test_memory_is_the_same_for_any_number_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
