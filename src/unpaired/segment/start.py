@@ -61,7 +61,6 @@ def start_training(
     config = dataclasses.replace(config, weights=_weights_named(config, bool(weights)))
     held = {f"classifier.{key}.weight" in weights for key in CLASSIFIER_KEYS}
     config = settled(config, weights=bool(weights), fully_connected=held == {True})
-    torch.manual_seed(config.seed)
     network = _network(config, material)
     if weights:
         origin = load_vgg(network, weights, origin)
@@ -100,7 +99,6 @@ def resume_training(
     device = find_device(config.device)
     with _locked(folder):
         _keep_settings(folder, material, config, origin)
-        torch.manual_seed(config.seed)
         network = _network(config, material)
         training = _training(folder, config, material, network, device, origin, say)
         if not training.restore():
@@ -179,7 +177,10 @@ def _first_weights_again(config: SegmenterConfig, network: Fcn8s, say: Say) -> N
 
 
 def _network(config: SegmenterConfig, material: Material) -> Fcn8s:
-    return Fcn8s(config.network(), material.photos.channels, len(material.labels.palette))
+    """Return the network with its first weights, drawn on the processor whatever device trains it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return Fcn8s(config.network(), material.photos.channels, len(material.labels.palette))
 
 
 def _precision(config: SegmenterConfig, device: torch.device) -> Any:
