@@ -48,6 +48,7 @@ ALLOWED = {  # room -> rooms that it may import
         "device",
         "data",
         "networks",
+        "features",
         "metrics",
         "checkpoint",
         "config",
