@@ -25,7 +25,13 @@ SHARED = {"seed": 0, "reference": "test images of B"}
 def test_a_row_a_figure_with_its_bounds_and_the_protocol_once() -> None:
     figures = (
         Figure(
-            name="swd", title="Sliced", value=46.58, error=1.25, better="lower", group="distribution", protocol=SHARED
+            name="swd",
+            title="Distance of sets (features of a long name)",
+            value=46.58,
+            error=1.25,
+            better="lower",
+            group="distribution",
+            protocol=SHARED,
         ),
         Figure(name="swd_64", title="Level", value=1, better="lower", group="distribution", protocol=SHARED),
         Figure(
@@ -43,12 +49,11 @@ def test_a_row_a_figure_with_its_bounds_and_the_protocol_once() -> None:
         DirectionResult(
             heading="A to B",
             figures=figures,
-            bounds={"untranslated": figures[:1]},
+            bounds={"untranslated": figures[:1], "real_halves": figures[:1]},
             tables=(Table(title="Classes", columns=("class", "IoU"), rows=(("sky", 0.5), ("void", None))),),
             warnings=("few images",),
         )
     )
-    assert "46.58 ± 1.250" in text
     assert "untranslated" in text
     assert "Level" not in text
     assert "PSNR: all images are identical." in text
@@ -57,8 +62,9 @@ def test_a_row_a_figure_with_its_bounds_and_the_protocol_once() -> None:
     assert text.count("reference: test images of B") == 1
     assert text.count("values: in [-1, 1]") == 1
     assert max(map(len, text.splitlines())) <= 80
+    assert text.count("46.58 ± 1.250") == 3  # nothing is cut off
 
 
 def test_numbers_have_the_digits_that_are_worth_reading() -> None:
-    found = [number(value) for value in (None, 0.0, 1e-7, 0.12345, 46.5812, 338.81, 1185.7)]
-    assert found == ["–", "0.000", "1.00e-07", "0.123", "46.58", "338.8", "1185.7"]
+    found = [number(value) for value in (None, 0.0, 1e-7, 0.0071234, 0.12345, 46.5812, 338.81, 1185.7)]
+    assert found == ["–", "0.000", "1.00e-07", "0.00712", "0.123", "46.58", "338.8", "1185.7"]
