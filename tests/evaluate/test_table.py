@@ -62,7 +62,7 @@ def test_a_row_a_figure_with_its_bounds_and_the_protocol_once() -> None:
     assert text.count("reference: test images of B") == 1
     assert text.count("values: in [-1, 1]") == 1
     assert max(map(len, text.splitlines())) <= 80
-    assert text.count("46.58 ± 1.250") == 3  # nothing is cut off
+    assert text.count("46.58 ± 1.250") == 2 * 3  # of both directions, and nothing is cut off
 
 
 def test_numbers_have_the_digits_that_are_worth_reading() -> None:
