@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
 from unpaired.evaluate.figures import DirectionResult, Evaluation, Figure, Table
@@ -62,7 +63,22 @@ def test_a_row_a_figure_with_its_bounds_and_the_protocol_once() -> None:
     assert text.count("reference: test images of B") == 1
     assert text.count("values: in [-1, 1]") == 1
     assert max(map(len, text.splitlines())) <= 80
-    assert text.count("46.58 ± 1.250") == 2 * 3  # of both directions, and nothing is cut off
+    assert text.count("46.58 ± 1.25") == 2 * 3  # of both directions, and nothing is cut off
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "expected"),
+    [
+        (0.14411, 0.0045, "0.144 ± 0.005"),
+        (338.81, 143.04, "338.8 ± 143.0"),
+        (0.5, 0.0001, "0.500 ± 1.00e-04"),
+        (2e-5, 3e-6, "2.00e-05 ± 3.00e-06"),
+        (1.0, 0.0, "1.000 ± 0.000"),
+    ],
+)
+def test_errors_have_the_decimals_of_their_figures(value: float, error: float, expected: str) -> None:
+    figure = Figure(name="l1", title="L1", value=value, error=error, group="paired")
+    assert expected in shown(DirectionResult(heading="A", figures=(figure,), bounds={}))
 
 
 def test_numbers_have_the_digits_that_are_worth_reading() -> None:

@@ -85,14 +85,20 @@ def _group(question: str, figures: Sequence[Figure], bounds: Mapping[str, Mappin
 
 
 def _value(figure: Figure) -> str:
-    error = "" if figure.error is None else f" ± {number(figure.error)}"
-    return f"{number(figure.value)}{error}{' ' + figure.unit if figure.unit else ''}"
+    return f"{_with_error(figure)}{' ' + figure.unit if figure.unit else ''}"
+
+
+def _with_error(figure: Figure) -> str:
+    """Return a figure and its error with as many decimals, unless none of them would show."""
+    value = number(figure.value)
+    if figure.error is None:
+        return value
+    error = f"{figure.error:.{len(value.partition('.')[2])}f}" if "e" not in value else number(figure.error)
+    return f"{value} ± {error if float(error) or not figure.error else number(figure.error)}"
 
 
 def _bound(figure: Figure | None) -> str:
-    if figure is None:
-        return ""
-    return number(figure.value) + ("" if figure.error is None else f" ± {number(figure.error)}")
+    return "" if figure is None else _with_error(figure)
 
 
 def _rows(found: Table) -> RichTable:
