@@ -69,7 +69,7 @@ def test_a_row_a_figure_with_its_bounds_and_the_protocol_once() -> None:
 @pytest.mark.parametrize(
     ("value", "error", "expected"),
     [
-        (0.14411, 0.0045, "0.144 ± 0.005"),
+        (0.14411, 0.0046, "0.144 ± 0.005"),
         (338.81, 143.04, "338.8 ± 143.0"),
         (0.5, 0.0001, "0.500 ± 1.00e-04"),
         (2e-5, 3e-6, "2.00e-05 ± 3.00e-06"),
