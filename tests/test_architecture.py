@@ -52,6 +52,7 @@ ALLOWED = {  # room -> rooms that it may import
         "device",
         "data",
         "networks",
+        "features",
         "metrics",
         "checkpoint",
         "config",

@@ -17,6 +17,7 @@ from unpaired.checkpoint import read_card
 from unpaired.data.decode import decode
 from unpaired.data.labels import Labels
 from unpaired.data.values import Domain
+from unpaired.evaluate.gauges import Reconstruction
 from unpaired.inference.translator import Translator
 from unpaired.metrics.paired import l1, psnr, ssim
 from unpaired.metrics.sliced import Patches, sliced_wasserstein
@@ -196,6 +197,15 @@ def test_the_authors_folder_of_results(capsys: pytest.CaptureFixture[str], tmp_p
         (["{model}", "--data", "{data}", "--out", "{out}", "--inception", "{out}/w.pth"], "w.pth"),
         (["{model}", "--data", "{data}", "--out", "{out}", "--features", "{out}/w.pt2"], "w.pt2"),
         (["{model}", "--data", "{data}", "--out", "{out}", "--fcn", "{out}"], "no segmenter"),
+        (["{model}", "--data", "{data}", "--out", "{out}", "--lpips", "alex:{out}/a.pth"], "a.pth"),
+        (
+            ["--real", "{data}/testA", "--fake", "{data}/testB", "--out", "{out}", "--measures", "paired"],
+            "--paired says that names tell",
+        ),
+        (
+            ["--real", "{data}/testA", "--fake", "{data}/testA", "--out", "{out}", "--measures", "swd", "--paired"],
+            "names nothing of pairs",
+        ),
         (["--real", "{data}/testA", "--fake", "{data}/testB", "--paired", "--out", "{out}"], "1 file has no partner"),
     ],
 )
@@ -239,6 +249,17 @@ def test_unreadable_images_are_listed_or_left_out(
     _, error = evaluate(capsys, *tokens, "--on-bad-image", "skip")
     assert "bad.png" in error
     assert figures(tmp_path / "out", "a2b")["swd"]["protocol"]["translations"] == 6
+
+
+def test_an_interruption_leaves_nothing_half_done(
+    capsys: pytest.CaptureFixture[str], data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Reconstruction, "figures", stop)
+    evaluate(capsys, model, "--data", data, "--out", tmp_path / "out", code=130)
+    assert not (tmp_path / "out").exists()
 
 
 def test_test_images_alone_are_enough(capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path) -> None:

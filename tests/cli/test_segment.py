@@ -106,7 +106,7 @@ MISTAKES = [
     (["train", "--data", "{data}", "--out", "{out}", *INDEX, "--device", "gpu"], ["gpu"]),
     (
         ["train", "--data", "{data}", "--out", "{out}", *INDEX, "--size", "32", "--weights", "{data}/nothing.pth"],
-        ["nothing.pth", "Check --weights"],
+        ["There is no file", "nothing.pth", "--weights FILE"],
     ),
     (["train", "--data", "{data}", "--out", "{out}", *INDEX, "--set", "segmenter.optimiser=sgd"], ["optimizer"]),
     (["train", "--data", "{data}", "--out", "{out}", *INDEX, "--set", "method.width=4"], ["data.* and segmenter.*"]),

@@ -105,5 +105,7 @@ def test_a_segmenter_that_is_not_there_is_told_before_anything_is_trained(
     assert "there is no segmenter at" in run(capsys, plan, *options, "--fcn", tmp_path / "nowhere", code=2)
     without = write_plan(tmp_path / "other.toml", labels=False, text=PLAN)
     assert "there is nothing to label" in run(capsys, without, *options, "--fcn", segmenter, code=2)
+    both = ("--fcn", segmenter, "--set", "segmenter.images=8")
+    assert "--set segmenter.images is a setting of the small network" in run(capsys, plan, *options, *both, code=2)
     assert "fcn is given twice" in run(capsys, plan, *options, "--fcn", segmenter, "--set", "fcn=x", code=2)
     assert not (tmp_path / "out").exists()

@@ -168,14 +168,33 @@ def test_halves_of_the_real_images_and_the_untranslated_input(tmp_path: Path) ->
     assert not compared(real, fake, inputs=real, bounds=False).bounds
 
 
-def test_figures_do_not_depend_on_batches(tmp_path: Path) -> None:
+def test_figures_do_not_depend_on_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, data = write_small_model(tmp_path / "model"), write_data(tmp_path / "data")
-    results = [
-        evaluate(Options(model=model, data=data, device="cpu", direction="a2b", batch_size=size, features=NETWORK))
-        for size in (1, 4)
-    ]
-    one, two = ([figure.value for figure in found.directions["a2b"].figures] for found in results)
-    assert one == pytest.approx(two, rel=1e-4)
+    results = []
+    for size in (1, 3):
+        monkeypatch.setenv("UNPAIRED_CACHE", str(tmp_path / f"cache-{size}"))
+        options = Options(model=model, data=data, device="cpu", direction="a2b", batch_size=size, features=NETWORK)
+        results.append(evaluate(options))
+    directions = [found.directions["a2b"] for found in results]
+    for figures in (
+        [found.figures for found in directions],
+        *([found.bounds[name] for found in directions] for name in ("untranslated", "real_halves")),
+    ):
+        one, two = ([figure.value for figure in each] for each in figures)
+        assert len(one) > 4
+        assert one == pytest.approx(two, rel=1e-4)
+    assert not directions[1].reference_reused
+
+
+def test_a_cache_that_cannot_be_written_only_takes_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> Path:
+        raise UserError("cannot use the cache folder")
+
+    monkeypatch.setattr(statistics, "user_cache_folder", refuse)
+    real = write_pictures(tmp_path / "real", pictures(4))
+    for _ in range(2):
+        found = compared(real, real)
+        assert (found.figure("swd").value, found.reference_reused) == (0, False)
 
 
 def test_memory_is_the_same_for_any_number_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,3 +266,17 @@ def test_inception_with_random_weights_is_no_fid(tmp_path: Path) -> None:
     told = " ".join(found.warnings)
     assert "2,048 features" in told
     assert "use Kernel distance" in told
+
+
+def test_a_model_of_images_of_several_sizes_and_of_one_image(tmp_path: Path) -> None:
+    model, data = write_small_model(tmp_path / "model"), write_data(tmp_path / "data", test=4)
+    write_pictures(data / "testA", pictures(2, (30, 45)), "odd{}.png")
+    found = evaluate(Options(model=model, data=data, device="cpu", features=NETWORK)).directions
+    assert found["a2b"].figure("swd").protocol["size"] == "32 x 32"
+    assert found["a2b"].figure("swd").protocol["translations"] == 6
+    assert any("different sizes" in warning for warning in found["a2b"].warnings)
+    one = evaluate(Options(model=model, data=data, device="cpu", images=1, features=NETWORK)).directions["a2b"]
+    assert "real_halves" not in one.bounds
+    assert one.figure("reconstruction_l1").error is None
+    assert one.figure("swd").value is not None
+    assert any("a covariance needs two images" in warning for warning in one.warnings)

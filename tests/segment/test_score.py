@@ -87,11 +87,9 @@ def test_it_is_the_same_in_batches_of_any_size() -> None:
     rng = np.random.default_rng(0)
     photos = rng.uniform(-1, 1, (11, 3, 8, 8)).astype(np.float32)
     truth = rng.integers(0, 3, (11, 8, 8)).astype(np.uint8)
-    counts: list[int] = []
     whole = fcn_score(by_redness(), [(photos, truth)])
     parts = [(photos[start : start + 2], truth[start : start + 2]) for start in range(0, 11, 2)]
-    assert fcn_score(by_redness(), parts, told=lambda done, _: counts.append(done)) == whole
-    assert counts == [2, 4, 6, 8, 10, 11]
+    assert fcn_score(by_redness(), parts) == whole
     assert fcn_score(by_redness(), [(torch.from_numpy(photos), truth)]) == whole
 
 
@@ -138,6 +136,20 @@ def test_the_bounds_against_all_photos_at_once() -> None:
     assert told == [(8, 9), (9, 9)]
     one = real_bounds(by_redness(), labelled, most=1)
     assert one.lower is None
+
+
+def test_a_label_map_of_void_alone_counts_nowhere_and_nothing_else_is_an_error() -> None:
+    truth = np.zeros((8, 8), int)
+    photo = np.rint((photo_of(truth).transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
+    maps = [(np.arange(3) == truth[:, :, None]).astype(np.uint8) * 255, np.zeros((8, 8, 3), np.uint8)]
+    labelled = LabelledPhotos(Source([photo, photo]), Source(maps), Domain(channels=3))
+    maps[0][4:] = 0
+    found = real_bounds(by_redness(), labelled)
+    assert found.upper.pixel_accuracy == 1.0
+    assert found.lower is not None
+    empty = LabelledPhotos(Source([photo, photo]), Source([maps[1], maps[1]]), Domain(channels=3))
+    with pytest.raises(UserError, match="hold void alone"):
+        real_bounds(by_redness(), empty)
 
 
 def _scores(truth: np.ndarray, predicted: np.ndarray) -> Scores:

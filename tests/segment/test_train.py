@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,8 @@ def test_interrupted_and_gone_on_it_ends_bit_for_bit_as_if_it_had_not_been(
     monkeypatch.setattr("unpaired.segment.train.LOG_STEPS", 3)
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     before = torch.get_rng_state()
-    with torch.random.fork_rng():
-        train(data, whole, **changes)
+    train(data, whole, **changes)
+    assert torch.equal(torch.get_rng_state(), before)
     step, steps = Training._step, [0]
 
     def interrupted(self: Training, log: Any) -> None:
@@ -173,6 +174,19 @@ def test_going_on_changes_no_setting_of_the_training(data: Path, tmp_path: Path)
         go_on(tmp_path)
 
 
+def test_moved_data_is_found_and_other_data_is_not_taken_for_it(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "first")
+    train(tmp_path / "first", tmp_path / "run", images=4)
+    (tmp_path / "first").rename(tmp_path / "second")
+    moved = Given({"data.root": str(tmp_path / "second")}, "{name}")
+    assert go_on(tmp_path / "run", moved).images_seen == 4
+    assert go_on(tmp_path / "run").images_seen == 4, "where it lies now was kept"
+    photo = next((tmp_path / "second" / "train").iterdir())
+    Image.new("RGB", (32, 32)).save(photo)
+    with pytest.raises(UserError, match="photos or label maps are not those that it began with"):
+        go_on(tmp_path / "run")
+
+
 def test_a_loss_that_is_not_finite_ends_the_training(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"Set a smaller segmenter\.learning_rate"):
         train(data, tmp_path / "run", learning_rate=1e30, optimizer="sgd", norm="none")
@@ -196,11 +210,12 @@ def test_median_frequency_by_hand() -> None:
     assert weights.tolist() == pytest.approx([7.5 / 80, 7.5 / 10, 0, 1.5, 1.5])
 
 
-def test_label_maps_of_void_alone_teach_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("part", "what"), [("train", "there is nothing to learn"), ("test", "nothing could be mea")])
+def test_label_maps_of_void_alone_teach_nothing(part: str, what: str, tmp_path: Path) -> None:
     root = write_labelled(tmp_path / "data")
-    for path in (root / "trainannot").iterdir():
+    for path in (root / f"{part}annot").iterdir():
         Image.new("L", (32, 32), 3).save(path)
-    with pytest.raises(UserError, match="hold void alone, so there is nothing to learn"):
+    with pytest.raises(UserError, match=f"hold void alone, so {what}"):
         train(root, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -211,7 +226,8 @@ def test_weights_that_cannot_be_had(data: Path, tmp_path: Path, monkeypatch: pyt
     def offline(*_: Any, **__: Any) -> None:
         raise OSError("no way out")
 
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
+    monkeypatch.setattr("unpaired.features.weights.urlopen", offline)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     told: list[str] = []
     changes = {"segmenter.weights": "auto", "segmenter.images": 4, "segmenter.norm": "batch", "data.root": str(data)}
     start_training([Given({**SETTINGS, **changes}, "{name}")], tmp_path / "auto", say=told.append)
@@ -219,7 +235,9 @@ def test_weights_that_cannot_be_had(data: Path, tmp_path: Path, monkeypatch: pyt
     description = Segmenter.load(tmp_path / "auto").description
     assert description.origin == "none: every weight began at random, as torchvision's could not be had"
     assert description.training["settings"]["weights"] == "none"
-    with pytest.raises(UserError, match=r"could not be downloaded \(no way out\).*or name a file with --weights"):
+    with pytest.raises(
+        UserError, match=r"could not be downloaded \(no way out\).*or name a file that you have: --weights FILE"
+    ):
         train(data, tmp_path / "named", weights="torchvision")
     assert not (tmp_path / "named").exists()
 

@@ -100,6 +100,11 @@ def compare(
     for name, flag in flags:
         if flag is not None and name in overrides.values:
             raise UserError(f"{name} is given twice: by --set, and by its option. Leave one of them out.")
+    unused = [name for name in changes if name.startswith("segmenter.")]
+    if unused and (fcn is not None or "fcn" in changes):
+        raise UserError(
+            f"--set {unused[0]} is a setting of the small network that --fcn takes the place of. Leave one of them out."
+        )
     changes |= {name: value for name, value in flags[:3] if value is not None}
     found = read_plan(plan, changes)
     overrides = Given({n: value for n, value in overrides.values.items() if n not in changes}, overrides.origin)

@@ -61,16 +61,19 @@ def evaluate(
 
     unpaired evaluate --real zebras --fake translations --input horses --out figures
 
-    Without --measures everything is measured that needs no download: the sliced Wasserstein distance, edges kept,
-    reconstruction, and what the data allow (pairs, labels); FID and KID too where Inception's file is at hand.
+    Without --measures everything is measured that needs no download: the sliced Wasserstein distance,
+    edges kept, reconstruction, and what the data allow (pairs, labels); FID and KID too where the file
+    of Inception's weights is at hand.
+
+    Files of --fake belong to those of --input and --real whose names agree without suffix and without
+    the endings _real, _fake, _rec, _idt (with _A or _B): n1_fake_B.png to n1_real_A.png and n1.jpg.
 
     Parameters
     ----------
     model
         A run (its newest checkpoint), a checkpoint, or a model folder.
     data
-        Folder with images of both domains, as for unpaired train; test images are taken where there are some. [that of
-        the run]
+        Folder with images of both domains, as for unpaired train; its test images are taken. [that of the run]
     real
         In place of a model: a folder of real images of the target, or a pattern in quotes such as 'DIR/*_real_B.png'.
     fake
@@ -88,11 +91,10 @@ def evaluate(
     on_bad_image
         What to do with files that cannot be used or have no partner: fail or skip. [fail, or as in the run]
     measures
-        Names with commas between them: swd, fid, kid, precision, recall, frechet, kernel, structure, structure_edges,
-        paired, lpips, reconstruction, labels, fcn.
+        Some of swd, fid, kid, precision, recall, frechet, kernel, structure, structure_edges, paired, lpips,
+        reconstruction, labels, fcn, with commas between them.
     features
-        A feature network for frechet, kernel, precision, recall and structure: vgg:FILE, a torch.export program
-        FILE.pt2, or MODULE:CALLABLE.
+        Network for frechet, kernel, precision, recall, structure: vgg:FILE, FILE.pt2 (torch.export), MODULE:CALLABLE.
     inception
         File of Inception's weights for fid, kid, precision and recall. [from the cache, or downloaded once]
     lpips

@@ -50,18 +50,23 @@ def info(
     *,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> int:
-    """Describe a model, a run, a folder of images or an image.
+    """Describe a model, a run, a segmenter, a folder of images or an image.
 
     Parameters
     ----------
     what
-        A run, a checkpoint, a model, a data folder or an image.
+        A run, a checkpoint, a model, a segmenter, a data folder or an image.
     as_json
         Print JSON.
     """
     from unpaired.inform import describe, render
+    from unpaired.segment.inform import describe_segmenter, is_segmenter, render_segmenter
     from unpaired.terminal import counting
 
+    if is_segmenter(what):
+        found = describe_segmenter(what)
+        print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else render_segmenter(found))
+        return 0
     with counting("Reading", quiet=as_json) as count:
         description = describe(what, progress=lambda label, done, total: count(done, total))
     if as_json:

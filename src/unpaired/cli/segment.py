@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 IMAGES = Group("Images", sort_key=1)
 TRAINING = Group("Training", sort_key=2)
 RUN = Group("Run", sort_key=3)
+SECONDS = 60.0
+"""Between two lines of progress where there is no terminal."""
 
 segment = App(
     name="segment",
@@ -93,7 +96,6 @@ def train(
         Print nothing but warnings and errors.
     """
     from unpaired.segment.start import resume_training, start_training
-    from unpaired.terminal import counting
     from unpaired.training.progress import Progress
 
     given = _given(
@@ -108,13 +110,9 @@ def train(
     if folder is None:
         raise UserError("--out is missing: the new folder that the segmenter is to be written to.")
     begin = start_training if resume is None else resume_training
-    with Progress(quiet=quiet) as checking, counting("Training", quiet=quiet) as told:
-
-        def say(text: str) -> None:
-            if not quiet:
-                print(text, file=sys.stderr, flush=True)
-
-        outcome = begin(given, folder, say=say, progress=checking.checking, told=told)
+    with Progress(quiet=quiet, every_seconds=SECONDS) as display:
+        told = partial(display.checking, "training")
+        outcome = begin(given, folder, say=display.message, progress=display.checking, told=told)
     return _conclude(outcome, quiet)
 
 
@@ -167,14 +165,14 @@ def score(
         Print nothing but the table, warnings and errors.
     """
     from unpaired.segment.report import measure, table, write_report
-    from unpaired.terminal import counting
     from unpaired.training.progress import Progress
 
     given = _given(set_, **_places(data, photos, labels, None, None, side_by_side, size))
     if most is not None and most < 1:
         raise UserError(f"--most {most}: a number of photos, 1 or more.")
-    with Progress(quiet=quiet) as checking, counting("Labelling", quiet=quiet) as told:
-        report = measure(segmenter, given, seed=seed, most=most, device=device, progress=checking.checking, told=told)
+    with Progress(quiet=quiet, every_seconds=SECONDS) as display:
+        told = partial(display.checking, "labelling")
+        report = measure(segmenter, given, seed=seed, most=most, device=device, progress=display.checking, told=told)
     for notice in report["notices"]:
         print(f"note: {notice}", file=sys.stderr)
     print(table(report))

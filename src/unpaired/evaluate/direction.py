@@ -12,15 +12,16 @@ from torch import Tensor
 from unpaired import __version__
 from unpaired.data.values import Domain
 from unpaired.errors import UserError
-from unpaired.evaluate.distribution import Wanted, distances, wanted_distances
+from unpaired.evaluate.distribution import Wanted, wanted_distances
 from unpaired.evaluate.figures import DirectionResult, Fact, Figure
 from unpaired.evaluate.gauges import Content, Gauge, Paired, Reconstruction, can_be_seen, edges
 from unpaired.evaluate.labels import FcnScores, LabelScores
 from unpaired.evaluate.material import FILTER, SPLITS, Task
 from unpaired.evaluate.options import DISTRIBUTION, Options
-from unpaired.evaluate.statistics import Gathering, Lens, reference_statistics, through
+from unpaired.evaluate.sets import Sets
+from unpaired.evaluate.statistics import Lens
 from unpaired.evaluate.tools import Tools
-from unpaired.evaluate.translations import Batch, Translators, at_size, batches
+from unpaired.evaluate.translations import Translators, batches
 from unpaired.metrics.sliced import SMALLEST
 from unpaired.metrics.structure import self_similarity
 
@@ -81,60 +82,30 @@ def open_direction(task: Task, translators: Translators | None, options: Options
 
 def measure(direction: Direction, options: Options, progress: Progress) -> DirectionResult:
     """Carry out the measures of one direction: the real images once, then every translation once."""
-    task, wanted, heading = direction.task, direction.wanted, direction.task.heading
+    task, heading = direction.task, direction.task.heading
     facts, warnings = protocol_of(direction, options), file_warnings(task)
     warnings += [f"{_NAMES.get(name, name)} is left out: {why}" for name, why in _worth_telling(direction, options)]
-    compares = wanted.sliced or bool(wanted.used)
-    made = Gathering(sliced=wanted.sliced, lenses=wanted.used, seed=options.seed)
-    plain = (
-        Gathering(sliced=wanted.sliced, lenses=wanted.used, seed=options.seed)
-        if compares and options.bounds and _comparable(direction)
-        else None
-    )
-    figures, bounds = list[Figure](), dict[str, tuple[Figure, ...]]()
-    reference = None
-    if compares:
-        reference = reference_statistics(
-            task.real,
-            task.size,
-            sliced=wanted.sliced,
-            lenses=wanted.used,
-            seed=options.seed,
-            halves=options.bounds,
-            batch_size=options.batch_size,
-            told=lambda done, total: progress(f"real images, {heading}", done, total),
-        )
-        warnings += reference.notices
-    for batch in batches(
-        task,
-        direction.translators,
-        options.batch_size,
-        lambda done, total: progress(f"measuring {heading}", done, total),
-    ):
-        _gather(direction, batch, made if compares else None, plain)
+    sets = _sets(direction, options, progress)
+
+    def told(done: int, total: int) -> None:
+        progress(f"measuring {heading}", done, total)
+
+    for batch in batches(task, direction.translators, options.batch_size, told):
+        if sets is not None:
+            sets.add(batch)
         for gauge in direction.gauges.values():
             gauge.add(batch)
-    if reference is not None:
-        progress(f"comparing, {heading}", 0, 1)
-        figures, told = distances(reference.whole, made.statistics(), wanted, seed=options.seed, protocol=facts)
-        warnings += told
-        if plain is not None:
-            bounds["untranslated"] = tuple(
-                distances(reference.whole, plain.statistics(), wanted, seed=options.seed, protocol=facts, errors=False)[
-                    0
-                ]
-            )
-        if reference.halves is not None:
-            one, two = reference.halves
-            halved = {**facts, "reference_images": one.images, "translations": two.images}
-            bounds["real_halves"] = tuple(
-                distances(one, two, wanted, seed=options.seed, protocol=halved, errors=False)[0]
-            )
+    figures, bounds = list[Figure](), dict[str, tuple[Figure, ...]]()
+    if sets is not None:
+        progress(f"comparing {heading}", 0, 1)
+        figures, set_bounds, set_warnings = sets.results(facts)
+        bounds |= {name: tuple(found) for name, found in set_bounds.items()}
+        warnings += set_warnings
     for gauge in direction.gauges.values():
         figures += gauge.figures(facts)
         warnings += gauge.warnings()
-        if isinstance(gauge, LabelScores | FcnScores):
-            bounds |= {name: tuple(found) for name, found in gauge.bounds(facts).items()}
+        for name, found in gauge.bounds(facts).items():
+            bounds[name] = (*bounds.get(name, ()), *found)
     return DirectionResult(
         heading=heading,
         figures=tuple(figures),
@@ -142,7 +113,22 @@ def measure(direction: Direction, options: Options, progress: Progress) -> Direc
         tables=tuple(table for gauge in direction.gauges.values() for table in gauge.tables()),
         pictures=tuple(one for gauge in direction.gauges.values() for one in gauge.pictures(task.direction)),
         warnings=tuple(dict.fromkeys(warnings)),
-        reference_reused=reference is not None and reference.whole.reused,
+        reference_reused=sets is not None and sets.reference.whole.reused,
+    )
+
+
+def _sets(direction: Direction, options: Options, progress: Progress) -> Sets | None:
+    """Begin to compare sets of images, with the statistics of the real ones; None where none is compared."""
+    if not (direction.wanted.sliced or direction.wanted.used):
+        return None
+    return Sets(
+        direction.task,
+        direction.domains,
+        direction.wanted,
+        seed=options.seed,
+        bounds=options.bounds,
+        batch_size=options.batch_size,
+        told=lambda done, total: progress(f"real images, {direction.task.heading}", done, total),
     )
 
 
@@ -225,6 +211,7 @@ def _why_not(task: Task, translators: Translators | None, tools: Tools, options:
     target = task.real.domain if task.made is None else task.made.domain
     if not task.has_truth:
         unknown = "it is not known which true image belongs to which translation"
+        unknown += " (--paired says that names tell)" if task.direction == "folders" else ""
         found |= dict.fromkeys(("paired", "lpips", "labels"), unknown)
     if tools.lpips is None:
         found["lpips"] = found.get("lpips", "it was not asked for")
@@ -263,32 +250,9 @@ def _worth_telling(direction: Direction, options: Options) -> list[tuple[str, st
     return told
 
 
-def _comparable(direction: Direction) -> bool:
-    """Say whether untranslated inputs can stand in for translations: the same channels, or grey as RGB."""
-    source, target = direction.domains
-    if source is None or (source.labels is not None and source.labels.feed == "one_hot"):
-        return False
-    return source.channels == target.channels or (source.channels, target.channels) == (1, 3)
-
-
-def _gather(direction: Direction, batch: Batch, made: Gathering | None, plain: Gathering | None) -> None:
-    size, lenses = direction.task.size, direction.wanted.used
-    source, target = direction.domains
-    if made is not None:
-        images = batch.made
-        if (images.shape[-2], images.shape[-1]) != size:
-            images = at_size(batch.images, target, size)
-        made.add(images, through(lenses, images))
-    if plain is not None and batch.inputs is not None and batch.input_images is not None and source is not None:
-        images = batch.inputs
-        if (images.shape[-2], images.shape[-1]) != size:
-            images = at_size(batch.input_images, source, size)
-        images = images.expand(-1, target.channels, -1, -1) if images.shape[1] != target.channels else images
-        plain.add(images, through(lenses, images))
-
-
 def _where(task: Task) -> str:
-    return "--real" if task.direction == "folders" else task.heading.split()[-1]
+    """Return the domain or folder of the real images: the end of `A to B` and of `fake against real`."""
+    return task.heading.rpartition(" against " if task.direction == "folders" else " ")[2]
 
 
 def _as_files(task: Task, target: Domain) -> str:
@@ -296,7 +260,6 @@ def _as_files(task: Task, target: Domain) -> str:
         return f"files: {task.made.formats()}"
     if target.labels is not None:
         return "as files hold them: label maps, the nearest class of every pixel"
-    kinds = {"uint8": "8-bit levels", "uint16": "16-bit levels", "int16": "16-bit levels", "float32": "floats"}
-    return (
-        f"as PNG files hold them: {kinds[target.dtype]}" if target.dtype != "float32" else "floats, as TIFF files hold"
-    )
+    if target.dtype == "float32":
+        return "as TIFF files hold them: floats"
+    return f"as PNG files hold them: {8 if target.dtype == 'uint8' else 16}-bit levels"

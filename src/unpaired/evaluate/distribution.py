@@ -17,6 +17,8 @@ from unpaired.metrics.sliced import sliced_wasserstein
 NEIGHBOURS = 3
 SUBSETS, SUBSET_SIZE = 100, 1000
 PROJECTIONS = 512
+QUICK = 512
+"""Of at most so many features or images the sampling error of a Fréchet distance takes no time to speak of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,8 @@ def wanted_distances(options: Options, lenses: Sequence[Lens]) -> Wanted:
 def distances(
     real: Statistics, fake: Statistics, wanted: Wanted, *, seed: int, protocol: Protocol, errors: bool = True
 ) -> tuple[list[Figure], list[str]]:
-    """Return the figures of two sets, and warnings; without `errors` the sampling error of Fréchet distances is left.
+    """Return the figures of two sets, and warnings; without `errors` the sampling error of Fréchet distances is left
+    out where it takes long.
 
     What cannot be measured of so few images is left out with a warning.
     """
@@ -140,7 +143,8 @@ class _View:
         counts = (self.real.moments.count, self.fake.moments.count)
         if min(counts) < 2:
             return [], [f"{self.frechet_title} is left out: a covariance needs two images in each set"]
-        estimate = frechet_estimate(self.real.rows, self.fake.rows) if errors else None
+        quick = self.lens.features.dim <= QUICK or max(len(self.real.rows), len(self.fake.rows)) <= QUICK
+        estimate = frechet_estimate(self.real.rows, self.fake.rows) if errors or quick else None
         every = max(counts) > ROWS  # then the rows are a sample, and the distance is that of all images
         value = estimate.value if estimate and not every else frechet_distance(self.real.moments, self.fake.moments)
         dim, warnings = self.lens.features.dim, list[str]()

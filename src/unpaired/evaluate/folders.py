@@ -96,7 +96,7 @@ def open_folders(options: Options, progress: Progress | None) -> tuple[Task, lis
     size, resized = common_size(made, real)
     task = Task(
         direction="folders",
-        heading=f"{shown(options.fake)} against {shown(options.real)}",
+        heading=f"{_called(options.fake)} against {_called(options.real)}",
         inputs=inputs,
         made=made,
         real=real,
@@ -106,6 +106,11 @@ def open_folders(options: Options, progress: Progress | None) -> tuple[Task, lis
         resized=resized,
     )
     return task, notices
+
+
+def _called(place: str | Path) -> str:
+    """Return what a person calls a folder or pattern: its last part."""
+    return shown(Path(place).expanduser().absolute().name)
 
 
 def _told(progress: Progress | None, option: str) -> Callable[[int, int], None] | None:

@@ -6,9 +6,9 @@ the few at both ends.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, final
-from typing import Protocol as Interface
 
 import numpy as np
 from torch import Tensor
@@ -29,28 +29,32 @@ EXAMPLES = 6
 """Images shown of each end."""
 
 
-class Gauge(Interface):
+class Gauge(ABC):
     """Something that translations are measured with."""
 
+    @abstractmethod
     def add(self, batch: Batch) -> None:
         """Measure a batch."""
-        ...
 
+    @abstractmethod
     def figures(self, protocol: Protocol) -> list[Figure]:
         """Return what was found; `protocol` holds what all figures of a direction share."""
-        ...
+
+    def bounds(self, protocol: Protocol) -> dict[str, list[Figure]]:
+        """Return the same figures of other images, by what those are; none by default."""
+        return {}
 
     def tables(self) -> list[Table]:
-        """Return tables, such as one of the classes."""
-        ...
+        """Return tables, such as one of the classes; none by default."""
+        return []
 
     def pictures(self, direction: str) -> list[Picture]:
-        """Return the images at the ends."""
-        ...
+        """Return the images at the ends; none by default."""
+        return []
 
     def warnings(self) -> list[str]:
-        """Return what a reader of the figures must know, one sentence each."""
-        ...
+        """Return what a reader of the figures must know, one sentence each; nothing by default."""
+        return []
 
 
 class _Numbers:
@@ -104,7 +108,7 @@ VALUES = "in [-1, 1], a range of 2"
 
 
 @final
-class Paired:
+class Paired(Gauge):
     """Translations against the true images of the same names."""
 
     def __init__(self, real: Pictures, lpips: Lpips | None, plain: bool) -> None:
@@ -139,14 +143,6 @@ class Paired:
             found.append(self._perceptual.figure("lpips", title, group="paired", better="lower", protocol=facts))
         return found
 
-    def tables(self) -> list[Table]:
-        """Return none."""
-        return []
-
-    def pictures(self, direction: str) -> list[Picture]:
-        """Return none."""
-        return []
-
     def warnings(self) -> list[str]:
         """Say what was left out and what was resized."""
         told = self._numbers.warnings(asked=False)
@@ -159,7 +155,7 @@ class Paired:
 
 
 @final
-class Reconstruction:
+class Reconstruction(Gauge):
     """There and back against the input; the images that come back worst are shown."""
 
     def __init__(self, source: Domain, target: Domain, heading: str) -> None:
@@ -196,10 +192,6 @@ class Reconstruction:
         }
         return self._numbers.figures("reconstruction", "reconstruction_", " of there and back", facts)
 
-    def tables(self) -> list[Table]:
-        """Return none."""
-        return []
-
     def pictures(self, direction: str) -> list[Picture]:
         """Return the worst reconstructions as one picture."""
         examples = self._worst.examples()
@@ -224,7 +216,7 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 @final
-class Content:
+class Content(Gauge):
     """How far the structure of a translation is from that of its input; the nearest and the farthest are shown."""
 
     def __init__(
@@ -258,7 +250,7 @@ class Content:
                         "input": shown(batch.input_images[index], self._domains[0]),
                         "translation": shown(batch.images[index], self._domains[1]),
                     }
-                    caption = f"{batch.names[index]}: {value:.3g}"
+                    caption = f"{batch.names[index]}: distance {value:.3g}"
                     end.add(value, self._done + index, Example(cells, caption))
         self._done += len(batch.rows)
 
@@ -266,10 +258,6 @@ class Content:
         """Return the mean distance."""
         facts = {**protocol, **self._features, "error": "standard error over the images"}
         return [self._tally.figure(self._name, self._title, group="content", better="lower", protocol=facts)]
-
-    def tables(self) -> list[Table]:
-        """Return none."""
-        return []
 
     def pictures(self, direction: str) -> list[Picture]:
         """Return the translations that keep most and least of their inputs' structure."""
@@ -284,10 +272,6 @@ class Content:
             )
             for which, end in self._ends.items()
         ]
-
-    def warnings(self) -> list[str]:
-        """Return none."""
-        return []
 
 
 def edges(domains: tuple[Domain, Domain], heading: str) -> Content:

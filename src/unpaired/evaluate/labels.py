@@ -12,8 +12,8 @@ from unpaired.data.held_out import truth_of
 from unpaired.data.labels import VOID, Indices, Labels, classes_of
 from unpaired.data.transforms import resize_nearest
 from unpaired.data.values import Domain
-from unpaired.errors import UserError
-from unpaired.evaluate.figures import Figure, Picture, Protocol, Table
+from unpaired.evaluate.figures import Figure, Protocol, Table
+from unpaired.evaluate.gauges import Gauge
 from unpaired.evaluate.material import Pictures, Task
 from unpaired.evaluate.translations import Batch, signed
 from unpaired.metrics.confusion import Confusion, Scores
@@ -67,7 +67,7 @@ def _three(found: Scores) -> dict[str, float | None]:
 
 
 @final
-class LabelScores:
+class LabelScores(Gauge):
     """Translations into label maps: the class of the nearest palette colour against that of the true label map."""
 
     def __init__(self, task: Task, labels: Labels, seed: int) -> None:
@@ -99,17 +99,13 @@ class LabelScores:
         """Return the scores of every class."""
         return [_classes("Labels, class by class", self._labels, {"": self._own})]
 
-    def pictures(self, direction: str) -> list[Picture]:
-        """Return none."""
-        return []
-
     def warnings(self) -> list[str]:
         """Say where a class and void look the same."""
         return _hidden(self._labels)
 
 
 @final
-class FcnScores:
+class FcnScores(Gauge):
     """Translations into photos: the labels that a segmenter gives them against the label maps they were made of."""
 
     def __init__(self, task: Task, labels: Labels, photos: Domain, segmenter: Segmenter, seed: int) -> None:
@@ -151,10 +147,6 @@ class FcnScores:
         """Return the scores of every class, of translations and of real photos."""
         columns = {"": self._made} | ({"real photos: ": self._real} if self._real.scores() is not None else {})
         return [_classes("FCN-score, class by class", self._labels, columns)]
-
-    def pictures(self, direction: str) -> list[Picture]:
-        """Return none."""
-        return []
 
     def warnings(self) -> list[str]:
         """Say where photos have another size than those of the segmenter's training."""
@@ -201,12 +193,3 @@ def _classes(title: str, labels: Labels, columns: dict[str, _Counted]) -> Table:
             share = each[0].pixels / total
             rows.append((names[index], share, *(None if math.isnan(value) else value for value in figures)))
     return Table(title=title, columns=tuple(header), rows=tuple(rows))
-
-
-def require_truth(task: Task, name: str) -> None:
-    """Raise `UserError` where the true labels of every translation are not known."""
-    if not task.has_truth:
-        raise UserError(
-            f"{name}: {task.heading} has no label maps that belong to the images. Files must have the same names in "
-            "both domains."
-        )

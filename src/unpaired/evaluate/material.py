@@ -26,7 +26,7 @@ from unpaired.methods import METHODS
 
 CONFIG = "config.json"
 Split = Literal["test", "train", "folder"]
-SPLITS: dict[Split, str] = {"test": "test images", "train": "training images", "folder": "images of a folder"}
+SPLITS: dict[Split, str] = {"test": "test images", "train": "training images", "folder": "images"}
 FILTER = "bicubic, antialiased (Pillow)"
 """How images are brought to a size, whatever for; Inception resizes once more, and says how."""
 

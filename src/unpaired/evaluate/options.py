@@ -135,6 +135,10 @@ class Options:
             raise UserError("--fcn is given, and --measures does not name fcn. Add it, or leave --fcn out.")
         if "lpips" not in wanted and self.lpips is not None:
             raise UserError("--lpips is given, and --measures does not name lpips. Add it, or leave --lpips out.")
+        if self.paired and not wanted & {"paired", "lpips"}:
+            raise UserError(
+                "--paired is given, and --measures names nothing of pairs. Add paired or lpips, or leave it out."
+            )
         if self.features is not None and not wanted & (OF_FEATURES | OF_EITHER):
             raise UserError(
                 "--features is given, and --measures names nothing that is measured on them. Add one of: "

@@ -216,12 +216,15 @@ def _refuse_impossible(directions: tuple[Direction, ...], options: Options) -> N
         if None not in reasons:
             told = "; ".join(f"{one.task.heading}: {one.impossible[name]}" for one in directions)
             raise UserError(f"{name} cannot be measured here: {told}. Leave it out of --measures.")
-    if options.fcn is not None and all("fcn" in one.impossible for one in directions):
-        raise UserError(f"--fcn: {directions[0].impossible['fcn']}.")
-    if options.features is not None and all("features" in one.impossible for one in directions):
-        raise UserError(f"--features: {directions[0].impossible['features']}.")
-    if options.paired and "paired" in directions[0].impossible:
-        raise UserError(f"--paired: {directions[0].impossible['paired']}.")
+    given = {
+        "--fcn": ("fcn", options.fcn),
+        "--lpips": ("lpips", options.lpips),
+        "--features": ("features", options.features),
+        "--inception": ("features", options.inception),
+    }
+    for option, (name, value) in given.items():
+        if value is not None and all(name in one.impossible for one in directions):
+            raise UserError(f"{option}: {directions[0].impossible[name]}. Leave it out.")
     if not any(one.gauges or one.wanted.sliced or one.wanted.used for one in directions):
         told = "; ".join(sorted({reason for one in directions for reason in one.impossible.values()}))
         raise UserError(f"nothing can be measured: {told}.")

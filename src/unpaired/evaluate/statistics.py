@@ -22,6 +22,7 @@ from torch import Tensor
 
 from unpaired import __version__
 from unpaired.data.user_cache import user_cache_folder
+from unpaired.errors import UserError
 from unpaired.evaluate.material import FILTER, Pictures
 from unpaired.evaluate.translations import Told, image_batches
 from unpaired.metrics.frechet import Moments
@@ -176,7 +177,8 @@ def _gather(
 # ------------------------------------------------------------------------------------------------------- the cache
 
 
-def _place(real: Pictures, size: tuple[int, int], part: Lens | None, seed: int, halves: bool) -> Path:
+def _place(real: Pictures, size: tuple[int, int], part: Lens | None, seed: int, halves: bool) -> Path | None:
+    """Return where statistics are kept, None where the cache folder cannot be used."""
     depends = {
         "contents": real.contents(),
         "prepared": real.prepared,
@@ -190,11 +192,16 @@ def _place(real: Pictures, size: tuple[int, int], part: Lens | None, seed: int, 
         "version": __version__,
     }
     key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
-    return user_cache_folder() / FOLDER / f"{key[:32]}.npz"
+    try:
+        return user_cache_folder() / FOLDER / f"{key[:32]}.npz"
+    except UserError:
+        return None
 
 
-def _read(place: Path) -> tuple[Arrays | None, str | None]:
+def _read(place: Path | None) -> tuple[Arrays | None, str | None]:
     """Return what is kept, or None; a word where it is damaged."""
+    if place is None:
+        return None, None
     try:
         content = place.read_bytes()
     except OSError:
@@ -207,8 +214,10 @@ def _read(place: Path) -> tuple[Arrays | None, str | None]:
         return {name: stored[name] for name in stored.files}, None
 
 
-def _write(place: Path, arrays: Arrays) -> None:
+def _write(place: Path | None, arrays: Arrays) -> None:
     """Keep statistics; where the disk is full or the folder cannot be written, they are made again next time."""
+    if place is None:
+        return
     stream = io.BytesIO()
     np.savez(stream, **arrays)  # type: ignore[arg-type]
     content = stream.getvalue()

@@ -25,6 +25,8 @@ NOTES = {
     "shuffled_labels": "shuffled labels: label maps of other images, what knows nothing of the input",
 }
 NONE = "–"
+_BOUND = 14
+"""Width of a bound's column: a figure and its error."""
 _LEVELS = "swd_"
 """Figures of single levels of the pyramid: they stand in the JSON, and in the note of their mean."""
 
@@ -47,6 +49,8 @@ def number(value: float | None) -> str:
         return NONE
     if value and abs(value) < 1e-3:
         return f"{value:.2e}"
+    if value and abs(value) < 1e-2:
+        return f"{value:.3g}"
     digits = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
     return f"{value:.{digits}f}"
 
@@ -69,11 +73,11 @@ def _figures(found: DirectionResult) -> list[RenderableType]:
 
 def _group(question: str, figures: Sequence[Figure], bounds: Mapping[str, Mapping[str, Figure]]) -> RichTable:
     table = RichTable(title=question, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    table.add_column("figure", min_width=22, max_width=44)
+    table.add_column("figure", min_width=10, max_width=44 if len(bounds) < 2 else 29)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("better", no_wrap=True)
     for name in bounds:
-        table.add_column(BOUNDS[name], justify="right", width=len(max(BOUNDS[name].split(), key=len)))
+        table.add_column(BOUNDS[name], justify="right", max_width=_BOUND)
     for one in figures:
         cells = [_bound(those.get(one.name)) for those in bounds.values()]
         table.add_row(one.title, _value(one), one.better or "", *cells)
@@ -81,12 +85,20 @@ def _group(question: str, figures: Sequence[Figure], bounds: Mapping[str, Mappin
 
 
 def _value(figure: Figure) -> str:
-    error = "" if figure.error is None else f" ± {number(figure.error)}"
-    return f"{number(figure.value)}{error}{' ' + figure.unit if figure.unit else ''}"
+    return f"{_with_error(figure)}{' ' + figure.unit if figure.unit else ''}"
+
+
+def _with_error(figure: Figure) -> str:
+    """Return a figure and its error with as many decimals, unless none of them would show."""
+    value = number(figure.value)
+    if figure.error is None:
+        return value
+    error = f"{figure.error:.{len(value.partition('.')[2])}f}" if "e" not in value else number(figure.error)
+    return f"{value} ± {error if float(error) or not figure.error else number(figure.error)}"
 
 
 def _bound(figure: Figure | None) -> str:
-    return "" if figure is None else number(figure.value)
+    return "" if figure is None else _with_error(figure)
 
 
 def _rows(found: Table) -> RichTable:
@@ -114,6 +126,9 @@ def _protocol(evaluation: Evaluation) -> RenderableType:
             if one.name not in names and not one.name.startswith(_LEVELS):
                 names.append(one.name)
     lines += [Text(f"  {', '.join(names)}: {facts}") for facts, names in single.items() if names]
+    reused = [each.heading for each in found if each.reference_reused]
+    if reused:
+        lines.append(Text(f"  statistics of the real images were kept from an earlier evaluation: {', '.join(reused)}"))
     return Lines(*lines)
 
 

@@ -79,16 +79,14 @@ class VggFeatures(nn.Module):
         return features
 
 
-def read_vgg(path: str | Path | None, setting: str = "method.vgg_weights") -> tuple[dict[str, Tensor], str]:
+def read_vgg(path: str | Path | None) -> tuple[dict[str, Tensor], str]:
     """Return VGG-16's weights and where they come from: a .pth or .safetensors file, or torchvision's where None.
-
-    `setting` is what a message calls the place where the user names the file.
 
     torchvision's are taken from PyTorch's cache of models, or downloaded once, with their checksum. Raises UserError
     that names the file to place where neither is possible.
     """
     if path is None:
-        return _from_torchvision(setting), "torchvision's VGG-16"
+        return _from_torchvision(), "torchvision's VGG-16"
     path = Path(path).expanduser()
     try:
         if path.suffix == ".safetensors":
@@ -97,7 +95,7 @@ def read_vgg(path: str | Path | None, setting: str = "method.vgg_weights") -> tu
             return load_file(path), str(path)
         return dict(torch.load(path, map_location="cpu", weights_only=True)), str(path)
     except FileNotFoundError as error:
-        raise UserError(f"there is no file of VGG-16 weights at {path}. Check {setting}.") from error
+        raise UserError(f"there is no file of VGG-16 weights at {path}. Check method.vgg_weights.") from error
     except Exception as error:  # a file that is no checkpoint, or a damaged one, raises anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} cannot be read as weights of VGG-16: {reason}.") from error
@@ -114,7 +112,7 @@ def checksum(path: str | Path) -> str:
         ) from error
 
 
-def _from_torchvision(setting: str) -> dict[str, Tensor]:
+def _from_torchvision() -> dict[str, Tensor]:
     place = Path(torch.hub.get_dir()) / "checkpoints" / TORCHVISION.rpartition("/")[2]
     try:
         return dict(
@@ -124,7 +122,7 @@ def _from_torchvision(setting: str) -> dict[str, Tensor]:
         raise UserError(
             f"VGG-16's weights are needed and could not be downloaded ({error}). Random weights would make the "
             f"comparison worthless, so nothing was trained. Download {TORCHVISION} elsewhere and place it at {place}, "
-            f"or name a file with {setting}."
+            "or name a file with method.vgg_weights."
         ) from error
 
 

@@ -86,9 +86,7 @@ class Segmenter:
         Raises `UserError` where there is none, `DamagedError` where its files are not what was written.
         """
         place = find_segmenter(Path(folder))
-        verify(place)
-        document = read_document(place, DOCUMENT)
-        description = _from_json(place, document)
+        description = read_description(place)
         network = Fcn8s(description.network, description.photos.channels, len(description.labels.palette))
         tensors = read_tensors(place, WEIGHTS)
         try:
@@ -96,7 +94,11 @@ class Segmenter:
         except RuntimeError as error:
             raise UserError(f"{place} is not a segmenter: its weights do not fit its description ({error}).") from error
         return cls(
-            network, description, find_device(device), fingerprint=str(document["fingerprint"]), precision=precision
+            network,
+            description,
+            find_device(device),
+            fingerprint=str(read_document(place, DOCUMENT).get("fingerprint")),
+            precision=precision,
         )
 
     @property
@@ -151,6 +153,12 @@ def find_segmenter(folder: Path) -> Path:
         f"{folder} is not a segmenter: it holds neither {DOCUMENT} nor a folder {BEST} with one. Give the folder that "
         "unpaired segment train has written."
     )
+
+
+def read_description(place: Path) -> Description:
+    """Return what a segmenter's folder says of itself, after checking that all files are what was written."""
+    verify(place)
+    return _from_json(place, read_document(place, DOCUMENT))
 
 
 def write_segmenter(folder: Path, network: Fcn8s, description: Description) -> str:

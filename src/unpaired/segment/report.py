@@ -69,17 +69,7 @@ def measure(
             "photos": count,
             "contents": material.contents,
         },
-        "protocol": {
-            "size": list(material.size),
-            "labelled_at": list(segmenter.size),
-            "photos_resized_by": "bicubic",
-            "label_maps_resized_by": "nearest pixel",
-            "void": "left out",
-            "classes_absent_from_both": "left out of the means",
-            "confusion": "one matrix over all photos",
-            "shuffled": f"each photo against the label map of another one, drawn with seed {seed}",
-            "precision": segmenter.precision,
-        },
+        "protocol": _protocol(segmenter, material, seed),
         "scores": {name: scores_to_json(each, description.labels) for name, each in scores.items()},
         "notices": notices,
     }
@@ -122,6 +112,21 @@ def require_photos(description: Description, material: Material) -> None:
             f"the photos have {material.photos.channels} channels and the segmenter was trained on photos of "
             f"{description.photos.channels}. Give photos of the same kind, or set data.channels_a or data.channels_b."
         )
+
+
+def _protocol(segmenter: Segmenter, material: Material, seed: int) -> dict[str, Any]:
+    """Return how it was measured, as names and words or numbers."""
+    return {
+        "size": list(material.size),
+        "labelled_at": list(segmenter.size),
+        "photos_resized_by": "bicubic",
+        "label_maps_resized_by": "nearest pixel",
+        "void": "left out",
+        "classes_absent_from_both": "left out of the means",
+        "confusion": "one matrix over all photos",
+        "shuffled": f"each photo against the label map of another one, drawn with seed {seed}",
+        "precision": segmenter.precision,
+    }
 
 
 def _data_settings(given: Sequence[Given], description: Description) -> DataConfig:

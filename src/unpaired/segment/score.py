@@ -38,9 +38,7 @@ class Bounds:
     """Compared with the label maps of other photos; None for a single photo."""
 
 
-def fcn_score(
-    segmenter: Segmenter, photos: Iterable[tuple[NDArray[np.float32] | Tensor, Indices]], *, told: Told | None = None
-) -> Scores:
+def fcn_score(segmenter: Segmenter, photos: Iterable[tuple[NDArray[np.float32] | Tensor, Indices]]) -> Scores:
     """Label batches of photos, [N, C, h, w] in [-1, 1], and compare with the classes that they should show, [N, H, W].
 
     Photos of another size than the segmenter's training are resized to it (bicubic), and labels to the size of the
@@ -48,12 +46,8 @@ def fcn_score(
     where no pixel counts.
     """
     confusion = Confusion(segmenter.network.classes)
-    done = 0
     for batch, truth in photos:
         confusion.add(truth, labels_for(segmenter, batch, (truth.shape[1], truth.shape[2])))
-        done += len(truth)
-        if told is not None:
-            told(done, done)
     return _scores(confusion)
 
 

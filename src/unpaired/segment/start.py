@@ -19,6 +19,7 @@ from unpaired.data.config import DataConfig
 from unpaired.data.training import Progress
 from unpaired.device import fast_bf16, find_device
 from unpaired.errors import UserError
+from unpaired.features.weights import VGG16_FILE, find_weights
 from unpaired.networks.fcn import CLASSIFIER_KEYS, Fcn8s, load_vgg
 from unpaired.networks.vgg import read_vgg
 from unpaired.segment.config import SegmenterConfig, settled
@@ -38,6 +39,7 @@ RESUMABLE = frozenset(
 _FOLDERS = ("root", "a", "b", "test_a", "test_b")
 
 Say = Callable[[str], None]
+AT_RANDOM = "none: every weight began at random"
 
 
 def start_training(
@@ -59,14 +61,12 @@ def start_training(
     config = dataclasses.replace(config, weights=_weights_named(config, bool(weights)))
     held = {f"classifier.{key}.weight" in weights for key in CLASSIFIER_KEYS}
     config = settled(config, weights=bool(weights), fully_connected=held == {True})
-    torch.manual_seed(config.seed)
     network = _network(config, material)
     if weights:
         origin = load_vgg(network, weights, origin)
     config = dataclasses.replace(config, precision=_precision(config, device))
     training = _training(folder, config, material, network, device, origin, say)
-    document = {"data": dataclasses.asdict(material.config), "segmenter": dataclasses.asdict(config), "origin": origin}
-    write_whole(folder / CONFIG, (json.dumps(_without_none(document), indent=2) + "\n").encode())
+    _keep_settings(folder, material, config, origin)
     with _locked(folder), contextlib.closing(MetricsLog(folder, tensorboard=False)) as log:
         return training.run(log, told)
 
@@ -88,12 +88,17 @@ def resume_training(
             )
     kept = read_file(folder / CONFIG)
     origin = str(kept.values.get("origin", ""))
-    stored = Given({name: value for name, value in kept.values.items() if name != "origin"}, kept.origin)
+    stored = Given({n: value for n, value in kept.values.items() if n.split(".")[0] in SECTIONS}, kept.origin)
     data, config = _settings([stored, *given])
-    material = open_labelled(data, progress=progress)
+    material = open_labelled(_with_absolute_places(data), progress=progress)
+    if material.contents != kept.values.get("contents"):
+        raise UserError(
+            f"--resume {folder}: photos or label maps are not those that it began with. Put them back, say where they "
+            "lie now with --data, or start a new training."
+        )
     device = find_device(config.device)
     with _locked(folder):
-        torch.manual_seed(config.seed)
+        _keep_settings(folder, material, config, origin)
         network = _network(config, material)
         training = _training(folder, config, material, network, device, origin, say)
         if not training.restore():
@@ -104,6 +109,17 @@ def resume_training(
             log.write(event("resumed", seen, f"{seen:,} of {training.total:,} images are done"))
             say(f"going on: {seen:,} of {training.total:,} images are done")
             return training.run(log, told)
+
+
+def _keep_settings(folder: Path, material: Material, config: SegmenterConfig, origin: str) -> None:
+    """Write `config.json`: the settings, with what was decided and found, and what else a training must find again."""
+    document = {
+        "data": dataclasses.asdict(material.config),
+        "segmenter": dataclasses.asdict(config),
+        "origin": origin,
+        "contents": material.contents,
+    }
+    write_whole(folder / CONFIG, (json.dumps(_without_none(document), indent=2) + "\n").encode())
 
 
 def _settings(given: Sequence[Given]) -> tuple[DataConfig, SegmenterConfig]:
@@ -128,18 +144,19 @@ def _with_absolute_places(data: DataConfig) -> DataConfig:
 
 def _first_weights(config: SegmenterConfig, say: Say) -> tuple[dict[str, Tensor], str]:
     """Return VGG-16's weights and where they come from; empty where the network begins at random."""
-    at_random = "none: every weight began at random"
     if config.weights == "none":
-        return {}, at_random
-    if config.weights not in ("auto", "torchvision"):
-        return read_vgg(os.path.expanduser(config.weights), setting="--weights")
+        return {}, AT_RANDOM
+    named = None if config.weights in ("auto", "torchvision") else config.weights
+    known = dataclasses.replace(VGG16_FILE, instead="--weights FILE")
     try:
-        return read_vgg(None, setting="--weights")
+        found = find_weights(known, named, notice=say)
     except UserError as error:
-        if config.weights == "torchvision":
+        if config.weights != "auto":
             raise
-        say(f"torchvision's weights of VGG-16 cannot be had here, so every weight begins at random ({error})")
-        return {}, f"{at_random}, as torchvision's could not be had"
+        say(f"torchvision's weights of VGG-16 cannot be had here, so every weight begins at random. {error}")
+        return {}, f"{AT_RANDOM}, as torchvision's could not be had"
+    weights, _ = read_vgg(found.path)
+    return weights, known.purpose if found.official else str(found.path)
 
 
 def _weights_named(config: SegmenterConfig, found: bool) -> str:
@@ -160,7 +177,10 @@ def _first_weights_again(config: SegmenterConfig, network: Fcn8s, say: Say) -> N
 
 
 def _network(config: SegmenterConfig, material: Material) -> Fcn8s:
-    return Fcn8s(config.network(), material.photos.channels, len(material.labels.palette))
+    """Return the network with its first weights, drawn on the processor whatever device trains it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return Fcn8s(config.network(), material.photos.channels, len(material.labels.palette))
 
 
 def _precision(config: SegmenterConfig, device: torch.device) -> Any:

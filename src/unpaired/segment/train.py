@@ -273,6 +273,11 @@ def _class_weights(config: SegmenterConfig, material: Material) -> Tensor:
             "the label maps of the training hold void alone, so there is nothing to learn. Check the files, and the "
             "void of the label maps."
         )
+    if not any((material.held_out.truth(index) != VOID).any() for index in range(len(material.held_out))):
+        raise UserError(
+            "the label maps that are held out hold void alone, so nothing could be measured. Check the files, and the "
+            "void of the label maps."
+        )
     return median_frequency(pixels) if config.balance == "median" else torch.ones(len(pixels))
 
 

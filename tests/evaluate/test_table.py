@@ -1,0 +1,86 @@
+"""What a person reads in a terminal."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from unpaired.evaluate.figures import DirectionResult, Evaluation, Figure, Table
+from unpaired.evaluate.table import number, render
+
+
+def shown(found: DirectionResult) -> str:
+    evaluation = Evaluation(
+        created="", command="", versions={}, model=None, data={}, directions={"a2b": found, "b2a": found}
+    )
+    stream = io.StringIO()
+    Console(width=80, file=stream).print(render(evaluation))
+    return stream.getvalue()
+
+
+SHARED = {"seed": 0, "reference": "test images of B"}
+
+
+def test_a_row_a_figure_with_its_bounds_and_the_protocol_once() -> None:
+    figures = (
+        Figure(
+            name="swd",
+            title="Distance of sets (features of a long name)",
+            value=46.58,
+            error=1.25,
+            better="lower",
+            group="distribution",
+            protocol=SHARED,
+        ),
+        Figure(name="swd_64", title="Level", value=1, better="lower", group="distribution", protocol=SHARED),
+        Figure(
+            name="psnr",
+            title="PSNR",
+            value=None,
+            unit="dB",
+            better="higher",
+            group="paired",
+            protocol={**SHARED, "values": "in [-1, 1]"},
+            note="all images are identical",
+        ),
+    )
+    text = shown(
+        DirectionResult(
+            heading="A to B",
+            figures=figures,
+            bounds={"untranslated": figures[:1], "real_halves": figures[:1]},
+            tables=(Table(title="Classes", columns=("class", "IoU"), rows=(("sky", 0.5), ("void", None))),),
+            warnings=("few images",),
+        )
+    )
+    assert "untranslated" in text
+    assert "Level" not in text
+    assert "PSNR: all images are identical." in text
+    assert "warning: few images." in text
+    assert "sky" in text
+    assert text.count("reference: test images of B") == 1
+    assert text.count("values: in [-1, 1]") == 1
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("46.58 ± 1.25") == 2 * 3  # of both directions, and nothing is cut off
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "expected"),
+    [
+        (0.14411, 0.0046, "0.144 ± 0.005"),
+        (338.81, 143.04, "338.8 ± 143.0"),
+        (0.5, 0.0001, "0.500 ± 1.00e-04"),
+        (2e-5, 3e-6, "2.00e-05 ± 3.00e-06"),
+        (1.0, 0.0, "1.000 ± 0.000"),
+    ],
+)
+def test_errors_have_the_decimals_of_their_figures(value: float, error: float, expected: str) -> None:
+    figure = Figure(name="l1", title="L1", value=value, error=error, group="paired")
+    assert expected in shown(DirectionResult(heading="A", figures=(figure,), bounds={}))
+
+
+def test_numbers_have_the_digits_that_are_worth_reading() -> None:
+    found = [number(value) for value in (None, 0.0, 1e-7, 0.0071234, 0.12345, 46.5812, 338.81, 1185.7)]
+    assert found == ["–", "0.000", "1.00e-07", "0.00712", "0.123", "46.58", "338.8", "1185.7"]
