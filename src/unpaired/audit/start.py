@@ -37,6 +37,7 @@ FILE = "audit.json"
 DRAWING = "audit.svg"
 PICTURES = {"a2b": "hidden_a2b.png", "b2a": "hidden_b2a.png"}
 _SIDES: tuple[Side, Side] = ("a", "b")
+_THEN = "run the audit again"
 PROBED = 8
 """Images at which the networks' sensitivity is measured, which takes gradients."""
 
@@ -96,8 +97,8 @@ def audit(request: Request, *, progress: Progress | None = None) -> Audit:
     files = {PICTURES[one.direction]: one.picture.content for one in found}
     files[DRAWING] = draw_figure([one.curves[0] for one in found]).encode()
     for name, content in files.items():
-        write_whole(folder / name, content)
-    write_whole(folder / FILE, to_bytes(document))
+        write_whole(folder / name, content, then=_THEN)
+    write_whole(folder / FILE, to_bytes(document), then=_THEN)
     for name in PICTURES.values():  # of an audit of both directions that lay here before
         if name not in files:
             (folder / name).unlink(missing_ok=True)
