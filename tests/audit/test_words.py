@@ -122,7 +122,7 @@ def test_the_paragraph_begins_with_what_all_tests_come_to(
         lost[SNAP] = Share(snapped, 0.01)
     text = summary(dataclasses.replace(one, hidden=dataclasses.replace(one.hidden, lost=lost)))
     assert said in text.partition(" Brought")[0]
-    assert ("snapped to the palette, so that" in text) == (snapped is not None)
+    assert ("snapped to the palette, so that only the classes are left" in text) == (snapped is not None)
 
 
 def test_a_file_that_takes_more_than_the_detail_carried_is_told() -> None:

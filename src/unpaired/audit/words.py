@@ -154,7 +154,7 @@ def _classes(found: Found) -> str:
     lost = found.hidden.lost.get(SNAP)
     if lost is None:
         return ""
-    return f"A translation snapped to the palette, so that nothing but the class of each pixel is left, loses {_told(lost)}."
+    return f"A translation that is snapped to the palette, so that only the classes are left, loses {_told(lost)}."
 
 
 def _high(found: Found) -> str:

@@ -82,6 +82,7 @@ class MeasuredChart:
     x_label: str = ""
     y_label: str = ""
     x_scale: Literal["linear", "log"] = "linear"
+    note: str = ""
     lines: list[MeasuredLine]
 
 
@@ -102,7 +103,6 @@ class Direction:
     curves: list[MeasuredChart] = field(default_factory=list)
     pictures: list[PictureFile] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-
 
     def figure(self, name: str) -> Figure | None:
         """Return the figure of this name, None where it was not measured."""

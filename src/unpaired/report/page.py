@@ -69,7 +69,11 @@ def _named(run: Run) -> str:
 
 def _damage(runs: Sequence[Run]) -> str:
     lines = "".join(f"<li>{text(line)}</li>" for run in runs for line in run.damage)
-    return f'<section class="warnings"><h2>What could not be read, or is out of date</h2><ul>{lines}</ul></section>\n' if lines else ""
+    return (
+        f'<section class="warnings"><h2>What could not be read, or is out of date</h2><ul>{lines}</ul></section>\n'
+        if lines
+        else ""
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- samples
