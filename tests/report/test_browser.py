@@ -75,6 +75,18 @@ def test_labels_of_charts_stay_inside_and_apart(page: Path, browse: Browse) -> N
 
 
 @pytest.mark.slow
+def test_the_picture_of_an_audit_scrolls_on_a_phone(page: Path, browse: Browse) -> None:
+    browser = browse()
+    look(browser, page, 360)
+    image, box = browser.run(
+        "(() => { const i = document.querySelector('.gallery.wide img');"
+        " return [i.getBoundingClientRect().width, i.closest('.scroll').clientWidth]; })()"
+    )
+    assert image == 400, "not reduced"
+    assert box < 360
+
+
+@pytest.mark.slow
 def test_on_paper_everything_is_open(page: Path, browse: Browse) -> None:
     browser = browse()
     look(browser, page, 800, media="print")

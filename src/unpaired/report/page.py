@@ -84,7 +84,9 @@ def _samples(runs: Sequence[Run], album: Album) -> str:
     if len(runs) == 1:
         (run,) = runs
         count, grids = _moments(run, album, len(runs))
-        return section("Samples over time", f'<p class="sub">{intro} {count}</p>{"".join(grids)}', "samples")
+        earlier = folded(f"Earlier samples ({len(grids) - 1})", "".join(grids[1:])) if grids[1:] else ""
+        body = f'<p class="sub">{intro} {count}</p>{"".join(grids[:1])}{earlier}'
+        return section("Samples over time", body, "samples")
     cells = []
     for run in runs:
         count, grids = _moments(run, album, len(runs))

@@ -56,8 +56,12 @@ def audits(runs: Sequence[Run], album: Album) -> str:
     found = compare(columns)
     body = [_missing(runs, "audit", "audit")]
     told = [_audit(column, direction, of, album) for column, direction, of in _parts(columns)]
-    tables = [_direction(comparison, "q") for comparison in found.directions if comparison.rows]
-    body += [*told, *tables] if len(runs) == 1 else [*tables, *told]
+    measured = [comparison for comparison in found.directions if comparison.rows]
+    if len(runs) == 1:  # the paragraphs and charts tell it; who wants every figure opens them
+        body += told
+        body += [folded(f"All figures of the audit, {each.heading}", _direction(each, "q")) for each in measured]
+    else:
+        body += [*(_direction(each, "q") for each in measured), *told]
     body.append(_protocols(found, "q"))
     return section("Audit: does it hide the input in the output?", "".join(body), "audit")
 
@@ -301,5 +305,8 @@ def _picture(column: Column, picture: PictureFile, album: Album, heading: str = 
         f'<img src="{part.url}" width="{part.width}" height="{part.height}" alt="{text(alt_of(picture))}">'
         for part in album.parts[path]
     )
-    words = f'<p class="note">{text(picture.alt)}</p>' if told and picture.alt else ""
+    words = ""
+    if told:  # many columns: on a phone they scroll
+        images = f'<div class="scroll" tabindex="0" role="region" aria-label="{text(title)}">{images}</div>'
+        words = f'<p class="note">{text(picture.alt)}</p>' if picture.alt else ""
     return f"<figure>{caption}{images}{words}</figure>"
