@@ -95,12 +95,13 @@ def test_the_summary_says_which_checkpoint_to_use_and_why(tmp_path: Path) -> Non
         "directions": ["a2b", "b2a"],
         "value": 25.5612,
         "images_seen": 6000,
-        "why": "lowest SWD (mean of a2b and b2a) of 8 evaluations",
+        "why": "lowest SWD (mean of a2b and b2a) of the first 4 evaluations",
     }
     write_folder(folder / "best", {}, {"best.json": best})
     (run,) = read_runs([folder])
     assert (
-        f"Use {folder / 'best'}, after 6,000 images: 25.56, the lowest SWD (mean of a2b and b2a) of 8 evaluations."
+        f"Use {folder / 'best'}, after 6,000 images: 25.56, the lowest SWD (mean of a2b and b2a) of the first 4 "
+        "evaluations; the 4 after it found none better."
         in sentence(run)
     )
     assert command("audit", run) == f"unpaired audit {folder / 'best'} --data 'horse & zebra'"

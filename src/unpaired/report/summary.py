@@ -51,7 +51,11 @@ def _ended(run: Run) -> str:
 def _best(run: Run) -> str:
     kept = run.best_kept
     if kept is not None:
-        return f"Use {kept.path}, after {kept.images_seen:,} images: {number(kept.value)}, the {kept.why}."
+        text = f"Use {kept.path}, after {kept.images_seen:,} images: {number(kept.value)}, the {kept.why}"
+        later = [moment for moment in run.moments if moment.images > kept.images_seen]
+        if later and not any(moment.best for moment in later):
+            text += f"; the {'one' if len(later) == 1 else len(later)} after it found none better"
+        return f"{text}."
     if run.best is None:
         return "No best checkpoint was chosen."
     return (
