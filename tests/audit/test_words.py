@@ -9,7 +9,7 @@ import pytest
 
 from audits import copying, hiding, random_images, recolouring
 from unpaired.audit.disturb import HEADLINE, SNAP
-from unpaired.audit.findings import Found, figures_of, reconstruction_db, table_of
+from unpaired.audit.findings import Found, figures_of, reconstruction_db, table_of, too_few
 from unpaired.audit.hidden import Share, hidden_in
 from unpaired.audit.measure import Images, measure
 from unpaired.audit.sensitivity import response
@@ -130,6 +130,12 @@ def test_a_file_that_takes_more_than_the_detail_carried_is_told() -> None:
     jpeg = next(each for each in one.hidden.lost if each.title == "JPEG of quality 75")
     hidden = dataclasses.replace(one.hidden, lost={**one.hidden.lost, jpeg: Share(0.5, 0.02)})
     assert "may also confuse the way back" in summary(dataclasses.replace(one, hidden=hidden))
+
+
+def test_few_images_are_told() -> None:
+    assert "6 images are few" in str(too_few(found(hiding(), random_images())))
+    assert too_few(found(hiding(), random_images(10, size=16, coarse=16))) is None
+    assert too_few(found(copying(), random_images(1))) is None, "another warning says more"
 
 
 def test_percent() -> None:

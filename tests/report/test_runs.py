@@ -101,8 +101,7 @@ def test_the_summary_says_which_checkpoint_to_use_and_why(tmp_path: Path) -> Non
     (run,) = read_runs([folder])
     assert (
         f"Use {folder / 'best'}, after 6,000 images: 25.56, the lowest SWD (mean of a2b and b2a) of the first 4 "
-        "evaluations; the 4 after it found none better."
-        in sentence(run)
+        "evaluations; the 4 after it found none better." in sentence(run)
     )
     assert command("audit", run) == f"unpaired audit {folder / 'best'} --data 'horse & zebra'"
     (folder / "best" / "best.json").write_text(json.dumps(best | {"value": 1}))

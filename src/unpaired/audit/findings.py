@@ -15,6 +15,8 @@ from unpaired.audit.spectrum import CUTOFF, Spectrum
 from unpaired.evaluate.figures import Better, Fact, Figure, Table
 
 LEVELS = "levels of 255"
+FEW = 10
+"""With fewer images standard errors are told with a warning: a resample of two or three images varies too little."""
 COLUMNS = (
     "disturbance of the translation",
     "change (dB)",
@@ -86,6 +88,14 @@ def table_of(found: Found) -> Table:
             ("another image's reconstruction", None, float(chance.mean()), standard_error(chance), *(None,) * 4)
         )
     return Table(title=_of(found, "What comes back after a disturbance"), columns=COLUMNS, rows=tuple(rows))
+
+
+def too_few(found: Found) -> str | None:
+    """Say that shares and their errors come of few images; None where they do not, or where none is told."""
+    count = len(found.measured.clean.error)
+    if found.hidden.reason is not None or count >= FEW:
+        return None
+    return f"{count} images are few: their standard errors are rough themselves, and so is what is said by them"
 
 
 def reconstruction_db(outcome: Outcome) -> float | None:

@@ -16,7 +16,7 @@ import torch
 from unpaired import __version__
 from unpaired.audit.curves import Curve, error_curve, spectrum_curve
 from unpaired.audit.figure import draw as draw_figure
-from unpaired.audit.findings import Found, figures_of, table_of
+from unpaired.audit.findings import Found, figures_of, table_of, too_few
 from unpaired.audit.hidden import RESAMPLES, hidden_in
 from unpaired.audit.measure import Told, measure
 from unpaired.audit.pictures import draw as draw_pictures
@@ -163,6 +163,8 @@ def _warnings(subject: Subject, found: Found) -> tuple[str, ...]:
     warnings = list(found.measured.notices)
     if found.hidden.reason is not None:
         warnings.append(f"no share can be told: {found.hidden.reason}")
+    if (few := too_few(found)) is not None:
+        warnings.append(few)
     if subject.held_out.taken_from == "train":
         warnings.append("there are no test images, so this was measured on training images")
     return tuple(warnings)
