@@ -187,7 +187,7 @@ def _carried(found: Found) -> list[Figure]:
         # What was found of these images and this model is no protocol: a note tells it.
         told = [
             None if honest is None else f"in the inputs themselves that detail carries {honest:.3f}",
-            None if visible is None else f"the exchange changes the translations by {visible:.1f} dB",
+            None if visible is None else f"the exchange is a change of {visible:.1f} dB (PSNR)",
         ]
         note = "; ".join(part for part in told if part) or None
         if share is None:
