@@ -243,6 +243,25 @@ def test_features_of_the_user_can_choose_the_best(data: Path, tmp_path: Path, mo
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.parametrize("damaged", [True, False])
+def test_a_best_checkpoint_that_is_lost_is_chosen_anew(
+    data: Path, tmp_path: Path, values: list[float], capsys: pytest.CaptureFixture[str], damaged: bool
+) -> None:
+    values[:] = [1.0, 5.0, 4.0, 3.0, 6.0]
+    run = _train(data, tmp_path / "run", training__max_images=8, training__keep_last=1).run
+    if damaged:
+        weights = run / "best" / "a2b.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    else:
+        shutil.rmtree(run / "best")
+    result = package.train(resume=run, settings={"training.max_images": 1000})
+    told = " ".join(capsys.readouterr().err.split())
+    assert "is missing or damaged: the best checkpoint is chosen anew" in told
+    assert result.best is not None
+    assert result.best.images_seen == 16
+    verify(result.best.path)
+
+
 COLOURS = "def colours():\n    return lambda images: images.mean((2, 3))\n"
 
 

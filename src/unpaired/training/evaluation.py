@@ -1,8 +1,8 @@
 """Measuring the translators on held-out images while they are trained.
 
 Translations are measured as a user gets them: of the averages where there are any, in evaluation mode, in float32,
-rounded to the levels of their files. Nothing here draws from the training's random numbers, so a training with evaluations ends in
-the same weights as one without.
+rounded to the levels of their files. Nothing here draws from the training's random numbers, so a training with
+evaluations ends in the same weights as one without.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from unpaired.data.training import TrainingData
 from unpaired.errors import UserError
 from unpaired.features import Features, open_features
 from unpaired.networks import LatentSearch
-from unpaired.training.best import keep_best, restore_best
+from unpaired.training.best import BEST, keep_best, restore_best
 from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import World
 from unpaired.training.evaluation import HeldOut, Measured, own_random_numbers
@@ -162,15 +162,24 @@ class Judge:
             return
         self.selection.load_json(kept)
         if kept["contents"] != self._data.contents:
-            self._choose_anew("images")
+            self._choose_anew("The images are others than before")
         elif self.selection.measure.of_features and kept.get("features", self._fingerprint) != self._fingerprint:
-            self._choose_anew("features (training.evaluate_features)")
-        elif self._held_out is not None and self._world.is_first:
-            restore_best(self._folder, self.selection, images=self._held_out.counts, held_out_from=self._from)
+            self._choose_anew("The features (training.evaluate_features) are others than before")
 
-    def _choose_anew(self, what: str) -> None:
-        """Forget what was measured with others."""
-        self._display.message(f"The {what} are others than before: the best checkpoint is chosen anew.")
+    def restore_best(self) -> None:
+        """After `restore` in every process: bring `RUN/best` to the best that is remembered."""
+        is_there = self._world.collect(self._world.together(self._restore_best))[0]
+        if not is_there:
+            self._choose_anew(f"{self._folder / BEST} is missing or damaged")
+
+    def _restore_best(self) -> bool:
+        if self._held_out is None or not self._world.is_first:
+            return True
+        return restore_best(self._folder, self.selection, images=self._held_out.counts, held_out_from=self._from)
+
+    def _choose_anew(self, why: str) -> None:
+        """Forget what was measured, which is of no use any more."""
+        self._display.message(f"{why}: the best checkpoint is chosen anew.")
         self.selection.forget()
 
 

@@ -138,6 +138,7 @@ def resume_run(folder: Path, given: list[Given], *, quiet: bool = False) -> Resu
             display.message(f"{folder} stopped before its first checkpoint: starting from the beginning.")
         else:
             world.together(lambda: run.restore(checkpoint))
+            run.judge.restore_best()
             if any(source.values for source in given):
                 run.require_something_left()
 
