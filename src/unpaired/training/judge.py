@@ -194,4 +194,7 @@ def _refuse_where_asked_for(config: TrainingConfig, told: str) -> None:
     }
     for name, is_set in asked_for.items():
         if is_set:
-            raise UserError(f"training.{name}: {told}. Leave training.{name} out, or train on larger images.")
+            raise UserError(
+                f"training.{name}: {told}. Leave training.{name} out, train on larger images, or let "
+                "another measure choose (training.best)."
+            )
