@@ -211,7 +211,8 @@ def test_weights_that_cannot_be_had(data: Path, tmp_path: Path, monkeypatch: pyt
     def offline(*_: Any, **__: Any) -> None:
         raise OSError("no way out")
 
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
+    monkeypatch.setattr("unpaired.features.weights.urlopen", offline)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
     told: list[str] = []
     changes = {"segmenter.weights": "auto", "segmenter.images": 4, "segmenter.norm": "batch", "data.root": str(data)}
     start_training([Given({**SETTINGS, **changes}, "{name}")], tmp_path / "auto", say=told.append)
@@ -219,7 +220,9 @@ def test_weights_that_cannot_be_had(data: Path, tmp_path: Path, monkeypatch: pyt
     description = Segmenter.load(tmp_path / "auto").description
     assert description.origin == "none: every weight began at random, as torchvision's could not be had"
     assert description.training["settings"]["weights"] == "none"
-    with pytest.raises(UserError, match=r"could not be downloaded \(no way out\).*or name a file with --weights"):
+    with pytest.raises(
+        UserError, match=r"could not be downloaded \(no way out\).*or name a file that you have: --weights"
+    ):
         train(data, tmp_path / "named", weights="torchvision")
     assert not (tmp_path / "named").exists()
 

@@ -19,8 +19,8 @@ from unpaired.data.config import DataConfig
 from unpaired.data.training import Progress
 from unpaired.device import fast_bf16, find_device
 from unpaired.errors import UserError
+from unpaired.features.vgg import read_vgg
 from unpaired.networks.fcn import CLASSIFIER_KEYS, Fcn8s, load_vgg
-from unpaired.networks.vgg import read_vgg
 from unpaired.segment.config import SegmenterConfig, settled
 from unpaired.segment.material import Material, label_side, open_labelled
 from unpaired.segment.train import Outcome, Told, Training
@@ -132,9 +132,9 @@ def _first_weights(config: SegmenterConfig, say: Say) -> tuple[dict[str, Tensor]
     if config.weights == "none":
         return {}, at_random
     if config.weights not in ("auto", "torchvision"):
-        return read_vgg(os.path.expanduser(config.weights), setting="--weights")
+        return read_vgg(config.weights, "--weights")
     try:
-        return read_vgg(None, setting="--weights")
+        return read_vgg(None, "--weights", notice=say)
     except UserError as error:
         if config.weights == "torchvision":
             raise
