@@ -160,8 +160,8 @@ def test_what_has_no_distance_is_refused() -> None:
         two.merge(Moments(4))
     with pytest.raises(ValueError, match="not finite"):
         two.add(np.full((1, 3), np.inf))
-    with pytest.raises(ValueError, match=r"too large to be computed with: 2e\+20; at most 1e\+20"):
-        two.add(np.full((1, 3), -2e20))
+    with pytest.raises(ValueError, match=r"too large to be computed with: 2e\+15; at most 1e\+15"):
+        two.add(np.full((1, 3), -2e15))
     with pytest.raises(ValueError, match="no features have no mean"):
         Moments(2).mean  # noqa: B018
     with pytest.raises(ValueError, match="at least one dimension"):

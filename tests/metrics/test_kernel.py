@@ -112,3 +112,10 @@ def test_what_has_no_distance_is_refused() -> None:
         kernel_distance(_features(0, 5) * np.nan, _features(1, 5))
     with pytest.raises(ValueError, match="received 100 of 1"):
         kernel_distance(_features(0, 5), _features(1, 5), subset_size=1)
+
+
+def test_the_largest_features_still_have_finite_figures() -> None:
+    found = kernel_distance(_features(0, 9, 1) * 1e14, _features(1, 9, 1) * 1e14)
+    assert found.error is not None
+    assert math.isfinite(found.value)
+    assert math.isfinite(found.error)

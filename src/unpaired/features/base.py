@@ -13,8 +13,8 @@ from unpaired.errors import UserError
 PIXELS_AT_ONCE = 1 << 19
 """Pixels of all images that a network sees at the same time: 8 of 256 x 256. It bounds the memory of activations (about
 400 MB for VGG-16); a larger image passes alone."""
-LARGEST = 1e20
-"""Features beyond this are refused: distances between them would overflow."""
+LARGEST = 1e15
+"""Features beyond this are refused: their lengths would overflow in float32, and measures refuse them too."""
 TOLERANCE = 1e-3
 """Values this far outside [-1, 1] are taken for rounding."""
 

@@ -14,8 +14,8 @@ Features = Tensor | NDArray[np.floating]
 """One row of features per image: [N, D]."""
 Rows = NDArray[np.float64]
 """Features as they are computed with."""
-LARGEST = 1e20
-"""Features beyond this are refused: the variance of cubes of their products would overflow."""
+LARGEST = 1e15
+"""Features beyond this are refused: their products, and the variance of cubes of these, would overflow."""
 
 
 def checked_images(images: Tensor, name: str = "images") -> Tensor:
@@ -37,7 +37,7 @@ def checked_pair(x: Tensor, y: Tensor, what: str = "images") -> tuple[Tensor, Te
 
 
 def checked_rows(features: Features, name: str = "features") -> NDArray[np.floating]:
-    """Return features [N, D] as an array; what is empty, of another shape, not finite or above 1e20 is refused."""
+    """Return features [N, D] as an array; what is empty, of another shape, not finite or above 1e15 is refused."""
     if isinstance(features, Tensor):
         own = features.detach().cpu()
         plain = (own.float() if own.dtype == torch.bfloat16 else own).numpy()  # numpy has no bfloat16
