@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from unpaired.data.decode import decode
 from unpaired.data.transforms import resize
-from unpaired.networks.vgg import DEVIATION, KEYS, MEAN, WIDTHS
+from unpaired.networks.stacks import DEVIATION, MEAN, Convolution
+from unpaired.networks.vgg import LAYERS
 
 STRIDE = 8
 """Pixels of the photo for each position of relu4_2."""
@@ -45,17 +46,17 @@ def build(classes: int) -> tuple[nn.Sequential, nn.Conv2d]:
     """Return the layers up to relu4_2, numbered as torchvision numbers them, and the head."""
     layers: list[nn.Module] = []
     channels = 3
-    for depth, group in enumerate(WIDTHS):
-        if depth:
-            layers.append(nn.MaxPool2d(2))
-        for width in group:
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
-            channels = width
+    for layer in LAYERS:
+        if isinstance(layer, Convolution):
+            layers += [nn.Conv2d(channels, layer.width, layer.kernel, padding=layer.padding), nn.ReLU()]
+            channels = layer.width
+        else:
+            layers.append(nn.MaxPool2d(layer.kernel))
     features = nn.Sequential(*layers)
-    for layer in features:
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight)
-            nn.init.zeros_(layer.bias)
+    for module in features:
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+            nn.init.zeros_(module.bias)
     return features, nn.Conv2d(channels, classes, 1)
 
 
@@ -103,7 +104,8 @@ def main() -> None:
     print(f"{held_out} held-out photos: {right:.1%} of the positions right (the commonest class: {commonest:.1%})")
     convolutions = [layer for layer in features if isinstance(layer, nn.Conv2d)]
     weights = {}
-    for key, layer in zip(KEYS, convolutions, strict=True):
+    keys = [layer.key for layer in LAYERS if isinstance(layer, Convolution)]
+    for key, layer in zip(keys, convolutions, strict=True):
         weights[f"features.{key}.weight"] = layer.weight.detach()
         weights[f"features.{key}.bias"] = layer.bias.detach()
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ ALLOWED = {  # room -> rooms that it may import
     "networks": {"errors", "typed"},
     "metrics": set(),
     "checkpoint": {"errors", "typed", "data"},
-    "methods": {"errors", "typed", "losses", "networks", "pool"},
+    "methods": {"errors", "typed", "losses", "networks", "pool", "features"},
     "configs": {"errors"},
     "config": {"errors", "configs", "data", "methods", "training"},
     "convert": {"errors", "networks", "checkpoint", "data", "__init__"},

@@ -10,18 +10,12 @@ from torch import Tensor
 
 from unpaired.networks.inception import Inception
 from unpaired.networks.stacks import Convolution, Layer
-from unpaired.networks.vgg import KEYS, WIDTHS
+from unpaired.networks.vgg import LAYERS
 
 
 def write_vgg(path: Path) -> Path:
-    """Write random weights of VGG-16, scaled so that features stay near 1; return the path."""
-    generator, channels, tensors = torch.Generator().manual_seed(0), 3, {}
-    for key, width in zip(KEYS, (width for group in WIDTHS for width in group), strict=True):
-        scale = (2 / (9 * channels)) ** 0.5
-        tensors[f"features.{key}.weight"] = torch.randn(width, channels, 3, 3, generator=generator) * scale
-        tensors[f"features.{key}.bias"] = torch.zeros(width)
-        channels = width
-    save_file(tensors, path)
+    """Write random weights of the first layers of VGG-16, so scaled that features stay near 1; return the path."""
+    save_file(random_stack(LAYERS), path)
     return path
 
 

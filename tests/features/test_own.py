@@ -14,6 +14,8 @@ from unpaired.errors import UserError
 from unpaired.features import open_features
 
 NETWORKS = """
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -63,6 +65,11 @@ def number():
 
 def scalar():
     return lambda images: images.mean()
+
+
+def of_a_file():
+    factor = float(Path("factor.txt").read_text())
+    return lambda images: images[:, :, ::2].mean((2, 3)) * factor
 
 
 def not_finite():
@@ -198,6 +205,21 @@ def test_fingerprints_follow_weights_and_source(module: str, tmp_path: Path) -> 
     assert first != open_features(f"{module}:vectors").fingerprint
 
 
+def test_fingerprints_follow_what_a_function_reads_elsewhere(module: str, tmp_path: Path) -> None:
+    def fingerprint(factor: float) -> str:
+        (tmp_path / "factor.txt").write_text(str(factor))
+        return open_features(f"{module}:of_a_file").fingerprint
+
+    assert fingerprint(2) == fingerprint(2)
+    assert fingerprint(2) != fingerprint(3)
+
+
+def test_features_that_would_overflow_are_refused(module: str, tmp_path: Path, images: Tensor) -> None:
+    (tmp_path / "factor.txt").write_text("1e18")
+    with pytest.raises(UserError, match=r"above 1e\+15 for 3 of 3 images"):
+        open_features(f"{module}:of_a_file")(images)
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [
@@ -220,7 +242,7 @@ def test_features_whose_length_follows_the_image_are_refused(module: str, images
 
 
 def test_features_that_are_not_finite_are_refused(module: str, images: Tensor) -> None:
-    with pytest.raises(UserError, match=r"not finite \(NaN or infinite\) for 3 of 3 images"):
+    with pytest.raises(UserError, match=r"not finite \(NaN or infinite\) or above 1e\+15 for 3 of 3 images"):
         open_features(f"{module}:not_finite")(images)
 
 

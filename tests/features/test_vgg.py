@@ -11,7 +11,8 @@ from torch import Tensor
 
 from unpaired.errors import UserError
 from unpaired.features import open_features
-from unpaired.networks.vgg import VggFeatures, read_vgg
+from unpaired.features.vgg import read_vgg
+from unpaired.networks.vgg import VggFeatures
 from weights import write_vgg
 
 
@@ -20,8 +21,8 @@ def test_a_file_of_the_first_layers_gives_relu4_2(tmp_path: Path, images: Tensor
     features = open_features(f"vgg:{path}")
     assert (features.name, features.dim, features.minimum_size) == ("VGG-16 relu4_2 (small.safetensors)", 512, 8)
     trained = VggFeatures()
-    trained.load(*read_vgg(path))
-    expected = trained(images)  # of the other implementation, which trainings use
+    trained.load(*read_vgg(path, "vgg"))
+    expected = trained(images)  # what trainings compare by
     maps = features.maps(images)
     assert maps is not None
     assert maps.shape == (3, 512, 5, 7)

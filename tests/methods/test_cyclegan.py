@@ -287,7 +287,7 @@ def test_a_defence_by_hand() -> None:
 def test_a_defence_is_refused_where_it_can_do_nothing() -> None:
     with pytest.raises(ValueError, match=r"method\.cycle_noise .* method\.cycle_weight above 0"):
         Config(cycle_weight=0.0, cycle_noise=2.0)
-    with pytest.raises(UserError, match="JPEG holds images of 1 or 3 channels; these have 2"):
+    with pytest.raises(UserError, match=r"method\.cycle_jpeg .* domain B, .* 1 or 3 channels; B has 2"):
         CycleGAN(replace(SMALL, cycle_jpeg=75, identity_weight=0.0), replace(SHAPES, channels_b=2))
     # The way that is never taken asks for nothing.
     CycleGAN(replace(SMALL, cycle_jpeg=75, cycle_a_weight=0.0, identity_weight=0.0), replace(SHAPES, channels_b=2))

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from unpaired.metrics import estimate
 from unpaired.metrics.estimate import Estimate, deal, frechet_estimate, jackknife_error
 from unpaired.metrics.frechet import Moments, frechet_distance
 
@@ -37,6 +38,15 @@ def test_the_error_is_the_jackknife_by_its_definition(first: int, second: int, d
     left = [_plain(real[np.arange(first) % groups != g], fake[np.arange(second) % groups != g]) for g in range(groups)]
     expected = math.sqrt((groups - 1) / groups * sum((t - np.mean(left)) ** 2 for t in left))
     assert frechet_estimate(real, fake).error == pytest.approx(expected, rel=1e-5)
+
+
+def test_large_covariances_are_left_out_of_in_fewer_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, fake = _features(8, 60), _features(9, 50, shift=0.5)
+    assert frechet_estimate(real, fake) == frechet_estimate(real, fake, groups=20)
+    monkeypatch.setattr(estimate, "LARGE", 5)
+    assert frechet_estimate(real, fake) == frechet_estimate(real, fake, groups=10)
+    assert frechet_estimate(real, fake) != frechet_estimate(real, fake, groups=20)
+    assert frechet_estimate(real[:5], fake) == frechet_estimate(real[:5], fake, groups=20)  # of a small rank
 
 
 def test_the_error_is_about_what_the_figure_scatters_by() -> None:

@@ -130,6 +130,13 @@ def test_constant_features() -> None:
     assert frechet_distance(still, still) == 0
 
 
+def test_half_precision_is_taken() -> None:
+    rows = torch.randn(9, 3, generator=torch.Generator().manual_seed(0)).bfloat16()
+    found = Moments(3)
+    found.add(rows)
+    np.testing.assert_array_equal(found.mean, moments(rows.double().numpy()).mean)
+
+
 def test_moments_are_stored_and_come_back() -> None:
     a = moments(features(7, 9, 4))
     back = Moments.from_arrays(a.to_arrays())
@@ -153,6 +160,8 @@ def test_what_has_no_distance_is_refused() -> None:
         two.merge(Moments(4))
     with pytest.raises(ValueError, match="not finite"):
         two.add(np.full((1, 3), np.inf))
+    with pytest.raises(ValueError, match=r"too large to be computed with: 2e\+15; at most 1e\+15"):
+        two.add(np.full((1, 3), -2e15))
     with pytest.raises(ValueError, match="no features have no mean"):
         Moments(2).mean  # noqa: B018
     with pytest.raises(ValueError, match="at least one dimension"):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from unpaired.metrics import kernel
-from unpaired.metrics.kernel import kernel_distance
+from unpaired.metrics.kernel import kernel_distance, takes_subsets
 
 
 def _features(seed: int, rows: int, dim: int = 5, shift: float = 0.0) -> np.ndarray:
@@ -55,6 +55,12 @@ def test_subsets_are_a_mean_of_loops_over_random_rows() -> None:
     assert found.error == pytest.approx(math.hypot(whole.error, float(np.std(drawn, ddof=1)) / 2), rel=1e-9)
     assert kernel_distance(real, fake, subsets=4, subset_size=6, seed=3) == found
     assert kernel_distance(real, fake, subsets=4, subset_size=6, seed=4) != found
+
+
+@pytest.mark.parametrize(("real", "fake"), [(10, 10), (10, 9), (11, 10), (9, 30), (30, 30)])
+def test_subsets_are_told_where_they_are_taken(real: int, fake: int) -> None:
+    seeds = {kernel_distance(_features(0, real), _features(1, fake), subset_size=10, seed=s).value for s in range(2)}
+    assert takes_subsets(real, fake, 10) == (len(seeds) == 2)
 
 
 def test_against_torchmetrics() -> None:
@@ -106,3 +112,10 @@ def test_what_has_no_distance_is_refused() -> None:
         kernel_distance(_features(0, 5) * np.nan, _features(1, 5))
     with pytest.raises(ValueError, match="received 100 of 1"):
         kernel_distance(_features(0, 5), _features(1, 5), subset_size=1)
+
+
+def test_the_largest_features_still_have_finite_figures() -> None:
+    found = kernel_distance(_features(0, 9, 1) * 1e14, _features(1, 9, 1) * 1e14)
+    assert found.error is not None
+    assert math.isfinite(found.value)
+    assert math.isfinite(found.error)

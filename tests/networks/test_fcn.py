@@ -18,7 +18,8 @@ from unpaired.networks.fcn import (
     bilinear_kernel,
     load_vgg,
 )
-from unpaired.networks.vgg import DEVIATION, MEAN, VggFeatures
+from unpaired.networks.stacks import DEVIATION, MEAN
+from unpaired.networks.vgg import VggFeatures
 
 SMALL = FcnConfig(width=2, fc_width=6)
 

@@ -36,7 +36,8 @@ def test_activations_are_those_of_the_layers_in_a_row() -> None:
     torch.testing.assert_close(found["relu2"], expected[4], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found["relu5"], expected[11], rtol=1e-4, atol=1e-5)
     assert network.width("relu2") == 192
-    assert not any(weight.requires_grad for weight in network.parameters())
+    assert not list(network.parameters())
+    assert not network.state_dict()
 
 
 def test_vgg16_counts_as_torchvision_does() -> None:

@@ -10,7 +10,7 @@ from unpaired.evaluate.options import Options
 from unpaired.evaluate.statistics import PATCHES, ROWS, Lens, Seen, Statistics
 from unpaired.metrics.estimate import frechet_estimate
 from unpaired.metrics.frechet import frechet_distance
-from unpaired.metrics.kernel import kernel_distance
+from unpaired.metrics.kernel import kernel_distance, takes_subsets
 from unpaired.metrics.manifold import precision_recall
 from unpaired.metrics.sliced import sliced_wasserstein
 
@@ -170,8 +170,7 @@ class _View:
 
     def kernel(self) -> Figure:
         """Return the kernel distance of the kept rows."""
-        size = min(SUBSET_SIZE, len(self.real.rows), len(self.fake.rows))
-        whole = size < SUBSET_SIZE
+        whole = not takes_subsets(len(self.real.rows), len(self.fake.rows), SUBSET_SIZE)
         estimate = kernel_distance(
             self.real.rows, self.fake.rows, subsets=SUBSETS, subset_size=SUBSET_SIZE, seed=self.seed
         )

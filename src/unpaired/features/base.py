@@ -13,6 +13,8 @@ from unpaired.errors import UserError
 PIXELS_AT_ONCE = 1 << 19
 """Pixels of all images that a network sees at the same time: 8 of 256 x 256. It bounds the memory of activations (about
 400 MB for VGG-16); a larger image passes alone."""
+LARGEST = 1e15
+"""Features beyond this are refused: their lengths would overflow in float32, and measures refuse them too."""
 TOLERANCE = 1e-3
 """Values this far outside [-1, 1] are taken for rounding."""
 
@@ -82,11 +84,12 @@ class Features(ABC):
                 part = images[start : start + several].to(self.device, torch.float32)
                 found.append(compute(as_colour(part) if self.channels == 3 else part).float().cpu())
         features = torch.cat(found)
-        if not features.isfinite().all():
-            bad = int((~features.flatten(1).isfinite().all(1)).sum())
+        usable = features.flatten(1).abs().amax(1) <= LARGEST  # NaN is not
+        if not usable.all():
             raise UserError(
-                f"{self.name} gave {what} that are not finite (NaN or infinite) for {bad} of {len(images)} images, so "
-                "nothing can be measured with it. Check the weights of this network."
+                f"{self.name} gave {what} that are not finite (NaN or infinite) or above {LARGEST:g} for "
+                f"{int((~usable).sum())} of {len(images)} images, so nothing can be measured with it. Check the "
+                "weights of this network."
             )
         return features
 

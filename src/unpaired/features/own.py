@@ -30,8 +30,8 @@ Network = Callable[[Tensor], Any]
 class OwnFeatures(Features):
     """Features of any function from images to [N, D] or [N, D, h, w]; positions are averaged to vectors.
 
-    What it returns is learned from a constant image when it is opened. `fixed` is the (height, width) that images are
-    resized to, where the network takes one size only, and `batch` the only number of images that it takes.
+    What it returns is learned from one image, always the same, when it is opened. `fixed` is the (height, width) that
+    images are resized to, where the network takes one size only, and `batch` the only number of images that it takes.
     """
 
     def __init__(
@@ -55,6 +55,8 @@ class OwnFeatures(Features):
             )
         self.channels, found = self._probe((3, 1) if channels is None else (channels,))
         self.dim, self.gives_maps = found.shape[1], found.ndim == 4
+        self._answer = found.flatten().double().cpu()
+        """What it made of that image."""
 
     def _probe(self, channels: tuple[int, ...]) -> tuple[int, Tensor]:
         """Return for how many channels the network works, and what it then returns of one image."""
@@ -64,7 +66,7 @@ class OwnFeatures(Features):
             for size in sizes:
                 try:
                     with torch.inference_mode():
-                        return several, self._compute(torch.zeros(1, several, *size, device=self.device))
+                        return several, self._compute(_pattern(several, *size).to(self.device))
                 except UserError as error:
                     reason = reason or error
         raise reason or AssertionError("nothing was tried")
@@ -160,7 +162,14 @@ class CallableFeatures(OwnFeatures):
                 f"{spec}() returned a {type(made).__name__}. It must return a torch module or a function that takes "
                 f"{EXPECTED}."
             )
-        super().__init__(made, name=spec, fingerprint=_fingerprint(spec, made), device=device)
+        super().__init__(made, name=spec, fingerprint="", device=device)
+        self.fingerprint = _fingerprint(spec, made, self._answer)
+
+
+def _pattern(channels: int, height: int, width: int) -> Tensor:
+    """Return an image [1, channels, height, width] in [-1, 1] that looks like noise and is always the same."""
+    number = torch.arange(channels * height * width, dtype=torch.float64)
+    return torch.sin(number * number * 0.37).float().reshape(1, channels, height, width)
 
 
 def _read_program(path: Path) -> torch.export.ExportedProgram:
@@ -222,8 +231,12 @@ def _call(spec: str) -> Any:
         ) from error
 
 
-def _fingerprint(spec: str, made: Any) -> str:
-    """Return a checksum of the module's source and, where there are any, of the network's weights."""
+def _fingerprint(spec: str, made: Any, answer: Tensor) -> str:
+    """Return a checksum of the module's source and of the network's weights.
+
+    What is no torch module shows no weights; in their place stands its `answer` to one image, in so few digits that
+    another device or number of threads changes nothing.
+    """
     digest = hashlib.sha256(spec.encode())
     source = getattr(sys.modules[spec.partition(":")[0]], "__file__", None)
     if source is not None:
@@ -236,4 +249,11 @@ def _fingerprint(spec: str, made: Any) -> str:
                 digest.update(plain.view(-1).view(torch.uint8).numpy().tobytes())
     elif source is None:
         raise UserError(f"The module of {spec} lies in no file, so that its features could not be told apart.")
+    else:
+        length = float(answer.norm())
+        digest.update(f"{length:.3g} ".encode())
+        number = torch.arange(len(answer), dtype=torch.float64)
+        for direction in range(8):
+            along = float(answer @ torch.cos(number * (direction + 0.5)))
+            digest.update(f"{along / (length or 1):.3f} ".encode())
     return digest.hexdigest()

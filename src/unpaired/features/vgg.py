@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import final
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from unpaired.convert import read_weights
 from unpaired.features.base import Features
-from unpaired.features.weights import FoundFile
+from unpaired.features.weights import VGG16_FILE, FoundFile, Notice, find_weights
 from unpaired.networks.stacks import VGG16, Convolution, Stack, minimum_size, until
 
 MAPS = "relu4_2"
@@ -45,6 +47,20 @@ class VggFeatures(Features):
     def _positions(self, images: Tensor) -> Tensor:
         found: dict[str, Tensor] = self._network(images, [MAPS])
         return found[MAPS]
+
+
+def find_vgg(path: str | Path | None, setting: str, *, notice: Notice | None = None) -> FoundFile:
+    """Return the file of VGG-16's weights that the user named with `setting`, or torchvision's, as `find_weights`."""
+    return find_weights(replace(VGG16_FILE, instead=setting), path, notice=notice)
+
+
+def read_vgg(path: str | Path | None, setting: str, *, notice: Notice | None = None) -> tuple[dict[str, Tensor], str]:
+    """Return VGG-16's weights, named as torchvision names them, and where they come from; `find_vgg` finds them.
+
+    Raises UserError where they cannot be had or read.
+    """
+    file = find_vgg(path, setting, notice=notice)
+    return read_weights(file.path), "torchvision's VGG-16" if path is None else str(file.path)
 
 
 def _deepest(weights: Mapping[str, Tensor]) -> str:

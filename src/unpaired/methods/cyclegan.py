@@ -128,6 +128,12 @@ class CycleGAN(Method):
         self.D_Y = build_discriminator(config.discriminator, b)
         for network in (self.G, self.F, self.D_X, self.D_Y):
             initialize(network, config.init)
+        for domain, channels, weight in (("B", b, config.weight_a), ("A", a, config.weight_b)):
+            if config.cycle_jpeg and weight and channels not in (1, 3):
+                raise UserError(
+                    f"method.cycle_jpeg compresses translations to domain {domain}, and JPEG holds images of 1 or 3 "
+                    f"channels; {domain} has {channels}. Set method.cycle_noise in place of it."
+                )
         self.disturb_y, self.disturb_x = (
             Disturbance(channels, noise=config.cycle_noise, jpeg=config.cycle_jpeg) if weight else nn.Identity()
             for channels, weight in ((b, config.weight_a), (a, config.weight_b))

@@ -16,11 +16,14 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from unpaired.errors import UserError
+from unpaired.features.vgg import find_vgg, read_vgg
 from unpaired.losses import l1
 from unpaired.methods.base import ImageShapes
 from unpaired.methods.refiner import Refiner, RefinerConfig
-from unpaired.networks.vgg import MINIMUM_SIZE, VggFeatures, checksum, read_vgg
+from unpaired.networks.vgg import MINIMUM_SIZE, VggFeatures
 from unpaired.typed import STRICT
+
+WEIGHTS = "method.vgg_weights"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -29,7 +32,7 @@ class Config(RefinerConfig):
 
     vgg_weights: str | None = None
     """File of VGG-16 weights under torchvision's names (.pth or .safetensors); without it torchvision's own, from
-    PyTorch's cache or downloaded once."""
+    the cache or downloaded once."""
     vgg_sha256: str | None = None
     """Checksum of that file; noted when training begins, so that it goes on with the same weights only."""
     feature_size: Annotated[int, Field(ge=0)] = 224
@@ -51,7 +54,7 @@ def adapt(config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[
     if config.vgg_weights is None:
         return config, []
     path = os.path.abspath(os.path.expanduser(config.vgg_weights))
-    found = checksum(path)
+    found = find_vgg(path, WEIGHTS).sha256
     if config.vgg_sha256 is not None and config.vgg_sha256 != found:
         raise UserError(
             f"{path} has changed since this run began: its SHA-256 is {found}, it was {config.vgg_sha256}. Put the old "
@@ -77,7 +80,7 @@ class FeatureGAN(Refiner):
         super().__init__(config, shapes)
         self.features = VggFeatures()
         if not next(self.R.parameters()).is_meta:  # where shapes alone are asked for, nothing is read
-            self.features.load(*read_vgg(config.vgg_weights))
+            self.features.load(*read_vgg(config.vgg_weights, WEIGHTS))
 
     def distance(self, refined: Tensor, image: Tensor) -> Tensor:
         """Return the mean absolute difference of the features of relu4_2."""

@@ -21,6 +21,9 @@ from unpaired.metrics.frechet import Moments, factor_of, factor_of_rows, gaussia
 from unpaired.metrics.inputs import Features, Rows, checked_sets
 
 GROUPS = 20
+LARGE, GROUPS_OF_LARGE = 1024, 10
+"""Where covariances of a rank above the first are decomposed, the Fréchet distance takes that many groups: with 2048
+features a group costs about 2 seconds. The error itself is then sure within about 24 %, in place of 16 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +37,16 @@ class Estimate:
     """Whether a covariance was made of too few images (n <= dim), so that the value leans high."""
 
 
-def frechet_estimate(real: Features, fake: Features, *, groups: int = GROUPS) -> Estimate:
+def frechet_estimate(real: Features, fake: Features, *, groups: int | None = None) -> Estimate:
     """Return the squared Fréchet distance of feature rows [N, D] and [M, D], and its standard error.
 
-    The value is `frechet_distance` of the same rows. The error is None for fewer than three rows in a set.
+    The value is `frechet_distance` of the same rows. The error is None for fewer than three rows in a set; `groups` of
+    None is 20, and 10 where more than 1024 features and rows make each group slow.
     Raises `ValueError` for fewer than two rows, different widths, or values that are not finite.
     """
     a, b = (_Sample(rows) for rows in checked_sets(real, fake, least=2))
+    if groups is None:
+        groups = GROUPS if min(*a.rows.shape, *b.rows.shape) <= LARGE else GROUPS_OF_LARGE
     dealt = deal(len(a.rows), len(b.rows), groups)
     left = [_frechet(a.without(group, dealt), b.without(group, dealt), exact=False) for group in range(dealt)]
     few = a.few(len(a.rows)) or b.few(len(b.rows))

@@ -14,6 +14,8 @@ Features = Tensor | NDArray[np.floating]
 """One row of features per image: [N, D]."""
 Rows = NDArray[np.float64]
 """Features as they are computed with."""
+LARGEST = 1e15
+"""Features beyond this are refused: their products, and the variance of cubes of these, would overflow."""
 
 
 def checked_images(images: Tensor, name: str = "images") -> Tensor:
@@ -35,14 +37,20 @@ def checked_pair(x: Tensor, y: Tensor, what: str = "images") -> tuple[Tensor, Te
 
 
 def checked_rows(features: Features, name: str = "features") -> NDArray[np.floating]:
-    """Return features [N, D] as an array; what is empty, of another shape or not finite is refused."""
-    plain = features.detach().cpu().numpy() if isinstance(features, Tensor) else np.asarray(features)
+    """Return features [N, D] as an array; what is empty, of another shape, not finite or above 1e15 is refused."""
+    if isinstance(features, Tensor):
+        own = features.detach().cpu()
+        plain = (own.float() if own.dtype == torch.bfloat16 else own).numpy()  # numpy has no bfloat16
+    else:
+        plain = np.asarray(features)
     if plain.ndim != 2 or 0 in plain.shape:
         raise ValueError(f"{name} must be an array [N, D] of at least one row; received {_shape(plain)}")
     if plain.dtype.kind != "f":
         raise ValueError(f"{name} must be floating point; received {plain.dtype}")
     if not np.isfinite(plain).all():
         raise ValueError(f"{name} hold values that are not finite (NaN or infinity)")
+    if (largest := max(float(plain.max()), -float(plain.min()))) > LARGEST:
+        raise ValueError(f"{name} are too large to be computed with: {largest:.3g}; at most {LARGEST:g}")
     return plain
 
 

@@ -36,7 +36,7 @@ def kernel_distance(
     x, y = checked_sets(real, fake, least=2)
     if subsets < 1 or subset_size < 2:
         raise ValueError(f"there must be a subset, of at least 2 rows; received {subsets} of {subset_size}")
-    by_subsets = min(len(x), len(y)) >= subset_size and max(len(x), len(y)) > subset_size
+    by_subsets = takes_subsets(len(x), len(y), subset_size)
     count = subsets if by_subsets else 0
     groups = deal(len(x), len(y), GROUPS)
     random = np.random.default_rng(seed)
@@ -54,6 +54,11 @@ def kernel_distance(
     if error is not None:
         error = math.hypot(error, float(drawn.std(ddof=1)) / math.sqrt(count)) if count > 1 else None
     return Estimate(float(drawn.mean()), error)
+
+
+def takes_subsets(real: int, fake: int, subset_size: int = 1000) -> bool:
+    """Say whether sets of so many rows are compared by subsets, or else whole, once."""
+    return min(real, fake) >= subset_size and max(real, fake) > subset_size
 
 
 def _weights(rows: int, subsets: int, subset_size: int, groups: int, random: np.random.Generator) -> Rows:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from unpaired.errors import UserError
 from unpaired.networks.base import Width
-from unpaired.networks.vgg import DEVIATION, MEAN
+from unpaired.networks.stacks import DEVIATION, MEAN
 from unpaired.typed import STRICT
 
 GROUPS = ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8))

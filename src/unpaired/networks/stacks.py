@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from unpaired.errors import UserError
 
-MEAN, DEVIATION = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
-"""Of ImageNet's pixels, for images in [-1, 1]: torchvision's 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225 of [0, 1]."""
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's pixels in [0, 1], by which torchvision's weights expect images to be normalised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,34 +86,33 @@ VGG16: tuple[Layer, ...] = (
 class Stack(nn.Module):
     """A fixed network of `layers`: colour images [N, 3, H, W] in [-1, 1] to the activations that are asked for.
 
-    It has no gradients; `load` brings its weights, named as torchvision names them.
+    Its weights are no parameters, so that nothing trains them, and stand in no state dict: `load` takes them from their
+    file each time, named as torchvision names them.
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         super().__init__()
         self.layers = tuple(layers)
-        self.convolutions = nn.ModuleDict()
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(DEVIATION).view(1, 3, 1, 1), persistent=False)
+        # For images in [-1, 1]: twice as wide, around 0.
+        self.register_buffer("mean", 2 * torch.tensor(MEAN).view(1, 3, 1, 1) - 1, persistent=False)
+        self.register_buffer("deviation", 2 * torch.tensor(DEVIATION).view(1, 3, 1, 1), persistent=False)
         self.mean: Tensor
         self.deviation: Tensor
         channels = 3
         for layer in self.layers:
             if isinstance(layer, Convolution):
-                self.convolutions[layer.name] = nn.Conv2d(
-                    channels, layer.width, layer.kernel, layer.stride, layer.padding
-                )
+                weight = torch.zeros(layer.width, channels, layer.kernel, layer.kernel)
+                self.register_buffer(f"{layer.name}_weight", weight, persistent=False)
+                self.register_buffer(f"{layer.name}_bias", torch.zeros(layer.width), persistent=False)
                 channels = layer.width
-        self.requires_grad_(False)
 
     def load(self, weights: Mapping[str, Tensor], origin: str, network: str) -> Self:
         """Take the weights and return the network; UserError, with `origin`, where they are not those of `network`."""
         for layer in self.layers:
             if not isinstance(layer, Convolution):
                 continue
-            own = self.convolutions[layer.name].state_dict()
-            for kind, value in own.items():
-                name = f"features.{layer.key}.{kind}"
+            for kind in ("weight", "bias"):
+                name, value = f"features.{layer.key}.{kind}", self.get_buffer(f"{layer.name}_{kind}")
                 if name not in weights or weights[name].shape != value.shape:
                     found = list(weights[name].shape) if name in weights else "nothing"
                     raise UserError(
@@ -137,7 +136,8 @@ class Stack(nn.Module):
             if isinstance(layer, Pooling):
                 features = nnf.max_pool2d(features, layer.kernel, layer.stride)
                 continue
-            features = nnf.relu_(self.convolutions[layer.name](features))
+            weight, bias = (self.get_buffer(f"{layer.name}_{kind}") for kind in ("weight", "bias"))
+            features = nnf.relu_(nnf.conv2d(features, weight, bias, layer.stride, layer.padding))
             if layer.name in wanted:
                 found[layer.name] = features
         return found

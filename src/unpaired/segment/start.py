@@ -19,9 +19,8 @@ from unpaired.data.config import DataConfig
 from unpaired.data.training import Progress
 from unpaired.device import fast_bf16, find_device
 from unpaired.errors import UserError
-from unpaired.features.weights import VGG16_FILE, find_weights
+from unpaired.features.vgg import read_vgg
 from unpaired.networks.fcn import CLASSIFIER_KEYS, Fcn8s, load_vgg
-from unpaired.networks.vgg import read_vgg
 from unpaired.segment.config import SegmenterConfig, settled
 from unpaired.segment.material import Material, label_side, open_labelled
 from unpaired.segment.train import Outcome, Told, Training
@@ -147,16 +146,13 @@ def _first_weights(config: SegmenterConfig, say: Say) -> tuple[dict[str, Tensor]
     if config.weights == "none":
         return {}, AT_RANDOM
     named = None if config.weights in ("auto", "torchvision") else config.weights
-    known = dataclasses.replace(VGG16_FILE, instead="--weights FILE")
     try:
-        found = find_weights(known, named, notice=say)
+        return read_vgg(named, "--weights FILE", notice=say)
     except UserError as error:
         if config.weights != "auto":
             raise
         say(f"torchvision's weights of VGG-16 cannot be had here, so every weight begins at random. {error}")
         return {}, f"{AT_RANDOM}, as torchvision's could not be had"
-    weights, _ = read_vgg(found.path)
-    return weights, known.purpose if found.official else str(found.path)
 
 
 def _weights_named(config: SegmenterConfig, found: bool) -> str:
