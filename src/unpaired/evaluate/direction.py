@@ -194,9 +194,10 @@ def _structure(lens: Lens, domains: tuple[Domain, Domain], heading: str) -> Cont
         return self_similarity(of_x, of_y)
 
     facts = {
-        "features": f"{features.name}, self-similarity of positions, mean squared difference",
+        "features": features.name,
         "features_fingerprint": features.fingerprint,
         "features_input": features.input,
+        "method": "self-similarity of positions, mean squared difference",
     }
     return Content("structure", f"Structure distance ({features.name})", distance, facts, domains, heading)
 

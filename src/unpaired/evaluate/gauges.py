@@ -276,7 +276,7 @@ class Content(Gauge):
 
 def edges(domains: tuple[Domain, Domain], heading: str) -> Content:
     """Return the gauge of edges, which needs no weights."""
-    facts = {"features": "gradients of luminance (Sobel); 1 - correlation of their magnitudes, in [0, 2]"}
+    facts = {"method": "gradients of luminance (Sobel); 1 - correlation of their magnitudes, in [0, 2]"}
     return Content("structure_edges", "Structure distance (edges)", edge_distance, facts, domains, heading)
 
 
