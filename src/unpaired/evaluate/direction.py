@@ -226,7 +226,12 @@ def _why_not(task: Task, translators: Translators | None, tools: Tools, options:
     if lens is None or not lens.features.gives_maps:
         found.setdefault("structure", "the features have no positions")
     if translators is None or translators.back is None:
-        found["reconstruction"] = "there is no way back"
+        searches = translators is not None and translators.forth.search is not None
+        found["reconstruction"] = (
+            "the model translates by a search, and to search for what it found itself would tell little"
+            if searches
+            else "there is no way back"
+        )
     if target.labels is None:
         found["labels"] = "translations are no label maps"
     if task.inputs is None or task.inputs.domain.labels is None or target.labels is not None:

@@ -20,7 +20,7 @@ from unpaired.evaluate.figures import FILE, Evaluation
 from unpaired.evaluate.folders import open_folders
 from unpaired.evaluate.material import Task, model_task, open_model_data, run_of
 from unpaired.evaluate.options import Options
-from unpaired.evaluate.tools import Tools, open_tools
+from unpaired.evaluate.tools import Say, Tools, open_tools
 from unpaired.evaluate.translations import Translators
 from unpaired.inference.loading import DIRECTIONS, load_generator
 from unpaired.inference.translator import Translator
@@ -40,16 +40,23 @@ class _Opened:
     notices: list[str] = field(default_factory=list)
 
 
-def evaluate(options: Options, *, progress: Progress | None = None) -> Evaluation:
+def evaluate(options: Options, *, progress: Progress | None = None, say: Say | None = None) -> Evaluation:
     """Measure a model, or a folder of translations, and return the figures; nothing is written but the user's cache.
 
-    What cannot be had is said before anything slow is done. Raises `UserError`.
+    What cannot be had is said before anything slow is done. `say` is told of what takes long before it is begun, such
+    as a download; without it that stands in the notices. Raises `UserError`.
     """
     told = progress or _silent
     notices: list[str] = []
-    tools = open_tools(options, notices.append)
+    tools = open_tools(options, say or notices.append)
     opened = _open_folders(options, tools, told) if options.model is None else _open_model(options, tools, told)
     _refuse_impossible(opened.directions, options)
+    for one in opened.directions:
+        if one.translators is not None and one.translators.forth.search is not None:
+            (say or notices.append)(
+                f"{one.task.heading}: this model translates by a search, which takes seconds to minutes for each of "
+                f"{len(one.task.rows):,} images; --images measures fewer. There and back is left out"
+            )
     results = {one.task.direction: measure(one, options, told) for one in opened.directions}
     return Evaluation(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -173,7 +174,10 @@ def _weights_folder() -> Path:
 
 
 def _cached(known: KnownFile) -> Iterator[Path]:
-    for folder in (_weights_folder(), Path(torch.hub.get_dir()) / "checkpoints"):
+    folders = [Path(torch.hub.get_dir()) / "checkpoints"]
+    with contextlib.suppress(UserError):  # only a download needs a cache that can be written
+        folders.insert(0, _weights_folder())
+    for folder in folders:
         for name in (known.name, *known.aliases):
             yield folder / name
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -166,6 +167,21 @@ def write_whole(path: Path, content: bytes) -> None:
         raise _cannot_write(path, error) from error
 
 
+def require_place(folder: Path) -> None:
+    """Raise `UserError` unless files can be written into a folder, or into the one it would be made in."""
+    there = folder.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"cannot write into {folder}: {error.strerror or error} ({there}). Choose another folder, or make this one "
+            "writable."
+        ) from error
+
+
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
         record = json.loads(line) if line.strip() else None
@@ -234,5 +250,5 @@ def _write_scalars(board: SummaryWriter, record: Mapping[str, Any]) -> None:
 def _cannot_write(path: Path, error: OSError) -> UserError:
     return UserError(
         f"cannot write {path}: {error.strerror or error}. What was written before is intact; "
-        "free some space or make the place writable, then resume the training."
+        "free some space or make the place writable, then go on: a training with --resume, another command once more."
     )
