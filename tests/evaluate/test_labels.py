@@ -186,6 +186,9 @@ def test_an_fcn_in_a_folder(root: Path, tmp_path: Path) -> None:
     other = Labels(kind="index", palette=((1, 1, 1), (2, 2, 2)))
     with pytest.raises(UserError, match="names 2 classes and the label maps have other ones"):
         evaluate(Options(model=model, data=root, fcn=write_fcn(tmp_path / "other", other), device="cpu"))
+    grey = write_small_model(tmp_path / "grey", {"a": MAPS, "b": Domain(channels=1)})
+    with pytest.raises(UserError, match="--fcn: the segmenter was trained on photos of 3 channels, and A to B"):
+        evaluate(Options(model=grey, data=root, fcn=fcn, device="cpu"))
     plain = write_small_model(tmp_path / "plain")
     with pytest.raises(UserError, match="--fcn: it labels photos that were made of label maps"):
         evaluate(Options(model=plain, data=root, fcn=fcn, device="cpu"))

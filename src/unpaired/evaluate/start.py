@@ -152,7 +152,7 @@ def _open_model(options: Options, tools: Tools, progress: Progress) -> _Opened:
     multiple = 1 if run_of(folder) is None else 4
     tasks = [model_task(name, held_out, config, card, options, multiple) for name in wanted]
     if tools.segmenter is not None:
-        _require_classes(tools, tasks)
+        _require_fitting(tools, tasks)
     run = run_of(folder)
     return _Opened(
         directions=tuple(open_direction(task, translators[task.direction], options, tools) for task in tasks),
@@ -196,13 +196,21 @@ def _translators(
     return ways, fingerprints
 
 
-def _require_classes(tools: Tools, tasks: list[Task]) -> None:
+def _require_fitting(tools: Tools, tasks: list[Task]) -> None:
+    """Raise `UserError` where the segmenter names other classes, or takes other photos, than those of a direction."""
     from unpaired.segment.model import require_classes
 
     assert tools.segmenter is not None
     for task in tasks:
-        if task.inputs is not None and task.inputs.domain.labels is not None:
-            require_classes(tools.segmenter.description, task.inputs.domain.labels)
+        if task.inputs is None or task.inputs.domain.labels is None or task.real.domain.labels is not None:
+            continue
+        description, channels = tools.segmenter.description, task.real.domain.channels
+        require_classes(description, task.inputs.domain.labels)
+        if channels != description.photos.channels:
+            raise UserError(
+                f"--fcn: the segmenter was trained on photos of {description.photos.channels} channels, and {task.heading} "
+                f"makes photos of {channels}. Give a segmenter of the same kind of photos."
+            )
 
 
 def _described(folder: Path, card: ModelCard, fingerprints: dict[str, str], path: str) -> dict[str, Any]:
