@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine must fail no test: no example has a time limit, and slow drawing of examples is no error.
+settings.register_profile("unpaired", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unpaired")
 
 # Several workers share the cores; threads that wait for one another on busy cores make everything slow. Set before
 # anything imports PyTorch, and inherited by the processes that tests start.

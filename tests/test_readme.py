@@ -41,13 +41,16 @@ def test_commands_and_settings_exist(command: list[str]) -> None:
     if any(word.startswith("[") for word in command):  # a synopsis with optional parts, not a command to copy
         command = list(command[: command.index(next(word for word in command if word.startswith("[")))])
     function, bound, _ = app.parse_args(command, exit_on_error=False, print_error=False)
-    assert function.__name__ == command[1 if command[0] == "study" else 0]
+    assert function.__name__ == command[1 if command[0] in ("study", "segment") else 0]
     given = read_overrides(bound.arguments.get("set_") or [])
     if function.__name__ == "compare" and Path(bound.arguments["plan"]).stem in shipped("plan"):
         own = {name: value for name, value in given.values.items() if name.split(".")[0] not in SECTIONS}
         plan = read_plan(bound.arguments["plan"], own)
         others = Given({name: value for name, value in given.values.items() if name not in own}, given.origin)
         assert trainings_of(plan, {"data.root": "/data"}, others, {False: 1, True: 1})
+    elif command[0] == "segment":
+        assert {name.split(".")[0] for name in given.values} <= {"data", "segmenter"}
+        resolve([Given({n: value for n, value in given.values.items() if n.startswith("data.")}, given.origin)])
     elif given.values:
         method = {"method.name": bound.arguments["method"]} if bound.arguments.get("method") else {}
         resolve([Given(method, "{name}"), given])
