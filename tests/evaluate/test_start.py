@@ -138,6 +138,21 @@ def test_statistics_of_real_images_are_kept_by_content(tmp_path: Path) -> None:
     assert not compared(tmp_path / "elsewhere", fake).reference_reused
 
 
+def test_statistics_of_images_prepared_otherwise_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_data(tmp_path / "data", size=48)
+    settings = {"root": str(data), "preprocess": "scale_width_and_crop", "crop_size": 32}
+    runs = [
+        write_small_run(tmp_path / f"run-{width}", {**settings, "load_size": width}, directions=("a2b",))
+        for width in (32, 64)
+    ]
+    options = [Options(model=run, measures=("swd",), bounds=False, device="cpu") for run in runs]
+    _, second = (evaluate(one).directions["a2b"] for one in options)
+    monkeypatch.setenv("UNPAIRED_CACHE", str(tmp_path / "another-cache"))
+    fresh = evaluate(options[1]).directions["a2b"]
+    assert second.figure("swd").value == fresh.figure("swd").value
+    assert "scaled to a width of 64" in str(second.figure("swd").protocol["prepared"])
+
+
 def test_damaged_statistics_are_made_again_with_a_word(tmp_path: Path) -> None:
     real = write_pictures(tmp_path / "real", pictures(9))
     fake = write_pictures(tmp_path / "fake", pictures(8, seed=1))
