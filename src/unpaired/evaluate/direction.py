@@ -16,7 +16,7 @@ from unpaired.evaluate.distribution import Wanted, wanted_distances
 from unpaired.evaluate.figures import DirectionResult, Fact, Figure
 from unpaired.evaluate.gauges import Content, Gauge, Paired, Reconstruction, can_be_seen, edges
 from unpaired.evaluate.labels import FcnScores, LabelScores
-from unpaired.evaluate.material import FILTER, SPLITS, Task
+from unpaired.evaluate.material import FILTER, NEAREST, SPLITS, Task
 from unpaired.evaluate.options import DISTRIBUTION, Options
 from unpaired.evaluate.sets import Sets
 from unpaired.evaluate.statistics import Lens
@@ -142,7 +142,7 @@ def protocol_of(direction: Direction, options: Options) -> dict[str, Fact]:
         "translations": len(task.rows),
         "size": f"{task.size[0]} x {task.size[1]}",
         "prepared": task.real.prepared,
-        "resize_filter": FILTER,
+        "resize_filter": f"{FILTER}; label maps: {NEAREST}" if _holds_labels(direction) else FILTER,
         "translations_are": _as_files(task, target),
         "reference_files": task.real.formats(),
         "input_files": None if task.inputs is None else task.inputs.formats(),
@@ -156,6 +156,10 @@ def protocol_of(direction: Direction, options: Options) -> dict[str, Fact]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def _holds_labels(direction: Direction) -> bool:
+    return any(domain is not None and domain.labels is not None for domain in direction.domains)
 
 
 def file_warnings(task: Task) -> list[str]:

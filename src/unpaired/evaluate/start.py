@@ -208,8 +208,8 @@ def _require_fitting(tools: Tools, tasks: list[Task]) -> None:
         require_classes(description, task.inputs.domain.labels)
         if channels != description.photos.channels:
             raise UserError(
-                f"--fcn: the segmenter was trained on photos of {description.photos.channels} channels, and {task.heading} "
-                f"makes photos of {channels}. Give a segmenter of the same kind of photos."
+                f"--fcn: the segmenter was trained on photos of {description.photos.channels} channels, and "
+                f"{task.heading} makes photos of {channels}. Give a segmenter of the same kind of photos."
             )
 
 
