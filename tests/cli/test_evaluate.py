@@ -181,6 +181,10 @@ def test_the_authors_folder_of_results(capsys: pytest.CaptureFixture[str], tmp_p
         (["--real", "{data}/testA"], "nothing to evaluate"),
         (["{model}", "--real", "{data}/testA"], "--real belongs to a comparison of folders"),
         (["--real", "{data}/testA", "--fake", "{data}/testB", "--data", "{data}"], "--data belongs to a model"),
+        (
+            ["--real", "{data}/testA", "--fake", "{data}/testB", "--engine", "openvino", "--precision", "bf16"],
+            "--engine, --precision belongs to a model",
+        ),
         (["--real", "{data}/testA", "--fake", "{data}/testB"], "--out is missing"),
         (["{model}", "--data", "{data}"], "--out is missing"),
         (["{model}", "--out", "{out}"], "--data is missing"),

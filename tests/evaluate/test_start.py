@@ -62,6 +62,12 @@ def test_own_features_are_measured_as_by_hand_and_never_called_fid(tmp_path: Pat
     assert found.figure("frechet").protocol["features_fingerprint"]
 
 
+def test_a_device_that_is_not_there_is_told_though_nothing_needs_it(tmp_path: Path) -> None:
+    real = write_pictures(tmp_path / "real", pictures(4))
+    with pytest.raises(UserError, match="--device gpu"):
+        evaluate(Options(real=real, fake=real, measures=("swd",), device="gpu"))
+
+
 def test_identical_folders(tmp_path: Path) -> None:
     real = write_pictures(tmp_path / "real", pictures(12))
     found = compared(real, real, features=NETWORK, paired=True, inputs=real)

@@ -14,6 +14,7 @@ import torch
 
 from unpaired import __version__
 from unpaired.checkpoint import ModelCard, find_model, read_card
+from unpaired.device import find_device
 from unpaired.errors import UserError
 from unpaired.evaluate.direction import Direction, Progress, measure, open_direction
 from unpaired.evaluate.figures import FILE, Evaluation
@@ -48,6 +49,7 @@ def evaluate(options: Options, *, progress: Progress | None = None, say: Say | N
     """
     told = progress or _silent
     notices: list[str] = []
+    find_device(options.device)  # one that is not there is told whatever is measured
     tools = open_tools(options, say or notices.append)
     opened = _open_folders(options, tools, told) if options.model is None else _open_model(options, tools, told)
     _refuse_impossible(opened.directions, options)

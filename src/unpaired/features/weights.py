@@ -74,7 +74,7 @@ INCEPTION = KnownFile(
     sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
     size=95_628_359,
     purpose="Inception-v3 (the network of FID)",
-    instead="inception:FILE",
+    instead="--inception FILE (inception:FILE as features)",
 )
 """The weights of FID as pytorch-fid converted them; torch-fidelity distributes the same bytes under another name."""
 VGG16_FILE = KnownFile(
