@@ -22,8 +22,12 @@ def test_table_and_paragraph(run: Path, capsys: pytest.CaptureFixture[str]) -> N
     out = capsys.readouterr().out
     assert "What comes back after a disturbance, A to B" in out
     assert "noise of 2 levels" in out
-    assert "A to B, 2 images: brought back to A" in " ".join(out.split())
+    assert "A to B, 2 images. Brought back to A" in " ".join(out.split())
     assert "B to A" not in out
+    lines = out.partition("A to B, 2 images.")[0].splitlines()
+    assert max(map(len, lines)) <= 80
+    for title in ("JPEG of quality 75", "noise of 0.5 levels", "8 bits per value"):
+        assert sum(title in line for line in lines) == 1, "no row is broken at 80 columns"
     assert str(run / "audits" / "000000100") in out.replace("\n", "")
 
 

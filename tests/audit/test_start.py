@@ -14,6 +14,7 @@ from runs import write_images
 from unpaired.audit.start import audit
 from unpaired.audit.subject import Request
 from unpaired.errors import UserError
+from unpaired.training.log import write_whole
 
 
 def without_time(document: Any) -> dict[str, Any]:
@@ -104,6 +105,8 @@ def test_what_cannot_be_brought_back_cannot_be_audited(make_model: Any, images: 
 def test_a_file_is_no_folder(run: Path, images: Path) -> None:
     with pytest.raises(UserError, match="this is a file"):
         audit(Request(model=run, out=run / "config.json"))
+    with pytest.raises(UserError, match=f"{run / 'config.json'} is a file. Give another place"):
+        audit(Request(model=run, out=run / "config.json" / "in" / "it"))
     shutil.rmtree(images / "testA")
     with pytest.raises(UserError):
         audit(Request(model=run))
@@ -115,8 +118,19 @@ def test_a_file_is_no_folder(run: Path, images: Path) -> None:
         ({"direction": "b2b"}, 'Did you mean "b2a"'),
         ({"images": 0}, "--images 0: at least 1"),
         ({"seed": -1}, "--seed -1"),
+        ({"seed": 2**44}, "a number from 0 to 4294967295"),
     ],
 )
 def test_impossible_requests(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         Request(model="anywhere", **settings)
+
+
+def test_the_largest_seed_works(run: Path) -> None:
+    assert audit(Request(model=run, images=2, direction="a2b", seed=2**32 - 1)).directions[0].figures[0].value is None
+
+
+def test_a_place_that_fails_later_tells_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match="then run the audit again"):
+        write_whole(tmp_path / "file" / "audit.json", b"", then="run the audit again")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from audits import copying, hiding, random_images, recolouring
-from unpaired.audit.findings import Found, figures_of, reconstruction_db, table_of
+from unpaired.audit.disturb import HEADLINE, SNAP
+from unpaired.audit.findings import Found, figures_of, reconstruction_db, table_of, too_few
 from unpaired.audit.hidden import Share, hidden_in
 from unpaired.audit.measure import Images, measure
 from unpaired.audit.sensitivity import response
@@ -50,7 +51,9 @@ def test_two_standard_errors_decide(value: float, error: float | None, said: str
 
 def test_a_network_that_hides_is_told() -> None:
     text = summary(found(hiding(1.5), random_images()))
-    assert text.startswith("A to B, 6 images: brought back to A, a translation misses its input by 0.0 levels")
+    assert text.startswith("A to B, 6 images. In short: most of what comes back is hidden in detail that nobody sees.")
+    assert "Brought back to A, a translation misses its input by 0.0 levels" in text
+    assert "; the difference is what comes back." in text
     assert "most of it is hidden in detail that nobody sees" in text
     assert "takes half" in text
     assert "nan" not in text.lower()
@@ -58,13 +61,15 @@ def test_a_network_that_hides_is_told() -> None:
 
 def test_an_honest_one_is_told() -> None:
     text = summary(found(recolouring(), random_images(coarse=3)))
+    assert text.startswith("A to B, 6 images. In short: next to nothing is hidden in detail that nobody sees. Brought")
     assert "next to nothing of it is hidden" in text
     assert "next to nothing of it rests on such detail" in text
 
 
 def test_what_cannot_be_told_is_told_so() -> None:
     text = summary(found(copying(), random_images(1)))
-    assert text.startswith("A to B, 1 image: ")
+    assert text.startswith("A to B, 1 image. Brought back")
+    assert "the difference is" not in text
     assert "How much is hidden cannot be told: one image alone" in text
 
 
@@ -93,6 +98,31 @@ def test_texture_that_an_ordinary_file_loses_is_told(follows: float, lost: float
     assert f"{percent(follows)} (standard error" in text
     assert said in text
     assert "confuse the way back" not in text
+    assert ("read from fine texture" in text.partition(" Brought")[0]) == (follows > 0.2 and lost > 0.1)
+
+
+@pytest.mark.parametrize(
+    ("faint", "jpeg", "snapped", "said"),
+    [
+        (0.8, 0.0, None, "In short: most of what comes back is hidden"),
+        (0.3, 0.0, None, "In short: some of what comes back is hidden"),
+        (0.1, 0.0, None, "In short: whether something is hidden in detail that nobody sees is not clear."),
+        (0.0, 0.5, None, "nobody sees, but an ordinary JPEG file of the translation spoils the way back."),
+        (0.0, 0.5, 0.3, "nobody sees, but the classes of the label maps alone bring back 30 % less."),
+        (0.0, 0.0, 0.0, "In short: next to nothing is hidden in detail that nobody sees."),
+    ],
+)
+def test_the_paragraph_begins_with_what_all_tests_come_to(
+    faint: float, jpeg: float, snapped: float | None, said: str
+) -> None:
+    one = found(recolouring(), random_images(coarse=3))
+    coded = next(each for each in one.hidden.lost if each.title == "JPEG of quality 75")
+    lost = {**one.hidden.lost, HEADLINE: Share(faint, 0.01), coded: Share(jpeg, 0.01)}
+    if snapped is not None:
+        lost[SNAP] = Share(snapped, 0.01)
+    text = summary(dataclasses.replace(one, hidden=dataclasses.replace(one.hidden, lost=lost)))
+    assert said in text.partition(" Brought")[0]
+    assert ("snapped to the palette, so that only the classes are left" in text) == (snapped is not None)
 
 
 def test_a_file_that_takes_more_than_the_detail_carried_is_told() -> None:
@@ -100,6 +130,12 @@ def test_a_file_that_takes_more_than_the_detail_carried_is_told() -> None:
     jpeg = next(each for each in one.hidden.lost if each.title == "JPEG of quality 75")
     hidden = dataclasses.replace(one.hidden, lost={**one.hidden.lost, jpeg: Share(0.5, 0.02)})
     assert "may also confuse the way back" in summary(dataclasses.replace(one, hidden=hidden))
+
+
+def test_few_images_are_told() -> None:
+    assert "6 images are few" in str(too_few(found(hiding(), random_images())))
+    assert too_few(found(hiding(), random_images(10, size=16, coarse=16))) is None
+    assert too_few(found(copying(), random_images(1))) is None, "another warning says more"
 
 
 def test_percent() -> None:
@@ -132,6 +168,14 @@ def test_the_headline_is_noise_of_two_levels() -> None:
     assert (figure.name, figure.protocol["disturbance"]) == ("hidden_share", "noise of 2 levels")
     row = next(row for row in table_of(one).rows if row[0] == "noise of 2 levels")
     assert (row[6], row[7]) == (figure.value, figure.error)
+
+
+def test_no_protocol_holds_what_was_found() -> None:
+    """Else the audits of two models would not compare."""
+    one, other = ({f.name: f for f in figures_of(found(each, random_images()))} for each in (hiding(), copying()))
+    assert one.keys() == other.keys()
+    assert [name for name in one if one[name].protocol != other[name].protocol] == []
+    assert "in the inputs themselves that detail carries 0." in str(one["carried_by_jpeg_detail"].note)
 
 
 def test_the_table_ends_with_what_nothing_survives() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unpaired.errors import UserError
-from unpaired.features import Features, open_features
+from unpaired.features import Features, open_features, with_absolute_path
 from unpaired.features import base as room
 from weights import write_vgg
 
@@ -30,6 +30,16 @@ def test_the_message_helps_on() -> None:
         open_features("incepton")
     with pytest.raises(UserError, match=r"write inception:weights.pth or vgg:weights.pth"):
         open_features("weights.pth")
+
+
+def test_files_are_named_so_that_every_folder_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert with_absolute_path("net.PT2") == str(tmp_path / "net.PT2")
+    assert with_absolute_path("vgg:~/v.pth") == f"vgg:{tmp_path / 'home' / 'v.pth'}"
+    assert with_absolute_path("inception:/some/file.pth") == "inception:/some/file.pth"
+    for spec in ("inception", "vgg", "module.part:network", "inception:"):
+        assert with_absolute_path(spec) == spec
 
 
 def test_the_device_is_checked(tmp_path: Path) -> None:

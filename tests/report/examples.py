@@ -162,7 +162,10 @@ def audit(*, hidden: float = 0.34) -> dict[str, Any]:
             "a2b": {
                 "summary": "About a third of what the way back restores is carried by detail that nobody can see.",
                 "hidden_share": hidden,
-                "figures": [figure("noise_1", 0.131, title="L1 with noise of 1 level", group="audit")],
+                "figures": [
+                    figure("noise_1", 0.131, title="L1 with noise of 1 level", group="audit"),
+                    figure("lost_to_jpeg", 0.613, title="Share lost to a JPEG file of quality 75", group="audit"),
+                ],
                 "curves": [
                     {
                         "title": "Reconstruction under noise",
@@ -171,7 +174,13 @@ def audit(*, hidden: float = 0.34) -> dict[str, Any]:
                         "lines": lines,
                     }
                 ],
-                "pictures": [{"file": "hidden.png", "title": "The hidden signal, 30 times amplified", "alt": ""}],
+                "pictures": [
+                    {
+                        "file": "hidden.png",
+                        "title": "The hidden signal, 30 times amplified",
+                        "alt": "Columns: input, translation, what is lost",
+                    }
+                ],
                 "warnings": [],
             }
         },

@@ -75,6 +75,18 @@ def test_labels_of_charts_stay_inside_and_apart(page: Path, browse: Browse) -> N
 
 
 @pytest.mark.slow
+def test_the_picture_of_an_audit_scrolls_on_a_phone(page: Path, browse: Browse) -> None:
+    browser = browse()
+    look(browser, page, 360)
+    image, box = browser.run(
+        "(() => { const i = document.querySelector('.gallery.wide img');"
+        " return [i.getBoundingClientRect().width, i.closest('.scroll').clientWidth]; })()"
+    )
+    assert image == 400, "not reduced"
+    assert box < 360
+
+
+@pytest.mark.slow
 def test_on_paper_everything_is_open(page: Path, browse: Browse) -> None:
     browser = browse()
     look(browser, page, 800, media="print")
@@ -85,3 +97,12 @@ def test_on_paper_everything_is_open(page: Path, browse: Browse) -> None:
     )
     assert hidden == 0
     assert browser.run("getComputedStyle(document.querySelector('nav')).display") == "none"
+
+
+@pytest.mark.slow
+def test_wide_tables_fit_on_paper(tmp_path: Path, browse: Browse) -> None:
+    runs = [write_run(tmp_path / f"a-run-of-{number}", records=4, grids=0) for number in range(9)]
+    browser = browse()
+    look(browser, write_report(runs, tmp_path / "report.html").page, 720, media="print")
+    inner, outer = browser.run(WIDTHS)
+    assert inner <= outer, "what is wider than the paper is cut"

@@ -5,7 +5,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from unpaired.report.chart import LABEL_HEIGHT, WIDTH, Chart, Line, description, draw, sample, ticks
@@ -47,6 +47,25 @@ def test_degenerate_lines_are_drawn_inside_the_frame(points: list[tuple[float, f
     for x, y in points_of(draw(chart(line(*points)), "c"), "curve")[0]:
         assert 0 < x < WIDTH
         assert 20 < y < 240
+
+
+def test_every_doubling_takes_the_same_room_on_a_logarithmic_axis() -> None:
+    points = line((0, 1), (0.5, 1), (1, 1), (2, 1), (16, 1))
+    svg = draw(Chart(title="Error", x_label="levels", y_label="error", lines=[points], log_x=True), "c")
+    zero, *xs = (x for x, _ in points_of(svg, "curve")[0])
+    room = xs[1] - xs[0]
+    assert room > 20
+    assert [zero, *xs] == pytest.approx([xs[0], xs[0], xs[0] + room, xs[0] + 2 * room, xs[0] + 5 * room], abs=0.2)
+    labels = {each.text: float(each.get("x") or 0) for each in ElementTree.fromstring(svg).iter(f"{SVG}text")}
+    assert [labels[name] for name in ("0.5", "1", "2", "16")] == pytest.approx(xs)
+
+
+@pytest.mark.parametrize("xs", [(3.0,), (4.0, 4.0), (0.0,), (-1.0, 0.0), (1e-300, 1e300), (1e-9, 1e9), (1.0, 1.001)])
+def test_degenerate_lines_on_a_logarithmic_axis_are_drawn_inside(xs: tuple[float, ...]) -> None:
+    lines = [line(*((x, 1.0) for x in xs))]
+    svg = draw(Chart(title="Error", x_label="levels", y_label="error", lines=lines, log_x=True), "c")
+    assert all(0 < x < WIDTH for x, _ in points_of(svg, "curve")[0])
+    assert sum(each.get("text-anchor") == "middle" for each in ElementTree.fromstring(svg).iter(f"{SVG}text")) <= 11
 
 
 def test_a_chart_without_points_is_still_well_formed() -> None:
@@ -106,6 +125,9 @@ def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None
     assert ticks(low, high) == pytest.approx(expected)
 
 
+@example(0.0, 5e-324)
+@example(-5e-324, 0.0)
+@example(-5e-324, 1e-323)
 @given(st.floats(-1e9, 1e9), st.floats(0, 1e9))
 def test_ticks_enclose_what_they_are_for(low: float, span: float) -> None:
     found = ticks(low, low + span)

@@ -91,6 +91,13 @@ def test_a_measured_chart_leaves_out_what_is_not_known() -> None:
     assert chart.lines[0].points == [(0.0, 1.0), (3.0, 4.0)]
 
 
+def test_a_measured_chart_keeps_its_scale_and_its_note() -> None:
+    lines = [MeasuredLine(name="noise", x=[1.0], y=[2.0])]
+    drawn = measured_chart(MeasuredChart(title="Error", x_scale="log", note="Up to 2.6 is invisible.", lines=lines))
+    assert (drawn.log_x, drawn.note) == (True, "Up to 2.6 is invisible.")
+    assert not measured_chart(MeasuredChart(title="Error", lines=lines)).log_x
+
+
 def test_long_names_are_numbered_beside_the_plot() -> None:
     lines = [MeasuredLine(name=name, x=[0, 1], y=[0, 1]) for name in ("noise", "an honest copy, noise")]
     chart = measured_chart(MeasuredChart(title="t", lines=lines))

@@ -103,6 +103,6 @@ def test_the_data_belongs_to_the_protocol(tmp_path: Path) -> None:
 
 
 def test_what_changes_no_figure_makes_no_other_protocol(tmp_path: Path) -> None:
-    found = compared(tmp_path, evaluation(reference_reused=True, python="3.11.7"), evaluation(reference_reused=False))
+    found = compared(tmp_path, evaluation(python="3.11.7"), evaluation(python="3.12.1"))
     assert not found.directions[0].differences
     assert values(found.directions[0], "fid") == [[75.2, 75.2]]

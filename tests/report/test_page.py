@@ -81,7 +81,8 @@ def test_one_run_tells_everything(tmp_path: Path) -> None:
         "bicubic, antialiased",
         "Per class",
         "the covariance of 2048 features has no full rank",
-        "Hidden share: 34 %",
+        "Of what comes back, invisible noise takes 34 %, an ordinary JPEG file takes 61 %.",
+        "Columns: input, translation, what is lost",
         "About a third of what the way back restores",
         "The hidden signal, 30 times amplified",
         "6 of 8 sample grids, evenly chosen",
@@ -170,6 +171,24 @@ def test_nothing_that_a_run_says_becomes_part_of_the_page(tmp_path: Path) -> Non
     assert page.text.count(HOSTILE) > 15
     assert f"{broken / 'audit.json'} was left out" in page.text
     assert "named outside its folder" in page.text
+
+
+@pytest.mark.parametrize(
+    ("families", "auditable"),
+    [
+        ({"a2b": "resnet", "b2a": "resnet"}, True),
+        ({"a2b": "resnet"}, False),
+        ({"a2b": "latent_search", "b2a": "latent_search"}, False),
+    ],
+)
+def test_no_audit_is_proposed_that_would_be_refused(families: dict[str, str], auditable: bool, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "h2z", records=2, grids=0)
+    card = run / "checkpoints" / "000000200" / "model.json"
+    networks = {name: {"network": {"family": family}} for name, family in families.items()}
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"translators": networks}))
+    page, _ = report(tmp_path, run)
+    assert ("unpaired audit" in page.text) == auditable
+    assert ("it takes a network for either direction" in page.text) != auditable
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:

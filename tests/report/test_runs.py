@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from report.examples import evaluation, put, write_run
+from report.examples import audit, evaluation, put, write_run
 from unpaired.errors import UserError
 from unpaired.report.runs import read_runs
 from unpaired.report.settings import MISSING, compare_settings, flat, shown
@@ -95,17 +95,42 @@ def test_the_summary_says_which_checkpoint_to_use_and_why(tmp_path: Path) -> Non
         "directions": ["a2b", "b2a"],
         "value": 25.5612,
         "images_seen": 6000,
-        "why": "lowest SWD (mean of a2b and b2a) of 8 evaluations",
+        "why": "lowest SWD (mean of a2b and b2a) of the first 4 evaluations",
     }
     write_folder(folder / "best", {}, {"best.json": best})
     (run,) = read_runs([folder])
     assert (
-        f"Use {folder / 'best'}, after 6,000 images: 25.56, the lowest SWD (mean of a2b and b2a) of 8 evaluations."
-        in sentence(run)
+        f"Use {folder / 'best'}, after 6,000 images: 25.56, the lowest SWD (mean of a2b and b2a) of the first 4 "
+        "evaluations; the 4 after it found none better." in sentence(run)
     )
+    assert command("audit", run) == f"unpaired audit {folder / 'best'} --data 'horse & zebra'"
     (folder / "best" / "best.json").write_text(json.dumps(best | {"value": 1}))
     (damaged,) = read_runs([folder])
     assert "checksum differs" in damaged.damage[0] or "bytes in place of" in damaged.damage[0]
+
+
+def test_what_was_measured_of_an_earlier_best_is_told(tmp_path: Path) -> None:
+    from unpaired.checkpoint import write_folder
+
+    folder = write_run(tmp_path / "h2z", records=10, grids=0)
+    best = {"measure": "swd", "directions": ["a2b"], "value": 25.5, "images_seen": 6000, "why": "lowest SWD"}
+    write_folder(folder / "best", {}, {"best.json": best})
+    for kind, seen in (("evaluation", 6000), ("audit", 4000)):
+        put(folder, kind, "best", (evaluation if kind == "evaluation" else audit)() | {"model": {"images_seen": seen}})
+    put(folder, "audit", "000001000", audit() | {"model": {"images_seen": 1000}})
+    (run,) = read_runs([folder])
+    assert run.damage == [
+        f"{folder / 'audits' / 'best'} is out of date: it was measured after 4,000 images, and "
+        f"{folder / 'best'} is now the checkpoint after 6,000. Measure it again."
+    ]
+
+
+def test_a_command_of_a_run_with_two_folders_leaves_them_to_the_run(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "h2z", records=2, grids=0)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"data": {"a": "horses", "b": "zebras"}}))
+    (run,) = read_runs([folder])
+    assert command("audit", run) == f"unpaired audit {folder}"
 
 
 def test_a_training_that_ended_early_says_so(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from runs import write_images
 from unpaired.data.config import DataConfig
 from unpaired.data.training import TrainingData, open_training_data
+from unpaired.data.values import Domain, from_signed, to_signed
 from unpaired.errors import UserError
 from unpaired.features import Features
 from unpaired.metrics.frechet import Moments, frechet_distance
@@ -64,7 +65,7 @@ def test_the_distance_is_that_of_all_held_out_images(images: Path) -> None:
     real, fake = Patches(per_image=evaluation.PATCHES), Patches(per_image=evaluation.PATCHES)
     for index in range(5):
         real.add(_tensor(data.held_out_b[index]))
-        fake.add(rounded(_tensor(data.held_out_a[index]) + 0.25))
+        fake.add(rounded(_tensor(data.held_out_a[index]) + 0.25, data.domain_b))
     wanted = sliced_wasserstein(real, fake, projections=evaluation.PROJECTIONS).mean
     assert found["swd_a2b"] == pytest.approx(wanted, rel=1e-6)
     assert wanted > 1
@@ -99,6 +100,39 @@ def test_identical_pairs_are_no_infinity(tmp_path: Path) -> None:
     assert found["l1_a2b"] == pytest.approx(0, abs=1e-6)
     assert found["ssim_a2b"] == pytest.approx(1)
     assert found["psnr_a2b"] == evaluation.MOST_DECIBELS
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        Domain(channels=1),
+        Domain(channels=1, range=(-0.5, 300.25)),
+        Domain(channels=1, dtype="uint16"),
+        Domain(channels=1, dtype="uint16", range=(0, 4095)),
+        Domain(channels=1, dtype="int16", range=(-1000, 2000)),
+        Domain(channels=1, dtype="float32"),
+    ],
+)
+def test_translations_are_rounded_as_files_of_their_domain_hold_them(domain: Domain) -> None:
+    images = torch.empty(1, 1, 40, 50).uniform_(-1.1, 1.1, generator=torch.Generator().manual_seed(0))
+    stored = from_signed(images[0].permute(1, 2, 0).numpy(), domain)
+    found = rounded(images, domain)[0].permute(1, 2, 0).numpy()
+    assert stored.dtype.name == domain.dtype
+    apart = np.abs(found - to_signed(stored, domain.range))
+    assert (apart > 3e-7).mean() < 0.01, "where the digits of float32 end, a value in the middle may go either way"
+    assert torch.isnan(rounded(torch.full((1, 1, 2, 2), math.nan), domain)).all()
+
+
+def test_sixteen_bits_are_measured_with_all_their_levels(tmp_path: Path) -> None:
+    """Values in a small part of their range, as cameras write them, would have four levels of eight bits left."""
+    rng = np.random.default_rng(0)
+    for folder in ("trainA", "trainB", "testA", "testB"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(rng.integers(1000, 2000, (20, 20), np.uint16)).save(tmp_path / folder / "0.png")
+    shutil.copy(tmp_path / "testA" / "0.png", tmp_path / "testB" / "0.png")
+    found = HeldOut(_open(tmp_path), 50, CPU).measure({"a2b": Shifted(0.0), "b2a": Shifted(0.0)}).figures
+    assert found["swd_a2b"] < 0.1
+    assert found["reconstruction_l1_a2b"] < 1e-6
 
 
 def test_fewer_images_are_spread_over_all(images: Path) -> None:
@@ -186,7 +220,7 @@ def test_a_search_is_measured_by_what_it_generates(images: Path) -> None:
     found = HeldOut(data, 50, CPU).measure({"a2b": search}).figures
     assert found.keys() == {"swd_a2b"}
     real, fake = Patches(per_image=evaluation.PATCHES), Patches(per_image=evaluation.PATCHES)
-    fake.add(rounded(search.generate(5)[1]))
+    fake.add(rounded(search.generate(5)[1], data.domain_b))
     for index in range(5):
         real.add(_tensor(data.held_out_b[index]))
     wanted = sliced_wasserstein(real, fake, projections=evaluation.PROJECTIONS).mean
@@ -214,7 +248,7 @@ def test_distances_of_features_are_those_of_all_held_out_images(images: Path) ->
     assert torch.equal(torch.get_rng_state(), state), "what the network draws is not taken from the training"
     assert found.keys() == {"swd_a2b", "frechet_a2b", "kernel_a2b"}
     real = torch.cat([colours(_tensor(data.held_out_b[index])) for index in range(5)])
-    fake = torch.cat([colours(rounded(_tensor(data.held_out_a[index]) + 0.25)) for index in range(5)])
+    fake = torch.cat([colours(rounded(_tensor(data.held_out_a[index]) + 0.25, data.domain_b)) for index in range(5)])
     moments = Moments(6), Moments(6)
     for of_set, rows in zip(moments, (real, fake), strict=True):
         of_set.add(rows)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import unpaired as package
 from runs import TINY, arguments, unpaired, write_images
@@ -134,6 +135,7 @@ def test_patience_ends_the_run_which_knows_it(data: Path, tmp_path: Path, values
     assert result.ended_early is not None
     assert "2 evaluations without a better SWD" in result.ended_early
     assert checkpoints_of(run)[0].name == "000000012"
+    assert (run / "samples" / "000000012.png").is_file(), "the end is drawn, wherever it comes"
     last = read_metrics(run)[-1]
     assert last["event"] == "finished"
     assert "12 of 20 images; 2 evaluations without a better SWD" in last["text"]
@@ -212,7 +214,8 @@ def test_images_too_small_are_said_once_and_refused_where_asked_for(
     told = " ".join(capsys.readouterr().err.split())
     assert "at least 16 x 16 pixels, and the shortest side of the held-out images has 12: there are no" in told
     assert result.best is None
-    for name, value in (("patience", 3), ("best", "swd")):
+    asked_for = {"patience": 3, "best": "swd", "best_direction": "a2b", "evaluate_every_images": 2}
+    for name, value in asked_for.items():
         with pytest.raises(UserError, match=rf"training\.{name}: Sliced Wasserstein distance needs"):
             package.train(data=root, out=tmp_path / name, settings={**small, f"training.{name}": value}, quiet=True)
         assert not (tmp_path / name).exists()
@@ -238,6 +241,71 @@ def test_features_of_the_user_can_choose_the_best(data: Path, tmp_path: Path, mo
     with pytest.raises(UserError, match=r"training\.evaluate_features: .*names no features"):
         _train(data, tmp_path / "other", training__evaluate_features="nothing")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("damaged", [True, False])
+def test_a_best_checkpoint_that_is_lost_is_chosen_anew(
+    data: Path, tmp_path: Path, values: list[float], capsys: pytest.CaptureFixture[str], damaged: bool
+) -> None:
+    values[:] = [1.0, 5.0, 4.0, 3.0, 6.0]
+    run = _train(data, tmp_path / "run", training__max_images=8, training__keep_last=1).run
+    if damaged:
+        weights = run / "best" / "a2b.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    else:
+        shutil.rmtree(run / "best")
+    result = package.train(resume=run, settings={"training.max_images": 1000})
+    told = " ".join(capsys.readouterr().err.split())
+    assert "is missing or damaged: the best checkpoint is chosen anew" in told
+    assert result.best is not None
+    assert result.best.images_seen == 16
+    verify(result.best.path)
+
+
+COLOURS = "def colours():\n    return lambda images: images.mean((2, 3))\n"
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_resumed_run_may_find_its_features_elsewhere(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: list[float], same: bool
+) -> None:
+    """Others than before choose the best anew: their distances cannot be compared."""
+    (tmp_path / "first_features.py").write_text(COLOURS)
+    (tmp_path / "other_features.py").write_text("def colours():\n    return lambda images: images.mean((2, 3)) * 9\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    values[:] = [1.0, 2.0, 3.0, 4.0, 5.0]
+    found = HeldOut.measure
+    monkeypatch.setattr(
+        HeldOut,
+        "measure",
+        lambda self, translators: Measured(
+            {key.replace("swd", "frechet"): value for key, value in found(self, translators).figures.items()}, 0.001
+        ),
+    )
+    settings = {"training__evaluate_features": "first_features:colours", "training__best": "frechet"}
+    run = _train(data, tmp_path / "run", training__max_images=8, **settings).run
+    spec = "first_features:colours" if same else "other_features:colours"
+    changed = {"training.evaluate_features": spec, "training.max_images": 1000}
+    result = package.train(resume=run, settings=changed, quiet=True)
+    assert result.best is not None
+    assert result.best.images_seen == (4 if same else 12)
+
+
+def test_a_run_is_resumed_from_any_folder(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data and features that were named from the folder of that day, at the start and when resuming."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").symlink_to(data)
+    network = torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Flatten())
+    program = torch.export.export(network.eval(), (torch.zeros(1, 3, 16, 16),))
+    torch.export.save(program, tmp_path / "net.pt2")
+    run = _train(Path("here"), Path("run"), training__max_images=4, training__evaluate_features="net.pt2").run.resolve()
+    settings = {"data.root": "here", "training.evaluate_features": "net.pt2", "training.max_images": 8}
+    package.train(resume=run, settings=settings, quiet=True)
+    (tmp_path / "away").mkdir()
+    monkeypatch.chdir(tmp_path / "away")
+    result = package.train(resume=run, settings={"training.max_images": 12}, quiet=True)
+    assert result.images_seen == 12
+    assert {"frechet_a2b", "kernel_b2a"} <= _evaluations(run)[-1]["evaluation"].keys()
 
 
 @pytest.mark.slow

@@ -188,6 +188,14 @@ def test_the_page_says_which_checkpoint_is_best(tmp_path: Path) -> None:
     assert "6,000 of 200,000" in words, "evaluations do not change how far the run is"
 
 
+def test_evaluations_are_drawn_before_any_loss_is_logged(tmp_path: Path) -> None:
+    page = Page(read(with_evaluations(tmp_path / "run")))
+    assert "Nothing has been logged yet" not in page.visible
+    data = json.loads(page.data)
+    assert [chart["images"] for chart in data["charts"]] == [[1500, 3000, 4500, 6000]] * 2
+    assert (data["images"], data["epoch_images"]) == ([], None)
+
+
 def test_nothing_that_a_run_holds_becomes_markup(tmp_path: Path) -> None:
     tame = Page(read(fill(tmp_path / "run")))
     run = fill(tmp_path / "<script>x" / "<img src=x onerror=y>")
@@ -425,3 +433,6 @@ def test_the_browser_opens_the_page_of_a_run_that_has_only_begun(tmp_path: Path,
     root = root_of(browse(write_page(tmp_path / "run")))
     assert "data-error" not in root
     assert (root["data-ready"], root["data-curves"], root["data-snapshots"]) == ("yes", "0", "0")
+    root = root_of(browse(write_page(with_evaluations(tmp_path / "run"))))  # and of one that logged no losses yet
+    assert "data-error" not in root
+    assert (root["data-ready"], root["data-curves"]) == ("yes", "3")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from unpaired.audit.disturb import Family
+from unpaired.audit.disturb import INVISIBLE_DB, Family
 from unpaired.audit.measure import Measured, Outcome
 from unpaired.audit.spectrum import Spectrum
 
@@ -20,6 +20,8 @@ CHANCE = "nothing survives"
 """The error of another image's reconstruction."""
 CLEAN = "undisturbed"
 """The error of the reconstruction from the translation as it is."""
+UNSEEN = 255 / 10 ** (INVISIBLE_DB / 20)
+"""Levels, root mean square, up to which a change counts as invisible."""
 _SMALLEST = 1e-12
 """A spectrum's power is never drawn below this share of its largest value."""
 
@@ -41,11 +43,15 @@ class Curve:
     x_label: str
     y_label: str
     lines: tuple[Line, ...]
+    x_scale: Literal["linear", "log"] = "linear"
+    note: str = ""
+    """What helps to read it."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what `audit.json` holds."""
         lines = [{"name": line.name, "x": list(line.x), "y": list(line.y)} for line in self.lines]
-        return {"title": self.title, "x_label": self.x_label, "y_label": self.y_label, "lines": lines}
+        labels = {"title": self.title, "x_label": self.x_label, "y_label": self.y_label}
+        return {**labels, "x_scale": self.x_scale, "note": self.note, "lines": lines}
 
 
 def error_curve(measured: Measured, title: str) -> Curve:
@@ -75,6 +81,8 @@ def error_curve(measured: Measured, title: str) -> Curve:
         "change of the translation (root mean square, levels of 255)",
         "error of the reconstruction (mean, levels of 255)",
         tuple(lines),
+        x_scale="log",
+        note=f"A change of at most {UNSEEN:.1f} levels ({INVISIBLE_DB:g} dB) cannot be seen.",
     )
 
 

@@ -63,7 +63,7 @@ def disturbances_for(target: Domain) -> tuple[list[Disturbance], list[str]]:
     """
     found = [NONE]
     found += [Disturbance("bits", bits, f"{bits} bits per value") for bits in BITS]
-    found += [Disturbance("noise", level, f"noise of {level:g} levels") for level in NOISES]
+    found += [Disturbance("noise", level, f"noise of {level:g} level{'' if level == 1 else 's'}") for level in NOISES]
     notices = []
     if fits_jpeg(target):
         found += [Disturbance("jpeg", quality, f"JPEG of quality {quality}") for quality in QUALITIES]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from unpaired.audit.curves import CHANCE, CLEAN, FAMILIES, HONEST, Curve, Line
+from unpaired.audit.curves import CHANCE, CLEAN, FAMILIES, HONEST, UNSEEN, Curve, Line
 from unpaired.audit.disturb import INVISIBLE_DB
 
 _WIDTH, _PANEL = 760, 400
@@ -72,7 +72,7 @@ def _panel(curve: Curve, top: float) -> str:
 
 def _frame(curve: Curve, axes: _Axes, top: float) -> str:
     """Draw title, axes with ticks, and the part in which a change cannot be seen."""
-    seen = axes.x(255 / 10 ** (INVISIBLE_DB / 20))
+    seen = axes.x(UNSEEN)
     parts = [
         f'<text x="{axes.left}" y="{top + 22}" font-size="15" font-weight="600">{escape(curve.title)}</text>',
         f'<rect x="{axes.left}" y="{axes.upper}" width="{seen - axes.left:.1f}" height="{axes.lower - axes.upper:.1f}" '

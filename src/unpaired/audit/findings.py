@@ -15,6 +15,8 @@ from unpaired.audit.spectrum import CUTOFF, Spectrum
 from unpaired.evaluate.figures import Better, Fact, Figure, Table
 
 LEVELS = "levels of 255"
+FEW = 10
+"""With fewer images standard errors are told with a warning: a resample of two or three images varies too little."""
 COLUMNS = (
     "disturbance of the translation",
     "change (dB)",
@@ -88,6 +90,14 @@ def table_of(found: Found) -> Table:
     return Table(title=_of(found, "What comes back after a disturbance"), columns=COLUMNS, rows=tuple(rows))
 
 
+def too_few(found: Found) -> str | None:
+    """Say that shares and their errors come of few images; None where they do not, or where none is told."""
+    count = len(found.measured.clean.error)
+    if found.hidden.reason is not None or count >= FEW:
+        return None
+    return f"{count} images are few: their standard errors are rough themselves, and so is what is said by them"
+
+
 def reconstruction_db(outcome: Outcome) -> float | None:
     """Return the mean PSNR of the reconstructions in dB; None where one of them is exact."""
     if not outcome.squared.all():
@@ -147,16 +157,12 @@ def _shares(found: Found) -> list[Figure]:
             f"Largest share lost to a disturbance of {INVISIBLE_DB:g} dB or more",
             None if worst is None else worst[1],
             note=reason if worst is None else most,
-            facts={"disturbance": None if worst is None else worst[0].title},
         ),
     ]
     if hidden.everyday is not None:
-        title = f"JPEG of quality {EVERYDAY_QUALITY}"
-        figures.append(
-            _figure(
-                found, "lost_to_jpeg", f"Share lost to a {title} file", hidden.everyday, facts={"disturbance": title}
-            )
-        )
+        title = f"JPEG file of quality {EVERYDAY_QUALITY}"
+        facts = {"disturbance": title}
+        figures.append(_figure(found, "lost_to_jpeg", f"Share lost to a {title}", hidden.everyday, facts=facts))
     half = None if hidden.half_at is None else Share(hidden.half_at, None)
     figures.append(
         _figure(
@@ -178,7 +184,14 @@ def _carried(found: Found) -> list[Figure]:
     for exchange in found.measured.exchanges:
         share, honest = carried(exchange)
         visible = visible_db(exchange.change)
-        note = "two translations come back alike, so nothing can be exchanged" if share is None else None
+        # What was found of these images and this model is no protocol: a note tells it.
+        told = [
+            None if honest is None else f"in the inputs themselves that detail carries {honest:.3f}",
+            None if visible is None else f"the exchange is a change of {visible:.1f} dB (PSNR)",
+        ]
+        note = "; ".join(part for part in told if part) or None
+        if share is None:
+            note = "two translations come back alike, so nothing can be exchanged"
         figures.append(
             _figure(
                 found,
@@ -186,7 +199,7 @@ def _carried(found: Found) -> list[Figure]:
                 f"Share of the reconstruction that follows {exchange.title} of another translation",
                 share,
                 note=note,
-                facts={"detail": exchange.title, "honest_copy": honest, "change_db": visible},
+                facts={"detail": exchange.title},
             )
         )
     return figures

@@ -16,7 +16,7 @@ import torch
 from unpaired import __version__
 from unpaired.audit.curves import Curve, error_curve, spectrum_curve
 from unpaired.audit.figure import draw as draw_figure
-from unpaired.audit.findings import Found, figures_of, table_of
+from unpaired.audit.findings import Found, figures_of, table_of, too_few
 from unpaired.audit.hidden import RESAMPLES, hidden_in
 from unpaired.audit.measure import Told, measure
 from unpaired.audit.pictures import draw as draw_pictures
@@ -37,6 +37,7 @@ FILE = "audit.json"
 DRAWING = "audit.svg"
 PICTURES = {"a2b": "hidden_a2b.png", "b2a": "hidden_b2a.png"}
 _SIDES: tuple[Side, Side] = ("a", "b")
+_THEN = "run the audit again"
 PROBED = 8
 """Images at which the networks' sensitivity is measured, which takes gradients."""
 
@@ -96,8 +97,8 @@ def audit(request: Request, *, progress: Progress | None = None) -> Audit:
     files = {PICTURES[one.direction]: one.picture.content for one in found}
     files[DRAWING] = draw_figure([one.curves[0] for one in found]).encode()
     for name, content in files.items():
-        write_whole(folder / name, content)
-    write_whole(folder / FILE, to_bytes(document))
+        write_whole(folder / name, content, then=_THEN)
+    write_whole(folder / FILE, to_bytes(document), then=_THEN)
     for name in PICTURES.values():  # of an audit of both directions that lay here before
         if name not in files:
             (folder / name).unlink(missing_ok=True)
@@ -162,6 +163,8 @@ def _warnings(subject: Subject, found: Found) -> tuple[str, ...]:
     warnings = list(found.measured.notices)
     if found.hidden.reason is not None:
         warnings.append(f"no share can be told: {found.hidden.reason}")
+    if (few := too_few(found)) is not None:
+        warnings.append(few)
     if subject.held_out.taken_from == "train":
         warnings.append("there are no test images, so this was measured on training images")
     return tuple(warnings)

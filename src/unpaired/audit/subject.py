@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ IMAGES = 50
 """Images of a direction, where nobody chooses."""
 SMALLEST = 8
 """Pixels of a side below which there is no detail to speak of."""
+LARGEST_SEED = 2**32 - 1
+"""The noise of every image has a seed of its own, made of this one and its number, which has to fit into 64 bits."""
 
 Direction = Literal["a2b", "b2a"]
 Wanted = Literal["a2b", "b2a", "both"]
@@ -66,8 +69,8 @@ class Request:
             raise UserError(f"--direction {self.direction}: allowed are {', '.join(get_args(Wanted))}.{near}")
         if self.images < 1:
             raise UserError(f"--images {self.images}: at least 1 is needed, and 2 for shares.")
-        if self.seed < 0:
-            raise UserError(f"--seed {self.seed}: a seed is 0 or more.")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise UserError(f"--seed {self.seed}: a seed is a number from 0 to {LARGEST_SEED}.")
 
 
 class HeldOutImages:
@@ -177,13 +180,24 @@ def _require_auditable(folder: Path, card: ModelCard) -> None:
 def _folder_of(request: Request, checkpoint: Path) -> Path:
     """Return the folder of the results: as asked for, or in the run that the checkpoint belongs to."""
     if request.out is not None:
-        folder = Path(request.out)
+        folder = Path(request.out).expanduser()
         if folder.exists() and not folder.is_dir():
             raise UserError(f"--out {folder}: this is a file. Give a folder.")
-        return folder
+        return _writable(folder)
     run = run_of(checkpoint)
     if run is None:
         raise UserError(
             f"{checkpoint} belongs to no run, so there is no place for the audit. Give one with --out FOLDER."
         )
-    return run / AUDITS / checkpoint.resolve().name
+    return _writable(run / AUDITS / checkpoint.resolve().name)
+
+
+def _writable(folder: Path) -> Path:
+    """Refuse, before minutes of computing, a folder that cannot be made or written into."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = "cannot be written into" if there.is_dir() else "is a file"
+        raise UserError(
+            f"the audit cannot be written to {folder}: {there} {why}. Give another place with --out FOLDER."
+        )
+    return folder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unpaired.audit.disturb import EVERYDAY_QUALITY, HEADLINE, INVISIBLE_DB
+from unpaired.audit.disturb import EVERYDAY_QUALITY, HEADLINE, INVISIBLE_DB, SNAP
 from unpaired.audit.findings import Found
 from unpaired.audit.hidden import Share, carried, visible_db
 from unpaired.audit.measure import Exchange
@@ -15,9 +15,36 @@ _LEVELS = "levels of 255"
 
 
 def summary(found: Found) -> str:
-    """Return the paragraph of one direction."""
-    parts = [_what_comes_back(found), _hidden(found), _everyday(found), _high(found), _sensitivity(found)]
-    return " ".join(part for part in parts if part)
+    """Return the paragraph of one direction, what it comes to first."""
+    count = len(found.measured.clean.error)
+    heading = f"{' to '.join(found.names)}, {count:,} image{'s' if count != 1 else ''}."
+    told = (_hidden(found), _everyday(found), _classes(found), _high(found), _sensitivity(found))
+    return " ".join(part for part in (heading, _in_short(found), _what_comes_back(found), *told) if part)
+
+
+def _in_short(found: Found) -> str:
+    """Return what all the tests together allow to say; invisible detail first, then what an ordinary file loses."""
+    share, lost = found.hidden.headline, found.hidden.everyday
+    if share is None:
+        return ""
+    if share.low >= MUCH:
+        return "In short: most of what comes back is hidden in detail that nobody sees."
+    if share.low >= LITTLE:
+        return "In short: some of what comes back is hidden in detail that nobody sees."
+    if share.high > LITTLE:
+        return "In short: whether something is hidden in detail that nobody sees is not clear."
+    snapped, exchange = found.hidden.lost.get(SNAP), _jpeg_exchange(found)
+    faint = "In short: next to nothing is hidden in detail that nobody sees"
+    if snapped is not None and snapped.low >= LITTLE:
+        return f"{faint}, but the classes of the label maps alone bring back {percent(snapped.value)} less."
+    if lost is None or exchange is None or lost.low < LITTLE:
+        return f"{faint}."
+    if _follows(exchange):
+        return (
+            f"{faint}, but the input is read from fine texture too: an ordinary JPEG file of the translation, which "
+            f"loses it, takes {percent(lost.value)} of what comes back."
+        )
+    return f"{faint}, but an ordinary JPEG file of the translation spoils the way back."
 
 
 def verdict(share: Share) -> str:
@@ -48,17 +75,15 @@ def _told(share: Share) -> str:
 
 
 def _what_comes_back(found: Found) -> str:
-    source, target = found.names
     measured = found.measured
-    count = len(measured.clean.error)
-    images = f"{count:,} image{'s' if count != 1 else ''}"
-    chance = (
-        "" if measured.chance is None else f"; another image's reconstruction misses it by {measured.chance.mean():.1f}"
+    text = (
+        f"Brought back to {found.names[0]}, a translation misses its input by {measured.clean.error.mean():.1f} "
+        f"{_LEVELS} on average"
     )
-    return (
-        f"{source} to {target}, {images}: brought back to {source}, a translation misses its input by "
-        f"{measured.clean.error.mean():.1f} {_LEVELS} on average{chance}."
-    )
+    if measured.chance is None:
+        return f"{text}."
+    other = f"{text}, another image's translation by {measured.chance.mean():.1f}"
+    return f"{other}." if found.hidden.headline is None else f"{other}; the difference is what comes back."
 
 
 def _hidden(found: Found) -> str:
@@ -82,8 +107,7 @@ def _hidden(found: Found) -> str:
 
 def _everyday(found: Found) -> str:
     """Tell what an ordinary file takes, and whether the detail that it loses carries the input."""
-    lost = found.hidden.everyday
-    exchange = next((each for each in found.measured.exchanges if each.name == "jpeg"), None)
+    lost, exchange = found.hidden.everyday, _jpeg_exchange(found)
     if lost is None or exchange is None:
         return ""
     share, honest = carried(exchange)
@@ -108,7 +132,7 @@ def _rests_on(lost: Share, follows: Share, honest: float, exchange: Exchange) ->
     """
     visible = visible_db(exchange.change)
     seen = "" if visible is None else f" ({visible:.0f} dB; {INVISIBLE_DB:g} and more cannot be seen)"
-    follows_it = follows.low - honest >= LITTLE
+    follows_it = _follows(exchange)
     if follows_it and lost.low >= LITTLE:
         return f"the reconstruction rests on fine texture of the translation{seen}, not on its picture alone"
     if follows_it:
@@ -116,6 +140,24 @@ def _rests_on(lost: Share, follows: Share, honest: float, exchange: Exchange) ->
     if follows.high - honest >= LITTLE / 2:
         return f"some of it rests on fine texture of the translation{seen}"
     return "next to nothing of it rests on such detail"
+
+
+def _jpeg_exchange(found: Found) -> Exchange | None:
+    return next((each for each in found.measured.exchanges if each.name == "jpeg"), None)
+
+
+def _follows(exchange: Exchange) -> bool:
+    """Say whether a clear part of the reconstruction follows the detail, more than in an honest copy."""
+    share, honest = carried(exchange)
+    return share is not None and share.low - (honest or 0.0) >= LITTLE
+
+
+def _classes(found: Found) -> str:
+    """Tell what the classes alone bring back, where translations are label maps."""
+    lost = found.hidden.lost.get(SNAP)
+    if lost is None:
+        return ""
+    return f"A translation that is snapped to the palette, so that only the classes are left, loses {_told(lost)}."
 
 
 def _high(found: Found) -> str:
@@ -132,7 +174,8 @@ def _high(found: Found) -> str:
 def _sensitivity(found: Found) -> str:
     forward, back = found.sensitivity
     return (
-        f"One level of change everywhere in the input moves the translation by {forward.random.mean():.1f} levels "
-        f"where it is random and by {forward.worst.mean():.1f} where it is chosen; one level everywhere in the "
-        f"translation moves the reconstruction by {back.random.mean():.1f} and {back.worst.mean():.1f}."
+        "Where every value of the input changes by one level, which nobody sees, the translation changes by "
+        f"{forward.random.mean():.1f} levels if the changes are random and by {forward.worst.mean():.1f} if they are "
+        "chosen to do most; where every value of the translation does, the reconstruction changes by "
+        f"{back.random.mean():.1f} and {back.worst.mean():.1f}."
     )

@@ -118,7 +118,7 @@ def _table(found: DirectionAudit) -> Table:
     from rich.table import Table
 
     table = Table(title=found.table.title, title_justify="left")
-    for number, column in enumerate(("disturbance", "change", "error", "PSNR", "honest copy", "lost")):
+    for number, column in enumerate(("disturbance", "change", "error", "PSNR", "honest\ncopy", "lost")):
         table.add_column(column, justify="left" if number == 0 else "right")
     for title, change, error, error_of_it, psnr, copy, lost, lost_error in found.table.rows:
         table.add_row(
@@ -127,7 +127,7 @@ def _table(found: DirectionAudit) -> Table:
             f"{_number(error)} ± {_number(error_of_it)}" if error_of_it is not None else _number(error),
             _number(psnr, " dB"),
             _number(copy),
-            f"{_share(lost)} ± {_share(lost_error)}" if lost is not None else "",
+            "" if lost is None else _share(lost, lost_error),
         )
     return table
 
@@ -136,8 +136,7 @@ def _number(value: str | float | None, unit: str = "") -> str:
     return "" if value is None else f"{value:.1f}{unit}"
 
 
-def _share(value: str | float | None) -> str:
-    if value is None:
-        return ""
-    text = f"{100 * float(value):.1f} %"
-    return "0.0 %" if text == "-0.0 %" else text
+def _share(value: str | float, error: str | float | None) -> str:
+    text = f"{100 * float(value):.1f}"
+    told = "0.0" if text == "-0.0" else text
+    return f"{told} %" if error is None else f"{told} ± {100 * float(error):.1f} %"

@@ -100,8 +100,8 @@ def keep(evaluation: Evaluation, folder: Path) -> Path:
     pictures = [picture for found in evaluation.directions.values() for picture in found.pictures]
     earlier = _pictures_of(path)
     for picture in pictures:
-        write_whole(folder / picture.file, picture.content)
-    write_whole(path, evaluation.to_bytes())
+        write_whole(folder / picture.file, picture.content, then="evaluate again")
+    write_whole(path, evaluation.to_bytes(), then="evaluate again")
     for name in earlier - {picture.file for picture in pictures}:
         with contextlib.suppress(OSError):
             (folder / name).unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from unpaired.features.own import CallableFeatures, ProgramFeatures
 from unpaired.features.vgg import VggFeatures
 from unpaired.features.weights import INCEPTION, VGG16_FILE, Notice, find_weights
 
-__all__ = ["Features", "Lpips", "open_features", "open_lpips"]
+__all__ = ["Features", "Lpips", "open_features", "open_lpips", "with_absolute_path"]
 
 ALLOWED = "inception, inception:FILE, vgg, vgg:FILE, FILE.pt2, MODULE:CALLABLE"
 
@@ -40,6 +41,14 @@ def open_features(spec: str, *, device: str | torch.device = "cpu", notice: Noti
     if kind not in ("inception", "vgg") and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*", spec):
         return CallableFeatures(spec, find_device(device))
     raise UserError(f'"{spec}" names no features. Allowed: {ALLOWED}.{_hint(spec, kind)}')
+
+
+def with_absolute_path(spec: str) -> str:
+    """Return what names the same features from any folder; a Python module is found by its name and stays as it is."""
+    kind, colon, rest = spec.partition(":")
+    if kind in ("inception", "vgg") and colon and rest:
+        return f"{kind}:{os.path.abspath(os.path.expanduser(rest))}"
+    return os.path.abspath(os.path.expanduser(spec)) if spec.lower().endswith(".pt2") else spec
 
 
 def _hint(spec: str, kind: str) -> str:

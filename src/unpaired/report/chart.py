@@ -55,6 +55,8 @@ class Chart:
     y_label: str
     lines: Sequence[Line]
     note: str = ""
+    log_x: bool = False
+    """Whether every doubling of x takes the same room; points at 0 or below stand at the left edge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +69,18 @@ class _Frame:
     y_ticks: Sequence[float]
     x_end: float
     x_start: float
+    log_x: bool
 
     @property
     def bottom(self) -> float:
         return HEIGHT - _BOTTOM
 
     def x(self, value: float) -> float:
-        return self.left + (self.right - self.left) * (value - self.x_start) / (self.x_end - self.x_start)
+        if self.log_x:
+            share = math.log(max(value, self.x_start) / self.x_start) / math.log(self.x_end / self.x_start)
+        else:
+            share = (value - self.x_start) / (self.x_end - self.x_start)
+        return self.left + (self.right - self.left) * share
 
     def y(self, value: float) -> float:
         low, high = self.y_ticks[0], self.y_ticks[-1]
@@ -83,7 +90,7 @@ class _Frame:
 def draw(chart: Chart, name: str) -> str:
     """Return a chart as one SVG element, whose ids begin with `name`; it scales to the width that it is given."""
     lines = [line for line in chart.lines if line.points]
-    frame = _frame(lines)
+    frame = _frame(lines, log_x=chart.log_x)
     parts = [_axes(chart, frame)]
     parts += [_path(line.faint, frame, f"faint s{line.style % COLOURS}") for line in lines if line.faint]
     parts += [_line(line, frame) for line in lines]
@@ -120,7 +127,10 @@ def description(chart: Chart) -> str:
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Return round positions, steps of 1, 2 or 5 times a power of ten, that enclose `low` to `high`."""
-    if high - low <= 1e-6 * max(abs(low), abs(high)):  # flat, as far as a chart can show
+    largest = max(abs(low), abs(high))
+    if largest < 1e-300:  # so close to zero that a share of it may not be a number
+        low, high = (0.0, 1.0) if low >= 0 else (-1.0, 0.0) if high <= 0 else (-1.0, 1.0)
+    elif high - low <= 1e-6 * largest:  # flat, as far as a chart can show
         low, high = (0.0, low * 2 or 1.0) if low >= 0 else (low * 1.1, high * 0.9)
     raw = (high - low) / max(1, most - 1)
     unit = 10.0 ** math.floor(math.log10(raw))
@@ -129,16 +139,30 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [float(f"{place * step:.10g}") for place in range(first, last + 1)]
 
 
-def _frame(lines: Sequence[Line]) -> _Frame:
+def powers(low: float, high: float) -> list[float]:
+    """Return powers of two that enclose `low` to `high`, both above 0: at most eight or so, at least two."""
+    first = math.floor(math.log2(low) + 1e-9)
+    last = max(first + 1, math.ceil(math.log2(high) - 1e-9))
+    step = math.ceil((last - first) / 8)
+    return [2.0 ** (first + step * place) for place in range(math.ceil((last - first) / step) + 1)]
+
+
+def _frame(lines: Sequence[Line], *, log_x: bool) -> _Frame:
     points = [point for line in lines for point in (*line.points, *line.faint)]
     xs, ys = [x for x, _ in points] or [0.0, 1.0], [y for _, y in points] or [0.0, 1.0]
     low, high = min(ys), max(ys)
     y_ticks = ticks(0.0 if 0 <= low < 0.45 * high else low, high)
-    x_low, x_high = min(xs), max(xs)
-    start = 0.0 if 0 <= x_low < 0.3 * x_high else x_low
-    if x_high <= start:  # a single point
-        start, x_high = (0.0, x_high * 2) if x_high > 0 else (x_high - 1, x_high + 1)
-    x_ticks = [tick for tick in ticks(start, x_high, 5) if start <= tick <= x_high]
+    above = [x for x in xs if x > 0]
+    log_x = log_x and bool(above) and min(above) > 1e-30 and max(above) < 1e30
+    if log_x:
+        x_ticks = powers(min(above), max(above))
+        start, x_high = x_ticks[0], x_ticks[-1]
+    else:
+        x_low, x_high = min(xs), max(xs)
+        start = 0.0 if 0 <= x_low < 0.3 * x_high else x_low
+        if x_high <= start:  # a single point
+            start, x_high = (0.0, x_high * 2) if x_high > 0 else (x_high - 1, x_high + 1)
+        x_ticks = [tick for tick in ticks(start, x_high, 5) if start <= tick <= x_high]
     widest = max(len(_tick(tick)) for tick in y_ticks)
     longest = max((len(_short(line.label)) for line in lines), default=0)
     return _Frame(
@@ -148,6 +172,7 @@ def _frame(lines: Sequence[Line]) -> _Frame:
         y_ticks=y_ticks,
         x_start=start,
         x_end=x_high,
+        log_x=log_x,
     )
 
 

@@ -86,7 +86,14 @@ def measured_chart(chart: MeasuredChart) -> Chart:
         )
         for place, line in enumerate(chart.lines)
     ]
-    return Chart(title=chart.title, x_label=chart.x_label, y_label=chart.y_label, lines=lines)
+    return Chart(
+        title=chart.title,
+        x_label=chart.x_label,
+        y_label=chart.y_label,
+        lines=lines,
+        note=chart.note,
+        log_x=chart.x_scale == "log",
+    )
 
 
 def _of_one(run: Run, chart: LoggedChart) -> Chart:

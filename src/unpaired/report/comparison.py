@@ -25,8 +25,8 @@ CLEAR = 2.0
 """A difference counts as clear from this many of its standard errors on; where one is not known, none does."""
 _DATA = ("split", "images", "contents")
 """What of the data belongs to the protocol: where it lay does not."""
-_WITHOUT_EFFECT = {"reference_reused", "python", "disturbance", "change_db"}
-"""What a protocol tells that changes no figure, or that was itself found of the model, as an audit's last two are."""
+_WITHOUT_EFFECT = {"python"}
+"""What a protocol tells that changes no figure."""
 
 
 @dataclass(frozen=True, slots=True)

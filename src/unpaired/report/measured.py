@@ -81,6 +81,8 @@ class MeasuredChart:
     title: str
     x_label: str = ""
     y_label: str = ""
+    x_scale: Literal["linear", "log"] = "linear"
+    note: str = ""
     lines: list[MeasuredLine]
 
 
@@ -101,6 +103,10 @@ class Direction:
     curves: list[MeasuredChart] = field(default_factory=list)
     pictures: list[PictureFile] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    def figure(self, name: str) -> Figure | None:
+        """Return the figure of this name, None where it was not measured."""
+        return next((figure for figure in self.figures if figure.name == name), None)
 
 
 @dataclass(slots=True, kw_only=True, config=_READ)

@@ -69,7 +69,11 @@ def _named(run: Run) -> str:
 
 def _damage(runs: Sequence[Run]) -> str:
     lines = "".join(f"<li>{text(line)}</li>" for run in runs for line in run.damage)
-    return f'<section class="warnings"><h2>What could not be read</h2><ul>{lines}</ul></section>\n' if lines else ""
+    return (
+        f'<section class="warnings"><h2>What could not be read, or is out of date</h2><ul>{lines}</ul></section>\n'
+        if lines
+        else ""
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- samples
@@ -80,7 +84,9 @@ def _samples(runs: Sequence[Run], album: Album) -> str:
     if len(runs) == 1:
         (run,) = runs
         count, grids = _moments(run, album, len(runs))
-        return section("Samples over time", f'<p class="sub">{intro} {count}</p>{"".join(grids)}', "samples")
+        earlier = folded(f"Earlier samples ({len(grids) - 1})", "".join(grids[1:])) if grids[1:] else ""
+        body = f'<p class="sub">{intro} {count}</p>{"".join(grids[:1])}{earlier}'
+        return section("Samples over time", body, "samples")
     cells = []
     for run in runs:
         count, grids = _moments(run, album, len(runs))

@@ -34,7 +34,7 @@ from unpaired.report.markup import (
 from unpaired.report.measured import Direction, Figure, Kind, PictureFile, Table
 from unpaired.report.pictures import Album, alt_of
 from unpaired.report.runs import Run
-from unpaired.report.summary import command
+from unpaired.report.summary import command, lost
 
 _MARK = '<abbr class="mark" title="clearly the best of this row">★</abbr>'
 
@@ -56,8 +56,12 @@ def audits(runs: Sequence[Run], album: Album) -> str:
     found = compare(columns)
     body = [_missing(runs, "audit", "audit")]
     told = [_audit(column, direction, of, album) for column, direction, of in _parts(columns)]
-    tables = [_direction(comparison, "q") for comparison in found.directions if comparison.rows]
-    body += [*told, *tables] if len(runs) == 1 else [*tables, *told]
+    measured = [comparison for comparison in found.directions if comparison.rows]
+    if len(runs) == 1:  # the paragraphs and charts tell it; who wants every figure opens them
+        body += told
+        body += [folded(f"All figures of the audit, {each.heading}", _direction(each, "q")) for each in measured]
+    else:
+        body += [*(_direction(each, "q") for each in measured), *told]
     body.append(_protocols(found, "q"))
     return section("Audit: does it hide the input in the output?", "".join(body), "audit")
 
@@ -88,6 +92,17 @@ def _parts(columns: Sequence[Column]) -> Iterable[tuple[Column, str, Direction]]
 def _missing(runs: Sequence[Run], kind: Kind, verb: str) -> str:
     """Say which runs have not been measured, and how that is done."""
     missing = [run for run in runs if not (run.evaluations if kind == "evaluation" else run.audits)]
+    if kind == "audit":
+        oneway = [run for run in missing if not run.auditable]
+        missing = [run for run in missing if run.auditable]
+        if oneway:
+            names = "" if len(runs) == 1 else f" of {', '.join(map(_run_name, oneway))}"
+            why = "it takes a network for either direction, and not all of them were trained here"
+            return empty(f"No audit{names}: {why}.") + _commands(runs, missing, kind, verb)
+    return _commands(runs, missing, kind, verb)
+
+
+def _commands(runs: Sequence[Run], missing: Sequence[Run], kind: Kind, verb: str) -> str:
     if not missing:
         return ""
     commands = [f"<code>{text(command(verb, run))}</code>" for run in missing]
@@ -264,20 +279,22 @@ def _protocol(protocol: Mapping[str, Any]) -> str:
 
 def _audit(column: Column, direction: str, found: Direction, album: Album) -> str:
     name = anchor("audit", column.run.number, column.measured.name, direction)
-    share = "" if found.hidden_share is None else f"<p><b>Hidden share: {percent(found.hidden_share)}</b></p>"
+    takes = ", ".join(f"{what} takes {percent(share)}" for what, share in lost(found))
+    share = f"<p><b>Of what comes back, {text(takes)}.</b></p>" if takes else ""
     summary = f'<p class="summary">{text(found.summary)}</p>' if found.summary else ""
     charts = "".join(figure_of(measured_chart(chart), f"{name}-{place}") for place, chart in enumerate(found.curves, 1))
     drawn = f'<div class="charts">{charts}</div>' if charts else ""
-    shown_pictures = "".join(_picture(column, each, album) for each in found.pictures)
+    shown_pictures = "".join(_picture(column, each, album, told=True) for each in found.pictures)
     gallery = f'<div class="gallery wide">{shown_pictures}</div>' if shown_pictures else ""
     return f"<h3>{_name(column, found.heading or direction)}</h3>{share}{summary}{drawn}{gallery}"
 
 
-def _picture(column: Column, picture: PictureFile, album: Album, heading: str = "") -> str:
+def _picture(column: Column, picture: PictureFile, album: Album, heading: str = "", *, told: bool = False) -> str:
+    """Return a picture under its title; `told` puts what stands for it beside it too, where columns need words."""
     path = column.measured.picture(picture)
     title = picture.title or picture.file
-    told = title if heading in title else f"{title}, {heading}"
-    caption = f"<figcaption>{text(told)}</figcaption>"
+    whole = title if heading in title else f"{title}, {heading}"
+    caption = f"<figcaption>{text(whole)}</figcaption>"
     if path is None:
         return f"<figure>{caption}{empty('The file is named outside its folder, so it is not shown.')}</figure>"
     if path in album.left_out:
@@ -288,4 +305,8 @@ def _picture(column: Column, picture: PictureFile, album: Album, heading: str = 
         f'<img src="{part.url}" width="{part.width}" height="{part.height}" alt="{text(alt_of(picture))}">'
         for part in album.parts[path]
     )
-    return f"<figure>{caption}{images}</figure>"
+    words = ""
+    if told:  # many columns: on a phone they scroll
+        images = f'<div class="scroll" tabindex="0" role="region" aria-label="{text(title)}">{images}</div>'
+        words = f'<p class="note">{text(picture.alt)}</p>' if picture.alt else ""
+    return f"<figure>{caption}{images}{words}</figure>"

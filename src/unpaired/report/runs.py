@@ -59,10 +59,12 @@ class Run:
     peak_memory: str | None
     versions: Mapping[str, str]
     """Of what wrote the newest checkpoint."""
+    auditable: bool
+    """Whether it has what an audit takes, a network for either direction; true where no checkpoint tells."""
     evaluations: Sequence[Measured]
     audits: Sequence[Measured]
     damage: Sequence[str]
-    """One line on each file that could not be read."""
+    """One line on each file that could not be read, or that tells of another checkpoint than its place says."""
 
     @property
     def method(self) -> str | None:
@@ -128,7 +130,7 @@ def _read(number: int, name: str, path: Path) -> Run:
     standing = standing_of(records, config)
     moments = _moments(records)
     best, bad_best = _best(path)
-    versions, device, bad_checkpoints = _of_newest_checkpoint(path)
+    versions, device, auditable, bad_checkpoints = _of_newest_checkpoint(path)
     evaluations, bad_evaluations = read_measured(path, "evaluation")
     audits, bad_audits = read_measured(path, "audit")
     endings = [str(entry.get("text", "")) for entry in standing.events if str(entry.get("event")) in ENDINGS]
@@ -148,10 +150,31 @@ def _read(number: int, name: str, path: Path) -> Run:
         device=device,
         peak_memory=next(filter(None, map(mentioned, reversed(endings))), None),
         versions=versions,
+        auditable=auditable,
         evaluations=evaluations,
         audits=audits,
-        damage=[line for line in (damage, bad_best, *bad_checkpoints, *bad_evaluations, *bad_audits) if line],
+        damage=[
+            line
+            for line in (
+                *(damage, bad_best, *bad_checkpoints, *bad_evaluations, *bad_audits),
+                *_out_of_date(best, [*evaluations, *audits]),
+            )
+            if line
+        ],
     )
+
+
+def _out_of_date(best: BestCheckpoint | None, measured: Sequence[Measured]) -> list[str]:
+    """Return a line on what was measured of a `best` that a better checkpoint has replaced since."""
+    return [
+        f"{each.folder} is out of date: it was measured after {seen:,} images, and {best.path} is now the checkpoint "
+        f"after {best.images_seen:,}. Measure it again."
+        for each in measured
+        if best is not None
+        and each.name == best.path.name
+        and isinstance(seen := (each.document.model or {}).get("images_seen"), int)
+        and seen != best.images_seen
+    ]
 
 
 def _best(path: Path) -> tuple[BestCheckpoint | None, str | None]:
@@ -179,15 +202,17 @@ def number(value: object) -> float | None:
     return float(value) if plain and math.isfinite(value) else None  # type: ignore[arg-type]
 
 
-def _of_newest_checkpoint(path: Path) -> tuple[dict[str, str], str | None, list[str]]:
-    """Return the versions and the device that the newest checkpoint tells of, and a line on what cannot be read."""
+def _of_newest_checkpoint(path: Path) -> tuple[dict[str, str], str | None, bool, list[str]]:
+    """Return versions, device and whether an audit can be made, by the newest checkpoint, and what cannot be read."""
     for folder in checkpoints_of(path):
         try:
             card = json.loads((folder / CARD).read_text(encoding="utf-8"))
             state = json.loads((folder / "training.json").read_text(encoding="utf-8"))
             versions = {str(name): str(version) for name, version in card["versions"].items()}
             device = state.get("device")
+            families = [translator["network"]["family"] for translator in card.get("translators", {}).values()]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return {}, None, [f"{folder} is damaged: device and versions are not known."]
-        return versions, str(device) if device else None, []
-    return {}, None, []
+            return {}, None, True, [f"{folder} is damaged: device and versions are not known."]
+        auditable = not families or (len(families) == 2 and "latent_search" not in families)
+        return versions, str(device) if device else None, auditable, []
+    return {}, None, True, []

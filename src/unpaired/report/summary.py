@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from unpaired.report.markup import number, percent
+from unpaired.report.measured import Direction
 from unpaired.report.runs import Run
 from unpaired.training.best import BEST
 from unpaired.training.memory import MENTION
@@ -50,7 +51,11 @@ def _ended(run: Run) -> str:
 def _best(run: Run) -> str:
     kept = run.best_kept
     if kept is not None:
-        return f"Use {kept.path}, after {kept.images_seen:,} images: {number(kept.value)}, the {kept.why}."
+        text = f"Use {kept.path}, after {kept.images_seen:,} images: {number(kept.value)}, the {kept.why}"
+        later = [moment for moment in run.moments if moment.images > kept.images_seen]
+        if later and not any(moment.best for moment in later):
+            text += f"; the {'one' if len(later) == 1 else len(later)} after it found none better"
+        return f"{text}."
     if run.best is None:
         return "No best checkpoint was chosen."
     return (
@@ -60,12 +65,26 @@ def _best(run: Run) -> str:
 
 
 def _measured(run: Run) -> str:
-    audits = [
-        f"{direction} {percent(found.hidden_share)}"
-        for direction, found in (run.audits[-1].document.directions.items() if run.audits else ())
-        if found.hidden_share is not None
-    ]
-    return f"Hidden in the output, by the audit of {run.audits[-1].name}: {', '.join(audits)}." if audits else ""
+    if not run.audits:
+        return ""
+    audit, taken = run.audits[-1], dict[str, list[str]]()
+    for direction, found in audit.document.directions.items():
+        for what, share in lost(found):
+            taken.setdefault(what, []).append(f"{percent(share)} ({direction})")
+    told = "; ".join(f"{what} takes {' and '.join(shares)}" for what, shares in taken.items())
+    return f"Audit of {audit.name}: of what comes back, {told}." if told else ""
+
+
+def lost(found: Direction) -> Iterable[tuple[str, float]]:
+    """Return what takes which share of the reconstruction: invisible noise, and what an audit calls an ordinary file.
+
+    Either alone misleads: detail that faint noise does not reach may still be none that anybody sees.
+    """
+    if found.hidden_share is not None:
+        yield "invisible noise", found.hidden_share
+    coded = found.figure("lost_to_jpeg")
+    if coded is not None and coded.value is not None:
+        yield "an ordinary JPEG file", coded.value
 
 
 def speed(run: Run) -> Iterable[tuple[str, str]]:
@@ -96,7 +115,9 @@ def _size(size: int | list[Any]) -> str:
 
 
 def command(verb: str, run: Run) -> str:
-    """Return a command on a run that can be copied into a shell."""
-    data = section(run, "data").get("root")
-    root = shlex.quote(data) if isinstance(data, str) else "ROOT"
-    return f"unpaired {verb} {shlex.quote(str(run.path))} --data {root}"
+    """Return a command on a run's best checkpoint, else its newest, that can be copied into a shell."""
+    model = run.path if run.best_kept is None else run.best_kept.path
+    root = section(run, "data").get("root")
+    # Where the images lie in folders of their own, the run knows them, and no one folder holds both.
+    data = f" --data {shlex.quote(root)}" if isinstance(root, str) else ""
+    return f"unpaired {verb} {shlex.quote(str(model))}{data}"

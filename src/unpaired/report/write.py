@@ -19,6 +19,7 @@ from unpaired.report.runs import Run, read_runs
 from unpaired.training.log import write_whole
 from unpaired.webpage import generator_tag
 
+_THEN = "write the report again"
 _HEAD = 4096
 """Bytes of a file in which a report says that it is one."""
 
@@ -56,8 +57,8 @@ def write_report(runs: Sequence[Path], out: Path, *, data: Path | None = None, t
             found, album, title=heading, created=created.isoformat(timespec="seconds"), version=__version__
         )
         text = json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False, default=str)
-        write_whole(data, f"{text}\n".encode("utf-8", "backslashreplace"))
-    write_whole(out, page.encode("utf-8", "replace"))
+        write_whole(data, f"{text}\n".encode("utf-8", "backslashreplace"), then=_THEN)
+    write_whole(out, page.encode("utf-8", "replace"), then=_THEN)
     return Report(page=out, data=data, runs=found, pictures_left_out=len(album.left_out))
 
 

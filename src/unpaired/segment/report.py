@@ -102,7 +102,7 @@ def table(report: dict[str, Any]) -> str:
 def write_report(path: Path, report: dict[str, Any], *, command: str) -> None:
     """Write a report as JSON, atomically; an existing file is replaced. Raises `UserError`."""
     document = {**report, "command": command}
-    write_whole(path, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    write_whole(path, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode(), then="measure again")
 
 
 def require_photos(description: Description, material: Material) -> None:

@@ -100,19 +100,23 @@ def recover_best(run: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def restore_best(run: Path, selection: Selection, *, images: dict[str, int], held_out_from: str) -> None:
+def restore_best(run: Path, selection: Selection, *, images: dict[str, int], held_out_from: str) -> bool:
     """Bring `RUN/best` to what a resumed training remembers as its best, where that checkpoint still exists.
 
     Where it does not, `RUN/best` stays as it is: a checkpoint later than that from which the training goes on (the
-    newest was damaged) is still one of this training, which will reach it again.
+    newest was damaged) is still one of this training, which will reach it again. Returns False where `RUN/best` should
+    be there and is gone or damaged.
     """
     best = selection.best
     if best is None:
-        return
-    if _is_whole(run / BEST) and (found := read_best(run)) is not None and found.images_seen == best.images_seen:
-        return
+        return True
+    is_whole = _is_whole(run / BEST)
+    if is_whole and (found := read_best(run)) is not None and found.images_seen == best.images_seen:
+        return True
     if _is_whole(run / CHECKPOINTS / f"{best.images_seen:09d}"):
         keep_best(run, selection, images=images, held_out_from=held_out_from)
+        return True
+    return is_whole
 
 
 def _is_whole(folder: Path) -> bool:

@@ -55,7 +55,7 @@ def curves_of(records: Sequence[Mapping[str, Any]]) -> Curves:
     measured = [record for record in means_among(records) if _is_number(record.get("images"))]
     evaluated = [record for record in records if "evaluation" in record and _is_number(record.get("images"))]
     if not measured:
-        return Curves(images=[], charts=[])
+        return Curves(images=[], charts=_evaluations(evaluated))
     starts = _bucket_starts(len(measured))
     ends = np.append(starts[1:], len(measured)) - 1
     groups: dict[str, list[str]] = {title: [] for title in [*LOSS_GROUPS.values(), OTHER_LOSSES]}

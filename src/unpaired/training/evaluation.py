@@ -1,8 +1,8 @@
 """Measuring the translators on held-out images while they are trained.
 
 Translations are measured as a user gets them: of the averages where there are any, in evaluation mode, in float32,
-rounded to 8-bit levels. Nothing here draws from the training's random numbers, so a training with evaluations ends in
-the same weights as one without.
+rounded to the levels of their files. Nothing here draws from the training's random numbers, so a training with
+evaluations ends in the same weights as one without.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from unpaired.data.source import CentreCropped, ImageSource
 from unpaired.data.training import TrainingData
-from unpaired.data.values import to_signed
+from unpaired.data.values import Domain, to_signed, value_range
 from unpaired.errors import UserError
 from unpaired.features import Features
 from unpaired.metrics.frechet import factor_of_rows, gaussian_distance
@@ -62,7 +62,7 @@ class HeldOut:
     def __init__(self, data: TrainingData, count: int, device: torch.device, features: Features | None = None) -> None:
         self._data, self._device = data, device
         self._sources = {"a": data.held_out_a, "b": data.held_out_b}
-        self._ranges = {"a": data.domain_a.range, "b": data.domain_b.range}
+        self._domains = {"a": data.domain_a, "b": data.domain_b}
         self._places = {
             domain: _spread(min(count, len(source)), len(source)) for domain, source in self._sources.items()
         }
@@ -123,7 +123,7 @@ class HeldOut:
         for numbers in self._batches(source):
             images = self._read(source, numbers)
             # `forward`: networks that are compiled for training batches are not compiled again for these.
-            outputs = rounded(network.forward(images))
+            outputs = rounded(network.forward(images), self._domains[target])
             if not bool(torch.isfinite(outputs).all()):
                 return {"swd": math.nan}
             gathered.add(outputs)
@@ -134,7 +134,7 @@ class HeldOut:
                 if self._can("ssim"):
                     note("ssim", ssim(outputs, wanted))
             if back is not None:
-                returned = rounded(back.forward(outputs))
+                returned = rounded(back.forward(outputs), self._domains[source])
                 note(
                     "reconstruction_l1", l1(returned, images) if bool(torch.isfinite(returned).all()) else _nan(images)
                 )
@@ -143,7 +143,7 @@ class HeldOut:
 
     def _of_generated(self, search: LatentSearch, target: str) -> dict[str, float]:
         pairs = dict(zip("ab", search.generate(len(self._places[target])), strict=True))
-        outputs = rounded(pairs[target])
+        outputs = rounded(pairs[target], self._domains[target])
         if not bool(torch.isfinite(outputs).all()):
             return {"swd": math.nan}
         gathered = self._gather()
@@ -187,7 +187,7 @@ class HeldOut:
     def _read(self, domain: str, numbers: Sequence[int]) -> Tensor:
         """Return images, [N, C, H, W] in [-1, 1] on the device."""
         stored = [self._sources[domain][self._places[domain][number]] for number in numbers]
-        signed = np.stack([to_signed(image, self._ranges[domain]) for image in stored])
+        signed = np.stack([to_signed(image, self._domains[domain].range) for image in stored])
         return torch.from_numpy(np.ascontiguousarray(signed.transpose(0, 3, 1, 2))).to(self._device)
 
 
@@ -225,9 +225,18 @@ class _Gathered:
         return figures
 
 
-def rounded(images: Tensor) -> Tensor:
-    """Return images in [-1, 1] as a file of 8 bits holds them, float32."""
-    return ((images.float().clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+def rounded(images: Tensor, domain: Domain) -> Tensor:
+    """Return images in [-1, 1] as a file of their domain holds them, float32.
+
+    It is what `from_signed` and `to_signed` make of them, on any device; what is not finite stays so.
+    """
+    signed, dtype = images.float().clamp(-1, 1), np.dtype(domain.dtype)
+    if dtype.kind not in "iu":
+        return signed
+    low, high = value_range(dtype, domain.range)
+    bounds, half = np.iinfo(dtype), (high - low) / 2
+    levels = ((signed + 1) * half + low).round().clamp(int(bounds.min), int(bounds.max))
+    return ((levels - low) / half - 1).clamp(-1, 1)
 
 
 def _size(source: ImageSource, place: int, cropped: tuple[int, int] | None) -> tuple[int, int]:

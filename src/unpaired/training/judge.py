@@ -14,7 +14,7 @@ from unpaired.data.training import TrainingData
 from unpaired.errors import UserError
 from unpaired.features import Features, open_features
 from unpaired.networks import LatentSearch
-from unpaired.training.best import keep_best, restore_best
+from unpaired.training.best import BEST, keep_best, restore_best
 from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import World
 from unpaired.training.evaluation import HeldOut, Measured, own_random_numbers
@@ -69,6 +69,7 @@ class Judge:
                 total_images=total_images,
             )
         )
+        self._fingerprint: str | None = None
         self._held_out = self._open(config)
 
     def _open(self, config: TrainingConfig) -> HeldOut | None:
@@ -77,6 +78,7 @@ class Judge:
             return None
         device = self._trainer.device
         features = self._world.together(lambda: self._open_features(config.evaluate_features, device))
+        self._fingerprint = self._world.collect(None if features is None else features.fingerprint)[0]
         held_out = self._world.together(lambda: HeldOut(self._data, config.evaluate_images, device, features))
         if held_out.shortest_side >= measure.smallest:
             return held_out
@@ -152,7 +154,7 @@ class Judge:
 
     def to_json(self) -> dict[str, Any]:
         """Return what a checkpoint must remember."""
-        return {**self.selection.to_json(), "contents": self._data.contents}
+        return {**self.selection.to_json(), "contents": self._data.contents, "features": self._fingerprint}
 
     def restore(self, kept: Mapping[str, Any] | None) -> None:
         """Go on from what a checkpoint remembers; None is one of a version that did not evaluate."""
@@ -160,14 +162,39 @@ class Judge:
             return
         self.selection.load_json(kept)
         if kept["contents"] != self._data.contents:
-            self._display.message("The images are others than before: the best checkpoint is chosen anew.")
-            self.selection.forget()
-        elif self._held_out is not None and self._world.is_first:
-            restore_best(self._folder, self.selection, images=self._held_out.counts, held_out_from=self._from)
+            self._choose_anew("The images are others than before")
+        elif self.selection.measure.of_features and kept.get("features", self._fingerprint) != self._fingerprint:
+            self._choose_anew("The features (training.evaluate_features) are others than before")
+
+    def restore_best(self) -> None:
+        """After `restore` in every process: bring `RUN/best` to the best that is remembered."""
+        is_there = self._world.collect(self._world.together(self._restore_best))[0]
+        if not is_there:
+            self._choose_anew(f"{self._folder / BEST} is missing or damaged")
+
+    def _restore_best(self) -> bool:
+        if self._held_out is None or not self._world.is_first:
+            return True
+        return restore_best(self._folder, self.selection, images=self._held_out.counts, held_out_from=self._from)
+
+    def _choose_anew(self, why: str) -> None:
+        """Forget what was measured, which is of no use any more."""
+        self._display.message(f"{why}: the best checkpoint is chosen anew.")
+        self.selection.forget()
 
 
 def _refuse_where_asked_for(config: TrainingConfig, told: str) -> None:
     """Raise UserError where the settings rest on evaluations that cannot be made."""
-    for name, is_set in (("best", config.best != "auto"), ("patience", config.patience is not None)):
+    asked_for = {
+        "best": config.best != "auto",
+        "best_direction": config.best_direction != "both",
+        "patience": config.patience is not None,
+        "evaluate_features": config.evaluate_features is not None,
+        "evaluate_every_images": config.evaluate_every_images is not None,
+    }
+    for name, is_set in asked_for.items():
         if is_set:
-            raise UserError(f"training.{name}: {told}. Leave training.{name} out, or train on larger images.")
+            raise UserError(
+                f"training.{name}: {told}. Leave training.{name} out, train on larger images, or let "
+                "another measure choose (training.best)."
+            )

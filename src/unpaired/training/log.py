@@ -147,10 +147,11 @@ def truncate(run: Path, images: int) -> None:
         write_whole(path, bytes(kept))
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, *, then: str = "resume the training") -> None:
     """Write a file atomically: whoever reads it, now or after a crash, finds the old or the new content, whole.
 
-    Folders are made as needed. Raises `UserError` when the disk is full or the place cannot be written.
+    Folders are made as needed. Raises `UserError` when the disk is full or the place cannot be written; `then` is what
+    a person does once that is mended.
     """
     temporary = path.with_name(f".{path.name}.writing-{os.getpid()}")
     try:
@@ -164,7 +165,7 @@ def write_whole(path: Path, content: bytes) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise _cannot_write(path, error, then) from error
 
 
 def require_place(folder: Path) -> None:
@@ -247,8 +248,8 @@ def _write_scalars(board: SummaryWriter, record: Mapping[str, Any]) -> None:
             board.add_scalar(f"speed/{name}", record[name], images)
 
 
-def _cannot_write(path: Path, error: OSError) -> UserError:
+def _cannot_write(path: Path, error: OSError, then: str = "resume the training") -> UserError:
     return UserError(
         f"cannot write {path}: {error.strerror or error}. What was written before is intact; "
-        "free some space or make the place writable, then go on: a training with --resume, another command once more."
+        f"free some space or make the place writable, then {then}."
     )

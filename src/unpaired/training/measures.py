@@ -18,6 +18,8 @@ class Measure:
     """What people read."""
     unit: str
     higher_is_better: bool = False
+    of_features: bool = False
+    """Whether its values depend on the features that `training.evaluate_features` names."""
     smallest: int = 1
     """Pixels that the shorter side of every image must have."""
 
@@ -40,8 +42,8 @@ MEASURES: Mapping[str, Measure] = {
     measure.name: measure
     for measure in (
         Measure(name="swd", title="Sliced Wasserstein distance", unit="distance x 1000", smallest=SMALLEST),
-        Measure(name="frechet", title="Fréchet distance of features", unit="distance"),
-        Measure(name="kernel", title="Kernel distance of features", unit="distance"),
+        Measure(name="frechet", title="Fréchet distance of features", unit="distance", of_features=True),
+        Measure(name="kernel", title="Kernel distance of features", unit="distance", of_features=True),
         Measure(name="l1", title="L1 to the wanted image", unit="mean absolute difference"),
         Measure(
             name="ssim", title="SSIM with the wanted image", unit="similarity", higher_is_better=True, smallest=WINDOW

@@ -218,7 +218,7 @@ def _snapshot(snapshot: Snapshot, epoch_images: float | None) -> str:
 
 
 def _curves(curves: Curves, standing: Standing) -> str:
-    if not curves.images:
+    if not curves.charts:
         return '<section><h2 id="curves">Curves</h2><p class="empty">Nothing has been logged yet.</p></section>'
     marks = [
         {"images": _count(entry.get("images")), "kind": entry["event"], "text": str(entry.get("text", ""))}

@@ -245,12 +245,12 @@ class Run:
         def due(every: int) -> bool:
             return self.images_seen // every > seen // every
 
-        last = self.images_seen >= self.total_images
-        if due(training.log_every_images) or last:
+        if due(training.log_every_images) or self.images_seen >= self.total_images:
             self._log(log, loader)
         if due(self.epoch_images):
             self._end_epoch(log)
         is_best = self.judge.is_due(seen, self.images_seen) and self._evaluate(log)
+        last = self._is_complete  # an evaluation may have been the last one too
         is_sampled = due(training.sample_every_images or self.epoch_images) or last
         if is_sampled:
             self._sample(log)

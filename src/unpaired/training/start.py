@@ -19,6 +19,7 @@ from unpaired.config import Given, RunConfig, read_file, resolve
 from unpaired.data.training import TrainingData, open_training_data, with_found_labels
 from unpaired.data.transforms import training_size
 from unpaired.errors import UserError
+from unpaired.features import with_absolute_path
 from unpaired.methods import METHODS, Batch, ImageShapes, Method
 from unpaired.networks import Generator
 from unpaired.training.best import recover_best
@@ -38,7 +39,7 @@ RESUMABLE = frozenset(
         *(f"training.{name}" for name in ("epochs", "decay_epochs", "max_images", "device", "threads")),
         *(f"training.{name}" for name in ("log_every_images", "sample_every_images", "checkpoint_every_images")),
         *(f"training.{name}" for name in ("compile", "graph", "memory_format", "recompute")),
-        *(f"training.{name}" for name in ("evaluate_every_images", "patience")),
+        *(f"training.{name}" for name in ("evaluate_every_images", "evaluate_features", "patience")),
         *(f"training.{name}" for name in ("num_samples", "keep_last", "keep_every", "tensorboard")),
     }
 )
@@ -108,7 +109,7 @@ def resume_run(folder: Path, given: list[Given], *, quiet: bool = False) -> Resu
     """
     if not (folder / CONFIG).is_file():
         raise UserError(f"--resume {folder}: this is not a run; it holds no {CONFIG}.")
-    config = resolve([read_file(folder / CONFIG), *given])
+    config = _with_absolute_paths(resolve([read_file(folder / CONFIG), *given]))
     for source in given:
         for name in source.values.keys() - RESUMABLE:
             raise UserError(
@@ -137,6 +138,7 @@ def resume_run(folder: Path, given: list[Given], *, quiet: bool = False) -> Resu
             display.message(f"{folder} stopped before its first checkpoint: starting from the beginning.")
         else:
             world.together(lambda: run.restore(checkpoint))
+            run.judge.restore_best()
             if any(source.values for source in given):
                 run.require_something_left()
 
@@ -238,10 +240,12 @@ def _rehearse(config: RunConfig, shapes: ImageShapes) -> None:
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
-    """Make data folders absolute, so that a run can be resumed from anywhere."""
+    """Make the places of data and of features absolute, so that a run can be resumed from anywhere."""
     places = {name: value for name, value in dataclasses.asdict(config.data).items() if name in _FOLDERS and value}
     absolute = {name: os.path.abspath(os.path.expanduser(value)) for name, value in places.items()}
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, **absolute))
+    features = config.training.evaluate_features
+    training = dataclasses.replace(config.training, evaluate_features=features and with_absolute_path(features))
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **absolute), training=training)
 
 
 _FOLDERS = ("root", "a", "b", "test_a", "test_b")
