@@ -181,6 +181,10 @@ def test_the_authors_folder_of_results(capsys: pytest.CaptureFixture[str], tmp_p
         (["--real", "{data}/testA"], "nothing to evaluate"),
         (["{model}", "--real", "{data}/testA"], "--real belongs to a comparison of folders"),
         (["--real", "{data}/testA", "--fake", "{data}/testB", "--data", "{data}"], "--data belongs to a model"),
+        (
+            ["--real", "{data}/testA", "--fake", "{data}/testB", "--engine", "openvino", "--precision", "bf16"],
+            "--engine, --precision belongs to a model",
+        ),
         (["--real", "{data}/testA", "--fake", "{data}/testB"], "--out is missing"),
         (["{model}", "--data", "{data}"], "--out is missing"),
         (["{model}", "--out", "{out}"], "--data is missing"),
@@ -235,6 +239,27 @@ def test_a_missing_weight_is_told_before_anything_is_read(
         capsys, model, "--data", tmp_path / "nowhere", "--out", tmp_path / "out", "--measures", "fid", code=2
     )
     assert "pt_inception-2015-12-05-6726825d.pth" in error
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    nothing = tmp_path / "nothing"
+    _, said = evaluate(capsys, "--real", nothing, "--fake", nothing, "--out", tmp_path / "file" / "figures", code=2)
+    assert "cannot write into" in said
+    assert "Choose another folder" in said
+
+
+def test_no_cache_is_needed_where_nothing_is_downloaded(
+    capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("UNPAIRED_CACHE", str(tmp_path / "file" / "cache"))
+    folders = ("--real", data / "testA", "--fake", data / "testB", "--out", tmp_path / "out")
+    shown, _ = evaluate(capsys, *folders)
+    assert "Sliced Wasserstein distance" in shown
+    assert "cannot use the cache folder" in evaluate(capsys, *folders, "--measures", "fid", code=2)[1]
 
 
 def test_unreadable_images_are_listed_or_left_out(

@@ -143,3 +143,21 @@ def test_info(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "latent_search" in words
     assert "size (16, 16)" in words
     assert "1 to 3 channels" in words
+
+
+def test_an_evaluation_says_that_a_search_takes_long(
+    capsys: pytest.CaptureFixture[str], model: Path, photos: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    photos.rename(data / "testA")
+    (data / "testB").mkdir()
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 256, (16, 16, 3), np.uint8)
+        Image.fromarray(pixels).save(data / "testB" / f"{number}.png")
+    tokens = ("evaluate", model, "--data", data, "--size", "16", "--device", "cpu", "--out", tmp_path / "out")
+    _, said = run(capsys, *tokens)
+    assert "A to B: this model translates by a search" in said
+    assert "--images measures fewer" in said
+    _, said = run(capsys, *tokens, "--measures", "reconstruction", code=2)
+    assert "to search for what it found itself" in said

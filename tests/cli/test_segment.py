@@ -126,6 +126,7 @@ MISTAKES = [
     (["score", "{data}", "--data", "{data}"], ["is not a segmenter"]),
     (["score", "{data}/nowhere", "--data", "{data}"], ["there is no segmenter"]),
     (["score", "{data}", "--data", "{data}", "--most", "0"], ["--most 0"]),
+    (["score", "{data}", "--data", "{data}", "--out", "{data}"], ["--out", "is a folder"]),
 ]
 
 

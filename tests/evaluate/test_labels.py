@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from comparisons import write_labelled
 from evaluations import write_small_model
 from labelled import Source
 from unpaired.data.check import ImageInfo
-from unpaired.data.labels import Labels, paint
+from unpaired.data.labels import Labels, fed, paint
 from unpaired.data.values import Domain
 from unpaired.errors import UserError
 from unpaired.evaluate import Options, evaluate
 from unpaired.evaluate.figures import Figure
 from unpaired.evaluate.labels import FcnScores, LabelScores
 from unpaired.evaluate.material import Pictures, Row, Task
-from unpaired.evaluate.translations import Batch, signed
+from unpaired.evaluate.translations import Batch, at_size, signed
 from unpaired.networks.fcn import Fcn8s, FcnConfig
 from unpaired.segment.model import Description, Segmenter, write_segmenter
 
@@ -174,6 +176,32 @@ def write_fcn(folder: Path, labels: Labels) -> Path:
     return folder
 
 
+def test_label_maps_of_other_sizes_than_their_photos(root: Path, tmp_path: Path) -> None:
+    other = tmp_path / "data"
+    for folder in ("test", "testannot"):
+        (other / folder).mkdir(parents=True)
+        for path in sorted((root / folder).iterdir()):
+            with Image.open(path) as image:
+                size = (48, 40) if folder == "test" else image.size
+                image.resize(size, Image.Resampling.NEAREST).save(other / folder / path.name)
+    model = write_small_model(tmp_path / "model", {"a": MAPS, "b": PHOTOS})
+    found = evaluate(Options(model=model, data=other, device="cpu", direction="b2a")).directions["b2a"]
+    assert found.figure("class_iou").value is not None
+    assert "label maps: nearest pixel" in str(found.figure("class_iou").protocol["resize_filter"])
+    assert any("brought to them" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize("feed", ["colour", "one_hot"])
+def test_label_maps_are_never_blended(feed: Literal["colour", "one_hot"]) -> None:
+    labels = replace(LABELS, feed=feed)
+    maps = Domain(channels=3 if feed == "colour" else 4, labels=labels)
+    image = fed(np.array([[0, 1], [2, 255]], np.uint8).repeat(8, 0).repeat(8, 1), labels)
+    large = at_size([image], maps, (31, 29))
+    assert large.shape == (1, maps.channels, 31, 29)
+    held = [{tuple(pixel) for pixel in one.flatten(1).T.tolist()} for one in (large[0], signed(image, maps))]
+    assert held[0] == held[1]
+
+
 @pytest.mark.slow
 def test_an_fcn_in_a_folder(root: Path, tmp_path: Path) -> None:
     model = write_small_model(tmp_path / "model", {"a": MAPS, "b": PHOTOS})
@@ -186,6 +214,9 @@ def test_an_fcn_in_a_folder(root: Path, tmp_path: Path) -> None:
     other = Labels(kind="index", palette=((1, 1, 1), (2, 2, 2)))
     with pytest.raises(UserError, match="names 2 classes and the label maps have other ones"):
         evaluate(Options(model=model, data=root, fcn=write_fcn(tmp_path / "other", other), device="cpu"))
+    grey = write_small_model(tmp_path / "grey", {"a": MAPS, "b": Domain(channels=1)})
+    with pytest.raises(UserError, match="--fcn: the segmenter was trained on photos of 3 channels, and A to B"):
+        evaluate(Options(model=grey, data=root, fcn=fcn, device="cpu"))
     plain = write_small_model(tmp_path / "plain")
     with pytest.raises(UserError, match="--fcn: it labels photos that were made of label maps"):
         evaluate(Options(model=plain, data=root, fcn=fcn, device="cpu"))

@@ -62,6 +62,12 @@ def test_own_features_are_measured_as_by_hand_and_never_called_fid(tmp_path: Pat
     assert found.figure("frechet").protocol["features_fingerprint"]
 
 
+def test_a_device_that_is_not_there_is_told_though_nothing_needs_it(tmp_path: Path) -> None:
+    real = write_pictures(tmp_path / "real", pictures(4))
+    with pytest.raises(UserError, match="--device gpu"):
+        evaluate(Options(real=real, fake=real, measures=("swd",), device="gpu"))
+
+
 def test_identical_folders(tmp_path: Path) -> None:
     real = write_pictures(tmp_path / "real", pictures(12))
     found = compared(real, real, features=NETWORK, paired=True, inputs=real)
@@ -136,6 +142,21 @@ def test_statistics_of_real_images_are_kept_by_content(tmp_path: Path) -> None:
         assert not found.reference_reused
     write_pictures(tmp_path / "elsewhere", pictures(1, seed=9))  # another 0.png
     assert not compared(tmp_path / "elsewhere", fake).reference_reused
+
+
+def test_statistics_of_images_prepared_otherwise_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_data(tmp_path / "data", size=48)
+    settings = {"root": str(data), "preprocess": "scale_width_and_crop", "crop_size": 32}
+    runs = [
+        write_small_run(tmp_path / f"run-{width}", {**settings, "load_size": width}, directions=("a2b",))
+        for width in (32, 64)
+    ]
+    options = [Options(model=run, measures=("swd",), bounds=False, device="cpu") for run in runs]
+    _, second = (evaluate(one).directions["a2b"] for one in options)
+    monkeypatch.setenv("UNPAIRED_CACHE", str(tmp_path / "another-cache"))
+    fresh = evaluate(options[1]).directions["a2b"]
+    assert second.figure("swd").value == fresh.figure("swd").value
+    assert "scaled to a width of 64" in str(second.figure("swd").protocol["prepared"])
 
 
 def test_damaged_statistics_are_made_again_with_a_word(tmp_path: Path) -> None:

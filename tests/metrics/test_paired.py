@@ -26,6 +26,10 @@ def _pair(seed: int, shape: tuple[int, ...], noise: float = 0.2) -> tuple[Tensor
     return x, (x + noise * torch.randn(shape, generator=random)).clamp(-1, 1)
 
 
+def above_black(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return pair[0] + 1, pair[1] + 1
+
+
 def test_l1_and_psnr_by_hand() -> None:
     x = torch.zeros(2, 1, 2, 2)
     y = torch.tensor([[[[0.0, 1.0], [0.0, 0.0]]], [[[0.2, -0.2], [0.2, -0.2]]]])
@@ -45,7 +49,7 @@ def test_identical_images() -> None:
 def test_ssim_of_constant_images_by_hand() -> None:
     x, y = torch.full((1, 1, 11, 11), 0.5), torch.full((1, 1, 11, 11), -0.25)
     c1 = 0.02**2
-    expected = (2 * 0.5 * -0.25 + c1) / (0.5**2 + 0.25**2 + c1)  # no variance: only the luminance differs
+    expected = (2 * 1.5 * 0.75 + c1) / (1.5**2 + 0.75**2 + c1)  # no variance: only the luminance above black differs
     torch.testing.assert_close(ssim(x, y), torch.tensor([expected]), rtol=0, atol=1e-5)
 
 
@@ -55,8 +59,8 @@ def test_ssim_against_scikit_image(channels: int, size: tuple[int, int]) -> None
     x, y = _pair(1, (3, channels, *size))
     expected = [
         structural_similarity(
-            a.numpy().astype(np.float64),
-            b.numpy().astype(np.float64),
+            a.numpy().astype(np.float64) + 1,
+            b.numpy().astype(np.float64) + 1,
             gaussian_weights=True,
             sigma=1.5,
             use_sample_covariance=False,
@@ -69,6 +73,21 @@ def test_ssim_against_scikit_image(channels: int, size: tuple[int, int]) -> None
     np.testing.assert_allclose(ssim(x.double(), y.double()).numpy(), expected, rtol=0, atol=1e-9)
 
 
+def test_ssim_of_files_is_that_of_their_levels() -> None:
+    x, y = ((one + 1) * 127.5 for one in _pair(6, (1, 3, 40, 50)))
+    levels = [one[0].round().byte().numpy() for one in (x, y)]
+    expected = structural_similarity(
+        *levels, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255, channel_axis=0
+    )
+    signed = [torch.from_numpy(one)[None] / 127.5 - 1 for one in levels]
+    assert float(ssim(signed[0], signed[1])) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_slight_difference_around_grey_is_slight() -> None:
+    x = torch.zeros(1, 1, 11, 11)
+    assert float(ssim(x, x + 0.02)) > 0.999
+
+
 def test_ssim_and_ms_ssim_against_torchmetrics_without_its_mirrored_borders() -> None:
     image = pytest.importorskip("torchmetrics.functional.image")
     x, y = _pair(2, (2, 3, 190, 201))
@@ -77,17 +96,21 @@ def test_ssim_and_ms_ssim_against_torchmetrics_without_its_mirrored_borders() ->
     for _ in range(4):
         pairs.append((torch.nn.functional.avg_pool2d(pairs[-1][0], 2), torch.nn.functional.avg_pool2d(pairs[-1][1], 2)))
     whole = [
-        image.structural_similarity_index_measure(*pair, return_full_image=True, **settings)[1][..., 5:-5, 5:-5]
+        image.structural_similarity_index_measure(*above_black(pair), return_full_image=True, **settings)[1][
+            ..., 5:-5, 5:-5
+        ]
         for pair in pairs
     ]
     torch.testing.assert_close(ssim(x, y), whole[0].mean((1, 2, 3)), rtol=0, atol=1e-5)
     weights = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
     expected = whole[-1].mean((1, 2, 3)) ** weights[-1]
     for pair, weight in zip(pairs[:-1], weights[:-1], strict=True):
-        contrast = image.structural_similarity_index_measure(*pair, return_contrast_sensitivity=True, **settings)[1]
+        contrast = image.structural_similarity_index_measure(
+            *above_black(pair), return_contrast_sensitivity=True, **settings
+        )[1]
         expected = expected * contrast**weight
     torch.testing.assert_close(ms_ssim(x, y), expected, rtol=0, atol=1e-5)
-    plain = image.multiscale_structural_similarity_index_measure(x, y, normalize="relu", **settings)
+    plain = image.multiscale_structural_similarity_index_measure(*above_black((x, y)), normalize="relu", **settings)
     torch.testing.assert_close(ms_ssim(x, y), plain, rtol=0, atol=5e-3)
 
 

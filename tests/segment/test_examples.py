@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from labelled import Source
+from unpaired.data.held_out import evenly
 from unpaired.data.values import Domain
 from unpaired.segment.examples import batch_at, position_of
-from unpaired.segment.material import LabelledPhotos, class_pixels, evenly
+from unpaired.segment.material import LabelledPhotos, class_pixels
 
 
 def labelled(count: int = 5, size: int = 16, keep_bytes: int = 1 << 20) -> LabelledPhotos:

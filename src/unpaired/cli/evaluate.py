@@ -158,13 +158,15 @@ def _carry_out(options: Options, *, json: bool, quiet: bool) -> int:
     from unpaired.evaluate.start import evaluate as measure
     from unpaired.evaluate.start import keep, place_of
     from unpaired.evaluate.table import render
+    from unpaired.training.log import require_place
 
     place = place_of(options)
+    require_place(place)
     with _stages(quiet=quiet) as progress:
-        evaluation = measure(options, progress=progress)
+        evaluation = measure(options, progress=progress, say=_note)
     path = keep(evaluation, place)
     for notice in evaluation.notices:
-        print(f"note: {notice}", file=sys.stderr)
+        _note(notice)
     if json:
         sys.stdout.write(evaluation.to_bytes().decode("utf-8"))
         return 0
@@ -172,6 +174,10 @@ def _carry_out(options: Options, *, json: bool, quiet: bool) -> int:
     if not quiet:
         print(f"{path}")
     return 0
+
+
+def _note(notice: str) -> None:
+    print(f"note: {notice}", file=sys.stderr)
 
 
 @contextmanager

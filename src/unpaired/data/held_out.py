@@ -18,7 +18,7 @@ from unpaired.data.config import DataConfig
 from unpaired.data.labels import VOID, Indices, Labels, as_picture, from_colours
 from unpaired.data.source import CentreCropped, ImageSource
 from unpaired.data.training import Progress, TrainingData, contents_of, open_training_data
-from unpaired.data.transforms import height_width, training_size
+from unpaired.data.transforms import height_width, load_size, training_size
 from unpaired.data.values import Domain, Image, from_signed, to_signed
 from unpaired.errors import UserError
 
@@ -156,7 +156,7 @@ def _held_out(data: TrainingData, config: DataConfig, *, paired: bool) -> HeldOu
         taken_from=data.held_out_from,
         domains={"a": data.domain_a, "b": data.domain_b},
         size=training_size(config),
-        part=_PARTS[config.preprocess],
+        part=_part(config),
         files={"a": data.held_out_files[0], "b": data.held_out_files[1]},
         notices=tuple(notice for notice in data.notices if not notice.startswith(_OF_CACHE)),
         layout=data.layout,
@@ -165,14 +165,18 @@ def _held_out(data: TrainingData, config: DataConfig, *, paired: bool) -> HeldOu
 
 _OF_CACHE = "decoded images are not kept"
 """Each image is read once or twice for measuring, so that they are not kept is no news."""
-_CUT = "their middle, cut to that size"
-_PARTS = {
-    "resize_and_crop": "whole, at that size",
-    "crop": _CUT,
-    "scale_width_and_crop": _CUT,
-    "scale_width": "whole, scaled to one width",
-    "none": "whole, as they are",
-}
+
+
+def _part(config: DataConfig) -> str:
+    """Return what of every image is seen, in words that hold every number it depends on but the size."""
+    width = load_size(config)[1]
+    return {
+        "resize_and_crop": "whole, at that size",
+        "crop": "their middle, cut to that size",
+        "scale_width_and_crop": f"scaled to a width of {width}, and their middle cut to that size",
+        "scale_width": f"whole, scaled to a width of {width}",
+        "none": "whole, as they are",
+    }[config.preprocess]
 
 
 def _whole(config: DataConfig) -> DataConfig:

@@ -16,7 +16,7 @@ from unpaired.evaluate.distribution import Wanted, wanted_distances
 from unpaired.evaluate.figures import DirectionResult, Fact, Figure
 from unpaired.evaluate.gauges import Content, Gauge, Paired, Reconstruction, can_be_seen, edges
 from unpaired.evaluate.labels import FcnScores, LabelScores
-from unpaired.evaluate.material import FILTER, SPLITS, Task
+from unpaired.evaluate.material import FILTER, NEAREST, SPLITS, Task
 from unpaired.evaluate.options import DISTRIBUTION, Options
 from unpaired.evaluate.sets import Sets
 from unpaired.evaluate.statistics import Lens
@@ -142,7 +142,7 @@ def protocol_of(direction: Direction, options: Options) -> dict[str, Fact]:
         "translations": len(task.rows),
         "size": f"{task.size[0]} x {task.size[1]}",
         "prepared": task.real.prepared,
-        "resize_filter": FILTER,
+        "resize_filter": f"{FILTER}; label maps: {NEAREST}" if _holds_labels(direction) else FILTER,
         "translations_are": _as_files(task, target),
         "reference_files": task.real.formats(),
         "input_files": None if task.inputs is None else task.inputs.formats(),
@@ -156,6 +156,10 @@ def protocol_of(direction: Direction, options: Options) -> dict[str, Fact]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def _holds_labels(direction: Direction) -> bool:
+    return any(domain is not None and domain.labels is not None for domain in direction.domains)
 
 
 def file_warnings(task: Task) -> list[str]:
@@ -194,9 +198,10 @@ def _structure(lens: Lens, domains: tuple[Domain, Domain], heading: str) -> Cont
         return self_similarity(of_x, of_y)
 
     facts = {
-        "features": f"{features.name}, self-similarity of positions, mean squared difference",
+        "features": features.name,
         "features_fingerprint": features.fingerprint,
         "features_input": features.input,
+        "method": "self-similarity of positions, mean squared difference",
     }
     return Content("structure", f"Structure distance ({features.name})", distance, facts, domains, heading)
 
@@ -225,7 +230,12 @@ def _why_not(task: Task, translators: Translators | None, tools: Tools, options:
     if lens is None or not lens.features.gives_maps:
         found.setdefault("structure", "the features have no positions")
     if translators is None or translators.back is None:
-        found["reconstruction"] = "there is no way back"
+        searches = translators is not None and translators.forth.search is not None
+        found["reconstruction"] = (
+            "the model translates by a search, and to search for what it found itself would tell little"
+            if searches
+            else "there is no way back"
+        )
     if target.labels is None:
         found["labels"] = "translations are no label maps"
     if task.inputs is None or task.inputs.domain.labels is None or target.labels is not None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from unpaired.data.held_out import shown
 from unpaired.data.values import Domain, from_signed
 from unpaired.evaluate.figures import Better, Figure, Group, Picture, Protocol, Table
-from unpaired.evaluate.material import FILTER, Pictures
+from unpaired.evaluate.material import FILTER, NEAREST, Pictures
 from unpaired.evaluate.tally import Example, Extremes, Shown, Tally, png_grid
 from unpaired.evaluate.translations import Batch, at_size
 from unpaired.metrics.paired import MS_SSIM_SMALLEST, WINDOW, l1, ms_ssim, psnr, ssim
@@ -149,7 +149,7 @@ class Paired(Gauge):
         if self._resized:
             told.append(
                 f"{self._resized:,} true images have other sizes than their translations and were brought to them "
-                f"({FILTER})"
+                f"({FILTER if self._real.domain.labels is None else NEAREST})"
             )
         return told
 
@@ -276,7 +276,7 @@ class Content(Gauge):
 
 def edges(domains: tuple[Domain, Domain], heading: str) -> Content:
     """Return the gauge of edges, which needs no weights."""
-    facts = {"features": "gradients of luminance (Sobel); 1 - correlation of their magnitudes, in [0, 2]"}
+    facts = {"method": "gradients of luminance (Sobel); 1 - correlation of their magnitudes, in [0, 2]"}
     return Content("structure_edges", "Structure distance (edges)", edge_distance, facts, domains, heading)
 
 

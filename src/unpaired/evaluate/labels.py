@@ -80,7 +80,7 @@ class LabelScores(Gauge):
         real = self._task.real
         for row, image in zip(batch.rows, batch.images, strict=True):
             truth = _truth(real, row.true, self._labels)
-            self._own.add(truth, classes_of(image, self._labels))
+            self._own.add(truth, _fitted(classes_of(image, self._labels), truth))
             if len(self._order) > 1:
                 other = self._task.rows[self._order[self._done]].true
                 self._other.add(truth, _fitted(_truth(real, other, self._labels), truth))

@@ -29,6 +29,8 @@ Split = Literal["test", "train", "folder"]
 SPLITS: dict[Split, str] = {"test": "test images", "train": "training images", "folder": "images"}
 FILTER = "bicubic, antialiased (Pillow)"
 """How images are brought to a size, whatever for; Inception resizes once more, and says how."""
+NEAREST = "nearest pixel"
+"""How label maps are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,7 +101,12 @@ class Options:
                 )
             unused = {"--data": self.data, "--fcn": self.fcn}
             given = [name for name, value in unused.items() if value is not None]
-            given += ["--direction"] if self.direction != "both" else []
+            chosen = {
+                "--direction": self.direction != "both",
+                "--engine": self.engine != "torch",
+                "--precision": self.precision != "fp32",
+            }
+            given += [name for name, is_chosen in chosen.items() if is_chosen]
             if given:
                 raise UserError(f"{', '.join(given)} belongs to a model, and folders of images are compared here.")
             return

@@ -14,13 +14,14 @@ import torch
 
 from unpaired import __version__
 from unpaired.checkpoint import ModelCard, find_model, read_card
+from unpaired.device import find_device
 from unpaired.errors import UserError
 from unpaired.evaluate.direction import Direction, Progress, measure, open_direction
 from unpaired.evaluate.figures import FILE, Evaluation
 from unpaired.evaluate.folders import open_folders
 from unpaired.evaluate.material import Task, model_task, open_model_data, run_of
 from unpaired.evaluate.options import Options
-from unpaired.evaluate.tools import Tools, open_tools
+from unpaired.evaluate.tools import Say, Tools, open_tools
 from unpaired.evaluate.translations import Translators
 from unpaired.inference.loading import DIRECTIONS, load_generator
 from unpaired.inference.translator import Translator
@@ -40,16 +41,24 @@ class _Opened:
     notices: list[str] = field(default_factory=list)
 
 
-def evaluate(options: Options, *, progress: Progress | None = None) -> Evaluation:
+def evaluate(options: Options, *, progress: Progress | None = None, say: Say | None = None) -> Evaluation:
     """Measure a model, or a folder of translations, and return the figures; nothing is written but the user's cache.
 
-    What cannot be had is said before anything slow is done. Raises `UserError`.
+    What cannot be had is said before anything slow is done. `say` is told of what takes long before it is begun, such
+    as a download; without it that stands in the notices. Raises `UserError`.
     """
     told = progress or _silent
     notices: list[str] = []
-    tools = open_tools(options, notices.append)
+    find_device(options.device)  # one that is not there is told whatever is measured
+    tools = open_tools(options, say or notices.append)
     opened = _open_folders(options, tools, told) if options.model is None else _open_model(options, tools, told)
     _refuse_impossible(opened.directions, options)
+    for one in opened.directions:
+        if one.translators is not None and one.translators.forth.search is not None:
+            (say or notices.append)(
+                f"{one.task.heading}: this model translates by a search, which takes seconds to minutes for each of "
+                f"{len(one.task.rows):,} images; --images measures fewer. There and back is left out"
+            )
     results = {one.task.direction: measure(one, options, told) for one in opened.directions}
     return Evaluation(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -145,7 +154,7 @@ def _open_model(options: Options, tools: Tools, progress: Progress) -> _Opened:
     multiple = 1 if run_of(folder) is None else 4
     tasks = [model_task(name, held_out, config, card, options, multiple) for name in wanted]
     if tools.segmenter is not None:
-        _require_classes(tools, tasks)
+        _require_fitting(tools, tasks)
     run = run_of(folder)
     return _Opened(
         directions=tuple(open_direction(task, translators[task.direction], options, tools) for task in tasks),
@@ -189,13 +198,21 @@ def _translators(
     return ways, fingerprints
 
 
-def _require_classes(tools: Tools, tasks: list[Task]) -> None:
+def _require_fitting(tools: Tools, tasks: list[Task]) -> None:
+    """Raise `UserError` where the segmenter names other classes, or takes other photos, than those of a direction."""
     from unpaired.segment.model import require_classes
 
     assert tools.segmenter is not None
     for task in tasks:
-        if task.inputs is not None and task.inputs.domain.labels is not None:
-            require_classes(tools.segmenter.description, task.inputs.domain.labels)
+        if task.inputs is None or task.inputs.domain.labels is None or task.real.domain.labels is not None:
+            continue
+        description, channels = tools.segmenter.description, task.real.domain.channels
+        require_classes(description, task.inputs.domain.labels)
+        if channels != description.photos.channels:
+            raise UserError(
+                f"--fcn: the segmenter was trained on photos of {description.photos.channels} channels, and "
+                f"{task.heading} makes photos of {channels}. Give a segmenter of the same kind of photos."
+            )
 
 
 def _described(folder: Path, card: ModelCard, fingerprints: dict[str, str], path: str) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""An evaluation as a person reads it in a terminal of 80 columns: one row a figure, then the protocol, once."""
+"""An evaluation as a person reads it in a terminal of 80 columns: a row a figure with its bounds below, then the
+protocol, each fact once.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from rich import box
 from rich.console import Group as Lines
 from rich.console import RenderableType
+from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from unpaired.evaluate.figures import GROUPS, DirectionResult, Evaluation, Figure, Protocol, Table
+from unpaired.evaluate.figures import GROUPS, DirectionResult, Evaluation, Fact, Figure, Protocol, Table
 
 BOUNDS = {
     "untranslated": "untranslated input",
@@ -20,13 +23,14 @@ BOUNDS = {
 }
 NOTES = {
     "untranslated": "untranslated input: the inputs as they are in place of the translations",
-    "real_halves": "real against real: two halves of the real images, which differ by chance alone",
+    "real_halves": "real against real: two halves of the real images, which differ by chance alone. There are fewer in "
+    "a half, which makes sliced Wasserstein and Fréchet distances larger",
     "real_photos": "real photos: what the segmenter makes of them, the most that can be had",
     "shuffled_labels": "shuffled labels: label maps of other images, what knows nothing of the input",
 }
 NONE = "–"
-_BOUND = 14
-"""Width of a bound's column: a figure and its error."""
+_TITLE = 48
+"""Width of the figures' names, which wrap; it leaves room for a value, its error and its unit."""
 _LEVELS = "swd_"
 """Figures of single levels of the pyramid: they stand in the JSON, and in the note of their mean."""
 
@@ -36,8 +40,11 @@ def render(evaluation: Evaluation) -> RenderableType:
     parts: list[RenderableType] = []
     for found in evaluation.directions.values():
         parts += [Text(found.heading, style="bold"), *_figures(found)]
-        parts += [_rows(table) for table in found.tables]
+        for table in found.tables:
+            parts += [Text(table.title, style="italic"), _rows(table)]
         parts += [Text(f"warning: {warning}.", style="yellow") for warning in found.warnings]
+        if found.reference_reused:
+            parts.append(Text("Statistics of the real images were kept from an earlier evaluation.", style="dim"))
         parts.append(Text(""))
     parts.append(_protocol(evaluation))
     return Lines(*parts)
@@ -65,27 +72,30 @@ def _figures(found: DirectionResult) -> list[RenderableType]:
             continue
         names = {one.name for one in rows}
         bounds = {name: {one.name: one for one in every if one.name in names} for name, every in found.bounds.items()}
-        parts.append(_group(question, rows, {name: those for name, those in bounds.items() if those}))
+        parts.append(Text(question, style="italic"))
+        parts.append(_group(rows, {name: those for name, those in bounds.items() if those}))
         parts += [Text(f"{one.title}: {one.note}.", style="dim") for one in rows if one.note]
         parts += [Text(f"{NOTES[name]}.", style="dim") for name, those in bounds.items() if those]
     return parts
 
 
-def _group(question: str, figures: Sequence[Figure], bounds: Mapping[str, Mapping[str, Figure]]) -> RichTable:
-    table = RichTable(title=question, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    table.add_column("figure", min_width=10, max_width=44 if len(bounds) < 2 else 29)
+def _group(figures: Sequence[Figure], bounds: Mapping[str, Mapping[str, Figure]]) -> RichTable:
+    """Return a row for every figure and, below it, one for each bound: beside it they would not fit a terminal."""
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("figure", min_width=10, max_width=_TITLE)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("better", no_wrap=True)
-    for name in bounds:
-        table.add_column(BOUNDS[name], justify="right", max_width=_BOUND)
     for one in figures:
-        cells = [_bound(those.get(one.name)) for those in bounds.values()]
-        table.add_row(one.title, _value(one), one.better or "", *cells)
+        table.add_row(one.title, _value(one), one.better or "")
+        for name, those in bounds.items():
+            if one.name in those:
+                table.add_row(f"  {BOUNDS[name]}", _value(those[one.name]), style="dim")
     return table
 
 
 def _value(figure: Figure) -> str:
-    return f"{_with_error(figure)}{' ' + figure.unit if figure.unit else ''}"
+    unit = f" {figure.unit}" if figure.unit and figure.value is not None else ""
+    return f"{_with_error(figure)}{unit}"
 
 
 def _with_error(figure: Figure) -> str:
@@ -97,12 +107,8 @@ def _with_error(figure: Figure) -> str:
     return f"{value} ± {error if float(error) or not figure.error else number(figure.error)}"
 
 
-def _bound(figure: Figure | None) -> str:
-    return "" if figure is None else _with_error(figure)
-
-
 def _rows(found: Table) -> RichTable:
-    table = RichTable(title=found.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(found.columns):
         table.add_column(column, justify="right" if index else "left", overflow="fold")
     for row in found.rows:
@@ -111,28 +117,29 @@ def _rows(found: Table) -> RichTable:
 
 
 def _protocol(evaluation: Evaluation) -> RenderableType:
-    """Return what the figures depend on: what all share, what a direction adds, and what single figures add, once."""
+    """Return what the figures depend on: what all share, what a direction adds, and what single figures add."""
     found = list(evaluation.directions.values())
     common = _common([one.protocol for each in found for one in each.figures])
-    lines, single = [Text("Protocol", style="bold"), Text(f"  {_facts(common)}")], dict[str, list[str]]()
+    lines = [_facts(common)]
+    single = dict[tuple[str, Fact], list[str]]()
     for each in found:
         shared = _common([one.protocol for one in each.figures])
         own = {name: value for name, value in shared.items() if name not in common}
         if own:
-            lines.append(Text(f"  {each.heading}: {_facts(own)}"))
+            lines.append(f"{each.heading}: {_facts(own)}")
         for one in each.figures:
-            rest = {name: value for name, value in one.protocol.items() if name not in shared and name not in common}
-            names = single.setdefault(_facts(rest), []) if rest else []
-            if one.name not in names and not one.name.startswith(_LEVELS):
-                names.append(one.name)
-    lines += [Text(f"  {', '.join(names)}: {facts}") for facts, names in single.items() if names]
-    reused = [each.heading for each in found if each.reference_reused]
-    if reused:
-        lines.append(Text(f"  statistics of the real images were kept from an earlier evaluation: {', '.join(reused)}"))
-    return Lines(*lines)
+            for name, value in one.protocol.items():
+                if name not in shared and value is not None and not one.name.startswith(_LEVELS):
+                    figures = single.setdefault((name, value), [])
+                    figures += [] if one.name in figures else [one.name]
+    together = dict[tuple[str, ...], list[str]]()
+    for (name, value), figures in single.items():  # facts of the same figures stand in one line
+        together.setdefault(tuple(figures), []).append(_fact(name, value))
+    lines += [f"{', '.join(figures)}: {'; '.join(facts)}" for figures, facts in together.items()]
+    return Lines(Text("Protocol", style="bold"), *(Padding(Text(line), (0, 0, 0, 2), expand=False) for line in lines))
 
 
-def _common(protocols: Sequence[Protocol]) -> dict[str, object]:
+def _common(protocols: Sequence[Protocol]) -> dict[str, Fact]:
     if not protocols:
         return {}
     first = protocols[0]
@@ -143,13 +150,15 @@ def _common(protocols: Sequence[Protocol]) -> dict[str, object]:
     }
 
 
-def _facts(facts: Mapping[str, object]) -> str:
-    return "; ".join(
-        f"{name.replace('_', ' ')}: {_short(name, value)}" for name, value in facts.items() if value is not None
-    )
+def _facts(facts: Mapping[str, Fact]) -> str:
+    return "; ".join(_fact(name, value) for name, value in facts.items() if value is not None)
 
 
-def _short(name: str, value: object) -> str:
+def _fact(name: str, value: Fact) -> str:
+    return f"{name.replace('_', ' ')}: {_short(name, value)}"
+
+
+def _short(name: str, value: Fact) -> str:
     if name.endswith("fingerprint"):
         return str(value)[:12]
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

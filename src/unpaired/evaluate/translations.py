@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unpaired.data.held_out import truth_of
 from unpaired.data.labels import classes_of, fed
-from unpaired.data.transforms import resize
+from unpaired.data.transforms import resize, resize_nearest
 from unpaired.data.values import Domain, Image, from_signed, to_signed
 from unpaired.errors import UserError
 from unpaired.evaluate.material import Pictures, Row, Task
@@ -64,8 +65,14 @@ def image_batches(pictures: Pictures, size: tuple[int, int], batch_size: int) ->
 
 
 def at_size(images: Sequence[Image], domain: Domain, size: tuple[int, int]) -> Tensor:
-    """Return images [H, W, C] of any sizes at one size, [N, C, H, W] in [-1, 1]."""
-    return torch.stack([signed(resize(image, size), domain) for image in images])
+    """Return images [H, W, C] of any sizes at one size, [N, C, H, W] in [-1, 1]; label maps by the nearest pixel."""
+    return torch.stack([signed(_resized(image, domain, size), domain) for image in images])
+
+
+def _resized(image: Image, domain: Domain, size: tuple[int, int]) -> Image:
+    if domain.labels is None:
+        return resize(image, size)
+    return fed(resize_nearest(truth_of(image, domain.labels), size), domain.labels)
 
 
 def signed(image: Image, domain: Domain) -> Tensor:

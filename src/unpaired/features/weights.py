@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -73,7 +74,7 @@ INCEPTION = KnownFile(
     sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
     size=95_628_359,
     purpose="Inception-v3 (the network of FID)",
-    instead="inception:FILE",
+    instead="--inception FILE (inception:FILE as features)",
 )
 """The weights of FID as pytorch-fid converted them; torch-fidelity distributes the same bytes under another name."""
 VGG16_FILE = KnownFile(
@@ -173,7 +174,10 @@ def _weights_folder() -> Path:
 
 
 def _cached(known: KnownFile) -> Iterator[Path]:
-    for folder in (_weights_folder(), Path(torch.hub.get_dir()) / "checkpoints"):
+    folders = [Path(torch.hub.get_dir()) / "checkpoints"]
+    with contextlib.suppress(UserError):  # only a download needs a cache that can be written
+        folders.insert(0, _weights_folder())
+    for folder in folders:
         for name in (known.name, *known.aliases):
             yield folder / name
 

@@ -14,6 +14,8 @@ from unpaired.metrics.inputs import checked_pair
 
 RANGE = 2.0
 """The span of the values of an image."""
+BLACK = -1.0
+"""The least value, from which SSIM counts luminance: it compares ratios, which mean nothing around a grey of 0."""
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = (0.01 * RANGE) ** 2, (0.03 * RANGE) ** 2
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -37,10 +39,11 @@ def psnr(x: Tensor, y: Tensor) -> Tensor:
 def ssim(x: Tensor, y: Tensor) -> Tensor:
     """Return the structural similarity of each pair, in [-1, 1] (Wang, Bovik, Sheikh, Simoncelli 2004, eq. 13).
 
-    The window is a Gaussian of 11x11 with a deviation of 1.5, K1 = 0.01, K2 = 0.03, the range 2. Only windows that lie
-    within the image count, as in the authors' code, and the result is the mean over windows and channels: the value of
-    scikit-image (`gaussian_weights=True, use_sample_covariance=False, data_range=2`). torchmetrics also counts windows
-    over mirrored borders and differs in the third decimal. `ValueError` below 11 pixels.
+    The window is a Gaussian of 11x11 with a deviation of 1.5, K1 = 0.01, K2 = 0.03, the range 2. Luminances are counted
+    from black, so the value is that of the images in 0..255 (range 255) or 0..1 (range 1). Only windows that lie within
+    the image count, as in the authors' code, and the result is the mean over windows and channels: the value of
+    scikit-image (`gaussian_weights=True, use_sample_covariance=False, data_range=255`). torchmetrics also counts
+    windows over mirrored borders and differs in the third decimal. `ValueError` below 11 pixels.
     """
     x, y = checked_pair(x, y)
     _ensure_size(x, WINDOW, "SSIM")
@@ -84,7 +87,8 @@ def _similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     variance_y = _blurred(y * y) - near_y * near_y
     covariance = _blurred(x * y) - near_x * near_y
     contrast = (2 * covariance + C2) / (variance_x + variance_y + C2)
-    luminance = (2 * mean_x * mean_y + C1) / (mean_x * mean_x + mean_y * mean_y + C1)
+    light_x, light_y = mean_x - BLACK, mean_y - BLACK
+    luminance = (2 * light_x * light_y + C1) / (light_x * light_x + light_y * light_y + C1)
     return (luminance * contrast).mean((2, 3)), contrast.mean((2, 3))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.data.config import DataConfig
+from unpaired.data.held_out import evenly
 from unpaired.data.labels import VOID, Indices, Labels
 from unpaired.data.source import CentreCropped, ImageSource
 from unpaired.data.training import Progress, open_training_data, with_found_labels
@@ -154,12 +155,6 @@ def class_pixels(photos: LabelledPhotos, classes: int) -> NDArray[np.int64]:
     for index in range(len(photos)):
         counts += np.bincount(photos.truth(index).ravel(), minlength=256)
     return counts[:classes]
-
-
-def evenly(count: int, most: int | None) -> list[int]:
-    """Return `most` of `count` positions, spread evenly; all where `most` is None."""
-    wanted = min(most or count, count)
-    return [index * count // wanted for index in range(wanted)]
 
 
 def _refuse_unused(config: DataConfig) -> None:

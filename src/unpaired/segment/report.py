@@ -15,10 +15,11 @@ import torch
 from unpaired import __version__
 from unpaired.config import Given, settings_of
 from unpaired.data.config import DataConfig
+from unpaired.data.held_out import evenly
 from unpaired.data.labels_config import LabelsConfig
 from unpaired.data.training import Progress
 from unpaired.errors import UserError
-from unpaired.segment.material import Material, evenly, open_labelled
+from unpaired.segment.material import Material, open_labelled
 from unpaired.segment.model import Description, Segmenter, require_classes
 from unpaired.segment.score import Told, real_bounds, scores_to_json
 from unpaired.training.log import write_whole
@@ -101,7 +102,7 @@ def table(report: dict[str, Any]) -> str:
 def write_report(path: Path, report: dict[str, Any], *, command: str) -> None:
     """Write a report as JSON, atomically; an existing file is replaced. Raises `UserError`."""
     document = {**report, "command": command}
-    write_whole(path, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    write_whole(path, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode(), then="measure again")
 
 
 def require_photos(description: Description, material: Material) -> None:

@@ -17,11 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unpaired.data.held_out import evenly
 from unpaired.data.labels import Indices, Labels
 from unpaired.data.transforms import resize_nearest
 from unpaired.errors import UserError
 from unpaired.metrics.confusion import Confusion, Scores
-from unpaired.segment.material import LabelledPhotos, evenly
+from unpaired.segment.material import LabelledPhotos
 from unpaired.segment.model import IMAGES_PER_BATCH, Segmenter
 
 Told = Callable[[int, int], None]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -165,6 +166,21 @@ def write_whole(path: Path, content: bytes, *, then: str = "resume the training"
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise _cannot_write(path, error, then) from error
+
+
+def require_place(folder: Path) -> None:
+    """Raise `UserError` unless files can be written into a folder, or into the one it would be made in."""
+    there = folder.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"cannot write into {folder}: {error.strerror or error} ({there}). Choose another folder, or make this one "
+            "writable."
+        ) from error
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
