@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -26,15 +27,24 @@ INTERRUPTED = 128
 """A command ended by a signal exits with this plus the signal's number, as shells expect."""
 
 
+_given: list[str] = []
+"""The words after `unpaired` of the command that runs."""
+
+
+def command_line() -> str:
+    """Return the command that runs, as it can be typed again, for files that say how they were made."""
+    return shlex.join(["unpaired", *_given])
+
+
 def main(tokens: Sequence[str] | None = None) -> None:
     """Run the command line; exit code 2 is the user's error, told in one message and without a traceback."""
+    _given[:] = sys.argv[1:] if tokens is None else tokens
     try:
         code = app(tokens, exit_on_error=False, print_error=False, help_on_error=False, result_action="return_value")
     except ToldElsewhere:
         code = 2
     except (UserError, CycloptsError) as error:
-        given = sys.argv[1:] if tokens is None else tokens
-        print(f"error: {_told(error, flags_of(given[0] if given else None))}", file=sys.stderr)
+        print(f"error: {_told(error, flags_of(_given[0] if _given else None))}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         code = INTERRUPTED + 2

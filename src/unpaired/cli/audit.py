@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from unpaired.cli.app import app
+from unpaired.cli.app import app, command_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -79,7 +78,7 @@ def audit(
         seed=seed,
         out=out,
         device=device,
-        command=shlex.join(["unpaired", *sys.argv[1:]]),
+        command=command_line(),
     )
     with counting("Auditing", quiet=quiet or as_json) as bar:
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 
-from unpaired.cli.app import app
+from unpaired.cli.app import app, command_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +146,7 @@ def evaluate(
         on_bad_image=on_bad_image,
         bounds=bounds,
         out=out,
-        command=shlex.join(["unpaired", *sys.argv[1:]]),
+        command=command_line(),
     )
     return _carry_out(options, json=json, quiet=quiet)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Group, Parameter
 
-from unpaired.cli.app import INTERRUPTED, app
+from unpaired.cli.app import INTERRUPTED, app, command_line
 from unpaired.cli.flags import flags_of
 from unpaired.errors import UserError
 
@@ -182,7 +182,7 @@ def score(
         print(f"note: {notice}", file=sys.stderr)
     print(table(report))
     if out is not None:
-        write_report(out, report, command=shlex.join(["unpaired", *sys.argv[1:]]))
+        write_report(out, report, command=command_line())
     return 0
 
 
