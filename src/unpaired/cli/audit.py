@@ -35,7 +35,8 @@ def audit(
 
     unpaired audit runs/maps --data maps
 
-    Translations are disturbed before they are brought back: rounded, coded as JPEG, blurred, with noise.
+    Translations are disturbed before they are brought back: rounded, coded as
+    JPEG, blurred, with noise.
 
     What then is lost, beyond what an honest copy of the input would lose, was hidden in detail.
 

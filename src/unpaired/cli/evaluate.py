@@ -60,12 +60,14 @@ def evaluate(
 
     unpaired evaluate --real zebras --fake translations --input horses --out figures
 
-    Without --measures everything is measured that needs no download: the sliced Wasserstein distance,
-    edges kept, reconstruction, and what the data allow (pairs, labels); FID and KID too where the file
-    of Inception's weights is at hand.
+    Without --measures everything is measured that needs no download: the sliced
+    Wasserstein distance, edges kept, reconstruction, and what the data allow
+    (pairs, labels); FID and KID too where the file of Inception's weights is at
+    hand.
 
-    Files of --fake belong to those of --input and --real whose names agree without suffix and without
-    the endings _real, _fake, _rec, _idt (with _A or _B): n1_fake_B.png to n1_real_A.png and n1.jpg.
+    Files of --fake belong to those of --input and --real whose names agree
+    without suffix and without the endings _real, _fake, _rec, _idt (with _A or
+    _B): n1_fake_B.png to n1_real_A.png and n1.jpg.
 
     Parameters
     ----------

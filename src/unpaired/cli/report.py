@@ -27,8 +27,9 @@ def report(
 
     unpaired report runs/with runs/without --out report.html --json report.json
 
-    It shows settings, curves, samples over time, all figures of `unpaired evaluate` with their protocols, best and
-    worst translations, the findings of `unpaired audit`, speed, warnings and versions. It needs no other file.
+    It shows settings, curves, samples over time, all figures of `unpaired
+    evaluate` with their protocols, best and worst translations, the findings of
+    `unpaired audit`, speed, warnings and versions. It needs no other file.
 
     Parameters
     ----------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, final
 
 import numpy as np
@@ -146,7 +147,8 @@ class FcnScores(Gauge):
     def tables(self) -> list[Table]:
         """Return the scores of every class, of translations and of real photos."""
         columns = {"": self._made} | ({"real photos: ": self._real} if self._real.scores() is not None else {})
-        return [_classes("FCN-score, class by class", self._labels, columns)]
+        named = replace(self._labels, names=self._labels.names or self._segmenter.description.labels.names)
+        return [_classes("FCN-score, class by class", named, columns)]
 
     def warnings(self) -> list[str]:
         """Say where photos have another size than those of the segmenter's training."""

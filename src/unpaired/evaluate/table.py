@@ -4,6 +4,7 @@ protocol, each fact once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from rich import box
@@ -29,6 +30,7 @@ NOTES = {
     "shuffled_labels": "shuffled labels: label maps of other images, what knows nothing of the input",
 }
 NONE = "–"
+MOST_DECIMALS = 6
 _TITLE = 48
 """Width of the figures' names, which wrap; it leaves room for a value, its error and its unit."""
 _LEVELS = "swd_"
@@ -99,12 +101,16 @@ def _value(figure: Figure) -> str:
 
 
 def _with_error(figure: Figure) -> str:
-    """Return a figure and its error with as many decimals, unless none of them would show."""
+    """Return a figure and its error with as many decimals, so many that the error shows two digits."""
     value = number(figure.value)
-    if figure.error is None:
+    if figure.value is None or figure.error is None:
         return value
-    error = f"{figure.error:.{len(value.partition('.')[2])}f}" if "e" not in value else number(figure.error)
-    return f"{value} ± {error if float(error) or not figure.error else number(figure.error)}"
+    if "e" in value:
+        return f"{value} ± {number(figure.error)}"
+    decimals = len(value.partition(".")[2])
+    if figure.error:
+        decimals = max(decimals, min(1 - math.floor(math.log10(figure.error)), MOST_DECIMALS))
+    return f"{figure.value:.{decimals}f} ± {figure.error:.{decimals}f}"
 
 
 def _rows(found: Table) -> RichTable:
@@ -112,8 +118,13 @@ def _rows(found: Table) -> RichTable:
     for index, column in enumerate(found.columns):
         table.add_column(column, justify="right" if index else "left", overflow="fold")
     for row in found.rows:
-        table.add_row(*(cell if isinstance(cell, str) else number(cell) for cell in row))
+        table.add_row(*(cell if isinstance(cell, str) else _cell(cell) for cell in row))
     return table
+
+
+def _cell(value: float | None) -> str:
+    """Return a share of a class; whole numbers as they are."""
+    return NONE if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _protocol(evaluation: Evaluation) -> RenderableType:
