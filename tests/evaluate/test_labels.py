@@ -208,6 +208,12 @@ def test_an_fcn_in_a_folder(root: Path, tmp_path: Path) -> None:
     fcn = write_fcn(tmp_path / "fcn", LABELS)
     found = evaluate(Options(model=model, data=root, fcn=fcn, device="cpu")).directions
     assert found["a2b"].figure("fcn_class_iou").value is not None
+    nameless = write_small_model(
+        tmp_path / "nameless", {"a": replace(MAPS, labels=replace(LABELS, names=None)), "b": PHOTOS}
+    )
+    again = evaluate(Options(model=nameless, data=root, fcn=fcn, device="cpu", direction="a2b", measures=("fcn",)))
+    table = next(one for one in again.directions["a2b"].tables if one.title.startswith("FCN"))
+    assert {row[0] for row in table.rows} <= {"sky", "road", "tree"}  # the segmenter knows what they are called
     assert {"real_photos", "shuffled_labels"} <= set(found["a2b"].bounds)
     assert "FCN-8s" in str(found["a2b"].figure("fcn_class_iou").protocol["labelled_by"])
     assert not any(one.name.startswith("fcn") for one in found["b2a"].figures)
