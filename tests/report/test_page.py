@@ -93,6 +93,8 @@ def test_one_run_tells_everything(tmp_path: Path) -> None:
         "python 3.11.9",
     ):
         assert told in page.text, told
+    assert "mean over the levels 64 px: 9" in page.text
+    assert "level of 64 px" not in page.text  # the note of the mean has it
     assert page.tags["script"] == 0
     assert page.tags["img"] == 6 * 2 + 2 * 2 + 1
     assert all(each.get("alt") for each in page.attributes if "src" in each)

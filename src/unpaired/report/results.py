@@ -163,6 +163,10 @@ def _by(columns: Sequence[Column], comparison: Comparison) -> str:
     return f" <small>({names})</small>"
 
 
+_LEVELS = "swd_"
+"""Figures of single levels of the pyramid: they stand in the note of their mean, and in the JSON."""
+
+
 def _figures_table(comparison: Comparison, notes: list[str], prefix: str) -> str:
     if not comparison.rows:
         return empty("No figures.")
@@ -173,6 +177,8 @@ def _figures_table(comparison: Comparison, notes: list[str], prefix: str) -> str
     rows, group = [], None
     several = comparison.measured_by_several
     for row in comparison.rows:
+        if row.figure.name.startswith(_LEVELS):
+            continue
         if row.figure.group != group:
             group = row.figure.group
             title = GROUPS.get(group, group.capitalize())
