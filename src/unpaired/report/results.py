@@ -259,11 +259,13 @@ def _protocols(found: Comparisons, prefix: str) -> str:
     used: dict[int, dict[str, dict[str, None]]] = {}
     for comparison in found.directions:
         for row in comparison.rows:
+            if row.figure.name.startswith(_LEVELS):
+                continue
             used.setdefault(row.protocol, {}).setdefault(row.figure.title, {})[comparison.direction] = None
     parts = []
     for place, protocol in enumerate(found.protocols):
         own = {name: value for name, value in protocol.items() if name not in shared}
-        titles = ", ".join(f"{title} ({' '.join(ways)})" for title, ways in used[place].items())
+        titles = ", ".join(f"{title} ({' '.join(ways)})" for title, ways in used.get(place, {}).items())
         parts.append(f'<h4 id="{prefix}{place + 1}">P{place + 1}: {text(titles)}</h4>{_protocol(own)}')
     common = f"<h3>Protocol of all figures</h3>{_protocol(shared)}" if shared else ""
     return common + folded(f"What each of the {len(parts)} protocols has of its own", "".join(parts))
