@@ -89,6 +89,16 @@ def test_damaged_files_raise_bad_image_and_nothing_else(
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_tiff_whose_width_is_many_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, np.zeros((12, 10, 3), np.uint8), photometric="rgb")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"\x00\x01\x04\x00\x01\x00\x00\x00")  # ImageWidth: tag 256, of type LONG, one value
+    content[at + 4] = 43
+    with pytest.raises(BadImage, match="damaged: height or width is no single number"):
+        decode(fresh(path, bytes(content)), max_pixels=100_000)
+
+
 @pytest.mark.parametrize("name", sorted(FILES.keys() - {"JPEG2000"}))
 def test_a_truncated_file_never_passes_for_another_image(tmp_path: Path, name: str) -> None:
     # JPEG 2000 is layered: a file cut between layers is a coarser image, and its decoder says nothing.

@@ -48,6 +48,8 @@ def read_tiff(path: Path, max_pixels: int, *, stored: bool = False) -> tuple[Ima
         _require_end(path, file)
         first = pages[0]
         height, width = first.imagelength, first.imagewidth
+        if not (isinstance(height, int) and isinstance(width, int)):  # a forged tag may hold several numbers
+            raise BadImage(path, "damaged: height or width is no single number")
         refuse_bomb(path, height, width, len(pages) * first.samplesperpixel, max_pixels)
         for page in pages:
             _require_sound(path, page, file.filehandle.size, max_pixels)
