@@ -135,6 +135,10 @@ def test_tensors_that_share_memory_are_written(tmp_path: Path) -> None:
     assert torch.equal(read["part"], weight[:2])
 
 
+def test_others_may_read_all_files_that_they_may_read_one_of(model: Path) -> None:
+    assert len({(model / name).stat().st_mode for name in FILES}) == 1
+
+
 def test_a_folder_is_replaced_as_a_whole(model: Path) -> None:
     write_model(model, make_card(), {"a2b.safetensors": {"weight": torch.ones(2)}})
     assert set(contents(model)) == {"a2b.safetensors", CARD, MANIFEST}

@@ -103,7 +103,10 @@ def write_folder(
 
     with _new_folder(folder) as temporary:
         for name, state in tensors.items():
+            with (temporary / name).open("wb"):  # an empty file first, for the mode that the user's files have
+                mode = (temporary / name).stat().st_mode
             save_file(independent(state), temporary / name)
+            (temporary / name).chmod(mode)  # safetensors writes files that nobody else may read
         _write_documents(temporary, documents)
         _complete(temporary, {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())})
 

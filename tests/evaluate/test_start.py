@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from evaluations import (
 )
 from unpaired.data.user_cache import user_cache_folder
 from unpaired.errors import UserError
-from unpaired.evaluate import DirectionResult, Options, evaluate, place_of, statistics
+from unpaired.evaluate import DirectionResult, Options, evaluate, place_of, settled, statistics
 from unpaired.evaluate.statistics import FOLDER
 from unpaired.metrics.estimate import frechet_estimate
 from unpaired.metrics.kernel import kernel_distance
@@ -249,6 +250,15 @@ def test_the_best_checkpoint_of_a_run_has_a_place_of_its_own(tmp_path: Path) -> 
     (run / "checkpoints" / "000000012").rename(run / "best")
     assert place_of(Options(model=run / "best")) == run / "evaluations" / "best"
     assert evaluate(Options(model=run / "best", device="cpu", images=2)).data["split"] == "test"
+
+
+def test_a_checkpoint_that_is_saved_meanwhile_changes_nothing(tmp_path: Path) -> None:
+    run = write_small_run(tmp_path / "run", {"root": str(write_data(tmp_path / "data"))})
+    options, passed_over = settled(Options(model=run, device="cpu", images=2))
+    shutil.copytree(run / "checkpoints" / "000000012", run / "checkpoints" / "000000024")
+    assert passed_over == []
+    assert place_of(options) == run / "evaluations" / "000000012"
+    assert (evaluate(options).model or {})["checkpoint"] == "000000012"
 
 
 def test_a_broken_model_is_told(tmp_path: Path) -> None:

@@ -157,10 +157,13 @@ def _carry_out(options: Options, *, json: bool, quiet: bool) -> int:
     from rich.console import Console
 
     from unpaired.evaluate.start import evaluate as measure
-    from unpaired.evaluate.start import keep, place_of
+    from unpaired.evaluate.start import keep, place_of, settled
     from unpaired.evaluate.table import render
     from unpaired.training.log import require_place
 
+    options, passed_over = settled(options)
+    for notice in passed_over:
+        _note(notice)
     place = place_of(options)
     require_place(place)
     with _stages(quiet=quiet) as progress:

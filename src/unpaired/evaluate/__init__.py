@@ -2,7 +2,7 @@
 
 from unpaired.evaluate.figures import DirectionResult, Evaluation, Figure, Picture, Table
 from unpaired.evaluate.options import MEASURES, Options
-from unpaired.evaluate.start import evaluate, keep, place_of
+from unpaired.evaluate.start import evaluate, keep, place_of, settled
 
 __all__ = [
     "MEASURES",
@@ -15,4 +15,5 @@ __all__ = [
     "evaluate",
     "keep",
     "place_of",
+    "settled",
 ]

@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import json
 import platform
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,17 @@ def evaluate(options: Options, *, progress: Progress | None = None, say: Say | N
         directions=results,
         notices=(*notices, *opened.notices),
     )
+
+
+def settled(options: Options) -> tuple[Options, list[str]]:
+    """Return the options with the newest checkpoint in place of a run, and notices of damaged ones passed over.
+
+    A checkpoint that a training saves meanwhile then changes neither what is measured nor where it is kept.
+    """
+    if options.model is None:
+        return options, []
+    folder, notices = find_model(options.model)
+    return replace(options, model=folder), list(notices)
 
 
 def place_of(options: Options) -> Path:
