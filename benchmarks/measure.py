@@ -149,7 +149,8 @@ class Theirs:
     def add(self, pair: Pair) -> None:
         """Take in a batch of pairs."""
         if self.measure in PAIRED:
-            self.metric.update(*pair)
+            # Luminance is counted from black, as ours does for images in [-1, 1].
+            self.metric.update(*(image + 1 for image in pair))
             return
         self.metric.update(pair[0], real=True)
         self.metric.update(pair[1], real=False)
