@@ -279,3 +279,12 @@ def _type_of(owner: type[Any], name: str, family: object) -> type[Any]:
         if isinstance(member, type) and any(field.default == family for field in dataclasses.fields(member)):
             return member
     return members[0] if members and isinstance(members[0], type) else owner
+
+
+def without_none(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out settings that are None, which is what leaving them out means."""
+    return {
+        key: without_none(value) if isinstance(value, Mapping) else value
+        for key, value in document.items()
+        if value is not None
+    }

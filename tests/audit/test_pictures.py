@@ -6,9 +6,10 @@ import numpy as np
 import torch
 
 from audits import Affine, Stored, both, copying, random_images
-from unpaired.audit.pictures import draw, looked_at, png
+from unpaired.audit.pictures import draw, looked_at
 from unpaired.data.labels import Labels
 from unpaired.data.values import Domain
+from unpaired.training.samples import png
 
 TWO_CLASSES = Labels(kind="index", palette=((255, 0, 0), (0, 0, 255)), feed="one_hot")
 

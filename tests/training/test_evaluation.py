@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from runs import write_images
 from unpaired.data.config import DataConfig
+from unpaired.data.held_out import evenly
 from unpaired.data.training import TrainingData, open_training_data
 from unpaired.data.values import Domain, from_signed, to_signed
 from unpaired.errors import UserError
@@ -141,7 +142,7 @@ def test_fewer_images_are_spread_over_all(images: Path) -> None:
     held_out.measure({"a2b": network})
     assert held_out.counts == {"a": 2, "b": 2}
     assert network.seen == 2
-    assert evaluation._spread(2, 5) == [0, 2]
+    assert evenly(5, 2) == [0, 2]
 
 
 def test_an_evaluation_leaves_no_trace(images: Path) -> None:

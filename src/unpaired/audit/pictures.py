@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 from torch import Tensor
 
 from unpaired.audit.disturb import EVERYDAY_QUALITY, INVISIBLE_NOISE, blurred, fits_jpeg, jpeg_coded, noisy
 from unpaired.audit.measure import Images, jpeg_detail, partner_of
+from unpaired.data.held_out import evenly
 from unpaired.data.labels import as_picture
 from unpaired.data.values import Domain
 from unpaired.inference.translator import Translator
@@ -33,18 +31,9 @@ def draw(
     forward: Translator, backward: Translator, images: Images, *, seed: int, title: str
 ) -> tuple[Picture, list[str]]:
     """Return one labelled grid, [H, W, 3] uint8, and what its columns show, in words."""
-    count = min(ROWS, len(images))
-    numbers = [index * len(images) // count for index in range(count)]
-    rows = [_row(forward, backward, images, number, seed) for number in numbers]
+    rows = [_row(forward, backward, images, number, seed) for number in evenly(len(images), ROWS)]
     known = [name for name in _COLUMNS if name in rows[0]]
     return grid(rows, known, title), [f"{name}: {_COLUMNS[name]}" for name in known]
-
-
-def png(picture: Picture) -> bytes:
-    """Return a picture, [H, W, 3] uint8, as a PNG file."""
-    content = io.BytesIO()
-    PillowImage.fromarray(picture).save(content, "PNG")
-    return content.getvalue()
 
 
 def looked_at(image: Tensor, domain: Domain) -> Picture:

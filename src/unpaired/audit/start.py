@@ -20,7 +20,6 @@ from unpaired.audit.findings import Found, figures_of, table_of, too_few
 from unpaired.audit.hidden import RESAMPLES, hidden_in
 from unpaired.audit.measure import Told, measure
 from unpaired.audit.pictures import draw as draw_pictures
-from unpaired.audit.pictures import png
 from unpaired.audit.sensitivity import response
 from unpaired.audit.spectrum import spectrum_of
 from unpaired.audit.subject import Direction, Request, Subject, chosen, open_subject, sides, spread
@@ -30,6 +29,7 @@ from unpaired.data.training import Progress
 from unpaired.evaluate.figures import Fact, Figure, Picture, Table, figures_to_json
 from unpaired.evaluate.material import FILTER, SPLITS
 from unpaired.training.log import write_whole
+from unpaired.training.samples import png
 
 FORMAT = "unpaired-audit"
 VERSION = 1

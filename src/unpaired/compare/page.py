@@ -13,11 +13,11 @@ from PIL import Image as PillowImage
 
 from unpaired.compare.plan import INPUT, TRUTH
 from unpaired.compare.results import Line, Results
-from unpaired.compare.score import Scorer, png, sides
+from unpaired.compare.score import Scorer, sides
 from unpaired.compare.table import NONE, PUBLISHED, Table, heading, tables_of
 from unpaired.data.held_out import Picture, shown
 from unpaired.methods import Direction
-from unpaired.training.samples import TINY, grid, stack
+from unpaired.training.samples import TINY, grid, png, stack
 from unpaired.webpage import webpage
 
 SMALL, WIDEST = 128, 224

@@ -8,7 +8,6 @@ labels photos (`Labeller`) labels the translation, and its labels are compared w
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -18,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 
 from unpaired import __version__
 from unpaired.checkpoint import MANIFEST, newest_checkpoint, read_card
@@ -30,6 +28,7 @@ from unpaired.inference.translator import Translator
 from unpaired.methods import Direction
 from unpaired.metrics.confusion import Confusion, Scores
 from unpaired.training.log import write_whole
+from unpaired.training.samples import png
 
 Labeller = Callable[[NDArray[np.float32]], Indices]
 """From photos [N, C, H, W] in [-1, 1] to class indices [N, H, W]."""
@@ -265,13 +264,6 @@ def as_json(scores: Scores) -> dict[str, Any]:
         for each in document["classes"]
     ]
     return document
-
-
-def png(picture: Picture) -> bytes:
-    """Return a picture, [H, W, 3] uint8, as a PNG file."""
-    content = io.BytesIO()
-    PillowImage.fromarray(picture).save(content, "PNG")
-    return content.getvalue()
 
 
 def _as_photos(images: list[Image], domain: Domain) -> NDArray[np.float32]:

@@ -199,7 +199,7 @@ def _in_pairs(data: TrainingData, config: DataConfig, paired: bool) -> bool:
 
 def evenly(count: int, most: int | None) -> list[int]:
     """Return at most `most` of `count` positions, spread evenly; all of them for None."""
-    chosen = min(most or count, count)
+    chosen = count if most is None else min(most, count)
     return [index * count // chosen for index in range(chosen)]
 
 

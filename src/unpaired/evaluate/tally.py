@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import io
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from unpaired.evaluate.figures import Better, Figure, Group, Protocol
-from unpaired.training.samples import LARGEST_CELL, grid
+from unpaired.training.samples import LARGEST_CELL, grid, png
 
 Shown = NDArray[np.uint8]
 """A picture as a person looks at it, [H, W, 3] uint8."""
@@ -112,9 +111,7 @@ def png_grid(examples: list[Example], title: str) -> bytes:
     """Return examples as a labelled grid, a PNG file."""
     columns = list(dict.fromkeys(name for example in examples for name in example.cells))
     picture = grid([example.cells for example in examples], columns, title, [example.caption for example in examples])
-    content = io.BytesIO()
-    PillowImage.fromarray(picture).save(content, "PNG")
-    return content.getvalue()
+    return png(picture)
 
 
 def _small(picture: Shown) -> Shown:

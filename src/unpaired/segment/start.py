@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import filelock
 import torch
 from torch import Tensor
 
-from unpaired.config import Given, read_file, settings_of
+from unpaired.config import Given, read_file, settings_of, without_none
 from unpaired.data.config import DataConfig
 from unpaired.data.training import Progress
 from unpaired.device import fast_bf16, find_device
@@ -24,6 +23,7 @@ from unpaired.networks.fcn import CLASSIFIER_KEYS, Fcn8s, load_vgg
 from unpaired.segment.config import SegmenterConfig, settled
 from unpaired.segment.material import Material, label_side, open_labelled
 from unpaired.segment.train import Outcome, Told, Training
+from unpaired.training.lock import locked
 from unpaired.training.log import MetricsLog, event, write_whole
 
 CONFIG = "config.json"
@@ -66,7 +66,7 @@ def start_training(
     config = dataclasses.replace(config, precision=_precision(config, device))
     training = _training(folder, config, material, network, device, origin, say)
     _keep_settings(folder, material, config, origin)
-    with _locked(folder), contextlib.closing(MetricsLog(folder, tensorboard=False)) as log:
+    with locked(folder), contextlib.closing(MetricsLog(folder, tensorboard=False)) as log:
         return training.run(log, told)
 
 
@@ -96,7 +96,7 @@ def resume_training(
             "lie now with --data, or start a new training."
         )
     device = find_device(config.device)
-    with _locked(folder):
+    with locked(folder):
         _keep_settings(folder, material, config, origin)
         network = _network(config, material)
         training = _training(folder, config, material, network, device, origin, say)
@@ -118,7 +118,7 @@ def _keep_settings(folder: Path, material: Material, config: SegmenterConfig, or
         "origin": origin,
         "contents": material.contents,
     }
-    write_whole(folder / CONFIG, (json.dumps(_without_none(document), indent=2) + "\n").encode())
+    write_whole(folder / CONFIG, (json.dumps(without_none(document), indent=2) + "\n").encode())
 
 
 def _settings(given: Sequence[Given]) -> tuple[DataConfig, SegmenterConfig]:
@@ -202,25 +202,3 @@ def _training(
     say(f"computing on {device.type} in {config.precision}")
     bf16 = config.precision == "bf16"
     return Training(folder, config, material, network, device, origin=origin, bf16=bf16, say=say)
-
-
-def _without_none(document: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_none(value) if isinstance(value, dict) else value
-        for key, value in document.items()
-        if value is not None
-    }
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Any:
-    """Hold the folder's lock: two processes must not train into one folder."""
-    lock = filelock.FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise UserError(f"another process is training into {folder}. Wait for it, or stop it first.") from error
-    try:
-        yield
-    finally:
-        lock.release()

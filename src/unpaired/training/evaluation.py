@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unpaired.data.held_out import evenly
 from unpaired.data.source import CentreCropped, ImageSource
 from unpaired.data.training import TrainingData
 from unpaired.data.values import Domain, to_signed, value_range
@@ -63,9 +64,7 @@ class HeldOut:
         self._data, self._device = data, device
         self._sources = {"a": data.held_out_a, "b": data.held_out_b}
         self._domains = {"a": data.domain_a, "b": data.domain_b}
-        self._places = {
-            domain: _spread(min(count, len(source)), len(source)) for domain, source in self._sources.items()
-        }
+        self._places = {domain: evenly(len(source), count) for domain, source in self._sources.items()}
         self._sizes = {
             domain: [_size(self._sources[domain], place, data.size) for place in places]
             for domain, places in self._places.items()
@@ -244,10 +243,6 @@ def _size(source: ImageSource, place: int, cropped: tuple[int, int] | None) -> t
         return cropped  # without reading it
     height, width = source[place].shape[:2]
     return height, width
-
-
-def _spread(count: int, length: int) -> list[int]:
-    return [index * length // count for index in range(count)]
 
 
 def _nan(images: Tensor) -> Tensor:

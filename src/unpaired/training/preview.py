@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from unpaired.data.held_out import evenly
 from unpaired.data.labels import Labels, as_picture
 from unpaired.data.source import ImageSource
 from unpaired.data.training import TrainingData
@@ -86,9 +87,7 @@ class Preview:
 
 def _first(source: ImageSource, count: int, declared: tuple[float, float] | None, device: torch.device) -> list[Tensor]:
     """Return images spread evenly over the source, each [1, C, H, W] in [-1, 1]."""
-    count = min(count, len(source))
-    places = [index * len(source) // count for index in range(count)]
-    arrays = [to_signed(source[place], declared) for place in places]
+    arrays = [to_signed(source[place], declared) for place in evenly(len(source), count)]
     return [torch.from_numpy(np.ascontiguousarray(a.transpose(2, 0, 1)))[None].to(device) for a in arrays]
 
 

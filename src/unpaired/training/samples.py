@@ -96,6 +96,13 @@ def stack(grids: Sequence[Picture]) -> Picture:
     return sheet
 
 
+def png(picture: Picture) -> bytes:
+    """Return a picture, [H, W, 3] uint8, as a PNG file."""
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "PNG")
+    return content.getvalue()
+
+
 def save_grid(run: Path, images_seen: int, grid: Picture) -> Path:
     """Write a grid to `RUN/samples/000012000.png` atomically and return the path; `UserError` on a full disk."""
     path = run / SAMPLES / f"{images_seen:09d}.png"

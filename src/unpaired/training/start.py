@@ -11,11 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import filelock
 import torch
 
 from unpaired.checkpoint import CHECKPOINTS, DamagedError, checkpoints_of, newest_checkpoint, verify
-from unpaired.config import Given, RunConfig, read_file, resolve
+from unpaired.config import Given, RunConfig, read_file, resolve, without_none
 from unpaired.data.training import TrainingData, open_training_data, with_found_labels
 from unpaired.data.transforms import training_size
 from unpaired.errors import UserError
@@ -24,6 +23,7 @@ from unpaired.methods import METHODS, Batch, ImageShapes, Method
 from unpaired.networks import Generator
 from unpaired.training.best import recover_best
 from unpaired.training.distributed import World, joined
+from unpaired.training.lock import locked
 from unpaired.training.log import Log, MetricsLog, NoLog, event, write_whole
 from unpaired.training.modes import explained, settle, widest_layer
 from unpaired.training.progress import Progress
@@ -94,7 +94,7 @@ def start_run(config: RunConfig, folder: Path, *, quiet: bool = False) -> Result
             if not world.is_first:
                 return NoLog()
             write_whole(folder / CONFIG, _to_bytes(run.config))
-            stack.enter_context(_locked(folder))
+            stack.enter_context(locked(folder))
             return MetricsLog(folder, tensorboard=config.training.tensorboard)
 
         with contextlib.closing(world.together(begin)) as log:
@@ -123,7 +123,7 @@ def resume_run(folder: Path, given: list[Given], *, quiet: bool = False) -> Resu
         def find() -> tuple[Path | None, list[str]]:
             if not world.is_first:
                 return None, []
-            stack.enter_context(_locked(folder))
+            stack.enter_context(locked(folder))
             recover_best(folder)
             _clear_leftovers(folder)
             checkpoint, messages = newest_checkpoint(folder) if checkpoints_of(folder) else (None, [])
@@ -252,30 +252,7 @@ _FOLDERS = ("root", "a", "b", "test_a", "test_b")
 
 
 def _to_bytes(config: RunConfig) -> bytes:
-    return (json.dumps(_without_none(config.to_json()), indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _without_none(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out settings that are None, which is what leaving them out means."""
-    return {
-        key: _without_none(value) if isinstance(value, Mapping) else value
-        for key, value in document.items()
-        if value is not None
-    }
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock: two processes must not train into one folder. It ends with the process."""
-    lock = filelock.FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise UserError(f"another process is training into {folder}. Wait for it, or stop it first.") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    return (json.dumps(without_none(config.to_json()), indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _clear_leftovers(folder: Path) -> None:
