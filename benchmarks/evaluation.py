@@ -35,7 +35,7 @@ def write(folder: Path, count: int, size: int, seed: int) -> None:
 
 def measure(root: Path, features: str | None) -> dict[str, Any]:
     """Evaluate twice in this process, the second time with other patches, and time the second."""
-    from unpaired.evaluate import Options, evaluate
+    from unpaired.evaluation import Options, evaluate
 
     seconds = 0.0
     for seed in (0, 1):

@@ -32,10 +32,10 @@ from torch.nn.functional import interpolate
 
 from unpaired.metrics.estimate import frechet_estimate
 from unpaired.metrics.frechet import Moments, frechet_distance
-from unpaired.metrics.kept import Kept
 from unpaired.metrics.kernel import kernel_distance
 from unpaired.metrics.manifold import precision_recall
 from unpaired.metrics.paired import MS_SSIM_SMALLEST, ms_ssim, psnr, ssim
+from unpaired.metrics.reservoir import Kept
 from unpaired.metrics.sliced import Patches, sliced_wasserstein
 
 BATCH = 25

@@ -31,10 +31,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from unpaired.core.device import find_device
 from unpaired.data.config import DataConfig
 from unpaired.data.loader import UnpairedLoader
 from unpaired.data.training import open_training_data
-from unpaired.device import find_device
 from unpaired.methods import Batch, ImageShapes
 from unpaired.methods.cyclegan import Config, CycleGAN
 from unpaired.networks import PatchganConfig, ResnetConfig

@@ -28,10 +28,10 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from unpaired.convert import official_discriminator, official_generator
-from unpaired.device import find_device
+from unpaired.core.device import find_device
 from unpaired.methods import Batch, ImageShapes
 from unpaired.methods.cyclegan import Config, CycleGAN
+from unpaired.models.convert import official_discriminator, official_generator
 from unpaired.training.config import TrainingConfig
 from unpaired.training.memory import peak_memory
 from unpaired.training.trainer import Trainer

@@ -31,14 +31,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from unpaired.checkpoint import ModelCard, TranslatorCard, write_model
-from unpaired.convert import to_official
+from unpaired.core.errors import UserError
 from unpaired.data.folders import list_images
 from unpaired.data.values import Domain
-from unpaired.errors import UserError
-from unpaired.inference.exactness import compare, fixed_pictures
-from unpaired.inference.files import translate_files
-from unpaired.inference.translator import Translator
+from unpaired.models.convert import to_official
+from unpaired.models.exactness import compare, fixed_pictures
+from unpaired.models.files import translate_files
+from unpaired.models.folder import ModelCard, TranslatorCard, write_model
+from unpaired.models.translator import Translator
 from unpaired.networks import InitConfig, ResnetConfig, build_generator, describe_generator, initialize
 
 MODES = ("torch fp32", "torch bf16", "onnxruntime fp32", "openvino fp32", "openvino bf16")

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from unpaired.audit.disturb import LEVEL
-from unpaired.checkpoint import ModelCard
 from unpaired.data.values import Domain
-from unpaired.inference.translator import Translator
+from unpaired.models.folder import ModelCard
+from unpaired.models.translator import Translator
 from unpaired.networks import Generator
 
 COLOUR = Domain(channels=3)

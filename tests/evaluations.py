@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from unpaired.checkpoint import ModelCard, TranslatorCard, write_model
 from unpaired.data.values import Domain
+from unpaired.models.folder import ModelCard, TranslatorCard, write_model
 from unpaired.networks import ResnetConfig, build_generator, describe_generator
 
 

@@ -9,10 +9,10 @@ import torch
 
 from unpaired.compare.plan import read_plan
 from unpaired.compare.trainings import trainings_of
-from unpaired.config import Given, read_file, resolve
 from unpaired.configs import FOLDER, find_config, shipped
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.methods import METHODS, ImageShapes
+from unpaired.training.settings import Given, read_file, resolve
 
 NOTHING = Given({}, "--set {name}")
 SHAPES = ImageShapes(channels_a=3, channels_b=3, size=(128, 128))

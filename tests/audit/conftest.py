@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from runs import write_images
-from unpaired.checkpoint import ModelCard, TranslatorCard, write_model
-from unpaired.config import Given, resolve
 from unpaired.data.values import Domain
+from unpaired.models.folder import ModelCard, TranslatorCard, write_model
 from unpaired.networks import InitConfig, ResnetConfig, build_generator, describe_generator, initialize
+from unpaired.training.settings import Given, resolve
 
 MakeRun = Callable[..., Path]
 

@@ -9,9 +9,9 @@ import torch
 from audits import Affine, Forgetful, Stored, both, copying, hiding, random_images, recolouring
 from unpaired.audit.disturb import LEVEL, noisy
 from unpaired.audit.measure import Measured, faint_detail, measure, partner_of
+from unpaired.core.errors import UserError
 from unpaired.data.labels import Labels
 from unpaired.data.values import Domain
-from unpaired.errors import UserError
 
 
 def outcome(measured: Measured, title: str):  # type: ignore[no-untyped-def]

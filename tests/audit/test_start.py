@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from runs import write_images
+from unpaired.audit.inputs import Request
 from unpaired.audit.start import audit
-from unpaired.audit.subject import Request
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.training.log import write_whole
 
 

@@ -13,14 +13,14 @@ import torch
 from comparisons import write_labelled
 from evaluations import pictures, write_data, write_pictures, write_small_model, write_small_run
 from unpaired import cli
-from unpaired.checkpoint import read_card
 from unpaired.data.decode import decode
 from unpaired.data.labels import Labels
 from unpaired.data.values import Domain
-from unpaired.evaluate.gauges import Reconstruction
-from unpaired.inference.translator import Translator
+from unpaired.evaluation.metrics import Reconstruction
 from unpaired.metrics.paired import l1, psnr, ssim
 from unpaired.metrics.sliced import Patches, sliced_wasserstein
+from unpaired.models.folder import read_card
+from unpaired.models.translator import Translator
 
 
 def evaluate(capsys: pytest.CaptureFixture[str], *tokens: str | Path, code: int = 0) -> tuple[str, str]:
@@ -228,7 +228,7 @@ def test_what_is_refused(
 def test_a_missing_weight_is_told_before_anything_is_read(
     capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import unpaired.features.weights as weights
+    import unpaired.metrics.features.weights as weights
 
     def offline(*_: object, **__: object) -> None:
         raise OSError("no network here")

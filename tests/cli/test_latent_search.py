@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 
 from unpaired import cli
-from unpaired.checkpoint import ModelCard, TranslatorCard, write_model
+from unpaired.core.terminal import counting
 from unpaired.data.values import Domain
-from unpaired.inference.files import translate_files
-from unpaired.inference.translator import Translator
+from unpaired.models.files import translate_files
+from unpaired.models.folder import ModelCard, TranslatorCard, write_model
+from unpaired.models.translator import Translator
 from unpaired.networks import (
     CoupledGeneratorConfig,
     InitConfig,
@@ -23,7 +24,6 @@ from unpaired.networks import (
     describe_generator,
     initialize,
 )
-from unpaired.terminal import counting
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from unpaired import cli
-from unpaired.checkpoint import ModelCard, TranslatorCard, write_model
 from unpaired.data.values import Domain
-from unpaired.inference.engines import choice
+from unpaired.models.engines import choice
+from unpaired.models.folder import ModelCard, TranslatorCard, write_model
 from unpaired.networks import ResnetConfig, build_generator, describe_generator
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from comparisons import PLAN, write_plan
 from unpaired.compare.plan import read_plan
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 
 
 def test_it_is_read_with_changes(tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from comparisons import write_labelled
-from unpaired.checkpoint import ModelCard, TranslatorCard, write_model
 from unpaired.compare.score import Scorer, bounds, task_of
+from unpaired.core.errors import UserError
 from unpaired.data.config import DataConfig
 from unpaired.data.held_out import Material, open_material
 from unpaired.data.labels_config import LabelsConfig
-from unpaired.errors import UserError
-from unpaired.inference.translator import Translator
+from unpaired.models.folder import ModelCard, TranslatorCard, write_model
+from unpaired.models.translator import Translator
 from unpaired.networks import ResnetConfig, build_generator, describe_generator
 
 

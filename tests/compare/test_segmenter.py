@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from comparisons import write_labelled
-from unpaired.checkpoint import DamagedError
 from unpaired.compare.plan import SegmenterSettings
 from unpaired.compare.segmenter import WEIGHTS, Network, Segmenter, segmenter_of
+from unpaired.core.errors import UserError
 from unpaired.data.config import DataConfig
 from unpaired.data.held_out import Material, open_material, signed_batch, truth_of
 from unpaired.data.labels_config import LabelsConfig
-from unpaired.errors import UserError
+from unpaired.models.folder import DamagedError
 
 SETTINGS = SegmenterSettings(images=200, width=4, batch_size=4, learning_rate=1e-2)
 CPU = torch.device("cpu")

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from unpaired.core.errors import UserError
+from unpaired.core.user_cache import user_cache_folder
 from unpaired.data import cache, cache_file
 from unpaired.data.cache import choose_cache, open_cache
 from unpaired.data.check import check_images
@@ -17,8 +19,6 @@ from unpaired.data.config import DataConfig
 from unpaired.data.encode import write_image
 from unpaired.data.folders import list_images
 from unpaired.data.source import FolderSource, ImageSource
-from unpaired.data.user_cache import user_cache_folder
-from unpaired.errors import UserError
 
 CONFIG = DataConfig(crop_size=16, preprocess="none")
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from unpaired.core.user_cache import user_cache_folder
 from unpaired.data import check, check_memory
 from unpaired.data.check import BadFiles, Checked, check_images, require
 from unpaired.data.folders import list_images
 from unpaired.data.parallel import for_each, num_threads
-from unpaired.data.user_cache import user_cache_folder
 
 
 @pytest.fixture

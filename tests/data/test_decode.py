@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageOps
 
+from unpaired.core.errors import UserError
 from unpaired.data.decode import BadImage, as_channels, decode
-from unpaired.errors import UserError
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (12, 10, 3), dtype=np.uint8)

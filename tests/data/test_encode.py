@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from unpaired.core.errors import UserError
 from unpaired.data.decode import decode
 from unpaired.data.encode import FORMATS, require_format, write_image
-from unpaired.errors import UserError
 
 LOSSLESS = {".png", ".webp", ".tif", ".tiff", ".npy"}
 

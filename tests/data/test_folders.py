@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from PIL import Image as PillowImage
 
+from unpaired.core.errors import UserError
 from unpaired.data.config import DataConfig
 from unpaired.data.folders import READABLE, find_folders, list_images
 from unpaired.data.formats.pillow import FORMATS
-from unpaired.errors import UserError
 
 
 def put(*paths: Path) -> None:

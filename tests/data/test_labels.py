@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from unpaired.core.errors import UserError
 from unpaired.data.labels import (
     VOID,
     Labels,
@@ -24,7 +25,6 @@ from unpaired.data.labels import (
     to_indices,
 )
 from unpaired.data.labels_config import LabelsConfig
-from unpaired.errors import UserError
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 THREE = Labels(kind="index", palette=(RED, GREEN, BLUE), void=(255,))

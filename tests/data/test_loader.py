@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from unpaired.core.errors import UserError
 from unpaired.data import loader as loader_file
 from unpaired.data.config import DataConfig
 from unpaired.data.delivery import ToHost
@@ -26,7 +27,6 @@ from unpaired.data.source import ImageSource
 from unpaired.data.training import TrainingData, open_training_data
 from unpaired.data.transforms import crop_and_flip
 from unpaired.data.values import Image, to_signed
-from unpaired.errors import UserError
 
 NUM_A, NUM_B = 5, 8
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unpaired.core.errors import UserError
 from unpaired.data.check import BadFile, BadFiles, Checked, ImageInfo
 from unpaired.data.config import DataConfig
 from unpaired.data.pairs import match_by_name, require_equal_sizes, whole_pairs
-from unpaired.errors import UserError
 
 A, B = Path("/data/a"), Path("/data/b")
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from unpaired.core.errors import UserError
 from unpaired.data.check import BadFiles
 from unpaired.data.config import DataConfig
 from unpaired.data.encode import write_image
 from unpaired.data.training import TrainingData, open_training_data
 from unpaired.data.values import Domain
-from unpaired.errors import UserError
 
 RNG = np.random.default_rng(0)
 

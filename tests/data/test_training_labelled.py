@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from unpaired.core.errors import UserError
 from unpaired.data.cache_file import cache_key
 from unpaired.data.check import BadFiles
 from unpaired.data.config import DataConfig
@@ -21,7 +22,6 @@ from unpaired.data.labels_config import LabelsConfig
 from unpaired.data.loader import UnpairedLoader
 from unpaired.data.source import FolderSource
 from unpaired.data.training import TrainingData, open_training_data, with_found_labels
-from unpaired.errors import UserError
 
 INDEX = LabelsConfig(kind="index", void=(255,))
 

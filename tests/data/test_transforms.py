@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from unpaired.core.errors import UserError
 from unpaired.data.config import DataConfig
 from unpaired.data.transforms import (
     centre_crop,
@@ -21,7 +22,6 @@ from unpaired.data.transforms import (
     resize,
     training_size,
 )
-from unpaired.errors import UserError
 
 
 def photo(height: int, width: int, channels: int = 3) -> NDArray[np.uint8]:

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 import unpaired.demo
-from unpaired.config import RunConfig
+from unpaired.core.errors import UserError
 from unpaired.demo import SETTINGS, run_demo
-from unpaired.errors import UserError
 from unpaired.training.run import Result
+from unpaired.training.settings import RunConfig
 
 
 def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unpaired.core.errors import UserError
 from unpaired.demo.domains import (
     FOLDERS,
     SIZE,
@@ -15,7 +16,6 @@ from unpaired.demo.domains import (
     draw_scenes,
     write_domains,
 )
-from unpaired.errors import UserError
 
 
 def test_pictures_are_small_rgb_images_with_a_flank_of_some_size() -> None:

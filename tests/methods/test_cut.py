@@ -12,14 +12,14 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 import contract
-from unpaired.config import Given, resolve
-from unpaired.convert import official_discriminator, official_generator
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.methods import METHODS, Batch, ImageShapes
 from unpaired.methods.cut import CUT, Config, FastConfig, PatchEmbedding, draw_places
+from unpaired.models.convert import official_discriminator, official_generator
 from unpaired.networks import PatchganConfig, ResnetConfig
 from unpaired.networks.blocks import InstanceNorm
 from unpaired.training.config import TrainingConfig
+from unpaired.training.settings import Given, resolve
 from unpaired.training.trainer import Trainer
 
 SHAPES = ImageShapes(channels_a=3, channels_b=3, size=(16, 16))
@@ -164,7 +164,7 @@ def test_two_ranks_equal_one() -> None:
 
 def test_the_contrastive_loss_by_hand() -> None:
     """Two patches with one-hot features: each has its own key at cosine 1 and the other's at cosine 0."""
-    from unpaired.losses import info_nce
+    from unpaired.methods.losses import info_nce
 
     own = torch.eye(2)[None]
     expected = -math.log(math.exp(1 / 0.07) / (math.exp(1 / 0.07) + 1))
@@ -175,7 +175,7 @@ def test_the_contrastive_loss_by_hand() -> None:
 
 
 def test_keys_are_not_differentiated() -> None:
-    from unpaired.losses import info_nce
+    from unpaired.methods.losses import info_nce
 
     queries, keys = (torch.randn(1, 3, 4, requires_grad=True) for _ in range(2))
     info_nce(queries, keys, 0.07).backward()

@@ -12,10 +12,10 @@ from safetensors import safe_open
 from torch import Tensor
 
 import contract
-from unpaired.convert import official_discriminator, official_generator
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.methods import METHODS, Batch, ImageShapes
 from unpaired.methods.cyclegan import Config, CycleGAN, adapt
+from unpaired.models.convert import official_discriminator, official_generator
 from unpaired.networks import PatchganConfig, PixelConfig, ResnetConfig
 from unpaired.networks.disturbance import Jpeg
 from unpaired.training.config import TrainingConfig

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 
 import contract
-from unpaired.errors import UserError
-from unpaired.features.weights import VGG16_FILE, file_checksum
+from unpaired.core.errors import UserError
 from unpaired.methods import Batch, ImageShapes
 from unpaired.methods.feature_gan import Config, FeatureGAN, adapt
+from unpaired.metrics.features.weights import VGG16_FILE, file_checksum
 from unpaired.networks import PatchganConfig, ResnetConfig
 from weights import write_vgg
 
@@ -72,7 +72,7 @@ def test_it_is_never_silently_random(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def unreachable(*_: object, **__: object) -> None:
         raise URLError("no network")
 
-    monkeypatch.setattr("unpaired.features.weights.urlopen", unreachable)
+    monkeypatch.setattr("unpaired.metrics.features.weights.urlopen", unreachable)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
     monkeypatch.setenv("UNPAIRED_CACHE", str(tmp_path))
     with pytest.raises(UserError) as caught:
@@ -101,7 +101,7 @@ def test_torchvisions_file_is_found_in_its_cache(
     with pytest.raises(UserError, match=r"is not the file of torchvision's VGG-16: expected the SHA-256 397923af"):
         FeatureGAN(config, SHAPES)
     checksum = file_checksum(place / "vgg16-397923af.pth")
-    monkeypatch.setattr("unpaired.features.vgg.VGG16_FILE", replace(VGG16_FILE, sha256=checksum))
+    monkeypatch.setattr("unpaired.metrics.features.vgg.VGG16_FILE", replace(VGG16_FILE, sha256=checksum))
     found, named = FeatureGAN(config, SHAPES).features, FeatureGAN(_config(weights), SHAPES).features
     assert all(torch.equal(a, b) for a, b in zip(found.buffers(), named.buffers(), strict=True))
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import contract
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.methods import Batch, ImageShapes
 from unpaired.methods.simgan import Config, SimGAN
 from unpaired.networks import PatchganConfig, ResnetConfig

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import nn
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.networks import (
     CoupledDiscriminator,
     CoupledDiscriminatorConfig,

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.networks.disturbance import LUMINANCE, Disturbance, Jpeg, quantisation
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.networks.fcn import (
     CLASSIFIER_KEYS,
     FEATURE_KEYS,

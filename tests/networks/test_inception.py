@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.networks.inception import Inception, resize_as_tensorflow
 from weights import random_inception
 

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from unpaired.config import Given, resolve
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.networks import (
     CoupledGeneratorConfig,
     InitConfig,
@@ -21,6 +20,7 @@ from unpaired.networks import (
     generator_from_description,
     initialize,
 )
+from unpaired.training.settings import Given, resolve
 
 SMALL = CoupledGeneratorConfig(width=8, latent=6)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.networks import (
     DiscriminatorConfig,
     Generator,

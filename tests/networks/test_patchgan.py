@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.networks import (
     PatchganConfig,
     PatchganDiscriminator,

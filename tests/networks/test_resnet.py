@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.networks import ResnetConfig, ResnetGenerator
 from unpaired.networks.blocks import ResidualBlock
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.networks.stacks import ALEXNET, VGG16, Convolution, Stack, minimum_size, until
 from weights import random_stack
 

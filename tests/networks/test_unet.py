@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.networks import UnetConfig, UnetGenerator
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from report.examples import audit, evaluation, put, write_run
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.report.runs import read_runs
 from unpaired.report.settings import MISSING, compare_settings, flat, shown
 from unpaired.report.summary import command, sentence, speed
@@ -87,7 +87,7 @@ def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
 
 
 def test_the_summary_says_which_checkpoint_to_use_and_why(tmp_path: Path) -> None:
-    from unpaired.checkpoint import write_folder
+    from unpaired.models.folder import write_folder
 
     folder = write_run(tmp_path / "h2z")
     best = {
@@ -110,7 +110,7 @@ def test_the_summary_says_which_checkpoint_to_use_and_why(tmp_path: Path) -> Non
 
 
 def test_what_was_measured_of_an_earlier_best_is_told(tmp_path: Path) -> None:
-    from unpaired.checkpoint import write_folder
+    from unpaired.models.folder import write_folder
 
     folder = write_run(tmp_path / "h2z", records=10, grids=0)
     best = {"measure": "swd", "directions": ["a2b"], "value": 25.5, "images_seen": 6000, "why": "lowest SWD"}

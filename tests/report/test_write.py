@@ -7,7 +7,7 @@ import pytest
 
 from report.examples import audit, evaluation, put, write_run
 from unpaired.cli import main
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.report.write import write_report
 
 

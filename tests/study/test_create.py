@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from study.studies import QUICK, make_study, pictures
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.study.create import Created, create_study
 from unpaired.study.description import Settings, read_study
 

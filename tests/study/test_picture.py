@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.study.picture import Pixels, encode, filled, filled_length, fit, read_pixels, spoiled
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.study.plan import ACTIVE_SECONDS, Trial
 from unpaired.study.store import Answer, Store
 

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file
 
 from runs import TINY, arguments, unpaired, write_images
-from unpaired.checkpoint import checkpoints_of
-from unpaired.errors import ToldElsewhere, UserError
+from unpaired.core.errors import ToldElsewhere, UserError
+from unpaired.models.folder import checkpoints_of
 from unpaired.training.distributed import ALONE, World, joined
 from unpaired.training.log import read_metrics
 

@@ -14,12 +14,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from runs import write_images
+from unpaired.core.errors import UserError
 from unpaired.data.config import DataConfig
 from unpaired.data.held_out import evenly
 from unpaired.data.training import TrainingData, open_training_data
 from unpaired.data.values import Domain, from_signed, to_signed
-from unpaired.errors import UserError
-from unpaired.features import Features
+from unpaired.metrics.features import Features
 from unpaired.metrics.frechet import Moments, frechet_distance
 from unpaired.metrics.kernel import kernel_distance
 from unpaired.metrics.sliced import Patches, sliced_wasserstein

@@ -11,9 +11,9 @@ from PIL import Image
 
 import unpaired
 from runs import TINY, write_images
-from unpaired.checkpoint import checkpoints_of
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.methods import METHODS
+from unpaired.models.folder import checkpoints_of
 from unpaired.training import preview
 from weights import write_vgg
 

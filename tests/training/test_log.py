@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.training.log import METRICS, MetricsLog, event, means_among, read_metrics, truncate, write_whole
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from unpaired.device import fast_bf16
-from unpaired.errors import UserError
+from unpaired.core.device import fast_bf16
+from unpaired.core.errors import UserError
 from unpaired.methods import ImageShapes
 from unpaired.methods.cyclegan import Config, CycleGAN
 from unpaired.networks import ResnetConfig

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unpaired.checkpoint import write_folder
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
+from unpaired.models.folder import write_folder
 from unpaired.training import snapshots
 from unpaired.training.best import keep_best
 from unpaired.training.config import TrainingConfig

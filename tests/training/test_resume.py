@@ -16,8 +16,8 @@ import pytest
 
 import unpaired as package
 from runs import TINY, arguments, unpaired, write_images
-from unpaired.checkpoint import checkpoints_of
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
+from unpaired.models.folder import checkpoints_of
 from unpaired.training.log import means_among, read_metrics
 
 EVERYTHING: dict[str, Any] = {

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from unpaired.config import Given, resolve
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.training.config import TrainingConfig
 from unpaired.training.measures import MEASURES, measure_of
 from unpaired.training.selection import MOST_SHARE, Selection, short
+from unpaired.training.settings import Given, resolve
 
 
 def _selection(

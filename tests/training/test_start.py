@@ -15,7 +15,7 @@ from PIL import Image
 import unpaired
 from runs import TINY, write_images
 from unpaired import Translator, UserError
-from unpaired.checkpoint import checkpoints_of, read_card
+from unpaired.models.folder import checkpoints_of, read_card
 from unpaired.training.log import read_metrics
 
 Writer = Callable[[Path, np.random.Generator], None]

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from contract import batches
-from unpaired.device import find_device
-from unpaired.errors import UserError
+from unpaired.core.device import find_device
+from unpaired.core.errors import UserError
 from unpaired.methods import Batch, ImageShapes
 from unpaired.methods.cyclegan import Config, CycleGAN
 from unpaired.networks import PatchganConfig, ResnetConfig, UnetConfig, build_generator

@@ -12,7 +12,7 @@ from unpaired.audit.hidden import Hidden, Share, carried, mean_share, standard_e
 from unpaired.audit.measure import Measured, Outcome, Values
 from unpaired.audit.sensitivity import DRAWS, STEPS, Response
 from unpaired.audit.spectrum import CUTOFF, Spectrum
-from unpaired.evaluate.figures import Better, Fact, Figure, Table
+from unpaired.evaluation.figures import Better, Fact, Figure, Table
 
 LEVELS = "levels of 255"
 FEW = 10

@@ -26,8 +26,8 @@ from unpaired.audit.disturb import (
     fits_jpeg,
     jpeg_coded,
 )
-from unpaired.errors import UserError
-from unpaired.inference.translator import Translator, images_per_batch
+from unpaired.core.errors import UserError
+from unpaired.models.translator import Translator, images_per_batch
 
 Values = NDArray[np.float64]
 """[N], one value for each image."""

@@ -12,7 +12,7 @@ from unpaired.audit.measure import Images, jpeg_detail, partner_of
 from unpaired.data.held_out import evenly
 from unpaired.data.labels import as_picture
 from unpaired.data.values import Domain
-from unpaired.inference.translator import Translator
+from unpaired.models.translator import Translator
 from unpaired.training.samples import grid
 
 Picture = NDArray[np.uint8]

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from unpaired.audit.disturb import LEVEL
 from unpaired.audit.measure import Values
-from unpaired.inference.padding import crop_back, pad_to
-from unpaired.inference.translator import Translator
+from unpaired.models.padding import crop_back, pad_to
+from unpaired.models.translator import Translator
 from unpaired.networks import Generator
 
 STEPS = 10

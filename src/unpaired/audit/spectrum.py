@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from unpaired.audit.measure import Images, Values, batches
-from unpaired.inference.translator import Translator
 from unpaired.metrics.spectrum import high_frequency_share, radial_spectrum
+from unpaired.models.translator import Translator
 
 CUTOFF = 0.5
 """Of the Nyquist frequency: what lies above it is called high."""

@@ -18,16 +18,16 @@ from unpaired.audit.curves import Curve, error_curve, spectrum_curve
 from unpaired.audit.figure import draw as draw_figure
 from unpaired.audit.findings import Found, figures_of, table_of, too_few
 from unpaired.audit.hidden import RESAMPLES, hidden_in
+from unpaired.audit.inputs import Direction, Request, Subject, chosen, open_subject, sides, spread
 from unpaired.audit.measure import Told, measure
 from unpaired.audit.pictures import draw as draw_pictures
 from unpaired.audit.sensitivity import response
 from unpaired.audit.spectrum import spectrum_of
-from unpaired.audit.subject import Direction, Request, Subject, chosen, open_subject, sides, spread
-from unpaired.audit.words import summary
+from unpaired.audit.summary import summary
 from unpaired.data.held_out import Side
 from unpaired.data.training import Progress
-from unpaired.evaluate.figures import Fact, Figure, Picture, Table, figures_to_json
-from unpaired.evaluate.material import FILTER, SPLITS
+from unpaired.evaluation.dataset import FILTER, SPLITS
+from unpaired.evaluation.figures import Fact, Figure, Picture, Table, figures_to_json
 from unpaired.training.log import write_whole
 from unpaired.training.samples import png
 

@@ -12,7 +12,7 @@ from cyclopts import App, CycloptsError
 
 from unpaired import __version__
 from unpaired.cli.flags import flags_of
-from unpaired.errors import ToldElsewhere, UserError
+from unpaired.core.errors import ToldElsewhere, UserError
 
 app = App(
     name="unpaired",

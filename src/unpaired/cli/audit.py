@@ -63,11 +63,11 @@ def audit(
     quiet
         Print nothing but the tables and what they mean, warnings and errors.
     """
+    from unpaired.audit.inputs import Request
     from unpaired.audit.start import audit as carry_out
     from unpaired.audit.start import to_bytes
-    from unpaired.audit.subject import Request
     from unpaired.cli.train import read_size
-    from unpaired.terminal import counting
+    from unpaired.core.terminal import counting
 
     read = read_size("--size", size)
     request = Request(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Group, Parameter
 
 from unpaired.cli.app import INTERRUPTED, app
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,8 +87,8 @@ def compare(
     from unpaired.cli.train import read_size
     from unpaired.compare.plan import read_plan
     from unpaired.compare.start import described, open_comparison
-    from unpaired.config import SECTIONS, Given, read_overrides
     from unpaired.training.progress import Progress
+    from unpaired.training.settings import SECTIONS, Given, read_overrides
 
     if out is None:
         raise UserError("--out is missing: the folder that this comparison is to be written to.")
@@ -121,7 +121,7 @@ def compare(
 
 def _carry_out(comparison: Comparison, only: list[str], quiet: bool) -> int:
     from unpaired.compare.start import compare as carry_out
-    from unpaired.terminal import counting
+    from unpaired.core.terminal import counting
 
     def say(text: str) -> None:
         if not quiet:

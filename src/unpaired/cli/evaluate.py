@@ -15,8 +15,8 @@ from unpaired.cli.app import app, command_line
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from unpaired.evaluate.options import Options
-    from unpaired.terminal import Counter
+    from unpaired.core.terminal import Counter
+    from unpaired.evaluation.options import Options
 
 IMAGES = Group("Images", sort_key=1)
 MEASURES = Group("Measures", sort_key=2)
@@ -122,7 +122,7 @@ def evaluate(
         Print nothing but the table, warnings and errors.
     """
     from unpaired.cli.train import read_size
-    from unpaired.evaluate.options import Options, read_measures
+    from unpaired.evaluation.options import Options, read_measures
 
     sides = read_size("--size", size)
     options = Options(
@@ -156,9 +156,9 @@ def evaluate(
 def _carry_out(options: Options, *, json: bool, quiet: bool) -> int:
     from rich.console import Console
 
-    from unpaired.evaluate.start import evaluate as measure
-    from unpaired.evaluate.start import keep, place_of, settled
-    from unpaired.evaluate.table import render
+    from unpaired.evaluation.start import evaluate as measure
+    from unpaired.evaluation.start import keep, place_of, settled
+    from unpaired.evaluation.table import render
     from unpaired.training.log import require_place
 
     options, passed_over = settled(options)
@@ -187,7 +187,7 @@ def _note(notice: str) -> None:
 @contextmanager
 def _stages(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """Yield what shows one bar after the other, each for one stage of the work."""
-    from unpaired.terminal import counting
+    from unpaired.core.terminal import counting
 
     current: list[tuple[str, Counter]] = []
     with ExitStack() as stack:

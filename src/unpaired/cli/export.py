@@ -48,7 +48,7 @@ def export(
     quiet
         Print nothing but warnings and errors.
     """
-    from unpaired.export.model import export_model
+    from unpaired.models.export.model import export_model
 
     report = export_model(
         model,

@@ -37,7 +37,7 @@ def convert(
     direction
         Which way the weights translate: a2b or b2a. [a2b, or the only one there is]
     """
-    from unpaired.convert.files import from_file, to_file
+    from unpaired.models.convert.files import from_file, to_file
 
     print(to_file(weights, out, direction) if to_official else from_file(weights, out, direction))
     return 0
@@ -59,9 +59,9 @@ def info(
     as_json
         Print JSON.
     """
-    from unpaired.inform import describe, render
-    from unpaired.segment.inform import describe_segmenter, is_segmenter, render_segmenter
-    from unpaired.terminal import counting
+    from unpaired.core.terminal import counting
+    from unpaired.evaluation.segmentation.describe import describe_segmenter, is_segmenter, render_segmenter
+    from unpaired.report.describe import describe, render
 
     if is_segmenter(what):
         found = describe_segmenter(what)

@@ -12,11 +12,11 @@ from cyclopts import App, Group, Parameter
 
 from unpaired.cli.app import INTERRUPTED, app, command_line
 from unpaired.cli.flags import flags_of
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 
 if TYPE_CHECKING:
-    from unpaired.config import Given
-    from unpaired.segment.train import Outcome
+    from unpaired.evaluation.segmentation.train import Outcome
+    from unpaired.training.settings import Given
 
 IMAGES = Group("Images", sort_key=1)
 TRAINING = Group("Training", sort_key=2)
@@ -95,7 +95,7 @@ def train(
     quiet
         Print nothing but warnings and errors.
     """
-    from unpaired.segment.start import resume_training, start_training
+    from unpaired.evaluation.segmentation.start import resume_training, start_training
     from unpaired.training.progress import Progress
 
     given = _given(
@@ -164,7 +164,7 @@ def score(
     quiet
         Print nothing but the table, warnings and errors.
     """
-    from unpaired.segment.report import measure, table, write_report
+    from unpaired.evaluation.segmentation.report import measure, table, write_report
     from unpaired.training.log import require_place
     from unpaired.training.progress import Progress
 
@@ -210,7 +210,7 @@ def _places(
 
 def _given(assignments: list[str] | None, **flags: Any) -> list[Given]:
     """Return the settings; those of flags win over those of `--set`."""
-    from unpaired.config import Given, read_overrides
+    from unpaired.training.settings import Given, read_overrides
 
     names = flags_of("segment")
     chosen = {name: value for name, value in flags.items() if value is not None}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from unpaired.cli.app import app
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 
 if TYPE_CHECKING:
     from unpaired.study.description import Settings
@@ -84,8 +84,8 @@ def create(
     quiet
         Print nothing but warnings and errors.
     """
+    from unpaired.core.terminal import counting
     from unpaired.study.create import create_study
-    from unpaired.terminal import counting
 
     given = {"title": title, "consent": consent, "completion_code": completion_code}
     settings = _settings(

@@ -12,11 +12,11 @@ from cyclopts import Group, Parameter
 
 from unpaired.cli.app import INTERRUPTED, app
 from unpaired.cli.flags import FLAGS
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 
 if TYPE_CHECKING:
-    from unpaired.config import Given
     from unpaired.training.run import Result
+    from unpaired.training.settings import Given
 
 IMAGES = Group("Images", sort_key=1)
 TRAINING = Group("Training", sort_key=2)
@@ -152,7 +152,7 @@ def train(
 
 
 def _given(config: Path | None, assignments: Sequence[str] | None, values: dict[str, Any]) -> list[Given]:
-    from unpaired.config import Given, read_file, read_overrides
+    from unpaired.training.settings import Given, read_file, read_overrides
 
     given = [read_file(config)] if config else []
     if assignments:
@@ -162,7 +162,7 @@ def _given(config: Path | None, assignments: Sequence[str] | None, values: dict[
 
 
 def _start(given: list[Given], method: str | None, out: Path | None, quiet: bool) -> Result:
-    from unpaired.config import resolve
+    from unpaired.training.settings import resolve
     from unpaired.training.start import start_run
 
     named = method is not None or any("method.name" in source.values for source in given)

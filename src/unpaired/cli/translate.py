@@ -11,9 +11,9 @@ from cyclopts import Parameter
 from unpaired.cli.app import app
 
 if TYPE_CHECKING:
-    from unpaired.inference.files import Report
-    from unpaired.inference.translator import Translator
-    from unpaired.terminal import Counter
+    from unpaired.core.terminal import Counter
+    from unpaired.models.files import Report
+    from unpaired.models.translator import Translator
 
 
 @app.command
@@ -69,9 +69,9 @@ def translate(
     quiet
         Print nothing but warnings and errors.
     """
-    from unpaired.inference.files import count_images, translate_files
-    from unpaired.inference.translator import Translator
-    from unpaired.terminal import counting
+    from unpaired.core.terminal import counting
+    from unpaired.models.files import count_images, translate_files
+    from unpaired.models.translator import Translator
 
     translator = Translator.load(
         model,

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from unpaired.core.errors import UserError
 from unpaired.data.held_out import Material, Side
 from unpaired.data.labels import Indices
-from unpaired.errors import UserError
-from unpaired.segment.model import Segmenter, require_classes
-from unpaired.segment.score import labels_for
+from unpaired.evaluation.segmentation.model import Segmenter, require_classes
+from unpaired.evaluation.segmentation.score import labels_for
 
 
 @final

@@ -30,9 +30,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from unpaired.configs import find_config, shipped, suggestion
-from unpaired.errors import UserError, did_you_mean
+from unpaired.core.errors import UserError, did_you_mean
+from unpaired.core.settings import STRICT
 from unpaired.methods import Direction
-from unpaired.typed import STRICT
 
 Count = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]

@@ -19,14 +19,14 @@ import torch
 from numpy.typing import NDArray
 
 from unpaired import __version__
-from unpaired.checkpoint import MANIFEST, newest_checkpoint, read_card
+from unpaired.core.errors import UserError
 from unpaired.data.held_out import Material, Picture, Side, shown, signed_batch, truth_of
 from unpaired.data.labels import VOID, Indices, classes_of, paint
 from unpaired.data.values import Domain, Image, from_signed, to_signed
-from unpaired.errors import UserError
-from unpaired.inference.translator import Translator
 from unpaired.methods import Direction
 from unpaired.metrics.confusion import Confusion, Scores
+from unpaired.models.folder import MANIFEST, newest_checkpoint, read_card
+from unpaired.models.translator import Translator
 from unpaired.training.log import write_whole
 from unpaired.training.samples import png
 

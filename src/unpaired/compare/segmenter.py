@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unpaired import __version__
-from unpaired.checkpoint import DamagedError, read_document, read_tensors, verify, write_folder
 from unpaired.compare.plan import SegmenterSettings
+from unpaired.core.errors import UserError
 from unpaired.data.held_out import Images, Side, truth_of
 from unpaired.data.labels import VOID, Indices
 from unpaired.data.values import Domain, Image, to_signed
-from unpaired.errors import UserError
+from unpaired.models.folder import DamagedError, read_document, read_tensors, verify, write_folder
 
 FOLDER = "segmenter"
 WEIGHTS, DOCUMENT = "segmenter.safetensors", "segmenter.json"

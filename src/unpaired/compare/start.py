@@ -31,15 +31,15 @@ from unpaired.compare.train import (
     state_of,
 )
 from unpaired.compare.trainings import Training, data_settings, needs_pairs, shared_settings, trainings_of
-from unpaired.config import Given
+from unpaired.core.device import find_device
+from unpaired.core.errors import UserError
 from unpaired.data.held_out import Material, Side, open_material, truth_of
 from unpaired.data.labels import VOID
 from unpaired.data.training import Progress
-from unpaired.device import find_device
-from unpaired.errors import UserError
 from unpaired.methods import METHODS, Direction, ImageShapes
 from unpaired.training.config import TrainingConfig
 from unpaired.training.log import write_whole
+from unpaired.training.settings import Given
 
 Counting = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """From a label to a bar that is told how many are done and how many there are."""

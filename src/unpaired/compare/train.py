@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 import torch
 
-from unpaired.checkpoint import DamagedError, checkpoints_of, newest_checkpoint, read_document, verify
 from unpaired.compare.plan import Plan, names_of
 from unpaired.compare.trainings import Training
-from unpaired.config import Given
+from unpaired.core.errors import UserError
 from unpaired.data.held_out import Material
-from unpaired.errors import UserError
+from unpaired.models.folder import DamagedError, checkpoints_of, newest_checkpoint, read_document, verify
 from unpaired.training.health import NonFiniteError
 from unpaired.training.log import read_metrics, write_whole
+from unpaired.training.settings import Given
 from unpaired.training.start import CONFIG, RESUMABLE, resume_run, start_run
 from unpaired.training.state import DOCUMENT
 

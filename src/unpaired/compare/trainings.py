@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from unpaired.compare.plan import Entry, Plan, names_of
-from unpaired.config import Given, RunConfig, read_file, resolve, unknown_method
-from unpaired.errors import UserError, did_you_mean
+from unpaired.core.errors import UserError, did_you_mean
 from unpaired.methods import METHODS, Direction
 from unpaired.networks import DiscriminatorConfig, GeneratorConfig
 from unpaired.training.config import TrainingConfig
+from unpaired.training.settings import Given, RunConfig, read_file, resolve, unknown_method
 
 NETWORKS: dict[str, Any] = {"generator": GeneratorConfig, "discriminator": DiscriminatorConfig}
 """Settings that only mean the same where they are of the same families."""

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from unpaired.errors import did_you_mean
+from unpaired.core.errors import did_you_mean
 
 Kind = Literal["run", "plan"]
 """A run is for `unpaired train --config`, a plan for `unpaired compare`."""

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unpaired.data.reuse import ReusedMemory
+from unpaired.data.buffer_pool import ReusedMemory
 from unpaired.data.source import ImageSource
 from unpaired.data.transforms import is_mirrored, random_crop
 from unpaired.data.values import Domain, Image, value_range

@@ -14,13 +14,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from unpaired.core.errors import UserError
+from unpaired.core.user_cache import user_cache_folder
 from unpaired.data.cache_file import is_made, open_cache_file
 from unpaired.data.capacity import available_memory, free_disk
 from unpaired.data.packing import Packing, pack
 from unpaired.data.source import FolderSource, ImageSource
-from unpaired.data.user_cache import user_cache_folder
 from unpaired.data.values import Image
-from unpaired.errors import UserError
 
 CacheMode = Literal["auto", "memory", "disk", "none"]
 

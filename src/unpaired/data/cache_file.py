@@ -17,12 +17,12 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from unpaired.core.errors import UserError
+from unpaired.core.user_cache import user_cache_folder
 from unpaired.data.packing import Packing
 from unpaired.data.parallel import for_each
 from unpaired.data.source import FolderSource
 from unpaired.data.transforms import height_width, load_size
-from unpaired.data.user_cache import user_cache_folder
-from unpaired.errors import UserError
 
 VERSION = 2
 """Changes whenever decoding or preparing an image would give other pixels, or a file would hold them differently."""

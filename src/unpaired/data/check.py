@@ -13,12 +13,12 @@ from typing import Literal
 
 import numpy as np
 
+from unpaired.core.errors import UserError
+from unpaired.data.bad_image import MAX_PIXELS, BadImage, refuse_bomb, shown
 from unpaired.data.check_memory import CheckMemory, ImageInfo
 from unpaired.data.parallel import for_each
 from unpaired.data.reading import PICTURES, Reading
-from unpaired.data.refusal import MAX_PIXELS, BadImage, refuse_bomb, shown
 from unpaired.data.values import DTYPE_RANGES
-from unpaired.errors import UserError
 
 __all__ = ["BadFile", "BadFiles", "Checked", "ImageInfo", "check_images", "require"]
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from unpaired.core.settings import STRICT
 from unpaired.data.labels_config import LabelsConfig
-from unpaired.typed import STRICT
 
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
 Positive = Annotated[int, Field(gt=0)]

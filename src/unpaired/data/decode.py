@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unpaired.core.errors import UserError
+from unpaired.data.bad_image import MAX_PIXELS, BadImage
 from unpaired.data.formats import npy, pillow, png, tiff
 from unpaired.data.formats.quiet import quiet
-from unpaired.data.refusal import MAX_PIXELS, BadImage
 from unpaired.data.values import Image
-from unpaired.errors import UserError
 
 __all__ = ["UNSUPPORTED", "BadImage", "as_channels", "decode"]
 

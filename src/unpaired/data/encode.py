@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from unpaired.data.refusal import shown
+from unpaired.core.errors import UserError, did_you_mean
+from unpaired.data.bad_image import shown
 from unpaired.data.values import Image
-from unpaired.errors import UserError, did_you_mean
 
 JPEG_QUALITY = 95
 

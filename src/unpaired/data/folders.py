@@ -7,10 +7,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from unpaired.core.errors import UserError, did_you_mean
+from unpaired.data.bad_image import shown
 from unpaired.data.config import DataConfig
 from unpaired.data.decode import UNSUPPORTED
-from unpaired.data.refusal import shown
-from unpaired.errors import UserError, did_you_mean
 
 # fmt: off
 READABLE = frozenset({

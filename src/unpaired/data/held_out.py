@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from unpaired.core.errors import UserError
 from unpaired.data.check import ImageInfo
 from unpaired.data.config import DataConfig
 from unpaired.data.labels import VOID, Indices, Labels, as_picture, from_colours
@@ -20,7 +21,6 @@ from unpaired.data.source import CentreCropped, ImageSource
 from unpaired.data.training import Progress, TrainingData, contents_of, open_training_data
 from unpaired.data.transforms import height_width, load_size, training_size
 from unpaired.data.values import Domain, Image, from_signed, to_signed
-from unpaired.errors import UserError
 
 Side = Literal["a", "b"]
 Picture = NDArray[np.uint8]

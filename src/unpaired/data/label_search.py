@@ -17,15 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from unpaired.core.errors import UserError
+from unpaired.data.bad_image import BadImage
 from unpaired.data.decode import decode
 from unpaired.data.formats.quiet import quiet
 from unpaired.data.labels import Labels, distinct_colours
 from unpaired.data.labels_config import MAX_CLASSES, Colour, LabelsConfig
 from unpaired.data.parallel import for_each
 from unpaired.data.reading import Half, halved, refuse_changed_indices
-from unpaired.data.refusal import BadImage
 from unpaired.data.values import Image
-from unpaired.errors import UserError
 
 FLAT = 16
 """Largest difference in any channel between a pixel of a flat place and its eight neighbours."""

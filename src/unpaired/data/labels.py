@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic.dataclasses import dataclass
 
+from unpaired.core.errors import UserError
+from unpaired.core.settings import STRICT
 from unpaired.data.labels_config import Colour, Feed, LabelKind, check_classes
-from unpaired.errors import UserError
-from unpaired.typed import STRICT
 
 Indices = NDArray[np.uint8]
 """[H, W], the class of each pixel; `VOID` where it has none."""

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from unpaired.errors import UserError
-from unpaired.typed import STRICT
+from unpaired.core.errors import UserError
+from unpaired.core.settings import STRICT
 
 LabelKind = Literal["index", "colour"]
 Feed = Literal["colour", "one_hot"]

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from unpaired.core.errors import UserError
+from unpaired.data.bad_image import shown
 from unpaired.data.check import BadFile, BadFiles, Checked, ImageInfo
 from unpaired.data.config import DataConfig
 from unpaired.data.folders import Folders, list_images
-from unpaired.data.refusal import shown
 from unpaired.data.transforms import prepared_size
-from unpaired.errors import UserError
 
 _LISTED = 10
 

@@ -9,11 +9,11 @@ from typing import Literal
 
 import numpy as np
 
+from unpaired.core.errors import UserError
+from unpaired.data.bad_image import MAX_PIXELS, BadImage
 from unpaired.data.decode import decode
 from unpaired.data.labels import Indices, Labels, to_indices
-from unpaired.data.refusal import MAX_PIXELS, BadImage
 from unpaired.data.values import Image
-from unpaired.errors import UserError
 
 _JPEG = b"\xff\xd8\xff"
 

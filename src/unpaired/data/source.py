@@ -7,15 +7,15 @@ from typing import Protocol
 
 import numpy as np
 
+from unpaired.core.errors import UserError
+from unpaired.data.bad_image import shown
 from unpaired.data.check import ImageInfo
 from unpaired.data.config import DataConfig
 from unpaired.data.decode import BadImage, as_channels
 from unpaired.data.labels import fed
 from unpaired.data.reading import PICTURES, Reading
-from unpaired.data.refusal import shown
 from unpaired.data.transforms import centre_crop, prepare, prepared_size, resize_nearest
 from unpaired.data.values import Image
-from unpaired.errors import UserError
 
 
 class ImageSource(Protocol):

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from unpaired.core.errors import UserError
+from unpaired.data.bad_image import shown
 from unpaired.data.cache import open_cache
 from unpaired.data.check import BadFiles, Checked, ImageInfo, check_images, require
 from unpaired.data.config import DataConfig
@@ -17,11 +19,9 @@ from unpaired.data.label_search import settled_labels
 from unpaired.data.labels_config import LabelsConfig
 from unpaired.data.pairs import match_by_name, require_equal_sizes, whole_pairs
 from unpaired.data.reading import Reading, half_of
-from unpaired.data.refusal import shown
 from unpaired.data.source import CentreCropped, FolderSource, ImageSource
 from unpaired.data.transforms import check_sizes, height_width, training_size
 from unpaired.data.values import Domain
-from unpaired.errors import UserError
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""

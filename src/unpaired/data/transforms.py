@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from unpaired.core.errors import UserError
 from unpaired.data.config import DataConfig
 from unpaired.data.values import Image
-from unpaired.errors import UserError
 
 _EIGHT_BIT_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 # Four channels go as CMYK, not RGBA: Pillow weights RGBA by its last channel when it resizes.

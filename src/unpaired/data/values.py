@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from unpaired.core.errors import UserError
+from unpaired.core.settings import STRICT
 from unpaired.data.labels import Labels
-from unpaired.errors import UserError
-from unpaired.typed import STRICT
 
 Image = NDArray[np.generic]
 """[H, W, C] in the file's own dtype."""

@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from unpaired.config import Given, RunConfig, resolve
+from unpaired.core.errors import UserError
 from unpaired.demo.domains import SIZE, Picture, Scene, draw_domains, write_domains
 from unpaired.demo.picture import Example, draw_examples
 from unpaired.demo.score import Scores, score
-from unpaired.errors import UserError
-from unpaired.inference.translator import Translator
+from unpaired.models.translator import Translator
 from unpaired.training.log import write_whole
 from unpaired.training.run import Result
+from unpaired.training.settings import Given, RunConfig, resolve
 from unpaired.training.start import start_run
 
 ENOUGH = 80.0

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 
 Picture = NDArray[np.uint8]
 """[H, W, 3] uint8."""

@@ -9,10 +9,10 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from unpaired.errors import UserError
-from unpaired.losses import Objective, fake_loss, gradient_penalty, real_loss
+from unpaired.core.errors import UserError
+from unpaired.core.settings import STRICT
 from unpaired.methods.base import ImageShapes
-from unpaired.typed import STRICT
+from unpaired.methods.losses import Objective, fake_loss, gradient_penalty, real_loss
 
 Weight = Annotated[float, Field(ge=0)]
 """Of a loss term."""

@@ -16,10 +16,12 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from unpaired.errors import UserError
-from unpaired.losses import Objective, generator_loss
+from unpaired.core.errors import UserError
+from unpaired.core.settings import STRICT
 from unpaired.methods.adversarial import AdversarialConfig, judge
 from unpaired.methods.base import Batch, ImageShapes, Method, Update
+from unpaired.methods.losses import Objective, generator_loss
+from unpaired.methods.pool import image_pool
 from unpaired.networks import (
     DiscriminatorConfig,
     Generator,
@@ -31,8 +33,6 @@ from unpaired.networks import (
     build_generator,
     initialize,
 )
-from unpaired.pool import image_pool
-from unpaired.typed import STRICT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -16,9 +16,10 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from unpaired.errors import UserError
-from unpaired.losses import fake_loss, generator_loss, real_loss
+from unpaired.core.errors import UserError
+from unpaired.core.settings import STRICT
 from unpaired.methods.base import Batch, ImageShapes, Method, Update
+from unpaired.methods.losses import fake_loss, generator_loss, real_loss
 from unpaired.networks import (
     CoupledDiscriminator,
     CoupledDiscriminatorConfig,
@@ -31,7 +32,6 @@ from unpaired.networks import (
     SearchConfig,
     initialize,
 )
-from unpaired.typed import STRICT
 
 DEFAULTS: Mapping[str, Any] = {
     # The paper's digits. Adam's 2e-4, 0.5 and 0.999 are the training's own defaults, and the authors' code agrees.

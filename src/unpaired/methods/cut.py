@@ -15,10 +15,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from unpaired.errors import UserError
-from unpaired.losses import generator_loss, info_nce, precise
+from unpaired.core.errors import UserError
+from unpaired.core.settings import STRICT
 from unpaired.methods.adversarial import AdversarialConfig, Weight, judge, require_one_size
 from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Update
+from unpaired.methods.losses import generator_loss, info_nce, precise
 from unpaired.networks import (
     DiscriminatorConfig,
     Generator,
@@ -29,7 +30,6 @@ from unpaired.networks import (
     build_discriminator,
     initialize,
 )
-from unpaired.typed import STRICT
 
 Layer = Annotated[int, Field(ge=0)]
 Maps = list[Tensor] | None

@@ -15,13 +15,13 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from unpaired.errors import UserError
-from unpaired.features.vgg import find_vgg, read_vgg
-from unpaired.losses import l1
+from unpaired.core.errors import UserError
+from unpaired.core.settings import STRICT
 from unpaired.methods.base import ImageShapes
+from unpaired.methods.losses import l1
 from unpaired.methods.refiner import Refiner, RefinerConfig
+from unpaired.metrics.features.vgg import find_vgg, read_vgg
 from unpaired.networks.vgg import MINIMUM_SIZE, VggFeatures
-from unpaired.typed import STRICT
 
 WEIGHTS = "method.vgg_weights"
 

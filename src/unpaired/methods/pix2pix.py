@@ -14,10 +14,11 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from unpaired.errors import UserError
-from unpaired.losses import Objective, generator_loss, l1
+from unpaired.core.errors import UserError
+from unpaired.core.settings import STRICT
 from unpaired.methods.adversarial import AdversarialConfig, Weight, judge
 from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Update
+from unpaired.methods.losses import Objective, generator_loss, l1
 from unpaired.networks import (
     DiscriminatorConfig,
     Generator,
@@ -29,7 +30,6 @@ from unpaired.networks import (
     build_generator,
     initialize,
 )
-from unpaired.typed import STRICT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -15,9 +15,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from unpaired.losses import generator_loss
+from unpaired.core.settings import STRICT
 from unpaired.methods.adversarial import AdversarialConfig, Weight, judge, require_one_size
 from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Update
+from unpaired.methods.losses import generator_loss
+from unpaired.methods.pool import image_pool
 from unpaired.networks import (
     DiscriminatorConfig,
     Generator,
@@ -29,8 +31,6 @@ from unpaired.networks import (
     build_generator,
     initialize,
 )
-from unpaired.pool import image_pool
-from unpaired.typed import STRICT
 
 Updates = Annotated[int, Field(gt=0)]
 

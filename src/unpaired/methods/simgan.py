@@ -10,11 +10,11 @@ from typing import final
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from unpaired.errors import UserError
-from unpaired.losses import l1
+from unpaired.core.errors import UserError
+from unpaired.core.settings import STRICT
 from unpaired.methods.base import ImageShapes
+from unpaired.methods.losses import l1
 from unpaired.methods.refiner import Refiner, RefinerConfig
-from unpaired.typed import STRICT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from unpaired.metrics.inputs import checked_images
-from unpaired.metrics.kept import Kept
+from unpaired.metrics.reservoir import Kept
 
 PATCH = 7
 SMALLEST = 16

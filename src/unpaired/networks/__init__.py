@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field, TypeAdapter, ValidationError
 
-from unpaired.errors import UserError, did_you_mean
+from unpaired.core.errors import UserError, did_you_mean
 from unpaired.networks.base import Discriminator, Generator
 from unpaired.networks.coupled import (
     CoupledDiscriminator,

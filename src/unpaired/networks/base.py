@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.networks.augmentation import Augmentation, augment
 
 Norm = Literal["instance", "batch", "none"]

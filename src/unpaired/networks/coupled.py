@@ -13,11 +13,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
+from unpaired.core.settings import STRICT
 from unpaired.networks.base import Discriminator, Upsampling, Width
 from unpaired.networks.blocks import Stage, normalization, upsampling_layers
 from unpaired.networks.patchgan import SLOPE
-from unpaired.typed import STRICT
 
 SMALLEST_BASE, LARGEST_BASE = 2, 8
 """Sides of the innermost map; every layer between it and the image doubles them."""

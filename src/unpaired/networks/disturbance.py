@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 
 BLOCK = 8
 """Side of JPEG's blocks."""

@@ -17,10 +17,10 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
+from unpaired.core.settings import STRICT
 from unpaired.networks.base import Width
 from unpaired.networks.stacks import DEVIATION, MEAN
-from unpaired.typed import STRICT
 
 GROUPS = ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8))
 """Channels of VGG-16's convolutions, as multiples of its width of 64; the size is halved behind each group."""

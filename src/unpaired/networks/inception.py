@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 
 DIM = 2048
 """Features of an image: the last block, averaged over its 8 x 8 positions."""

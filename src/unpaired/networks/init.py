@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from unpaired.typed import STRICT
+from unpaired.core.settings import STRICT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -19,9 +19,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
+from unpaired.core.settings import STRICT
 from unpaired.networks.base import Generator
 from unpaired.networks.coupled import CoupledGenerator, CoupledGeneratorConfig, Domain
-from unpaired.typed import STRICT
 
 SEED = 20160920
 """Of the starting points: fixed, so that an image has one translation."""

@@ -8,9 +8,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
+from unpaired.core.settings import STRICT
 from unpaired.networks.base import Discriminator, Downsampling, Norm, Width
 from unpaired.networks.blocks import BlurredDownsample, Stage, has_bias, normalization
-from unpaired.typed import STRICT
 
 SLOPE = 0.2
 """Slope of the leaky ReLU below 0."""

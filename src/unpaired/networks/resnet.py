@@ -9,10 +9,10 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
+from unpaired.core.settings import STRICT
 from unpaired.networks.base import Downsampling, Generator, Norm, Upsampling, Width
 from unpaired.networks.blocks import BlurredDownsample, ResidualBlock, Stage, has_bias, normalization, upsampling_layers
-from unpaired.typed import STRICT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

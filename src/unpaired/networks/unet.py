@@ -10,9 +10,9 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
+from unpaired.core.settings import STRICT
 from unpaired.networks.base import Generator, Norm, Upsampling, Width
 from unpaired.networks.blocks import Stage, has_bias, normalization, upsampling_layers
-from unpaired.typed import STRICT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -7,7 +7,7 @@ from typing import final
 
 from torch import Tensor, nn
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.networks.stacks import VGG16, Stack, minimum_size, until
 
 LAYER = "relu4_2"

@@ -14,7 +14,7 @@ from unpaired.report.results import audits, figures, pictures
 from unpaired.report.runs import Run
 from unpaired.report.settings import MISSING, compare_settings, shown
 from unpaired.report.summary import sentence, speed
-from unpaired.webpage import webpage
+from unpaired.report.webpage import webpage
 
 GENERATOR = "unpaired report"
 MOST_EVENTS = 100

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unpaired.checkpoint import CARD, CHECKPOINTS, DamagedError, checkpoints_of
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
+from unpaired.models.folder import CARD, CHECKPOINTS, DamagedError, checkpoints_of
 from unpaired.report.measured import Measured, read_measured
 from unpaired.training.best import BestCheckpoint, read_best
 from unpaired.training.curves import Curves, curves_of
 from unpaired.training.log import METRICS, read_metrics
 from unpaired.training.memory import mentioned
+from unpaired.training.run_status import ENDINGS, Standing, standing_of
 from unpaired.training.samples import grids_of
-from unpaired.training.standing import ENDINGS, Standing, standing_of
 
 CONFIG = "config.json"
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from unpaired import __version__
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.report.document import FORMAT, document
 from unpaired.report.page import GENERATOR, page_of
 from unpaired.report.pictures import embed
 from unpaired.report.runs import Run, read_runs
+from unpaired.report.webpage import generator_tag
 from unpaired.training.log import write_whole
-from unpaired.webpage import generator_tag
 
 _THEN = "write the report again"
 _HEAD = 4096

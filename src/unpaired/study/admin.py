@@ -18,7 +18,7 @@ from unpaired.study.description import Study
 from unpaired.study.export import answers_csv, participants_csv, report_json
 from unpaired.study.limits import Limit
 from unpaired.study.page import report_page
-from unpaired.study.refused import Refused
+from unpaired.study.rejected import Refused
 from unpaired.study.report import Report, make_report
 from unpaired.study.store import Store
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from unpaired.core.errors import UserError
+from unpaired.data.bad_image import shown
 from unpaired.data.folders import list_images
-from unpaired.data.refusal import shown
-from unpaired.errors import UserError
 from unpaired.study.description import METHOD_NAME, PICTURES, Picture, Rules, Settings, Study, write_study
 from unpaired.study.picture import Pixels, encode, filled, filled_length, fit, read_pixels, spoiled
 from unpaired.study.store import Store

@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from unpaired.data.refusal import shown
-from unpaired.errors import UserError
-from unpaired.typed import STRICT
+from unpaired.core.errors import UserError
+from unpaired.core.settings import STRICT
+from unpaired.data.bad_image import shown
 
 DESCRIPTION = "study.json"
 PICTURES = "pictures"

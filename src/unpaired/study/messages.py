@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from unpaired.core.settings import STRICT
 from unpaired.study.store import Answer
-from unpaired.typed import STRICT
 
 Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
 Session = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{32,64}$")]

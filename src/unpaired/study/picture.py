@@ -17,10 +17,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from unpaired.core.errors import UserError
+from unpaired.data.bad_image import BadImage, shown
 from unpaired.data.decode import decode
-from unpaired.data.refusal import BadImage, shown
 from unpaired.data.values import DTYPE_RANGES, to_signed
-from unpaired.errors import UserError
 
 Pixels = NDArray[np.uint8]
 """[H, W, 3], uint8."""

@@ -7,7 +7,7 @@ import secrets
 import socket
 from pathlib import Path
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 
 
 def serve_study(folder: Path, host: str = "127.0.0.1", port: int = 8000, *, behind_proxy: bool = False) -> None:

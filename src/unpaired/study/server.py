@@ -21,13 +21,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.study.admin import Admin
 from unpaired.study.description import Study, picture_bytes, read_study
 from unpaired.study.limits import Limit
 from unpaired.study.messages import CHOICE, ENTER, Choice, Enter
 from unpaired.study.plan import Trial, choose_method, draw_trials
-from unpaired.study.refused import Refused
+from unpaired.study.rejected import Refused
 from unpaired.study.store import Participant, Store
 
 POLICY = (

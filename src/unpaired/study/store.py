@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unpaired.data.refusal import shown
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
+from unpaired.data.bad_image import shown
 from unpaired.study.description import ANSWERS
 from unpaired.study.plan import ACTIVE_SECONDS, Kind, Trial
 

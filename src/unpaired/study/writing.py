@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unpaired.data.refusal import shown
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
+from unpaired.data.bad_image import shown
 from unpaired.study.description import read_study, write_whole
 from unpaired.study.export import answers_csv, participants_csv, report_json
 from unpaired.study.page import report_page

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unpaired.checkpoint import CHECKPOINTS, MANIFEST, DamagedError, link_folder, read_document, verify
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
+from unpaired.models.folder import CHECKPOINTS, MANIFEST, DamagedError, link_folder, read_document, verify
 from unpaired.training.selection import Selection
 
 BEST = "best"

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
+from unpaired.core.settings import STRICT
 from unpaired.networks.augmentation import Augmentation
-from unpaired.typed import STRICT
 
 Count = Annotated[int, Field(gt=0)]
 CountOrZero = Annotated[int, Field(ge=0)]

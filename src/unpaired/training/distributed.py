@@ -13,8 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from unpaired.device import find_device
-from unpaired.errors import ToldElsewhere, UserError
+from unpaired.core.device import find_device
+from unpaired.core.errors import ToldElsewhere, UserError
 
 T = TypeVar("T")
 

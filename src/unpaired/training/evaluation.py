@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unpaired.core.errors import UserError
 from unpaired.data.held_out import evenly
 from unpaired.data.source import CentreCropped, ImageSource
 from unpaired.data.training import TrainingData
 from unpaired.data.values import Domain, to_signed, value_range
-from unpaired.errors import UserError
-from unpaired.features import Features
+from unpaired.metrics.features import Features
 from unpaired.metrics.frechet import factor_of_rows, gaussian_distance
 from unpaired.metrics.kernel import kernel_distance
 from unpaired.metrics.paired import l1, psnr, ssim
@@ -56,7 +56,7 @@ class HeldOut:
     their number: images are read when they are needed. Where they keep sizes of their own (`data.preprocess = none`),
     the sliced Wasserstein distance is measured on their middles, all cut to the smallest height and width among them.
 
-    `features` are what `training.evaluate_features` names (see `unpaired.features`), None for none; the held-out images
+    `features` are what `training.evaluate_features` names (see `unpaired.metrics.features`), None for none; the held-out images
     pass through them at once. Raises `UserError` where they cannot, or where there are fewer than two of a domain.
     """
 

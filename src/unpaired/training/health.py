@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 
 SAME_OUTPUT_SHARE = 0.05
 """Translations vary less than this share of what their inputs vary: collapse."""

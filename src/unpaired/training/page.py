@@ -12,14 +12,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from unpaired.checkpoint import CARD, checkpoints_of
+from unpaired.models.folder import CARD, checkpoints_of
+from unpaired.report.webpage import webpage
 from unpaired.training.best import BEST, describe_best
 from unpaired.training.curves import Curves, curves_of
 from unpaired.training.log import read_metrics, write_whole
 from unpaired.training.progress import duration
+from unpaired.training.run_status import Standing, standing_of
 from unpaired.training.snapshots import Snapshot, snapshots_of
-from unpaired.training.standing import Standing, standing_of
-from unpaired.webpage import webpage
 
 PAGE = "index.html"
 CONFIG = "config.json"

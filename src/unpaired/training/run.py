@@ -14,17 +14,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from unpaired.checkpoint import CHECKPOINTS, DamagedError, checkpoints_of
-from unpaired.config import RunConfig
+from unpaired.core.errors import ToldElsewhere, UserError
+from unpaired.core.interrupt import Interrupt
 from unpaired.data.loader import UnpairedLoader
 from unpaired.data.training import TrainingData
-from unpaired.errors import ToldElsewhere, UserError
 from unpaired.methods.base import Batch
+from unpaired.models.folder import CHECKPOINTS, DamagedError, checkpoints_of
 from unpaired.training import health
 from unpaired.training.best import BestCheckpoint, read_best
+from unpaired.training.best_checkpoint import Judge
 from unpaired.training.distributed import STEP_TIMEOUT
-from unpaired.training.interrupt import Interrupt
-from unpaired.training.judge import Judge
 from unpaired.training.log import EventKind, Log, event
 from unpaired.training.means import Means
 from unpaired.training.memory import MENTION, described, peak_memory
@@ -33,6 +32,7 @@ from unpaired.training.preview import Preview
 from unpaired.training.progress import Progress
 from unpaired.training.samples import save_grid
 from unpaired.training.schedule import Plateau, factor
+from unpaired.training.settings import RunConfig
 from unpaired.training.state import load_checkpoint, prune, save_checkpoint
 from unpaired.training.trainer import Trainer
 from unpaired.training.watchdog import Watchdog

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.training.config import TrainingConfig
 from unpaired.training.measures import MEASURES, Measure
 

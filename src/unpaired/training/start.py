@@ -13,21 +13,21 @@ from typing import Any
 
 import torch
 
-from unpaired.checkpoint import CHECKPOINTS, DamagedError, checkpoints_of, newest_checkpoint, verify
-from unpaired.config import Given, RunConfig, read_file, resolve, without_none
+from unpaired.core.errors import UserError
+from unpaired.core.lock import locked
 from unpaired.data.training import TrainingData, open_training_data, with_found_labels
 from unpaired.data.transforms import training_size
-from unpaired.errors import UserError
-from unpaired.features import with_absolute_path
 from unpaired.methods import METHODS, Batch, ImageShapes, Method
+from unpaired.metrics.features import with_absolute_path
+from unpaired.models.folder import CHECKPOINTS, DamagedError, checkpoints_of, newest_checkpoint, verify
 from unpaired.networks import Generator
 from unpaired.training.best import recover_best
 from unpaired.training.distributed import World, joined
-from unpaired.training.lock import locked
 from unpaired.training.log import Log, MetricsLog, NoLog, event, write_whole
 from unpaired.training.modes import explained, settle, widest_layer
 from unpaired.training.progress import Progress
 from unpaired.training.run import Result, Run
+from unpaired.training.settings import Given, RunConfig, read_file, resolve, without_none
 from unpaired.training.state import seed_process
 from unpaired.training.trainer import Trainer
 

@@ -11,7 +11,11 @@ import torch
 from torch import Tensor
 
 from unpaired import __version__
-from unpaired.checkpoint import (
+from unpaired.core.errors import UserError
+from unpaired.data.values import Domain
+from unpaired.methods.base import Method
+from unpaired.methods.pool import ImagePool, RaggedImagePool
+from unpaired.models.folder import (
     DamagedError,
     ModelCard,
     TranslatorCard,
@@ -21,11 +25,7 @@ from unpaired.checkpoint import (
     read_tensors,
     write_model,
 )
-from unpaired.data.values import Domain
-from unpaired.errors import UserError
-from unpaired.methods.base import Method
 from unpaired.networks import describe_generator
-from unpaired.pool import ImagePool, RaggedImagePool
 from unpaired.training.trainer import Trainer
 
 TENSORS, DOCUMENT = "training.safetensors", "training.json"

@@ -8,7 +8,7 @@ import torch
 import torch.distributed.nn.functional as together
 from torch import Tensor, nn
 
-from unpaired.errors import UserError
+from unpaired.core.errors import UserError
 from unpaired.training.distributed import World
 
 

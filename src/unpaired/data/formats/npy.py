@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from unpaired.data.refusal import BadImage, refuse_bomb
+from unpaired.data.bad_image import BadImage, refuse_bomb
 from unpaired.data.values import Image
 
 MAGIC = b"\x93NUMPY"

@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 from PIL import ImageFile
 
 from unpaired.data.alpha import over_white
-from unpaired.data.refusal import BadImage, refuse_bomb
+from unpaired.data.bad_image import BadImage, refuse_bomb
 from unpaired.data.values import Image
 
 # fmt: off

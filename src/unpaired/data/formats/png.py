@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from unpaired.data.alpha import over_white
-from unpaired.data.refusal import BadImage, refuse_bomb
+from unpaired.data.bad_image import BadImage, refuse_bomb
 from unpaired.data.values import Image
 
 MAGIC = b"\x89PNG\r\n\x1a\n"

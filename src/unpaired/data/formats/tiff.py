@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from unpaired.data.alpha import over_white
-from unpaired.data.refusal import BadImage, refuse_bomb
+from unpaired.data.bad_image import BadImage, refuse_bomb
 from unpaired.data.values import Image
 
 if TYPE_CHECKING:

@@ -1,0 +1,215 @@
+"""Folders of translations and of real images, whoever made them, and which file belongs to which.
+
+Files belong together when their paths below their folders agree without suffix, and without the ending that tells what
+they are: `_real`, `_fake`, `_rec` or `_idt`, alone or with `_A` or `_B`. So `n01_fake_B.png` of the authors' code
+belongs to `n01_real_A.png` and to `n01.jpg`.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from unpaired.core.errors import UserError, did_you_mean
+from unpaired.data.bad_image import shown
+from unpaired.data.check import BadFiles, ImageInfo, check_images, require
+from unpaired.data.config import DataConfig
+from unpaired.data.folders import list_images
+from unpaired.data.held_out import evenly
+from unpaired.data.source import FolderSource
+from unpaired.data.training import Progress
+from unpaired.data.values import Domain
+from unpaired.evaluation.dataset import Pictures, Row, Task, common_size
+from unpaired.evaluation.options import Options
+
+RULE = (
+    "Files belong together when their names agree without suffix and without the endings _real, _fake, _rec and _idt "
+    "(with _A or _B or without)"
+)
+_ENDING = re.compile(r"_(real|fake|rec|idt)(_[AB])?$")
+_PATTERN = re.compile(r"[*?\[]")
+_LISTED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """One side: its option, the folder, its sound files."""
+
+    option: str
+    root: Path
+    files: list[ImageInfo]
+
+    def by_key(self) -> dict[str, int]:
+        """Return the position of every file by what it is matched by; `UserError` where two would be the same."""
+        found: dict[str, int] = {}
+        for position, info in enumerate(self.files):
+            key = key_of(info.path, self.root)
+            if key in found:
+                raise UserError(
+                    f'{self.option}: "{shown(self.files[found[key]].path)}" and "{shown(info.path)}" have the same '
+                    f"name, so it is not clear which of them is meant. {RULE}. Rename or remove one of them, or give a "
+                    f"pattern in quotes, such as '{shown(self.root)}/*_fake_B.png'."
+                )
+            found[key] = position
+        return found
+
+
+def key_of(path: Path, root: Path) -> str:
+    """Return what a file is matched by, see `RULE`."""
+    relative = path.relative_to(root)
+    stem = _ENDING.sub("", relative.stem)
+    return unicodedata.normalize("NFC", relative.with_name(stem or relative.stem).as_posix())
+
+
+def open_folders(options: Options, progress: Progress | None) -> tuple[Task, list[str]]:
+    """Find, check and match the images of `real`, `fake` and `inputs`; return them and what a person should know.
+
+    Raises `UserError` where a folder or pattern holds no images, `BadFiles` where images are bad or have no partner.
+    """
+    assert options.real is not None
+    assert options.fake is not None
+    places = {"--real": options.real, "--fake": options.fake}
+    if options.inputs is not None:
+        places["--input"] = options.inputs
+    listed = {option: _listed(option, place) for option, place in places.items()}
+    checked = {option: check_images(paths, progress=_told(progress, option)) for option, (_, paths) in listed.items()}
+    notices = require(checked, options.on_bad_image or "fail")
+    sides = {option: _Folder(option, listed[option][0], part.good) for option, part in checked.items()}
+    channels = _channels(sides)
+    rows, alone = _match(sides, options)
+    notices += alone
+    sets = {option: _pictures(side, channels, options) for option, side in sides.items()}
+    chosen = [rows[index] for index in evenly(len(rows), options.images)]
+    real_positions = [row.true for row in chosen if row.true is not None] if options.paired else None
+    if real_positions is None:
+        real_positions = evenly(len(sides["--real"].files), options.images)
+    real = _only(sets["--real"], real_positions)
+    made = _only(sets["--fake"], [row.made for row in chosen if row.made is not None])
+    inputs = sets.get("--input")
+    if inputs is not None:
+        inputs = _only(inputs, [row.input for row in chosen if row.input is not None])
+    size, resized = common_size(made, real)
+    task = Task(
+        direction="folders",
+        heading=f"{_called(options.fake)} against {_called(options.real)}",
+        inputs=inputs,
+        made=made,
+        real=real,
+        rows=tuple(chosen),
+        split="folder",
+        size=size,
+        resized=resized,
+    )
+    return task, notices
+
+
+def _called(place: str | Path) -> str:
+    """Return what a person calls a folder or pattern: its last part."""
+    return shown(Path(place).expanduser().absolute().name)
+
+
+def _told(progress: Progress | None, option: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(f"checking {option}", done, total)
+
+
+def _listed(option: str, place: str | Path) -> tuple[Path, list[Path]]:
+    """Return the folder and its images, or those that a pattern names."""
+    path = Path(place).expanduser()
+    if path.is_dir():
+        paths = list_images(path)
+        _refuse_mixture(option, path, paths)
+        return path, paths
+    if path.exists():
+        raise UserError(f'{option} "{shown(path)}" is a file. Give a folder of images.')
+    if _PATTERN.search(path.name) and path.parent.is_dir():
+        paths = [found for found in list_images(path.parent) if fnmatch.fnmatchcase(found.name, path.name)]
+        if not paths:
+            raise UserError(f'{option} "{shown(path)}": no image in "{shown(path.parent)}" fits this pattern.')
+        return path.parent, paths
+    siblings = [other.name for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
+    raise UserError(f'{option} "{shown(path)}" does not exist.{did_you_mean(path.name, siblings)}')
+
+
+def _refuse_mixture(option: str, folder: Path, paths: Sequence[Path]) -> None:
+    """Raise `UserError` for a folder in which inputs and translations lie together, as the authors' code leaves it."""
+    kinds = Counter(found[0] for path in paths if (found := _ENDING.search(path.stem)) is not None)
+    if len(kinds) > 1:
+        held = ", ".join(f"{count} files *{kind}" for kind, count in kinds.most_common())
+        raise UserError(
+            f'{option} "{shown(folder)}" holds images of several kinds: {held}. Say which are meant by a pattern in '
+            f"quotes, such as {option} '{shown(folder)}/*_fake_B.png'."
+        )
+
+
+def _match(sides: Mapping[str, _Folder], options: Options) -> tuple[list[Row], list[str]]:
+    """Return one row for every translation that has the partners it needs; files without one are an error."""
+    made = sides["--fake"].by_key() if options.paired or options.inputs is not None else None
+    if made is None:
+        return [Row(None, index, None) for index in range(len(sides["--fake"].files))], []
+    partners = {"--real": options.paired, "--input": options.inputs is not None}
+    wanted = {option: sides[option].by_key() for option, asked in partners.items() if asked}
+    lines = list[str]()
+    for option, keys in wanted.items():
+        lines += _alone(sides["--fake"], made, keys, option) + _alone(sides[option], keys, made, "--fake")
+    keep = [key for key in made if all(key in keys for keys in wanted.values())]
+    if not keep or (lines and options.on_bad_image != "skip"):
+        more = f"\n  and {len(lines) - _LISTED} more" if len(lines) > _LISTED else ""
+        raise BadFiles(
+            f"{len(lines)} file{'s have' if len(lines) > 1 else ' has'} no partner:\n"
+            + "\n".join(lines[:_LISTED])
+            + f"{more}\n{RULE}. Rename or remove them, or leave them out with --on-bad-image skip.",
+            [],
+        )
+    told = [f"{len(lines)} files without a partner, left out:\n" + "\n".join(lines[:_LISTED])] if lines else []
+    inputs, real = wanted.get("--input", {}), wanted.get("--real", {})
+    return [Row(inputs.get(key), made[key], real.get(key)) for key in keep], told
+
+
+def _alone(side: _Folder, keys: Mapping[str, int], others: Mapping[str, int], option: str) -> list[str]:
+    return [
+        f"  {side.option} {shown(side.files[position].path)}: nothing of this name in {option}"
+        for key, position in keys.items()
+        if key not in others
+    ]
+
+
+def _channels(sides: Mapping[str, _Folder]) -> int:
+    """Return the channels that all images are compared in: one where all are grey, else those of all."""
+    counts = {info.channels for side in sides.values() for info in side.files}
+    if counts == {1, 3}:
+        return 3
+    if len(counts) > 1:
+        found = "; ".join(
+            f"{option} has {', '.join(map(str, sorted({info.channels for info in side.files})))}"
+            for option, side in sides.items()
+        )
+        raise UserError(f"images of different channels cannot be compared: {found}. Only grey and RGB can be mixed.")
+    return counts.pop()
+
+
+def _pictures(side: _Folder, channels: int, options: Options) -> Pictures:
+    if options.size is None:
+        config = DataConfig(preprocess="none")
+        sizes = [(info.height, info.width) for info in side.files]
+    else:
+        config = DataConfig(preprocess="resize_and_crop", crop_size=options.size, load_size=options.size)
+        sizes = [options.size] * len(side.files)
+    deep = {info.dtype for info in side.files}
+    return Pictures(
+        source=FolderSource(side.files, config, channels=channels, size_multiple=1),
+        # Values are read by each file's own type; this one says how deep a picture of them would be.
+        domain=Domain(channels=channels, dtype="uint8" if deep == {"uint8"} else "float32"),
+        files=tuple(side.files),
+        sizes=tuple(sizes),
+        positions=tuple(range(len(side.files))),
+        prepared="as they are" if options.size is None else f"resized to {options.size[0]} x {options.size[1]}, whole",
+    )
+
+
+def _only(pictures: Pictures, positions: Sequence[int]) -> Pictures:
+    return replace(pictures, positions=tuple(positions))

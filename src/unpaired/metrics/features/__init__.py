@@ -1,0 +1,59 @@
+"""Features: networks that turn images into numbers to compare them by, and where their weights come from."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import torch
+
+from unpaired.core.device import find_device
+from unpaired.core.errors import UserError, did_you_mean
+from unpaired.metrics.features.base import Features
+from unpaired.metrics.features.inception import InceptionFeatures
+from unpaired.metrics.features.lpips import Lpips, open_lpips
+from unpaired.metrics.features.own import CallableFeatures, ProgramFeatures
+from unpaired.metrics.features.vgg import VggFeatures
+from unpaired.metrics.features.weights import INCEPTION, VGG16_FILE, Notice, find_weights
+
+__all__ = ["Features", "Lpips", "open_features", "open_lpips", "with_absolute_path"]
+
+ALLOWED = "inception, inception:FILE, vgg, vgg:FILE, FILE.pt2, MODULE:CALLABLE"
+
+
+def open_features(spec: str, *, device: str | torch.device = "cpu", notice: Notice | None = None) -> Features:
+    """Return the source of features that `spec` names.
+
+    `inception` and `vgg` take the published weights: from the cache, or downloaded once (`notice` is told first);
+    `inception:FILE` and `vgg:FILE` those of a file. `FILE.pt2` is a program of torch.export, `MODULE:CALLABLE` a Python
+    function that returns a torch module or a function of images. Both run code of whoever wrote them.
+    Raises UserError for other words and where files are missing, damaged or something else.
+    """
+    kind, colon, rest = spec.partition(":")
+    if kind in ("inception", "vgg") and bool(colon) == bool(rest):
+        known = INCEPTION if kind == "inception" else VGG16_FILE
+        chosen = find_device(device)
+        file = find_weights(known, rest or None, notice=notice)
+        return InceptionFeatures(file, chosen) if kind == "inception" else VggFeatures(file, chosen)
+    if spec.lower().endswith(".pt2"):
+        return ProgramFeatures(Path(spec).expanduser(), find_device(device))
+    if kind not in ("inception", "vgg") and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*", spec):
+        return CallableFeatures(spec, find_device(device))
+    raise UserError(f'"{spec}" names no features. Allowed: {ALLOWED}.{_hint(spec, kind)}')
+
+
+def with_absolute_path(spec: str) -> str:
+    """Return what names the same features from any folder; a Python module is found by its name and stays as it is."""
+    kind, colon, rest = spec.partition(":")
+    if kind in ("inception", "vgg") and colon and rest:
+        return f"{kind}:{os.path.abspath(os.path.expanduser(rest))}"
+    return os.path.abspath(os.path.expanduser(spec)) if spec.lower().endswith(".pt2") else spec
+
+
+def _hint(spec: str, kind: str) -> str:
+    if Path(spec).suffix.lower() in (".pth", ".pt", ".safetensors"):
+        return (
+            f" A file of weights alone does not tell the network; for these two write inception:{spec} or vgg:{spec}."
+        )
+    return did_you_mean(kind, ("inception", "vgg"))

@@ -1,0 +1,244 @@
+"""Where the weights of published networks come from: a file that is named, a cache, or one download with a checksum."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import torch
+
+from unpaired.core.errors import UserError
+from unpaired.core.user_cache import user_cache_folder
+
+PATIENCE = 10
+"""Seconds that a server may be silent before a download is given up."""
+STALE = 24 * 3600
+"""Seconds after which the rest of a download whose process was killed is removed."""
+BLOCK = 1 << 20
+"""Bytes read at a time."""
+
+Notice = Callable[[str], None]
+"""What takes a line for the user, such as that a large file is being downloaded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownFile:
+    """A published file of weights."""
+
+    name: str
+    """What the file is called in the cache."""
+    aliases: tuple[str, ...] = ()
+    """Other names under which the same content is distributed."""
+    urls: tuple[str, ...]
+    """Where it can be downloaded; the next is tried where a server no longer has it."""
+    sha256: str
+    """Checksum of the content."""
+    size: int
+    """Bytes."""
+    purpose: str
+    """Of what these are the weights, as told in messages."""
+    instead: str
+    """How a user names a file that lies elsewhere, as told in messages."""
+    packages: tuple[tuple[str, str], ...] = ()
+    """Installed packages that hold the same file, each with the path inside."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundFile:
+    """A file of weights on this machine."""
+
+    path: Path
+    """Where it lies."""
+    sha256: str
+    """Checksum of its content, computed now."""
+    official: bool
+    """Whether it is the published file, by its checksum; a user's own is not."""
+
+
+INCEPTION = KnownFile(
+    name="pt_inception-2015-12-05-6726825d.pth",
+    aliases=("weights-inception-2015-12-05-6726825d.pth",),
+    urls=(
+        "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+    ),
+    sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    size=95_628_359,
+    purpose="Inception-v3 (the network of FID)",
+    instead="--inception FILE (inception:FILE as features)",
+)
+"""The weights of FID as pytorch-fid converted them; torch-fidelity distributes the same bytes under another name."""
+VGG16_FILE = KnownFile(
+    name="vgg16-397923af.pth",
+    urls=("https://download.pytorch.org/models/vgg16-397923af.pth",),
+    sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+    size=553_433_881,
+    purpose="torchvision's VGG-16",
+    instead="vgg:FILE",
+)
+"""torchvision's IMAGENET1K_V1."""
+ALEXNET_FILE = KnownFile(
+    name="alexnet-owt-7be5be79.pth",
+    urls=("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",),
+    sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+    size=244_408_911,
+    purpose="torchvision's AlexNet",
+    instead="alex:FILE",
+)
+"""torchvision's IMAGENET1K_V1."""
+
+
+def _lpips_heads(net: str, sha256: str, size: int) -> KnownFile:
+    return KnownFile(
+        name=f"lpips-v0.1-{net}-{sha256[:8]}.pth",
+        urls=(f"https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/{net}.pth",),
+        sha256=sha256,
+        size=size,
+        purpose=f"the linear heads of LPIPS v0.1 ({net})",
+        instead="the argument heads in Python",
+        packages=(
+            ("torchmetrics", f"functional/image/lpips_models/{net}.pth"),
+            ("lpips", f"weights/v0.1/{net}.pth"),
+        ),
+    )
+
+
+LPIPS_ALEX = _lpips_heads("alex", "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0", 6009)
+"""The authors' heads for AlexNet."""
+LPIPS_VGG = _lpips_heads("vgg", "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868", 7289)
+"""The authors' heads for VGG-16."""
+
+
+def find_weights(known: KnownFile, given: str | Path | None = None, *, notice: Notice | None = None) -> FoundFile:
+    """Return the file that the user gave; else the published one: cached, in a package, or downloaded now.
+
+    A given file may have other content, unless it bears the published name: a file that promises a checksum in its name
+    must have it. Caches are `user_cache_folder()/weights` and PyTorch's folder of models. Raises UserError for a file
+    that is missing or damaged, and where nothing can be downloaded; it names the address and the place for the file.
+    """
+    if given is not None:
+        return _given(known, Path(given).expanduser())
+    for path in _cached(known):
+        if path.is_file():
+            found = file_checksum(path)
+            if found != known.sha256:
+                raise UserError(_damaged(known, path, found, "Remove it, so that it is downloaded again."))
+            return FoundFile(path=path, sha256=found, official=True)
+    for path in _packaged(known):
+        if path.is_file() and file_checksum(path) == known.sha256:
+            return FoundFile(path=path, sha256=known.sha256, official=True)
+    return FoundFile(path=_download(known, notice), sha256=known.sha256, official=True)
+
+
+def is_at_hand(known: KnownFile) -> bool:
+    """Say whether the published file lies in a cache or an installed package, so that nothing would be downloaded."""
+    return any(path.is_file() for path in (*_cached(known), *_packaged(known)))
+
+
+def file_checksum(path: Path) -> str:
+    """Return the SHA-256 of a file's content as 64 hexadecimal digits; UserError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _given(known: KnownFile, path: Path) -> FoundFile:
+    if not path.is_file():
+        raise UserError(f"There is no file {path}. {known.instead} needs the file with the weights of {known.purpose}.")
+    found = file_checksum(path)
+    if path.name in (known.name, *known.aliases) and found != known.sha256:
+        raise UserError(_damaged(known, path, found, "Download it again; if it is a file of your own, rename it."))
+    return FoundFile(path=path, sha256=found, official=found == known.sha256)
+
+
+def _damaged(known: KnownFile, path: Path, found: str, advice: str) -> str:
+    return (
+        f"{path} is not the file of {known.purpose}: expected the SHA-256 {known.sha256}, found {found}. "
+        f"It is damaged or something else, and it is not used. {advice}"
+    )
+
+
+def _weights_folder() -> Path:
+    return user_cache_folder() / "weights"
+
+
+def _cached(known: KnownFile) -> Iterator[Path]:
+    folders = [Path(torch.hub.get_dir()) / "checkpoints"]
+    with contextlib.suppress(UserError):  # only a download needs a cache that can be written
+        folders.insert(0, _weights_folder())
+    for folder in folders:
+        for name in (known.name, *known.aliases):
+            yield folder / name
+
+
+def _packaged(known: KnownFile) -> Iterator[Path]:
+    """Yield where installed packages keep the file; they are looked up and not imported."""
+    for package, inside in known.packages:
+        spec = importlib.util.find_spec(package)
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            yield Path(folder) / inside
+
+
+def _download(known: KnownFile, notice: Notice | None) -> Path:
+    place = _weights_folder() / known.name
+    reasons: list[str] = []
+    for url in known.urls:
+        if notice is not None:
+            notice(f"Downloading {url} ({known.size / 1e6:.3g} MB, once) to {place}.")
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            found = _fetch(url, place, known)
+        except HTTPError as error:  # this server answers and does not have it; another may
+            reasons.append(f"{error.code} {error.reason}")
+            continue
+        except (OSError, HTTPException, ValueError) as error:
+            reason = error.reason if isinstance(error, URLError) else error
+            raise UserError(_unavailable(known, place, str(reason) or type(error).__name__)) from error
+        if found is None:
+            return place
+        reasons.append(f"the content has the SHA-256 {found}, expected {known.sha256}")
+    raise UserError(_unavailable(known, place, "; ".join(reasons)))
+
+
+def _fetch(url: str, place: Path, known: KnownFile) -> str | None:
+    """Download to `place`, all or nothing; return None, or the checksum of what came where it is not the file."""
+    for rest in place.parent.glob(f".{place.name}.*"):  # of a process that was killed
+        if time.time() - rest.stat().st_mtime > STALE:
+            rest.unlink(missing_ok=True)
+    temporary = place.with_name(f".{place.name}.{os.getpid()}")
+    digest, length = hashlib.sha256(), 0
+    try:
+        request = Request(url, headers={"User-Agent": "unpaired"})
+        with urlopen(request, timeout=PATIENCE) as answer, temporary.open("wb") as file:
+            while length <= known.size and (block := answer.read(BLOCK)):
+                digest.update(block)
+                length += len(block)
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+        if digest.hexdigest() != known.sha256:
+            return digest.hexdigest()
+        temporary.replace(place)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return None
+
+
+def _unavailable(known: KnownFile, place: Path, reason: str) -> str:
+    packages = " or ".join(package for package, _ in known.packages)
+    installed = f", install {packages}, which bring it," if packages else ""
+    return (
+        f"The weights of {known.purpose} are needed and could not be downloaded ({reason}). Download {known.urls[0]} "
+        f"elsewhere and place it at {place}{installed} or name a file that you have: {known.instead}."
+    )

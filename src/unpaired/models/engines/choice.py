@@ -1,0 +1,221 @@
+"""Which engine and which arithmetic: what was asked for, or what `auto` finds best for this model on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, final, get_args
+
+import torch
+
+from unpaired.core.device import fast_bf16, find_device
+from unpaired.core.errors import UserError, did_you_mean
+from unpaired.models.engines.base import ENGINE_NAMES, Arithmetic, Engine, EngineName
+from unpaired.models.engines.pytorch import TorchEngine
+from unpaired.models.exactness import EXACT, Exactness, compare, fixed_pictures, reference
+from unpaired.models.graph_cache import graph_file, has_graph, recall_exactness
+from unpaired.networks import Generator, LatentSearch
+
+EngineChoice = Literal["auto", "torch", "torch-compile", "onnxruntime", "openvino"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+FromGraph = Callable[[Path, Arithmetic], Engine]
+"""Opens an ONNX file in some precision."""
+SUFFICIENT_PSNR = 40.0
+"""dB: `auto` takes a reduced precision only where it measured at least this for the model at hand."""
+WORTH_LOADING = 32
+"""Images from which `auto` takes the time (half a second) to load a graph that is there already."""
+WORTH_MAKING = 400
+"""Images from which `auto` takes the time (five to ten seconds) to make a model's graph."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What is known of an engine before it is imported."""
+
+    precisions: tuple[Arithmetic, ...]
+    modules: tuple[str, ...] = ()
+    """What must be installed to run a graph and to make one."""
+    load: Callable[[], FromGraph] | None = None
+    """Imports what opens a graph; None for PyTorch, which needs none."""
+
+
+def _onnxruntime() -> FromGraph:
+    from unpaired.models.engines.onnx_runtime import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine
+
+
+def _openvino() -> FromGraph:
+    from unpaired.models.engines.openvino import OpenVinoEngine
+
+    return OpenVinoEngine
+
+
+ENGINES: dict[EngineName, _Kind] = {
+    "torch": _Kind(("fp32", "bf16", "fp16")),
+    "torch-compile": _Kind(("fp32", "bf16", "fp16")),
+    "onnxruntime": _Kind(("fp32",), ("onnxruntime", "onnxscript"), _onnxruntime),
+    "openvino": _Kind(("fp32", "bf16"), ("openvino", "onnxscript"), _openvino),
+}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What is to be computed, and what was asked for."""
+
+    network: Generator
+    """On the CPU, float32, in evaluation mode."""
+    device: str | torch.device = "auto"
+    engine: EngineChoice = "auto"
+    precision: Precision = "auto"
+    fine: bool = False
+    """Whether results are kept in more than 8 bits per value; then `auto` computes in float32."""
+    fingerprint: str | None = None
+    """Identifies the network; None for one that no model folder holds."""
+    images: int | None = None
+    """How many images will be translated; None where that is not known, and `auto` starts as fast as it can."""
+
+
+def open_engine(job: Job) -> tuple[Engine, Callable[[], Exactness]]:
+    """Return an engine and what says how exact it is for this network, measured when first asked for and remembered.
+
+    Raises `UserError` for names that do not exist, for an engine that is not installed or does not compute in that
+    precision or on that device. `auto` takes the first of `candidates` that is installed, works here and is exact
+    enough.
+    """
+    _check_names(job)
+    device = find_device(job.device)
+    if isinstance(job.network, LatentSearch):
+        return _open_search(job, device)
+    choices = list(candidates(job, device))
+    for last, (name, precision) in zip([False] * (len(choices) - 1) + [True], choices, strict=True):
+        try:
+            engine = _open(job, name, precision, device)
+        except UserError:
+            if last:
+                raise
+            continue  # a reason against this engine is none against the next
+        exactness = _Lazy(partial(_exactness, job, engine))
+        if last or precision == "fp32" or job.precision == precision or exactness().psnr >= SUFFICIENT_PSNR:
+            return engine, exactness
+    raise AssertionError("the last choice returns or raises")
+
+
+def _open_search(job: Job, device: torch.device) -> tuple[Engine, Callable[[], Exactness]]:
+    """Return PyTorch in float32 for a latent search, or `UserError` where something else was asked for."""
+    if job.engine not in ("auto", "torch"):
+        raise UserError(
+            f"--engine {job.engine} cannot translate with this model: its translation is an optimisation (CoGAN's "
+            "search for a latent vector), not a network. Choose --engine torch, or leave it out."
+        )
+    if job.precision not in ("auto", "fp32"):
+        raise UserError(
+            f"--precision {job.precision} cannot be used with this model: its translation is an optimisation (CoGAN's "
+            "search for a latent vector), which needs float32. Choose --precision fp32, or leave it out."
+        )
+    engine = TorchEngine(job.network, "fp32", device)
+
+    def exactness() -> Exactness:
+        if engine.is_reference:
+            return EXACT
+        raise UserError(
+            f"a latent search on {device} has nothing to be compared with: rounding may lead it to another latent "
+            "vector. What it left over (`Translator.search.last_errors`) says how good a translation is."
+        )
+
+    return engine, exactness
+
+
+def candidates(job: Job, device: torch.device) -> Iterator[tuple[EngineName, Arithmetic]]:
+    """Yield what `auto` tries in turn, best first; one pair where both engine and precision were asked for."""
+    reduced: list[Arithmetic] = ["bf16"] if fast_bf16(device) and not job.fine else []
+    precisions: list[Arithmetic] = [*reduced, "fp32"] if job.precision == "auto" else [job.precision]
+    engines: list[EngineName] = _auto_engines(job, device) if job.engine == "auto" else [job.engine]
+    pairs = [(name, precision) for precision in precisions for name in engines]
+    possible = [(name, precision) for name, precision in pairs if precision in ENGINES[name].precisions]
+    yield from possible or pairs
+
+
+def _auto_engines(job: Job, device: torch.device) -> list[EngineName]:
+    count = job.images or 0
+    worth = count >= WORTH_MAKING or (count >= WORTH_LOADING and has_graph(job.fingerprint))
+    graphs: list[EngineName] = ["openvino", "onnxruntime"] if worth and device.type == "cpu" else []
+    return [*(name for name in graphs if not _missing(name)), "torch"]
+
+
+def _open(job: Job, name: EngineName, precision: Arithmetic, device: torch.device) -> Engine:
+    kind = ENGINES[name]
+    if precision not in kind.precisions:
+        able = [other for other, form in ENGINES.items() if precision in form.precisions]
+        raise UserError(
+            f"--engine {name} does not compute in {precision}; it does in {', '.join(kind.precisions)}. Engines for "
+            f"{precision}: {', '.join(able)}."
+        )
+    if kind.load is None:
+        return TorchEngine(job.network, precision, device, compiled=name == "torch-compile")
+    if device.type != "cpu" and job.device != "auto":
+        raise UserError(f"--engine {name} computes on the CPU only; received --device {device}. Choose --engine torch.")
+    if missing := _missing(name):
+        raise UserError(
+            f"--engine {name} needs {' and '.join(missing)}, not installed here. Install what is missing: "
+            f"pip install {' '.join(missing)}, or choose --engine torch."
+        )
+    try:
+        engine = kind.load()
+    except ImportError as error:
+        raise UserError(f"--engine {name} is installed but cannot be loaded ({error}). Install it anew.") from error
+    with graph_file(job.network, job.fingerprint) as graph:
+        return engine(graph, precision)
+
+
+def _missing(name: EngineName) -> list[str]:
+    return [module for module in ENGINES[name].modules if find_spec(module) is None]
+
+
+def _exactness(job: Job, engine: Engine) -> Exactness:
+    """Return how far the engine's results lie from float32 PyTorch on the CPU, for this network."""
+    if engine.is_reference:
+        return EXACT
+    setting = {"engine": engine.label, "precision": engine.precision, "processor": _processor(engine.device)}
+
+    def measure() -> Exactness:
+        return compare(
+            lambda images: engine.translate(images).cpu(),
+            reference(job.network),
+            fixed_pictures(job.network.in_channels),
+        )
+
+    return recall_exactness({**setting, **engine.versions}, job.fingerprint, measure)
+
+
+def _processor(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} {torch.backends.cpu.get_cpu_capability()} {fast_bf16(device)}"
+
+
+@final
+class _Lazy:
+    """Measures when it is first asked."""
+
+    def __init__(self, measure: Callable[[], Exactness]) -> None:
+        self._measure = measure
+        self._known: Exactness | None = None
+
+    def __call__(self) -> Exactness:
+        if self._known is None:
+            self._known = self._measure()
+        return self._known
+
+
+def _check_names(job: Job) -> None:
+    checks = (("engine", job.engine, ("auto", *ENGINE_NAMES)), ("precision", job.precision, get_args(Precision)))
+    for what, given, allowed in checks:
+        if given not in allowed:
+            raise UserError(
+                f'there is no {what} "{given}"; choose one of {", ".join(allowed)}.{did_you_mean(str(given), allowed)}'
+            )

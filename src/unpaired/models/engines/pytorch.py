@@ -1,0 +1,74 @@
+"""PyTorch, eager or compiled, on any device."""
+
+from __future__ import annotations
+
+import copy
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from unpaired.core.device import has_compiler
+from unpaired.core.errors import UserError
+from unpaired.models.engines.base import Arithmetic, Engine
+from unpaired.models.graph import quiet_exporter
+from unpaired.models.padding import crop_back, pad_to
+from unpaired.networks import Generator, LatentSearch
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@final
+class TorchEngine(Engine):
+    """The network itself; in bf16 and fp16 a copy whose convolutions hold weights of that type.
+
+    Everything between the convolutions then computes in that type too; norms accumulate their statistics in float32
+    and keep float32 parameters. Reduced types run in channels_last, which is faster for them on CPUs and GPUs.
+    """
+
+    label = "PyTorch"
+
+    def __init__(
+        self, network: Generator, precision: Arithmetic, device: torch.device, *, compiled: bool = False
+    ) -> None:
+        """Take a network on the CPU to `device`; UserError where it is to be compiled and that cannot be done."""
+        super().__init__(precision, device)
+        self.versions = {"torch": torch.__version__}
+        self.is_reference = precision == "fp32" and device.type == "cpu" and not compiled
+        self._padding = network.size_multiple, network.minimum_size
+        self._dtype = _DTYPES[precision]
+        self._layout = torch.contiguous_format if precision == "fp32" else torch.channels_last
+        # A copy wherever something changes, since the caller's network shall stay as it is.
+        self._network: nn.Module = network if self.is_reference else copy.deepcopy(network).to(device)
+        self.search = self._network if isinstance(self._network, LatentSearch) else None
+        if precision != "fp32":
+            _reduce(self._network, self._dtype)
+        if compiled:
+            self.label = "PyTorch compiled"
+            _require_compiler(device)
+            # Dynamic: an image of another size would otherwise mean another compilation.
+            with quiet_exporter():
+                self._network.compile(dynamic=True)
+
+    def translate(self, images: Tensor) -> Tensor:
+        """Translate images of any size; the result lies on the engine's device."""
+        with torch.inference_mode():
+            moved = images.to(self.device, torch.float32)
+            padded, size = pad_to(moved, *self._padding)
+            prepared = padded.to(dtype=self._dtype, memory_format=self._layout)
+            translated: Tensor = crop_back(self._network(prepared), size)
+            return translated.float()
+
+
+def _reduce(network: nn.Module, dtype: torch.dtype) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _require_compiler(device: torch.device) -> None:
+    if device.type == "mps" or (device.type == "cpu" and not has_compiler()):
+        raise UserError(
+            f"--engine torch-compile needs a C++ compiler on the CPU, or CUDA; there is none for {device.type}. "
+            "Install one (g++, clang++), or choose another engine."
+        )

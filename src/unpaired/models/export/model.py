@@ -1,0 +1,185 @@
+"""`unpaired export`: from a model to a file for another runtime, checked before it is there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from unpaired import __version__
+from unpaired.core.errors import UserError, did_you_mean
+from unpaired.data.values import domain_to_json
+from unpaired.models.exactness import Exactness, compare, reference
+from unpaired.models.export.formats import Exported, Format, find_format, load_format
+from unpaired.models.export.parity import check_parity, check_shapes, parity_images
+from unpaired.models.graph import INPUT, OUTPUT
+from unpaired.models.loading import Loaded, load_generator
+from unpaired.networks import LatentSearch
+
+ExportPrecision = Literal["fp32", "int8"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportReport:
+    """What was written."""
+
+    files: list[Path]
+    """What belongs together; the last one is the file that was asked for."""
+    format: str
+    """What the format is called."""
+    precision: ExportPrecision
+    exactness: Exactness
+    """Compared with float32 PyTorch: at sizes of every kind, or, for int8, on images not used for calibration."""
+    measured_on: int
+    """Images on which that was measured."""
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        size = sum(path.stat().st_size for path in self.files) / 1e6
+        kept_out = " that were not used for calibration" if self.precision == "int8" else " of different sizes"
+        return (
+            f"{self.files[-1]}: {self.format}, {self.precision}, {size:.1f} MB, takes images of any size; "
+            f"{self.exactness}, measured on {self.measured_on} images{kept_out}."
+        )
+
+
+def export_model(
+    model: str | Path,
+    out: str | Path,
+    *,
+    format: str | None = None,
+    direction: str | None = None,
+    precision: ExportPrecision = "fp32",
+    calibrate: str | Path | None = None,
+    overwrite: bool = False,
+) -> ExportReport:
+    """Write one direction of a model as a file for another runtime, which takes images of any size.
+
+    `format` is `onnx`, `openvino`, `torchscript` or `torch-export`; by default the suffix of `out` says it. `int8`
+    (ONNX and OpenVINO) wants a folder of images to calibrate with. The file is compared with float32 PyTorch before it
+    takes its place: where it differs by more than 0.001 in float32, or has wrong shapes, nothing is written. Raises
+    `UserError` for that and for whatever was asked for that cannot be done.
+    """
+    out = Path(out)
+    name = find_format(out, format)
+    _check_request(out, name, precision, calibrate, overwrite)
+    form = load_format(name)
+    loaded = load_generator(model, direction)
+    if isinstance(loaded.network, LatentSearch):
+        raise UserError(
+            f"{model} cannot be exported: its translation is an optimisation with gradients (CoGAN's search for a "
+            "latent vector), not a network that a file could hold. Use unpaired translate, or unpaired.Translator in "
+            "Python."
+        )
+    work = _int8 if precision == "int8" else _fp32
+    # Beside `out`, so that the finished file can be moved there in one step.
+    with _errors_for_people(out), tempfile.TemporaryDirectory(prefix=".unpaired-export-", dir=out.parent) as place:
+        draft = Path(place) / out.name
+        exactness, exported, measured_on = work(form, loaded, draft, Path(calibrate) if calibrate else None)
+        drafts = exported.save(draft, describe(loaded, precision, exactness))
+        check_shapes(form.open(draft), loaded.network, parity_images(loaded.network.in_channels)[2:3])
+        files = [out.with_name(path.name) for path in drafts]
+        for written, target in zip(drafts, files, strict=True):
+            os.replace(written, target)
+    return ExportReport(
+        files=files, format=form.label, precision=precision, exactness=exactness, measured_on=measured_on
+    )
+
+
+def describe(loaded: Loaded, precision: str, exactness: Exactness) -> dict[str, str]:
+    """Return the metadata of a file: all that is needed to use it, as text; lists and objects as JSON."""
+    network, card = loaded.network, loaded.card
+    source, target = card.domains_of(loaded.direction)
+    return {
+        "unpaired_version": __version__,
+        "direction": loaded.direction,
+        "origin": card.origin,
+        "method": card.method or "",
+        "input": f"{INPUT}: float32 [N, {network.in_channels}, H, W] in [-1, 1], any N, H, W >= 1",
+        "output": f"{OUTPUT}: float32 [N, {network.out_channels}, H, W] in [-1, 1]",
+        # Which stored values are -1 and 1: the range where one is declared, else that of the dtype.
+        "source": json.dumps(domain_to_json(source)),
+        "target": json.dumps(domain_to_json(target)),
+        "training_size": json.dumps(card.training_size),
+        "size_multiple": str(network.size_multiple),
+        "minimum_size": str(network.minimum_size),
+        "padding": "inside the file, by reflection on the right and at the bottom; cropped back",
+        "precision": precision,
+        "exactness": json.dumps(exactness.to_json()),
+    }
+
+
+def _fp32(form: Format, loaded: Loaded, draft: Path, calibrate: Path | None) -> tuple[Exactness, Exported, int]:
+    exported = form.convert(loaded.network)
+    exported.save(draft, {})
+    exactness = check_parity(form.open(draft), loaded.network)
+    return exactness, exported, len(parity_images(loaded.network.in_channels))
+
+
+def _int8(form: Format, loaded: Loaded, draft: Path, calibrate: Path | None) -> tuple[Exactness, Exported, int]:
+    from unpaired.models.export.quantize import calibration_images, quantize
+
+    assert calibrate is not None, "checked before"
+    assert form.quantized is not None, "checked before"
+    source, _ = loaded.card.domains_of(loaded.direction)
+    images, kept_out = calibration_images(calibrate, source)
+    graph, quantized = draft.with_name("graph.onnx"), draft.with_name("quantized.onnx")
+    _save_checked_graph(loaded, graph)
+    quantize(graph, quantized, images)
+    exported = form.quantized(quantized)
+    exported.save(draft, {})
+    run = form.open(draft)
+    check_shapes(run, loaded.network, parity_images(loaded.network.in_channels))
+    return compare(run, reference(loaded.network), kept_out), exported, _count(kept_out)
+
+
+def _save_checked_graph(loaded: Loaded, path: Path) -> None:
+    onnx = load_format("onnx")
+    onnx.convert(loaded.network).save(path, {})
+    check_parity(onnx.open(path), loaded.network)
+
+
+def _count(images: Sequence[Tensor]) -> int:
+    return sum(image.shape[0] for image in images)
+
+
+def _check_request(out: Path, name: str, precision: str, calibrate: str | Path | None, overwrite: bool) -> None:
+    if precision not in get_args(ExportPrecision):
+        raise UserError(
+            f'there is no precision "{precision}" for exported files; choose fp32 or int8. Runtimes lower fp32 by '
+            f"themselves where they are told to.{did_you_mean(precision, get_args(ExportPrecision))}"
+        )
+    if precision == "int8" and name not in ("onnx", "openvino"):
+        raise UserError(f"--precision int8 is for the formats onnx and openvino; received --format {name}.")
+    if precision == "int8" and calibrate is None:
+        raise UserError(
+            "--precision int8 needs --calibrate DIR: a folder of images like those that will be translated, such as "
+            "the training images of the domain that the model translates from."
+        )
+    if precision != "int8" and calibrate is not None:
+        raise UserError("--calibrate is of use for --precision int8 only. Leave it out, or choose int8.")
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; --out is the file to be written.")
+    for path in (out, out.with_suffix(".bin")) if name == "openvino" else (out,):
+        if path.exists() and not overwrite:
+            raise UserError(f"{path} exists already. Choose --overwrite to replace it, or another --out.")
+
+
+@contextlib.contextmanager
+def _errors_for_people(out: Path) -> Iterator[None]:
+    """Turn a disk that is full, or a place that cannot be written, into one message."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        what = "the disk is full" if full else str(error.strerror or error)
+        raise UserError(f"cannot write {out}: {what}. Nothing was written. Choose another place with --out.") from error

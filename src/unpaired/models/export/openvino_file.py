@@ -1,0 +1,71 @@
+"""OpenVINO files: an .xml with the operations and, beside it, a .bin with the weights."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import onnx_ir
+import openvino
+import torch
+from torch import Tensor
+
+from unpaired.models.exactness import Run
+from unpaired.models.export.formats import Exported, Format
+from unpaired.models.graph import INPUT, trace_onnx
+from unpaired.networks import Generator
+
+_SECTION = "unpaired"
+"""Of the file's runtime information: all metadata stand in it."""
+
+
+@final
+class OpenVinoFile(Exported):
+    """An OpenVINO model in memory."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    @classmethod
+    def convert(cls, network: Generator) -> OpenVinoFile:
+        """Trace a network to ONNX and read that: OpenVINO's own converter would report its use over the network."""
+        content = onnx_ir.to_proto(trace_onnx(network)).SerializeToString()
+        return cls(openvino.Core().read_model(io.BytesIO(content)))
+
+    def save(self, path: Path, metadata: Mapping[str, str]) -> list[Path]:
+        """Write the .xml and its .bin; the weights keep float32."""
+        self.model.set_rt_info(json.dumps(dict(metadata), ensure_ascii=False), [_SECTION, "metadata"])
+        weights = path.with_suffix(".bin")
+        openvino.serialize(self.model, str(path), str(weights))
+        return [weights, path]
+
+
+def _open(path: Path) -> Run:
+    core = openvino.Core()
+    # Without the hint OpenVINO computes in bfloat16 where the processor can.
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    model = core.compile_model(core.read_model(path), "CPU", settings)
+
+    def run(images: Tensor) -> Tensor:
+        return torch.from_numpy(model({INPUT: np.ascontiguousarray(images.numpy())})[0].copy())
+
+    return run
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    content: dict[str, str] = json.loads(openvino.Core().read_model(path).get_rt_info([_SECTION, "metadata"]).value)
+    return content
+
+
+FORMAT = Format(
+    label="OpenVINO",
+    suffix=".xml",
+    convert=OpenVinoFile.convert,
+    quantized=lambda path: OpenVinoFile(openvino.Core().read_model(path)),
+    open=_open,
+    metadata=_metadata,
+)

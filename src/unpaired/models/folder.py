@@ -1,0 +1,357 @@
+"""What is remembered: a folder of safetensors and plain JSON that describes itself.
+
+A **model folder** holds `model.json` (what the model is), one weights file per direction, and `manifest.json` with the
+size and SHA-256 of every file and of itself. A **checkpoint** is a model folder that also holds the training state, so
+every checkpoint can be translated with as it is. Nothing is ever pickled.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from unpaired.core.errors import UserError
+from unpaired.core.settings import STRICT
+from unpaired.data.values import Domain, domain_to_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+CARD = "model.json"
+CHECKPOINTS = "checkpoints"
+"""Folder of a run that holds its checkpoints, each named by the number of images seen."""
+
+
+class DamagedError(UserError):
+    """A folder's files are not what was written: truncated, altered or missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class TranslatorCard:
+    """One direction: the network and the file that holds its weights."""
+
+    network: dict[str, Any]
+    """The network's description, see `unpaired.networks.describe_generator`."""
+    weights: str
+    """Name of the safetensors file in the same folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class ModelCard:
+    """Everything that a translator needs to know; the content of `model.json`."""
+
+    format: str = "unpaired-model"
+    format_version: int = FORMAT_VERSION
+    method: str | None = None
+    """The method that trained it, None for converted weights."""
+    origin: str
+    """One sentence: where the weights come from."""
+    images_seen: int | None = None
+    """Training images per domain so far."""
+    training_size: tuple[int, int] | None = None
+    """(height, width) of the training images, None where they kept sizes of their own or it is not known."""
+    averaged: bool = False
+    """Whether the weights are an exponential moving average over training."""
+    domains: dict[str, Domain]
+    """`a` and `b`."""
+    translators: dict[str, TranslatorCard]
+    """`a2b`, `b2a` or one of them."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Versions of the software that wrote it."""
+
+    def domains_of(self, direction: str) -> tuple[Domain, Domain]:
+        """Return the domains that a direction comes from and leads to."""
+        source, target = direction.split("2")
+        return self.domains[source], self.domains[target]
+
+
+# ---------------------------------------------------------------------------------------------------------- writing
+
+
+def write_model(
+    folder: Path,
+    card: ModelCard,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    documents: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Write a model folder atomically: either all of it is there afterwards, on the disk, or none.
+
+    `tensors` maps file names (`a2b.safetensors`, ...) to state dicts, `documents` further JSON file names to contents.
+    An existing folder is replaced. Raises `UserError` when the disk is full or the place cannot be written.
+    """
+    write_folder(folder, tensors, {CARD: card_to_json(card), **(documents or {})})
+
+
+def write_folder(
+    folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], documents: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Write a folder of weights and JSON with its manifest, which `verify` checks; as `write_model` does."""
+    from safetensors.torch import save_file
+
+    with _new_folder(folder) as temporary:
+        for name, state in tensors.items():
+            with (temporary / name).open("wb"):  # an empty file first, for the mode that the user's files have
+                mode = (temporary / name).stat().st_mode
+            save_file(independent(state), temporary / name)
+            (temporary / name).chmod(mode)  # safetensors writes files that nobody else may read
+        _write_documents(temporary, documents)
+        _complete(temporary, {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())})
+
+
+def link_folder(folder: Path, source: Path, documents: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write a folder of the same files as `source`, which has a manifest, and of further documents; atomically.
+
+    Files are hard links where the file system has them, else copies. An existing folder is replaced. Raises
+    `DamagedError` where `source` has no manifest that can be read, `UserError` as `write_model` does.
+    """
+    files = _read_manifest(source)
+    with _new_folder(folder) as temporary:
+        for name in files:
+            try:
+                os.link(source / name, temporary / name)
+            except OSError:  # another file system, or one without links
+                shutil.copyfile(source / name, temporary / name)
+        _write_documents(temporary, documents)
+        _complete(temporary, {**files, **{name: _fingerprint(temporary / name) for name in documents}})
+
+
+def _write_documents(folder: Path, documents: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, document in documents.items():
+        (folder / name).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _complete(folder: Path, files: Mapping[str, Any]) -> None:
+    """Write the manifest and bring everything to the disk."""
+    manifest = {"files": files, "sha256": _manifest_digest(files)}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    for path in folder.iterdir():
+        _sync(path)
+    _sync(folder)
+
+
+def independent(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return contiguous tensors on the CPU, with copies of those that share memory, which safetensors refuses."""
+    tensors: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for key, value in state.items():
+        tensor = value.detach().cpu().contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        tensors[key] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return tensors
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder` that takes its place when the block ends well."""
+    temporary = folder.with_name(f".{folder.name}.writing-{os.getpid()}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        yield temporary
+        replaced = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
+        if folder.exists():
+            folder.rename(replaced)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(folder)
+            raise
+        _sync(folder.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if _means_full_disk(error):
+            raise UserError(
+                f"the disk is full: could not write {folder}. What was written before is intact. "
+                "Free some space, or choose another place with --out."
+            ) from error
+        if isinstance(error, OSError):
+            raise UserError(f"cannot write {folder}: {error.strerror or error}.") from error
+        raise
+
+
+def _means_full_disk(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    text = str(error)  # safetensors reports the operating system's words in an exception of its own
+    return "No space left on device" in text or "Disk quota exceeded" in text or "os error 28" in text
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # Windows cannot flush a folder
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": digest}
+
+
+def _manifest_digest(files: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def card_to_json(card: ModelCard) -> dict[str, Any]:
+    """Return the content of `model.json`."""
+    domains = {name: domain_to_json(domain) for name, domain in card.domains.items()}
+    return {**asdict(card), "domains": domains}
+
+
+# ---------------------------------------------------------------------------------------------------------- reading
+
+
+def verify(folder: Path, names: list[str] | None = None) -> None:
+    """Check that files of a model folder are exactly what was written; `DamagedError` says which are not.
+
+    `names` are the files to check, all of them by default.
+    """
+    files = _read_manifest(folder)
+    for name in names if names is not None else list(files):
+        path = folder / name
+        if name not in files or not path.is_file():  # in this order: a name that is not listed may be any string
+            raise DamagedError(f"{folder} is damaged: {name} is missing.")
+        if path.stat().st_size != files[name]["bytes"]:
+            raise DamagedError(
+                f"{folder} is damaged: {name} has {path.stat().st_size} bytes in place of {files[name]['bytes']}."
+            )
+        if _fingerprint(path)["sha256"] != files[name]["sha256"]:
+            raise DamagedError(f"{folder} is damaged: the content of {name} has changed (its checksum differs).")
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        files: dict[str, Any] = manifest["files"]
+        whole = manifest["sha256"] == _manifest_digest(files)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedError(f"{folder} is damaged: {MANIFEST} cannot be read ({error}).") from error
+    if not whole:
+        raise DamagedError(f"{folder} is damaged: {MANIFEST} has changed (its checksum differs).")
+    # Checksums say that a file is whole, not that it is well-meant.
+    if not isinstance(files, dict) or not all(_is_entry(name, entry) for name, entry in files.items()):
+        raise DamagedError(f"{folder} is damaged: {MANIFEST} does not list files of this folder.")
+    return files
+
+
+def _is_entry(name: str, entry: object) -> bool:
+    plain = Path(name).name == name and name not in ("", "..") and "\0" not in name
+    return plain and isinstance(entry, dict) and {"bytes", "sha256"} <= set(entry)
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Return what a model folder says of itself, after checking that the file is intact."""
+    verify(folder, [CARD])
+    document = read_document(folder, CARD)
+    if document.get("format") != "unpaired-model":
+        raise UserError(f"{folder / CARD} is not a model of unpaired: its format is {document.get('format')!r}.")
+    version = document.get("format_version", 0)
+    if not isinstance(version, int):
+        raise UserError(f"{folder / CARD} is not a model of unpaired: its format version is {version!r}.")
+    if version > FORMAT_VERSION:
+        raise UserError(
+            f"{folder} was written by a newer version of unpaired (format {version}; this version "
+            f"reads up to {FORMAT_VERSION}). Update unpaired."
+        )
+    try:
+        return TypeAdapter(ModelCard).validate_python(document)
+    except ValidationError as error:
+        raise UserError(f"{folder / CARD} is not a valid model description: {error.errors()[0]['msg']}.") from error
+
+
+def read_document(folder: Path, name: str) -> dict[str, Any]:
+    """Return one JSON file of a model folder."""
+    try:
+        document = json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedError(f"{folder} is damaged: {name} cannot be read ({error}).") from error
+    if not isinstance(document, dict):
+        raise DamagedError(f"{folder} is damaged: {name} does not hold a JSON object.")
+    return document
+
+
+def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
+    """Return one safetensors file of a model folder, after checking that it is intact."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if Path(name).name != name:
+        raise DamagedError(f"{folder} is damaged: {CARD} names a file outside the folder ({name!r}).")
+    verify(folder, [name])
+    try:
+        return load_file(folder / name)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DamagedError(f"{folder} is damaged: {name} cannot be read ({error}).") from error
+
+
+# ---------------------------------------------------------------------------------------------------------- finding
+
+
+def checkpoints_of(run: Path) -> list[Path]:
+    """Return a run's checkpoint folders, newest (most images seen) first; damaged ones are still among them."""
+    folder = run / CHECKPOINTS
+    if not folder.is_dir():
+        return []
+    return sorted(
+        (p for p in folder.iterdir() if p.name.isascii() and p.name.isdigit() and p.is_dir()),
+        key=lambda p: -int(p.name),
+    )
+
+
+def newest_checkpoint(run: Path) -> tuple[Path, list[str]]:
+    """Return the newest intact checkpoint of a run, and a message for each damaged one that was passed over."""
+    messages = []
+    for folder in checkpoints_of(run):
+        try:
+            verify(folder)
+        except DamagedError as error:
+            messages.append(f"{error} Using the checkpoint before it.")
+            continue
+        return folder, messages
+    raise UserError(" ".join([*messages, f"{run} has no usable checkpoint."]))
+
+
+def find_model(path: str | Path) -> tuple[Path, list[str]]:
+    """Return the model folder that MODEL names, and messages for damaged checkpoints that were passed over.
+
+    `path` is a run (its newest intact checkpoint is taken), a checkpoint or any model folder. Raises `UserError`.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"there is no model at {path}. Give a run, a checkpoint or a model folder.")
+    if path.is_file() and path.name in (CARD, MANIFEST):
+        path = path.parent
+    if path.is_file():
+        remedy = "Convert it first: unpaired convert FILE --out MODEL." if path.suffix in (".pth", ".pt") else ""
+        raise UserError(
+            f"{path} is a file. A model is a folder: a run, a checkpoint or a model folder. {remedy}".strip()
+        )
+    if (path / CARD).is_file() or (path / MANIFEST).is_file():
+        return path, []
+    if (path / CHECKPOINTS).is_dir():
+        return newest_checkpoint(path)
+    raise UserError(
+        f"{path} is not a model: it holds neither {CARD} nor a {CHECKPOINTS} folder. "
+        "Give a run, a checkpoint or a model folder."
+    )

@@ -1,0 +1,119 @@
+"""Label maps of every kind that people hold, to what networks see, and what networks make back to label maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from unpaired.core.errors import UserError
+from unpaired.data.decode import upright
+from unpaired.data.encode import write_image, write_indices
+from unpaired.data.formats.pillow import few_bits, orientation_of, stored_values, to_array
+from unpaired.data.labels import Indices, Labels, classes_of, fed, from_colours, paint, to_indices
+from unpaired.data.reading import Half, Reading
+from unpaired.data.values import Domain, Image, from_signed, to_signed
+
+Signed = NDArray[np.float32]
+"""[H, W, C] in [-1, 1]."""
+_LOSSY = ("jpg", "jpeg")
+_WITHOUT_INDICES = ("webp",)
+
+
+def signed_from_label_file(path: Path, labels: Labels, max_pixels: int, half: Half | None = None) -> Signed:
+    """Read a label map file, or half of it, as the network wants it, by the rules of training; raises `BadImage`."""
+    indices = Reading(half=half, labels=labels).read(path, max_pixels=max_pixels)
+    return _signed(np.asarray(indices[:, :, 0], np.uint8), labels)
+
+
+def signed_from_label_array(image: Image, labels: Labels) -> Signed:
+    """Return a label map as the network wants it: class indices [H, W] or [H, W, 1], or palette colours [H, W, 3].
+
+    For kind "colour" [H, W] is a grey picture. Raises `UserError` for values or colours that are no class.
+    """
+    if image.ndim not in (2, 3) or image.size == 0:
+        shape = " x ".join(str(length) for length in image.shape)
+        raise UserError(f"a label map has shape H x W or H x W x C, and pixels; received {shape}.")
+    try:
+        if labels.kind == "index" and image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8:
+            return _signed(from_colours(image, labels), labels)
+        return _signed(to_indices(image, labels), labels)
+    except UserError as error:
+        raise UserError(f"the image is no label map of this model: {error}. {_wanted(labels)}") from error
+
+
+def signed_from_label_pil(image: PIL.Image.Image, labels: Labels) -> Signed:
+    """Return a label map as the network wants it; for class indices the stored index of palette pictures counts."""
+    bits = few_bits(image)
+    try:
+        image.load()
+        pixels = stored_values(image, bits) if labels.kind == "index" else to_array(image)
+        pixels = upright(pixels, orientation_of(image.getexif().tobytes()))
+    except (OSError, SyntaxError, ValueError) as error:  # an opened file is decoded only now
+        raise UserError(f"the PIL image cannot be decoded ({error}). Open another file.") from error
+    return signed_from_label_array(pixels, labels)
+
+
+def label_array(signed: Signed, labels: Labels) -> NDArray[np.uint8]:
+    """Return a translation as label map: class indices [H, W] for kind "index", palette colours [H, W, 3] else.
+
+    Every pixel takes the class of the nearest palette colour (squared distance in RGB of 8 bits) or, for one-hot, of
+    the largest channel; none is void.
+    """
+    indices = _classes(signed, labels)
+    return indices if labels.kind == "index" else paint(indices, labels)
+
+
+def label_picture(signed: Signed, labels: Labels) -> PIL.Image.Image:
+    """Return a translation as a picture: mode `P`, whose stored values are the class indices, or `RGB`."""
+    picture = PIL.Image.fromarray(np.ascontiguousarray(label_array(signed, labels)))
+    if labels.kind == "index":
+        picture.putpalette([value for colour in labels.palette for value in colour])  # "L" becomes "P"
+    return picture
+
+
+def require_label_format(labels: Labels, format: str, bit_depth: int | None) -> None:
+    """Raise `UserError` where a format ("png") or a bit depth cannot hold label maps as they are."""
+    if format in _LOSSY:
+        raise UserError(
+            "this model translates into label maps, and JPEG is lossy: it would change their classes at every edge. "
+            "Use --format png."
+        )
+    if format in _WITHOUT_INDICES and labels.kind == "index":
+        raise UserError(
+            "this model translates into maps of class indices, which WebP, always coloured, cannot hold. "
+            "Use --format png, tiff or npy."
+        )
+    if bit_depth not in (None, 8):
+        raise UserError(
+            f"this model translates into label maps, which have 8 bits; received --bit-depth {bit_depth}. Leave it out."
+        )
+
+
+def write_label_map(signed: Signed, labels: Labels, path: Path) -> None:
+    """Write a translation as label map file, whole or not at all; raises `UserError`."""
+    values = label_array(signed, labels)
+    if labels.kind == "index":
+        write_indices(values, path, labels.palette)
+    else:
+        write_image(values, path)
+
+
+def _signed(indices: Indices, labels: Labels) -> Signed:
+    return to_signed(fed(indices, labels))
+
+
+def _classes(signed: Signed, labels: Labels) -> Indices:
+    if labels.feed == "one_hot":  # in full precision: equal bytes need not be equal values
+        classes: Indices = classes_of(signed, labels)
+        return classes
+    return classes_of(from_signed(signed, Domain(channels=3)), labels)
+
+
+def _wanted(labels: Labels) -> str:
+    of = f"{len(labels.palette)} colours of the palette"
+    if labels.kind == "index":
+        return f"Pass class indices 0 to {len(labels.palette) - 1} as H x W, or RGB in the {of}."
+    return f"Pass RGB of 8 bits in the {of}."

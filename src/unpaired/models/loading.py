@@ -1,0 +1,117 @@
+"""One direction of a model, read from its folder: the network with its weights, and what identifies it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from unpaired.core.errors import UserError, did_you_mean
+from unpaired.models.folder import (
+    CARD,
+    MANIFEST,
+    DamagedError,
+    ModelCard,
+    find_model,
+    read_card,
+    read_document,
+    read_tensors,
+)
+from unpaired.networks import Generator, generator_from_description
+
+DIRECTIONS = ("a2b", "b2a")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A network as it was stored, and what the model says of itself."""
+
+    network: Generator
+    """On the CPU, float32, in evaluation mode."""
+    card: ModelCard
+    direction: str
+    """`a2b` or `b2a`."""
+    fingerprint: str
+    """SHA-256 of the stored weights and of the network's description: equal for equal networks only."""
+    notices: list[str]
+    """A message for each damaged checkpoint that was passed over."""
+
+
+def load_generator(model: str | Path, direction: str | None = None) -> Loaded:
+    """Read one direction of a run (its newest intact checkpoint), a checkpoint or a model folder.
+
+    `direction` may be left out: `a2b`, or the only one there is. Raises `UserError` where there is no such model or
+    direction, `DamagedError` where its files are not intact.
+    """
+    folder, notices = find_model(model)
+    card = read_card(folder)
+    chosen = _choose_direction(folder, card, direction)
+    network = _load_network(folder, card, chosen).eval().requires_grad_(False)
+    return Loaded(
+        network=network,
+        card=card,
+        direction=chosen,
+        fingerprint=_fingerprint(folder, card, chosen),
+        notices=list(notices),
+    )
+
+
+def _choose_direction(folder: Path, card: ModelCard, direction: str | None) -> str:
+    there = [name for name in DIRECTIONS if name in card.translators]
+    if not there or len(there) != len(card.translators) or not {"a", "b"} <= set(card.domains):
+        raise DamagedError(
+            f"{folder} is damaged: {CARD} names the directions {sorted(card.translators)} and the domains "
+            f"{sorted(card.domains)}; a model has a2b, b2a or both, between the domains a and b."
+        )
+    if direction is None:
+        return there[0]
+    if direction not in there:
+        raise UserError(
+            f'{folder} has no direction "{direction}"; it has {" and ".join(there)}.{did_you_mean(direction, there)}'
+            f"{_why_one_way(card, direction)}"
+        )
+    return direction
+
+
+def _why_one_way(card: ModelCard, direction: str) -> str:
+    if direction not in DIRECTIONS or card.method is None:
+        return ""
+    return (
+        f" A model trained with {card.method} translates one way only; for the other way train one with --set "
+        f"method.direction={direction}."
+    )
+
+
+def _load_network(folder: Path, card: ModelCard, direction: str) -> Generator:
+    """Build the network that the card describes and give it the stored weights, every one of them checked."""
+    described = card.translators[direction]
+    # Built without memory: a description of absurd size costs nothing, no weight is drawn only to be replaced, and the
+    # caller's random state stays untouched.
+    with torch.device("meta"):
+        network = generator_from_description(described.network)
+    source, target = card.domains_of(direction)
+    if (network.in_channels, network.out_channels) != (source.channels, target.channels):
+        raise DamagedError(
+            f"{folder} is damaged: the network of {direction} goes from {network.in_channels} to "
+            f"{network.out_channels} channels, its domains from {source.channels} to {target.channels}."
+        )
+    weights = read_tensors(folder, described.weights)
+    whole = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
+    try:
+        network.load_state_dict(whole, strict=True, assign=True)
+    except RuntimeError as error:
+        raise DamagedError(
+            f"{folder} is damaged: {described.weights} does not fit the network that {CARD} describes. {error}"
+        ) from error
+    return network
+
+
+def _fingerprint(folder: Path, card: ModelCard, direction: str) -> str:
+    """Return what identifies the network; its weights were compared with this checksum when they were read."""
+    described = card.translators[direction]
+    weights = read_document(folder, MANIFEST)["files"][described.weights]["sha256"]
+    content = json.dumps([weights, described.network], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()

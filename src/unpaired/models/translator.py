@@ -1,0 +1,278 @@
+"""A trained model as a function from image to image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, final, overload
+
+import numpy as np
+import PIL.Image
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unpaired.core.errors import UserError
+from unpaired.models.conversion import (
+    Signed,
+    accepted_types,
+    array_from_signed,
+    pil_from_signed,
+    signed_from_array,
+    signed_from_pil,
+)
+from unpaired.models.engines.choice import EngineChoice, Job, Precision, open_engine
+from unpaired.models.exactness import Exactness
+from unpaired.models.folder import ModelCard
+from unpaired.models.loading import load_generator
+from unpaired.models.padding import pad_to, padded_size
+from unpaired.networks import Generator, LatentSearch
+
+_PIXELS_PER_BATCH = 1 << 22
+"""Images of a list are translated together up to this many pixels; a larger image goes alone."""
+_IMAGES_PER_BATCH = 8
+_SIGNED_SLACK = 1e-3
+"""Tensor values this far outside [-1, 1] are taken for rounding."""
+
+
+@final
+class Translator:
+    """Translates images in one direction; made by `Translator.load`.
+
+    Calling it with a PIL image, a numpy array, a tensor or a list of these returns the same kind, of the same size.
+    """
+
+    direction: str
+    """`a2b` or `b2a`."""
+    card: ModelCard
+    """What the model says of itself."""
+    network: Generator
+    """The network in float32 and evaluation mode, on the CPU."""
+    device: torch.device
+    """Where the engine computes."""
+    notices: list[str]
+    """What a person should know, such as a damaged checkpoint that was passed over; usually empty."""
+
+    def __init__(
+        self,
+        network: Generator,
+        card: ModelCard,
+        direction: str,
+        *,
+        device: str | torch.device = "auto",
+        engine: EngineChoice = "auto",
+        precision: Precision = "fp32",
+        images: int | None = None,
+        fine: bool | None = None,
+        fingerprint: str | None = None,
+        notices: Sequence[str] = (),
+    ) -> None:
+        """Wrap a network that is at hand; it is moved to the CPU and put into evaluation mode.
+
+        The settings are those of `load`; `fingerprint` identifies the network among all others, so that what is
+        measured or made of it can be kept.
+        """
+        self.direction, self.card, self.notices = direction, card, list(notices)
+        self.source, self.target = card.domains_of(direction)
+        self.network = network.cpu().eval().requires_grad_(False)
+        job = Job(
+            network=self.network,
+            device=device,
+            engine=engine,
+            precision=precision,
+            fine=self.target.dtype != "uint8" if fine is None else fine,
+            fingerprint=fingerprint,
+            images=images,
+        )
+        self.engine, self._exactness = open_engine(job)
+        self.device = self.engine.device
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path,
+        direction: str | None = None,
+        *,
+        device: str | torch.device = "auto",
+        engine: EngineChoice = "auto",
+        precision: Precision = "fp32",
+        images: int | None = None,
+        fine: bool | None = None,
+    ) -> Translator:
+        """Return the translator that a run, a checkpoint or a model folder holds.
+
+        - `direction` may be left out: `a2b`, or the only one there is.
+        - `device` is `auto` (CUDA, else MPS, else CPU) or a name that PyTorch knows.
+        - `engine` is `torch`, `torch-compile`, `auto`, `onnxruntime` or `openvino`. The last two compute on the CPU and
+          want a graph, which is made once per model and kept in the user's cache.
+        - `precision` is `fp32`, `bf16`, `fp16` or `auto`: bf16 where the device has instructions for it and its results
+          for this model are within 40 dB of float32, measured once; else fp32.
+        - `images` is how many will be translated, where known: `auto` takes an engine that is slow to start for many
+          only.
+        - `fine` says that results are kept in more than 8 bits per value; then `auto` computes in float32. By default
+          so are those of a target domain of more than 8 bits.
+
+        Raises `UserError` where there is no such model or direction, or the engine cannot do what is asked;
+        `DamagedError` where the model's files are not intact.
+        """
+        loaded = load_generator(model, direction)
+        return cls(
+            loaded.network,
+            loaded.card,
+            loaded.direction,
+            device=device,
+            engine=engine,
+            precision=precision,
+            images=images,
+            fine=fine,
+            fingerprint=loaded.fingerprint,
+            notices=loaded.notices,
+        )
+
+    @property
+    def exactness(self) -> Exactness:
+        """How far results lie from float32 PyTorch for this model: measured once on fixed pictures and remembered.
+
+        Raises `UserError` for a latent search on another device than the CPU, which has nothing to be compared with.
+        """
+        return self._exactness()
+
+    @property
+    def search(self) -> LatentSearch | None:
+        """The latent search that translates, for models that do so (CoGAN); None for all others.
+
+        After a call its `last_errors` hold what the search left over, one entry for each image of the last batch; a
+        list of images of different sizes makes several batches. `progress` may be set to a function that is told how
+        far the search is, and `generate` renders pairs of random latent vectors.
+        """
+        return self.engine.search
+
+    def describe_engine(self) -> str:
+        """Return one line: the engine, its arithmetic, and how far its results lie from float32 PyTorch."""
+        if self.search is not None:
+            search = self.search.config.search
+            return (
+                f"{self.engine}; a latent search of {search.steps} steps from {search.restarts} starts for each image"
+            )
+        return f"{self.engine}; {self.exactness}"
+
+    @overload
+    def __call__(self, image: PIL.Image.Image) -> PIL.Image.Image: ...
+    @overload
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]: ...
+    @overload
+    def __call__(self, image: Tensor) -> Tensor: ...
+    @overload
+    def __call__(self, image: list[PIL.Image.Image]) -> list[PIL.Image.Image]: ...
+    @overload
+    def __call__(self, image: list[NDArray[Any]]) -> list[NDArray[Any]]: ...
+    @overload
+    def __call__(self, image: list[Tensor]) -> list[Tensor]: ...
+    @overload
+    def __call__(self, image: list[Any]) -> list[Any]: ...
+
+    def __call__(self, image: Any) -> Any:
+        """Translate an image, or each image of a list; the result has the kind, the height and the width of the input.
+
+        - PIL image of any mode: decoded like a file (palette, alpha, CMYK, EXIF orientation), see `from_pil`; the
+          result is described at `pil_from_signed`.
+        - numpy array [H, W, C] or [H, W]: values by the declared range of the source domain, else by dtype; dtype,
+          values and dimensions of the result are described at `array_from_signed`.
+        - tensor [N, C, H, W] in [-1, 1], floating point: dtype and device are kept, no gradient is recorded.
+        - label maps, for models that translate from or into them: see `signed_from_label_array`, `label_array` and
+          `label_picture`. Tensors are what the network sees and makes, also then.
+
+        Grey becomes RGB where the network wants three channels, and colour becomes grey where it wants one; never for
+        tensors. Raises `UserError` for anything else.
+        """
+        if isinstance(image, list | tuple):
+            return self._translate_list(list(image))
+        if isinstance(image, Tensor):
+            return self.translate_tensor(self._checked(image))
+        return self._finish(image, self.translate_signed([self._start(image)])[0])
+
+    def translate_tensor(self, images: Tensor) -> Tensor:
+        """Translate [N, C, H, W] in [-1, 1] to [N, C', H, W] in [-1, 1] on the same device, of the same dtype.
+
+        Any size from 1 x 1 up: padded by reflection to what the network accepts, and cropped back. The values are not
+        checked.
+        """
+        if images.shape[-1] == 0 or images.shape[-2] == 0:
+            raise UserError(f"an image of shape {list(images.shape[-2:])} has no pixels: nothing can be translated.")
+        if images.shape[0] == 0:
+            return images.new_empty((0, self.target.channels, *images.shape[-2:]))
+        translated = self.engine.translate(images)
+        # A copy made outside of inference mode is an ordinary tensor, which a later computation may differentiate.
+        return translated.to(images.device, images.dtype, copy=True, memory_format=torch.contiguous_format)
+
+    def translate_signed(self, images: Sequence[Signed]) -> list[Signed]:
+        """Translate arrays [H, W, C] in [-1, 1] in one call; all must have the same `padded_size`."""
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        tensors = [torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None] for image in images]
+        if len(set(sizes)) > 1:
+            tensors = [pad_to(t, self.network.size_multiple, self.network.minimum_size)[0] for t in tensors]
+        translated = self.translate_tensor(torch.cat(tensors) if len(tensors) > 1 else tensors[0])
+        pixels: NDArray[np.float32] = translated.permute(0, 2, 3, 1).numpy()
+        return [result[:height, :width] for result, (height, width) in zip(pixels, sizes, strict=True)]
+
+    def padded_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size at which the network sees an image of `height` x `width`."""
+        return padded_size(height, width, self.network.size_multiple, self.network.minimum_size)
+
+    # ------------------------------------------------------------------------------------------------------- details
+
+    def _start(self, image: Any) -> Signed:
+        if isinstance(image, PIL.Image.Image):
+            return signed_from_pil(image, self.source)
+        if isinstance(image, np.ndarray):
+            return signed_from_array(image, self.source)
+        raise UserError(f"cannot translate an object of type {type(image).__name__}. {accepted_types()}")
+
+    def _finish(self, image: Any, signed: Signed) -> Any:
+        if isinstance(image, PIL.Image.Image):
+            return pil_from_signed(signed, self.target, image.mode)
+        return array_from_signed(signed, self.target, image)
+
+    def _checked(self, images: Tensor) -> Tensor:
+        channels = self.source.channels
+        if images.ndim != 4 or images.shape[1] != channels:
+            raise UserError(
+                f"a tensor for this model has shape [N, {channels}, H, W]; received {list(images.shape)}. "
+                "Channels of tensors are not converted."
+            )
+        if not images.is_floating_point():
+            raise UserError(
+                f"a tensor holds floating-point values in [-1, 1]; received {images.dtype}. "
+                "Scale it (images / 127.5 - 1 for 8 bit), or pass a numpy array H x W x C."
+            )
+        if images.numel() and not (largest := float(images.detach().abs().amax())) <= 1 + _SIGNED_SLACK:
+            raise UserError(
+                f"values of a tensor lie in [-1, 1]; received an absolute value of {largest:.6g}. Scale or clamp them."
+            )
+        return images.detach()
+
+    def _translate_list(self, images: list[Any]) -> list[Any]:
+        results: list[Any] = [None] * len(images)
+        arrays = [index for index, image in enumerate(images) if not isinstance(image, Tensor)]
+        for index, image in enumerate(images):
+            if isinstance(image, Tensor):
+                results[index] = self.translate_tensor(self._checked(image))
+        for group in self._groups([(index, self._start(images[index])) for index in arrays]):
+            translated = self.translate_signed([signed for _, signed in group])
+            for (index, _), signed in zip(group, translated, strict=True):
+                results[index] = self._finish(images[index], signed)
+        return results
+
+    def _groups(self, images: list[tuple[int, Signed]]) -> Iterator[list[tuple[int, Signed]]]:
+        by_size: dict[tuple[int, int], list[tuple[int, Signed]]] = {}
+        for index, signed in images:
+            by_size.setdefault(self.padded_size(signed.shape[0], signed.shape[1]), []).append((index, signed))
+        for (height, width), members in by_size.items():
+            step = images_per_batch(height, width, _IMAGES_PER_BATCH)
+            for start in range(0, len(members), step):
+                yield members[start : start + step]
+
+
+def images_per_batch(height: int, width: int, at_most: int) -> int:
+    """Return how many images of a (padded) size are translated in one call: large ones go alone."""
+    return max(1, min(at_most, _PIXELS_PER_BATCH // (height * width)))

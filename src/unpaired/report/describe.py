@@ -1,0 +1,451 @@
+"""What `unpaired info` says of a model, a run, a folder of images or one image: plain data first, then its display."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from unpaired.core.errors import UserError
+from unpaired.data.labels import Labels
+from unpaired.data.values import domain_to_json
+from unpaired.models.folder import (
+    CARD,
+    CHECKPOINTS,
+    MANIFEST,
+    DamagedError,
+    ModelCard,
+    checkpoints_of,
+    read_card,
+    verify,
+)
+
+DESCRIBABLE = "a model folder, a run, a checkpoint, a folder of images, or an image file"
+CONFIG = "config.json"
+"""File of a run that holds its full configuration."""
+_WEIGHT_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
+
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is read, images done, images in all)."""
+
+
+def describe(path: str | Path, *, progress: Progress | None = None) -> dict[str, Any]:
+    """Return what a path holds, as plain data that JSON can carry; `kind` is `model`, `run`, `data` or `image`.
+
+    Images are read in full the first time, and their properties remembered; `progress` is told of it.
+    Raises `UserError` for a path that is none of these, or a model whose own description is damaged. Files that are
+    damaged beside an intact description are reported in the result (`intact`, `damage`).
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"there is nothing at {path}. Give {DESCRIBABLE}.")
+    if path.is_file() and path.name in (CARD, MANIFEST):
+        path = path.parent
+    if path.is_file():
+        return _describe_file(path)
+    if (path / CARD).is_file() or (path / MANIFEST).is_file():
+        return _describe_model(path)
+    if (path / CHECKPOINTS).is_dir() or _run_config(path):
+        return _describe_run(path)
+    return _describe_folder(path, progress)
+
+
+# ------------------------------------------------------------------------------------------------------------ models
+
+
+def _describe_model(folder: Path) -> dict[str, Any]:
+    card = read_card(folder)
+    return {
+        "kind": "model",
+        "path": str(folder),
+        "method": card.method,
+        "origin": card.origin,
+        "images_seen": card.images_seen,
+        "training_size": list(card.training_size) if card.training_size else None,
+        "averaged": card.averaged,
+        "domains": {name: domain_to_json(domain) for name, domain in card.domains.items()},
+        "directions": {name: _describe_direction(card, name) for name in sorted(card.translators)},
+        "versions": dict(card.versions),
+        **_integrity(folder),
+    }
+
+
+def _describe_direction(card: ModelCard, direction: str) -> dict[str, Any]:
+    import torch
+
+    from unpaired.networks import generator_from_description
+
+    translator = card.translators[direction]
+    with torch.device("meta"):  # only its shapes are asked for
+        network = generator_from_description(translator.network)
+    return {
+        "architecture": translator.network,
+        "parameters": sum(weight.numel() for weight in network.parameters()),
+        "in_channels": network.in_channels,
+        "out_channels": network.out_channels,
+        "size_multiple": network.size_multiple,
+        "minimum_size": network.minimum_size,
+        "weights": translator.weights,
+    }
+
+
+def _integrity(folder: Path) -> dict[str, Any]:
+    """Return the sizes of a model folder's files and whether all of them are what was written."""
+    files = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
+    damage = None
+    try:
+        verify(folder)
+    except DamagedError as error:
+        damage = str(error)
+    return {"files": files, "bytes": sum(files.values()), "intact": damage is None, "damage": damage}
+
+
+# -------------------------------------------------------------------------------------------------------------- runs
+
+
+def _run_config(folder: Path) -> dict[str, Any]:
+    """Return a run's configuration, empty where the folder holds none."""
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) and {"method", "training"} <= set(config) else {}
+
+
+def _describe_run(run: Path) -> dict[str, Any]:
+    from unpaired.training.best import describe_best
+
+    config = _run_config(run)
+    method = config.get("method")
+    checkpoints = [_describe_checkpoint(folder) for folder in checkpoints_of(run)]
+    samples = run / "samples"
+    page = run / "index.html"
+    return {
+        "kind": "run",
+        "path": str(run),
+        "method": method.get("name") if isinstance(method, dict) else method,
+        **_progress(run, config),
+        "best": describe_best(run),
+        "checkpoints": checkpoints,
+        "bytes": sum(checkpoint["bytes"] for checkpoint in checkpoints),
+        "samples": sum(1 for path in samples.glob("*.png") if path.is_file()) if samples.is_dir() else 0,
+        "page": str(page) if page.is_file() else None,
+        "resume": f"unpaired train --resume {run}" if any(c["intact"] for c in checkpoints) else None,
+        "config": config,
+    }
+
+
+def _describe_checkpoint(folder: Path) -> dict[str, Any]:
+    integrity = _integrity(folder)
+    return {
+        "name": folder.name,
+        "images": int(folder.name),
+        **{key: integrity[key] for key in ("bytes", "intact", "damage")},
+    }
+
+
+def _progress(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how far a run came, from its log."""
+    from unpaired.training.log import means_among, read_metrics
+
+    records = read_metrics(run)
+    measured = means_among(records)
+    events = [record for record in records if "event" in record]
+    last: Mapping[str, Any] = measured[-1] if measured else {}
+    ended = next(
+        (e["event"] for e in reversed(records) if e.get("event") in ("finished", "interrupted", "resumed")), None
+    )
+    return {
+        "state": ended if ended in ("finished", "interrupted") else "unfinished" if records else "not started",
+        "images": last.get("images"),
+        "epoch": last.get("epoch"),
+        "epochs": _epochs(config),
+        "seconds": last.get("seconds"),
+        "images_per_second": last.get("images_per_second"),
+        "losses": dict(last.get("losses") or {}),
+        "warnings": [event.get("text") for event in events if event["event"] == "warning"],
+    }
+
+
+def _epochs(config: Mapping[str, Any]) -> int | None:
+    from pydantic import TypeAdapter, ValidationError
+
+    from unpaired.training.config import TrainingConfig
+
+    try:
+        return TypeAdapter(TrainingConfig).validate_python(config.get("training")).total_epochs
+    except ValidationError:
+        return None  # written by another version, or damaged: the rest is still worth saying
+
+
+# ------------------------------------------------------------------------------------------------------------ images
+
+
+def _describe_file(path: Path) -> dict[str, Any]:
+    from unpaired.data.decode import BadImage, decode
+
+    if path.suffix.lower() in _WEIGHT_SUFFIXES:
+        raise UserError(
+            f"{path} is a file of weights, which does not say what it is. Convert it first: "
+            f"unpaired convert {path} --out MODEL; then unpaired info MODEL."
+        )
+    try:
+        image = decode(path)
+    except BadImage as error:
+        raise UserError(f"{path} cannot be described: {error.reason}. Give {DESCRIBABLE}.") from error
+    return {
+        "kind": "image",
+        "path": str(path),
+        "bytes": path.stat().st_size,
+        "height": image.shape[0],
+        "width": image.shape[1],
+        "channels": image.shape[2],
+        "dtype": image.dtype.name,
+        "lowest": image.min().item(),
+        "highest": image.max().item(),
+    }
+
+
+def _describe_folder(folder: Path, progress: Progress | None) -> dict[str, Any]:
+    from unpaired.data.config import DataConfig
+    from unpaired.data.folders import find_folders
+    from unpaired.data.pairs import count_pairs
+
+    try:
+        found = find_folders(DataConfig(root=str(folder)))
+    except UserError:  # no known layout: any folder of images will do
+        try:
+            images = {"images": _describe_images("images", folder, progress)}
+        except UserError as error:
+            raise UserError(f"{error} Give {DESCRIBABLE}.") from error
+        return {
+            "kind": "data",
+            "path": str(folder),
+            "layout": None,
+            "pairs": None,
+            "unmatched": None,
+            "folders": images,
+        }
+    parts = {"train A": found.train_a, "train B": found.train_b, "test A": found.test_a, "test B": found.test_b}
+    folders = {name: _describe_images(name, part, progress) for name, part in parts.items() if part is not None}
+    pairs, unmatched = count_pairs(found)
+    return {
+        "kind": "data",
+        "path": str(folder),
+        "layout": found.layout,
+        "pairs": pairs,
+        "unmatched": unmatched,
+        "folders": folders,
+    }
+
+
+def _describe_images(name: str, folder: Path, progress: Progress | None) -> dict[str, Any]:
+    """Return counts and ranges of the images below a folder; each is read once and remembered."""
+    from unpaired.data.check import check_images
+    from unpaired.data.folders import list_images
+
+    paths = list_images(folder)
+    report = None if progress is None else lambda done, total: progress(name, done, total)
+    # With a declared range nothing is refused for its values: a description judges no settings.
+    checked = check_images(paths, value_range=(0.0, 1.0), progress=report)
+    sizes = Counter((image.height, image.width) for image in checked.good)
+    lows = [image.low for image in checked.good if image.low is not None]
+    highs = [image.high for image in checked.good if image.high is not None]
+    return {
+        "path": str(folder),
+        "images": len(paths),
+        "formats": _counted(path.suffix.lower().lstrip(".") for path in paths),
+        "channels": _counted(image.channels for image in checked.good),
+        "dtypes": _counted(image.dtype for image in checked.good),
+        "values": [min(lows), max(highs)] if lows else None,
+        "sizes": len(sizes),
+        "most_common_size": list(sizes.most_common(1)[0][0]) if sizes else None,
+        "height": [min(height for height, _ in sizes), max(height for height, _ in sizes)] if sizes else None,
+        "width": [min(width for _, width in sizes), max(width for _, width in sizes)] if sizes else None,
+        "unreadable": [{"path": str(bad.path), "reason": bad.reason} for bad in checked.bad],
+    }
+
+
+def _counted(values: Iterable[object]) -> dict[str, int]:
+    return {str(value): count for value, count in Counter(values).most_common()}
+
+
+# ----------------------------------------------------------------------------------------------------------- display
+
+
+def render(description: Mapping[str, Any]) -> RenderableType:
+    """Return what `describe` found as something that `rich` prints."""
+    displays = {"model": _show_model, "run": _show_run, "data": _show_data, "image": _show_image}
+    title = Text(f"{description['kind']}  {description['path']}", style="bold", overflow="fold")
+    return Group(title, *displays[description["kind"]](description))
+
+
+def _show_model(model: Mapping[str, Any]) -> list[RenderableType]:
+    general = {
+        "origin": model["origin"],
+        "method": model["method"],
+        "images seen": _number(model["images_seen"]),
+        "trained at": _size(model["training_size"]),
+        "weights": "averaged over training" if model["averaged"] else None,
+        **{f"domain {name}": _domain(domain) for name, domain in model["domains"].items()},
+        **{name: _direction(direction) for name, direction in model["directions"].items()},
+        "files": ", ".join(f"{name} ({_bytes(size)})" for name, size in model["files"].items()),
+        "integrity": _integrity_line(model),
+        "written by": ", ".join(f"{name} {version}" for name, version in model["versions"].items()),
+    }
+    return [_pairs(general)]
+
+
+def _direction(direction: Mapping[str, Any]) -> str:
+    settings = {key: value for key, value in direction["architecture"].items() if not key.endswith("_channels")}
+    family = settings.pop("family", "network")
+    described = ", ".join(
+        f"{key} {_value(value) if isinstance(value, Mapping | list) else value}" for key, value in settings.items()
+    )
+    channels = f"{direction['in_channels']} to {direction['out_channels']} channels"
+    return f"{family} ({described}), {channels}, {_number(direction['parameters'])} parameters"
+
+
+def _domain(domain: Mapping[str, Any]) -> str:
+    values = "by type" if domain["range"] is None else " to ".join(f"{value:g}" for value in domain["range"])
+    if domain.get("labels"):
+        return f"{Labels(**domain['labels']).in_words()}{_names(domain['labels']['names'])}"
+    return f"{domain['channels']} channels, {domain['dtype']}, values {values}"
+
+
+def _names(names: list[str] | None) -> str:
+    return f": {', '.join(names)}" if names else ""
+
+
+def _integrity_line(found: Mapping[str, Any]) -> str:
+    return "intact" if found["intact"] else str(found["damage"])
+
+
+def _show_run(run: Mapping[str, Any]) -> list[RenderableType]:
+    epoch = "" if run["epoch"] is None else f"{run['epoch']:.4g}" + (f" of {run['epochs']}" if run["epochs"] else "")
+    general = {
+        "method": run["method"],
+        "state": run["state"],
+        "epoch": epoch,
+        "images seen": _number(run["images"]),
+        "training time": None if run["seconds"] is None else _duration(run["seconds"]),
+        "speed": None if run["images_per_second"] is None else f"{run['images_per_second']:.3g} images per second",
+        "last losses": ", ".join(f"{name} {_figure(value)}" for name, value in run["losses"].items()),
+        **{f"warning {number}": text for number, text in enumerate(run["warnings"], 1)},
+        **_settings(run["config"]),
+        "samples": _number(run["samples"]),
+        "page": run["page"],
+        "best": run["best"],
+        "to resume": run["resume"],
+    }
+    table = Table("checkpoint", "size", "state", title="Checkpoints, newest first", title_justify="left")
+    for checkpoint in run["checkpoints"]:
+        table.add_row(checkpoint["name"], _bytes(checkpoint["bytes"]), Text(_integrity_line(checkpoint)))
+    return [_pairs(general), table if run["checkpoints"] else Text("no checkpoint yet")]
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return one line for each section of a run's configuration, without what is left open."""
+    lines = {}
+    for section, values in config.items():
+        if isinstance(values, Mapping):
+            shown = {key: value for key, value in values.items() if value is not None and key != "name"}
+            lines[section] = ", ".join(f"{key} {_value(value)}" for key, value in shown.items())
+    return {f"{section} settings": line for section, line in lines.items() if line}
+
+
+def _value(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"({', '.join(f'{key} {_value(inner)}' for key, inner in value.items())})"
+    if isinstance(value, list):
+        return str(tuple(value))
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _show_data(data: Mapping[str, Any]) -> list[RenderableType]:
+    folders: Mapping[str, Mapping[str, Any]] = data["folders"]
+    rows: dict[str, list[str | None]] = {
+        "images": [_number(found["images"]) for found in folders.values()],
+        "unreadable": [_number(len(found["unreadable"])) for found in folders.values()],
+        "formats": [_counts(found["formats"]) for found in folders.values()],
+        "channels": [_counts(found["channels"]) for found in folders.values()],
+        "types": [_counts(found["dtypes"]) for found in folders.values()],
+        "values": [_range(found["values"]) for found in folders.values()],
+        "height": [_range(found["height"]) for found in folders.values()],
+        "width": [_range(found["width"]) for found in folders.values()],
+        "most common size": [_size(found["most_common_size"]) for found in folders.values()],
+    }
+    table = Table("", *folders, box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
+    for name, values in rows.items():
+        if any(values):
+            table.add_row(Text(name, style="dim"), *(Text(value or "") for value in values))
+    bad = [file for found in folders.values() for file in found["unreadable"]]
+    lines = [Text(f"unreadable: {file['path']}: {file['reason']}", overflow="fold") for file in bad]
+    pairs = [Text(f"pairs: {data['pairs']:,} (all names of A and B agree)")] if data["pairs"] else []
+    pairs += [Text(f"pairs: none by name; {data['unmatched']}", overflow="fold")] if data["unmatched"] else []
+    return [Text(f"layout: {data['layout'] or 'one folder of images'}"), *pairs, table, *lines]
+
+
+def _show_image(image: Mapping[str, Any]) -> list[RenderableType]:
+    general = {
+        "size": f"{image['height']} x {image['width']} (height x width)",
+        "channels": str(image["channels"]),
+        "type": image["dtype"],
+        "values": f"{image['lowest']:g} to {image['highest']:g}",
+        "file": _bytes(image["bytes"]),
+    }
+    return [_pairs(general)]
+
+
+def _pairs(rows: Mapping[str, str | None]) -> Table:
+    """Return a table of names and values, without the rows that have nothing to say."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, Text(value))  # Text: what a file says is never read as markup
+    return table
+
+
+def _number(value: int | None) -> str | None:
+    return None if value is None else f"{value:,}"
+
+
+def _figure(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4g}"
+
+
+def _size(size: list[int] | None) -> str | None:
+    return None if size is None else f"{size[0]} x {size[1]}"
+
+
+def _bytes(count: int) -> str:
+    amount, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if amount < 1000:
+            break
+        amount, unit = amount / 1000, larger
+    return f"{amount:.3g} {unit}"
+
+
+def _duration(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds) // 60, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {round(seconds) % 60} s"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(name if len(counts) == 1 else f"{name} ({count:,})" for name, count in counts.items())
+
+
+def _range(bounds: list[float] | None) -> str | None:
+    if bounds is None:
+        return None
+    return f"{bounds[0]:g}" if bounds[0] == bounds[1] else f"{bounds[0]:g} to {bounds[1]:g}"

@@ -1,0 +1,200 @@
+"""The evaluations of a run, put together: what is measured, what is chosen by it, and `RUN/best`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from unpaired.core.errors import UserError
+from unpaired.data.training import TrainingData
+from unpaired.metrics.features import Features, open_features
+from unpaired.networks import LatentSearch
+from unpaired.training.best import BEST, keep_best, restore_best
+from unpaired.training.config import TrainingConfig
+from unpaired.training.distributed import World
+from unpaired.training.evaluation import HeldOut, Measured, own_random_numbers
+from unpaired.training.progress import Progress
+from unpaired.training.selection import Selection
+from unpaired.training.trainer import Trainer
+from unpaired.training.watchdog import Watchdog
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an evaluation came to; the same in every process."""
+
+    is_best: bool
+    seconds: float
+    """Training time so far, this evaluation included."""
+    record: dict[str, Any]
+    """Its line of the log."""
+    notice: str | None
+    """What a person should know about the evaluations to come."""
+
+
+class Judge:
+    """Evaluates a run's translators where that is due, and keeps the best checkpoint.
+
+    Every process of a training has one. The first measures; all hear the same figures and the same seconds, so they
+    decide the same. Raises `UserError` where the settings ask for a measure that the method or the images cannot give.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: TrainingConfig,
+        data: TrainingData,
+        trainer: Trainer,
+        display: Progress,
+        *,
+        epoch_images: int,
+        total_images: int,
+    ) -> None:
+        self._folder, self._data, self._trainer, self._display = folder, data, trainer, display
+        self._world: World = trainer.world
+        translators: Mapping[str, nn.Module] = trainer.translators()
+        # Together: an error of settings is one of every process, and is to be told once.
+        self.selection = self._world.together(
+            lambda: Selection(
+                config,
+                directions=tuple(translators),
+                paired=data.paired,
+                searches=any(isinstance(network, LatentSearch) for network in translators.values()),
+                epoch_images=epoch_images,
+                total_images=total_images,
+            )
+        )
+        self._fingerprint: str | None = None
+        self._held_out = self._open(config)
+
+    def _open(self, config: TrainingConfig) -> HeldOut | None:
+        measure = self.selection.measure
+        if not config.evaluate_images:
+            return None
+        device = self._trainer.device
+        features = self._world.together(lambda: self._open_features(config.evaluate_features, device))
+        self._fingerprint = self._world.collect(None if features is None else features.fingerprint)[0]
+        held_out = self._world.together(lambda: HeldOut(self._data, config.evaluate_images, device, features))
+        if held_out.shortest_side >= measure.smallest:
+            return held_out
+        told = (
+            f"{measure.title} needs images of at least {measure.smallest} x {measure.smallest} pixels, and the "
+            f"shortest side of the held-out images has {held_out.shortest_side}"
+        )
+        self._world.together(lambda: _refuse_where_asked_for(config, told))
+        self._display.message(f"{told}: there are no evaluations, and no best checkpoint is kept.")
+        return None
+
+    def _open_features(self, spec: str | None, device: torch.device) -> Features | None:
+        """Open the features in the process that measures."""
+        if spec is None or not self._world.is_first:
+            return None
+        try:
+            with own_random_numbers(device):
+                return open_features(spec, device=device, notice=self._display.message)
+        except UserError as error:
+            raise UserError(f"training.evaluate_features: {error}") from error
+
+    def is_due(self, before: int, now: int) -> bool:
+        """Whether to evaluate after a step that went from `before` to `now` images."""
+        return self._held_out is not None and self.selection.is_due(before, now)
+
+    def evaluate(self, images_seen: int, seconds: float, watchdog: Watchdog) -> Verdict:
+        """Measure the translators after `images_seen` images and so many seconds of training.
+
+        The other processes wait for the first one, for as long as it takes.
+        """
+        found: tuple[Measured, float]
+        with watchdog.paused():
+            found = self._world.collect(self._world.together(lambda: self._measure(seconds)))[0]
+        measured, seconds = found
+        is_best = self.selection.observe(measured.figures, images_seen)
+        notice = self.selection.spend(measured.seconds, seconds, images_seen)
+        record = {
+            "images": images_seen,
+            "evaluation": measured.figures,
+            "seconds": seconds,
+            "evaluation_seconds": measured.seconds,
+            "evaluation_share": self.selection.share(seconds),
+            "best": is_best,
+        }
+        return Verdict(is_best, seconds, record, notice)
+
+    def _measure(self, seconds: float) -> tuple[Measured, float] | None:
+        if self._held_out is None or not self._world.is_first:
+            return None
+        measured = self._held_out.measure(self._trainer.translators())
+        return measured, seconds + measured.seconds
+
+    def keep(self) -> None:
+        """Make the best evaluation's checkpoint, which has been written, `RUN/best`."""
+        self._world.together(self._keep)
+
+    def _keep(self) -> None:
+        if self._held_out is not None and self._world.is_first:
+            keep_best(self._folder, self.selection, images=self._held_out.counts, held_out_from=self._from)
+
+    def advice(self, seconds: float) -> str | None:
+        """Say which checkpoint to use and why, after so many seconds of training; None where nothing was measured."""
+        advice = self.selection.advice(seconds)
+        if advice is None or self._from == "test":
+            return advice
+        return f"{advice} There are no test images: training images were measured, which says less of others."
+
+    @property
+    def _from(self) -> str:
+        return self._data.held_out_from
+
+    # ----------------------------------------------------------------------------------------------------------- state
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a checkpoint must remember."""
+        return {**self.selection.to_json(), "contents": self._data.contents, "features": self._fingerprint}
+
+    def restore(self, kept: Mapping[str, Any] | None) -> None:
+        """Go on from what a checkpoint remembers; None is one of a version that did not evaluate."""
+        if kept is None:
+            return
+        self.selection.load_json(kept)
+        if kept["contents"] != self._data.contents:
+            self._choose_anew("The images are others than before")
+        elif self.selection.measure.of_features and kept.get("features", self._fingerprint) != self._fingerprint:
+            self._choose_anew("The features (training.evaluate_features) are others than before")
+
+    def restore_best(self) -> None:
+        """After `restore` in every process: bring `RUN/best` to the best that is remembered."""
+        is_there = self._world.collect(self._world.together(self._restore_best))[0]
+        if not is_there:
+            self._choose_anew(f"{self._folder / BEST} is missing or damaged")
+
+    def _restore_best(self) -> bool:
+        if self._held_out is None or not self._world.is_first:
+            return True
+        return restore_best(self._folder, self.selection, images=self._held_out.counts, held_out_from=self._from)
+
+    def _choose_anew(self, why: str) -> None:
+        """Forget what was measured, which is of no use any more."""
+        self._display.message(f"{why}: the best checkpoint is chosen anew.")
+        self.selection.forget()
+
+
+def _refuse_where_asked_for(config: TrainingConfig, told: str) -> None:
+    """Raise UserError where the settings rest on evaluations that cannot be made."""
+    asked_for = {
+        "best": config.best != "auto",
+        "best_direction": config.best_direction != "both",
+        "patience": config.patience is not None,
+        "evaluate_features": config.evaluate_features is not None,
+        "evaluate_every_images": config.evaluate_every_images is not None,
+    }
+    for name, is_set in asked_for.items():
+        if is_set:
+            raise UserError(
+                f"training.{name}: {told}. Leave training.{name} out, train on larger images, or let "
+                "another measure choose (training.best)."
+            )

@@ -1,0 +1,44 @@
+"""What is decided where the settings of a segmenter leave something open."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from unpaired.evaluation.segmentation.config import SegmenterConfig, settled
+from unpaired.networks.fcn import FcnConfig
+
+
+@pytest.mark.parametrize(
+    ("given", "weights", "fully", "expected"),
+    [
+        ({}, True, True, {"norm": "none", "fc_width": 4096, "learning_rate": 1e-4, "weight_decay": 0.0}),
+        ({}, True, False, {"norm": "none", "fc_width": 512, "learning_rate": 1e-4}),
+        ({}, False, False, {"norm": "batch", "fc_width": 512, "learning_rate": 1e-3}),
+        ({"width": 32}, False, True, {"fc_width": 512}),
+        ({"optimizer": "sgd"}, True, True, {"learning_rate": 1e-3, "weight_decay": 5e-4}),
+        ({"optimizer": "sgd", "weight_decay": 0.0, "learning_rate": 0.5}, True, True, {"learning_rate": 0.5}),
+        ({"norm": "none", "fc_width": 7}, False, False, {"norm": "none", "fc_width": 7, "learning_rate": 1e-4}),
+        ({"images": 1000}, True, True, {"evaluate_every": 100}),
+        ({"images": 10}, True, True, {"evaluate_every": 8}),
+        ({"images": 1000, "evaluate_every": 30}, True, True, {"evaluate_every": 30}),
+    ],
+)
+def test_what_is_left_open_is_decided(
+    given: dict[str, Any], weights: bool, fully: bool, expected: dict[str, Any]
+) -> None:
+    found = dataclasses.asdict(settled(SegmenterConfig(**given), weights=weights, fully_connected=fully))
+    assert {name: found[name] for name in {**given, **expected}} == pytest.approx({**given, **expected})
+
+
+def test_the_defaults_with_torchvisions_weights_are_the_published_network() -> None:
+    assert settled(SegmenterConfig(), weights=True, fully_connected=True).network() == FcnConfig()
+
+
+@pytest.mark.parametrize("wrong", [{"images": 0}, {"zoom": 0.5}, {"dropout": 1.0}, {"optimizer": "lion"}, {"size": 3}])
+def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        SegmenterConfig(**wrong)

@@ -1,0 +1,56 @@
+"""Means of numbers that go by, and the images at both ends."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unpaired.evaluation.running_mean import Example, Extremes, Tally, png_grid
+
+
+def test_mean_and_standard_error_are_those_of_numpy() -> None:
+    values = np.random.default_rng(0).normal(50, 3, 101)
+    tally = Tally()
+    tally.add(values[:40])
+    tally.add(values[40:])
+    assert tally.mean() == pytest.approx(values.mean(), rel=1e-12)
+    assert tally.error() == pytest.approx(values.std(ddof=1) / math.sqrt(101), rel=1e-12)
+
+
+def test_what_is_infinite_is_told_and_left_out() -> None:
+    tally = Tally()
+    tally.add([math.inf, 20.0, 30.0])
+    figure = tally.figure("psnr", "PSNR", group="paired", better="higher", protocol={}, unit="dB")
+    assert figure.value == 25.0
+    assert figure.note is not None
+    assert figure.note.startswith("1 of 3 images are identical")
+    identical = Tally()
+    identical.add([math.inf])
+    figure = identical.figure("psnr", "PSNR", group="paired", better="higher", protocol={})
+    assert (figure.value, figure.error) == (None, None)
+    assert figure.note is not None
+
+
+def test_one_image_has_no_error_and_nothing_is_silently_nan() -> None:
+    tally = Tally()
+    tally.add([2.0])
+    assert (tally.mean(), tally.error()) == (2.0, None)
+    with pytest.raises(ValueError, match="not a number"):
+        tally.add([math.nan])
+
+
+@pytest.mark.parametrize(("end", "expected"), [("largest", ["9", "8", "5"]), ("smallest", ["0", "1", "2"])])
+def test_the_ends_are_kept_in_order(end: str, expected: list[str]) -> None:
+    extremes = Extremes(3, end)  # type: ignore[arg-type]
+    picture = np.zeros((4, 300, 3), np.uint8)
+    for number, value in enumerate([5.0, 9.0, 0.0, 2.0, 8.0, 1.0, 5.0]):
+        if extremes.wants(value):
+            extremes.add(value, number, Example({"input": picture}, f"{value:.0f}"))
+    found = extremes.examples()
+    assert [example.caption for example in found] == expected
+    assert found[0].cells["input"].shape == (3, 256, 3)  # no larger than it will be shown
+    assert Image.open(io.BytesIO(png_grid(found, "Ends"))).size[0] > 256

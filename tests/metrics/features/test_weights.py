@@ -1,0 +1,199 @@
+"""Where weights come from: named, cached, in a package, downloaded; and what is said where they cannot be had."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from unpaired.core.errors import UserError
+from unpaired.core.user_cache import user_cache_folder
+from unpaired.metrics.features import weights as room
+from unpaired.metrics.features.weights import (
+    ALEXNET_FILE,
+    INCEPTION,
+    LPIPS_ALEX,
+    LPIPS_VGG,
+    VGG16_FILE,
+    FoundFile,
+    KnownFile,
+    find_weights,
+)
+
+CONTENT = b"weights " * 1000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+def known(*urls: str, packages: tuple[tuple[str, str], ...] = ()) -> KnownFile:
+    return KnownFile(
+        name=f"net-{SHA256[:8]}.pth",
+        aliases=(f"weights-net-{SHA256[:8]}.pth",),
+        urls=urls or ("https://example.org/net.pth",),
+        sha256=SHA256,
+        size=len(CONTENT),
+        purpose="the example network",
+        instead="example:FILE",
+        packages=packages,
+    )
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Serves the content, other content, half of it, or nothing, by the path that is asked for."""
+
+    def do_GET(self) -> None:
+        content = b"something else" if self.path == "/other" else CONTENT
+        self.send_response(404 if self.path == "/gone" else 200)
+        self.send_header("Content-Length", "0" if self.path == "/gone" else str(len(content)))
+        self.end_headers()
+        if self.path != "/gone":
+            self.wfile.write(content[: len(content) // 2] if self.path == "/half" else content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(room, "urlopen", urlopen)
+    monkeypatch.setenv("no_proxy", "*")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_address[1]}"
+        running.shutdown()
+        thread.join()
+
+
+def cache() -> Path:
+    folder = user_cache_folder() / "weights"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def test_known_files_bear_their_checksum() -> None:
+    for file in (INCEPTION, VGG16_FILE, ALEXNET_FILE, LPIPS_ALEX, LPIPS_VGG):
+        assert len(file.sha256) == 64
+        for name in (file.name, *file.aliases):
+            assert name.removesuffix(".pth").endswith(file.sha256[:8])
+        assert all(url.startswith("https://") for url in file.urls)
+
+
+def test_a_download_is_checked_kept_and_announced(server: str) -> None:
+    said: list[str] = []
+    found = find_weights(known(f"{server}/net"), notice=said.append)
+    assert found == FoundFile(path=cache() / known().name, sha256=SHA256, official=True)
+    assert found.path.read_bytes() == CONTENT
+    assert said == [f"Downloading {server}/net (0.008 MB, once) to {found.path}."]
+    assert [path.name for path in cache().iterdir()] == [known().name]
+    assert find_weights(known("http://127.0.0.1:9/never")) == found  # from now on without a network
+
+
+def test_the_next_server_is_asked_where_one_no_longer_has_the_file(server: str) -> None:
+    assert find_weights(known(f"{server}/gone", f"{server}/net")).official
+
+
+@pytest.mark.parametrize(("path", "reason"), [("other", "SHA-256"), ("half", "SHA-256"), ("gone", "404")])
+def test_what_came_wrong_is_not_kept(server: str, path: str, reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        find_weights(known(f"{server}/{path}"))
+    assert list(cache().iterdir()) == []
+
+
+def test_a_download_that_is_interrupted_leaves_nothing(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: int) -> None:
+        assert len(list(cache().iterdir())) == 1  # the check below would mean nothing without this file
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        find_weights(known(f"{server}/net"))
+    assert list(cache().iterdir()) == []
+
+
+def test_the_rest_of_a_killed_download_is_removed_after_a_day(server: str) -> None:
+    old, young = cache() / f".{known().name}.1", cache() / f".{known().name}.2"
+    for rest in (old, young):
+        rest.touch()
+    os.utime(old, (time.time() - 2 * room.STALE,) * 2)
+    find_weights(known(f"{server}/net"))
+    assert not old.exists()
+    assert young.exists()
+
+
+def test_without_a_network_the_message_names_address_file_and_place() -> None:
+    with pytest.raises(UserError) as raised:
+        find_weights(INCEPTION)
+    message = str(raised.value)
+    assert "Inception-v3 (the network of FID)" in message
+    assert "tests have no network" in message
+    assert INCEPTION.urls[0] in message
+    assert str(user_cache_folder() / "weights" / "pt_inception-2015-12-05-6726825d.pth") in message
+    assert "inception:FILE" in message
+
+
+def test_a_server_that_is_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "urlopen", urlopen)
+    monkeypatch.setattr(room, "PATIENCE", 0.2)
+    monkeypatch.setenv("no_proxy", "*")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started = time.monotonic()
+        with pytest.raises(UserError, match="timed out"):
+            find_weights(known(f"http://127.0.0.1:{silent.getsockname()[1]}/net"))
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("name", [known().name, known().aliases[0]])
+@pytest.mark.parametrize("of_pytorch", [False, True])
+def test_cached_files_are_found_under_each_name(name: str, of_pytorch: bool, tmp_path: Path) -> None:
+    folder = Path(os.environ["TORCH_HOME"]) / "hub" / "checkpoints" if of_pytorch else cache()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(CONTENT)
+    assert find_weights(known()) == FoundFile(path=folder / name, sha256=SHA256, official=True)
+
+
+def test_a_damaged_file_in_the_cache_is_named_and_not_used() -> None:
+    (cache() / known().name).write_bytes(CONTENT[:-1])
+    wrong = hashlib.sha256(CONTENT[:-1]).hexdigest()
+    with pytest.raises(UserError, match=rf"expected the SHA-256 {SHA256}, found {wrong}.*not used. Remove it"):
+        find_weights(known())
+
+
+def test_a_given_file_may_be_ones_own_but_not_under_the_published_name(tmp_path: Path) -> None:
+    own, false, real = tmp_path / "own.pth", tmp_path / known().name, tmp_path / "renamed.pth"
+    own.write_bytes(b"mine")
+    false.write_bytes(b"mine")
+    real.write_bytes(CONTENT)
+    assert not find_weights(known(), own).official
+    assert find_weights(known(), real).official
+    with pytest.raises(UserError, match="if it is a file of your own, rename it"):
+        find_weights(known(), false)
+    with pytest.raises(UserError, match=r"There is no file .*nothing.pth. example:FILE needs"):
+        find_weights(known(), tmp_path / "nothing.pth")
+
+
+def test_an_installed_package_that_holds_the_file_is_looked_up_and_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package, content in (("package_of_others", b"other version"), ("package_of_weights", CONTENT)):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise RuntimeError('imported')")
+        (tmp_path / package / "net.pth").write_bytes(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    packages = tuple((name, "net.pth") for name in ("package_not_here", "package_of_others", "package_of_weights"))
+    found = find_weights(known(packages=packages))
+    assert found.path == tmp_path / "package_of_weights" / "net.pth"
+    assert found.official
+
+
+def test_heads_of_lpips_without_a_network_tell_of_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(UserError, match="install torchmetrics or lpips, which bring it,"):
+        find_weights(LPIPS_ALEX)

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import contextlib
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from unpaired.core.errors import UserError
+from unpaired.models.convert import read_weights
+
+WEIGHTS = OrderedDict({"model.1.weight": torch.randn(2, 3), "model.1.bias": torch.arange(4)})
+
+
+def _same(found: dict[str, Tensor]) -> bool:
+    return found.keys() == WEIGHTS.keys() and all(torch.equal(found[name], WEIGHTS[name]) for name in WEIGHTS)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_plain_wrapped_and_prefixed_files(tmp_path: Path, zipped: bool, wrapper: str | None, prefix: str) -> None:
+    content = OrderedDict((prefix + name, value) for name, value in WEIGHTS.items())
+    path = tmp_path / "latest_net_G_A.pth"
+    torch.save({wrapper: content, "epoch": 3} if wrapper else content, path, _use_new_zipfile_serialization=zipped)
+    assert _same(read_weights(path))
+
+
+def test_a_whole_state_dict_and_safetensors(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
+    torch.save(network.state_dict(), tmp_path / "a.pth")
+    assert read_weights(tmp_path / "a.pth").keys() == network.state_dict().keys()
+    save_file(dict(WEIGHTS), tmp_path / "b.safetensors")
+    assert _same(read_weights(tmp_path / "b.safetensors"))
+
+
+def test_tensors_as_pytorch_0_3_pickled_them(tmp_path: Path) -> None:
+    tensor = torch.arange(6.0).reshape(2, 3)
+    torch.save({"weight": Old(tensor)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert torch.equal(read_weights(tmp_path / "old.pth")["weight"], tensor)
+
+
+class Old:
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        storage = torch.storage.TypedStorage(
+            wrap_storage=self.tensor.untyped_storage(), dtype=self.tensor.dtype, _internal=True
+        )
+        return torch._utils._rebuild_tensor, (storage, 0, tuple(self.tensor.shape), self.tensor.stride())
+
+
+class Attack:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_that_wants_code_is_refused_by_name(tmp_path: Path, zipped: bool) -> None:
+    victim, path = tmp_path / "victim", tmp_path / "evil.pth"
+    torch.save({"w": Attack(str(victim))}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UserError, match=r"io\.open.*refused"):
+        read_weights(path)
+    assert not victim.exists()
+
+
+def test_a_plain_pickle_that_wants_code_is_refused(tmp_path: Path) -> None:
+    victim, path = tmp_path / "victim", tmp_path / "evil.pth"
+    path.write_bytes(pickle.dumps(Attack(str(victim)), protocol=2))
+    with pytest.raises(UserError, match=r"evil\.pth"):
+        read_weights(path)
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickled_network_is_refused_with_the_remedy(tmp_path: Path, zipped: bool) -> None:
+    torch.save(nn.Conv2d(1, 1, 1), tmp_path / "net.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UserError, match=r"torch\.nn\.modules\.conv\.Conv2d.*state_dict\(\)"):
+        read_weights(tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"<html>Not found</html>", bytes(1000), b"PK\x03\x04" + bytes(50)])
+def test_files_of_another_kind(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match="cannot be read"):
+        read_weights(tmp_path / name)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    share=st.floats(0, 1, exclude_max=True), flips=st.lists(st.tuples(st.integers(0), st.integers(1, 255)), max_size=3)
+)
+def test_damaged_files(tmp_path: Path, zipped: bool, share: float, flips: list[tuple[int, int]]) -> None:
+    """Cut short a file is always refused; with flipped bytes it may still read, but never fails in another way."""
+    path = tmp_path / "whole.pth"
+    torch.save(WEIGHTS, path, _use_new_zipfile_serialization=zipped)
+    content = bytearray(path.read_bytes())
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UserError):
+        read_weights(path)
+    for place, change in flips:
+        content[place % len(content)] ^= change
+    path.write_bytes(content)
+    with contextlib.suppress(UserError):
+        read_weights(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{}, {"a": 1}, {"a": "text"}, {1: torch.zeros(1)}, [torch.zeros(1)], torch.zeros(1), {"a": {"b": torch.zeros(1)}}],
+)
+def test_other_content(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(UserError, match="holds"):
+        read_weights(tmp_path / "a.pth")
+
+
+def test_no_file(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing.pth"):
+        with pytest.raises(UserError, match="is not a file"):
+            read_weights(path)
