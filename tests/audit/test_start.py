@@ -14,7 +14,7 @@ from runs import write_images
 from unpaired.audit.inputs import Request
 from unpaired.audit.start import audit
 from unpaired.core.errors import UserError
-from unpaired.training.log import write_whole
+from unpaired.core.files import write_atomic
 
 
 def without_time(document: Any) -> dict[str, Any]:
@@ -133,4 +133,4 @@ def test_the_largest_seed_works(run: Path) -> None:
 def test_a_place_that_fails_later_tells_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match="then run the audit again"):
-        write_whole(tmp_path / "file" / "audit.json", b"", then="run the audit again")
+        write_atomic(tmp_path / "file" / "audit.json", b"", then="run the audit again")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from unpaired.core.errors import UserError
-from unpaired.core.user_cache import user_cache_folder
+from unpaired.core.files import user_cache_folder
 from unpaired.data import cache, cache_file
 from unpaired.data.cache import choose_cache, open_cache
 from unpaired.data.check import check_images

@@ -22,7 +22,7 @@ from evaluations import (
     write_small_run,
 )
 from unpaired.core.errors import UserError
-from unpaired.core.user_cache import user_cache_folder
+from unpaired.core.files import user_cache_folder
 from unpaired.evaluation import DirectionResult, Options, evaluate, place_of, settled, statistics
 from unpaired.evaluation.statistics import FOLDER
 from unpaired.metrics.estimate import frechet_estimate

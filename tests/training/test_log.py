@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unpaired.core.errors import UserError
-from unpaired.training.log import METRICS, MetricsLog, event, means_among, read_metrics, truncate, write_whole
+from unpaired.core.files import write_atomic
+from unpaired.training.log import METRICS, MetricsLog, event, means_among, read_metrics, truncate
 
 
 def record(images: int, loss: float = 0.5) -> dict[str, Any]:
@@ -188,14 +189,14 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_write_whole_keeps_the_old_content_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "deep" / "page"
-    write_whole(path, b"old")
+    write_atomic(path, b"old")
 
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="No space left"):
-        write_whole(path, b"new")
+        write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in path.parent.iterdir()] == ["page"]
 

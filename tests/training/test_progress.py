@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from unpaired.training.progress import Progress, duration
+from unpaired.core.text import duration
+from unpaired.training.progress import Progress
 
 LOSSES = ("gan_a2b", "gan_b2a", "cycle_a", "cycle_b", "identity_a", "identity_b", "discriminator_a", "discriminator_b")
 

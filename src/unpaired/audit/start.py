@@ -24,11 +24,11 @@ from unpaired.audit.pictures import draw as draw_pictures
 from unpaired.audit.sensitivity import response
 from unpaired.audit.spectrum import spectrum_of
 from unpaired.audit.summary import summary
+from unpaired.core.files import write_atomic
 from unpaired.data.held_out import Side
 from unpaired.data.training import Progress
 from unpaired.evaluation.dataset import FILTER, SPLITS
 from unpaired.evaluation.figures import Fact, Figure, Picture, Table, figures_to_json
-from unpaired.training.log import write_whole
 from unpaired.training.samples import png
 
 FORMAT = "unpaired-audit"
@@ -97,8 +97,8 @@ def audit(request: Request, *, progress: Progress | None = None) -> Audit:
     files = {PICTURES[one.direction]: one.picture.content for one in found}
     files[DRAWING] = draw_figure([one.curves[0] for one in found]).encode()
     for name, content in files.items():
-        write_whole(folder / name, content, then=_THEN)
-    write_whole(folder / FILE, to_bytes(document), then=_THEN)
+        write_atomic(folder / name, content, then=_THEN)
+    write_atomic(folder / FILE, to_bytes(document), then=_THEN)
     for name in PICTURES.values():  # of an audit of both directions that lay here before
         if name not in files:
             (folder / name).unlink(missing_ok=True)

@@ -156,16 +156,16 @@ def evaluate(
 def _carry_out(options: Options, *, json: bool, quiet: bool) -> int:
     from rich.console import Console
 
+    from unpaired.core.files import require_writable
     from unpaired.evaluation.start import evaluate as measure
     from unpaired.evaluation.start import keep, place_of, settled
     from unpaired.evaluation.table import render
-    from unpaired.training.log import require_place
 
     options, passed_over = settled(options)
     for notice in passed_over:
         _note(notice)
     place = place_of(options)
-    require_place(place)
+    require_writable(place)
     with _stages(quiet=quiet) as progress:
         evaluation = measure(options, progress=progress, say=_note)
     path = keep(evaluation, place)

@@ -164,8 +164,8 @@ def score(
     quiet
         Print nothing but the table, warnings and errors.
     """
+    from unpaired.core.files import require_writable
     from unpaired.evaluation.segmentation.report import measure, table, write_report
-    from unpaired.training.log import require_place
     from unpaired.training.progress import Progress
 
     given = _given(set_, **_places(data, photos, labels, None, None, side_by_side, size))
@@ -174,7 +174,7 @@ def score(
     if out is not None:
         if out.is_dir():
             raise UserError(f"--out {out} is a folder. Name the JSON file that the figures are written to.")
-        require_place(out.parent)
+        require_writable(out.parent)
     with Progress(quiet=quiet, every_seconds=SECONDS) as display:
         told = partial(display.checking, "labelling")
         report = measure(segmenter, given, seed=seed, most=most, device=device, progress=display.checking, told=told)

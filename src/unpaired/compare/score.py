@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from unpaired import __version__
 from unpaired.core.errors import UserError
+from unpaired.core.files import write_atomic
 from unpaired.data.held_out import Material, Picture, Side, shown, signed_batch, truth_of
 from unpaired.data.labels import VOID, Indices, classes_of, paint
 from unpaired.data.values import Domain, Image, from_signed, to_signed
@@ -27,7 +28,6 @@ from unpaired.methods import Direction
 from unpaired.metrics.confusion import Confusion, Scores
 from unpaired.models.folder import MANIFEST, newest_checkpoint, read_card
 from unpaired.models.translator import Translator
-from unpaired.training.log import write_whole
 from unpaired.training.samples import png
 
 Labeller = Callable[[NDArray[np.float32]], Indices]
@@ -98,9 +98,9 @@ class Scorer:
             return Measured(**kept["measured"])
         measured, pictures = self._measure(checkpoint, direction, told)
         for number, picture in enumerate(pictures):
-            write_whole(self.picture(name, direction, number), png(picture))
+            write_atomic(self.picture(name, direction, number), png(picture))
         document = {"key": key, "checkpoint": checkpoint.name, "measured": asdict(measured)}
-        write_whole(place, (json.dumps(document, indent=2) + "\n").encode())
+        write_atomic(place, (json.dumps(document, indent=2) + "\n").encode())
         return measured
 
     def picture(self, name: str, direction: Direction, row: int) -> Path:

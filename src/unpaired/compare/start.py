@@ -33,12 +33,12 @@ from unpaired.compare.train import (
 from unpaired.compare.trainings import Training, data_settings, needs_pairs, shared_settings, trainings_of
 from unpaired.core.device import find_device
 from unpaired.core.errors import UserError
+from unpaired.core.files import write_atomic
 from unpaired.data.held_out import Material, Side, open_material, truth_of
 from unpaired.data.labels import VOID
 from unpaired.data.training import Progress
 from unpaired.methods import METHODS, Direction, ImageShapes
 from unpaired.training.config import TrainingConfig
-from unpaired.training.log import write_whole
 from unpaired.training.settings import Given
 
 Counting = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
@@ -179,7 +179,7 @@ def compare(
         PICTURE: picture_of(pictures),
     }
     for name, content in contents.items():
-        write_whole(folder / name, content)
+        write_atomic(folder / name, content)
         done.written.append(folder / name)
     return done
 

@@ -12,8 +12,8 @@ from typing import Any
 from unpaired.compare.plan import Entry, Published
 from unpaired.compare.results import MEASURES, SCORES, Line, Results, Summary, measure, summary
 from unpaired.compare.score import sides
+from unpaired.core.text import duration
 from unpaired.methods import METHODS, Direction
-from unpaired.training.progress import duration
 
 MARKS = {"read": "", "second-hand": "second-hand", "recalled": "from memory, not confirmed"}
 NONE = "–"

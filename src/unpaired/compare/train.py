@@ -16,10 +16,11 @@ import torch
 from unpaired.compare.plan import Plan, names_of
 from unpaired.compare.trainings import Training
 from unpaired.core.errors import UserError
+from unpaired.core.files import write_atomic
 from unpaired.data.held_out import Material
 from unpaired.models.folder import DamagedError, checkpoints_of, newest_checkpoint, read_document, verify
 from unpaired.training.health import NonFiniteError
-from unpaired.training.log import read_metrics, write_whole
+from unpaired.training.log import read_metrics
 from unpaired.training.settings import Given
 from unpaired.training.start import CONFIG, RESUMABLE, resume_run, start_run
 from unpaired.training.state import DOCUMENT
@@ -138,7 +139,7 @@ def keep_record(
     if before is not None:
         document["trainings"] = {**document["trainings"], **before["trainings"]}
     if document != before:
-        write_whole(folder / RECORD, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+        write_atomic(folder / RECORD, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

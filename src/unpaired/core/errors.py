@@ -18,6 +18,10 @@ class ToldElsewhere(UserError):
     """A `UserError` that another process of the same command tells; the command line ends with code 2 and is silent."""
 
 
+class LostError(UserError):
+    """Another process of this training has ended or no longer answers."""
+
+
 def did_you_mean(received: str, allowed: Iterable[str]) -> str:
     """Return ` Did you mean "x"?` for the nearest allowed word, or an empty string when none is near."""
     names = list(allowed)

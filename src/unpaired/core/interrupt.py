@@ -8,7 +8,7 @@ import threading
 import time
 from types import FrameType, TracebackType
 
-from unpaired.training.distributed import LostError
+from unpaired.core.errors import LostError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

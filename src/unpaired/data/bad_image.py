@@ -6,6 +6,8 @@ import math
 import os
 from pathlib import Path
 
+from unpaired.core.text import printable
+
 MAX_PIXELS = 178_956_970
 """Images with more pixels are refused by default; Pillow's own limit, about 179 megapixels."""
 
@@ -14,14 +16,9 @@ class BadImage(Exception):
     """A file that cannot be used as an image, and why."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
-        super().__init__(f"{shown(path)}: {reason}")
+        super().__init__(f"{printable(path)}: {reason}")
         self.path = Path(path)
         self.reason = reason
-
-
-def shown(path: str | os.PathLike[str]) -> str:
-    """Return a path that can always be printed, also where the name is not valid unicode."""
-    return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def refuse_bomb(path: Path, height: int, width: int, channels: int, max_pixels: int) -> None:

@@ -18,7 +18,7 @@ import PIL
 from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
-from unpaired.core.user_cache import user_cache_folder
+from unpaired.core.files import user_cache_folder
 from unpaired.data.packing import Packing
 from unpaired.data.parallel import for_each
 from unpaired.data.source import FolderSource

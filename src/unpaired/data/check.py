@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 
 from unpaired.core.errors import UserError
-from unpaired.data.bad_image import MAX_PIXELS, BadImage, refuse_bomb, shown
+from unpaired.core.text import printable
+from unpaired.data.bad_image import MAX_PIXELS, BadImage, refuse_bomb
 from unpaired.data.check_memory import CheckMemory, ImageInfo
 from unpaired.data.parallel import for_each
 from unpaired.data.reading import PICTURES, Reading
@@ -109,7 +110,7 @@ def require(checked: Mapping[str, Checked], on_bad: Literal["fail", "skip"]) -> 
 
 
 def _listing(bad: Sequence[BadFile]) -> str:
-    return "\n".join(f"  {shown(file.path)}: {file.reason}" for file in bad)
+    return "\n".join(f"  {printable(file.path)}: {file.reason}" for file in bad)
 
 
 def _files(count: int) -> str:

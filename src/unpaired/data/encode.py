@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from unpaired.core.errors import UserError, did_you_mean
-from unpaired.data.bad_image import shown
+from unpaired.core.text import printable
 from unpaired.data.values import Image
 
 JPEG_QUALITY = 95
@@ -158,7 +158,7 @@ def _write_whole(path: Path, content: bytes) -> None:
             file.write(content)
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f'cannot write "{shown(path)}": {error.strerror}.') from error
+        raise UserError(f'cannot write "{printable(path)}": {error.strerror}.') from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unpaired.core.errors import UserError, did_you_mean
-from unpaired.data.bad_image import shown
+from unpaired.core.text import printable
 from unpaired.data.config import DataConfig
 from unpaired.data.decode import UNSUPPORTED
 
@@ -89,10 +89,10 @@ def list_images(folder: Path) -> list[Path]:
                 seen.add(identity)
                 _scan(current, found, folders, links)
         except OSError as error:
-            raise UserError(f'cannot read the folder "{shown(current)}": {error.strerror}.') from error
+            raise UserError(f'cannot read the folder "{printable(current)}": {error.strerror}.') from error
     if not found.images:
         raise UserError(
-            f'no images in the folder "{shown(folder)}": found {found.others_in_words()}. '
+            f'no images in the folder "{printable(folder)}": found {found.others_in_words()}. '
             "Images are, for instance, .jpg, .png, .webp, .tif and .npy files, also in folders below."
         )
     found.images.sort()
@@ -163,7 +163,7 @@ def _in_root(root: Path) -> Folders:
     if len(fitting) != 1:
         trouble = "more than one known layout fits" if fitting else "no known layout fits"
         raise UserError(
-            f'{trouble} in "{shown(root)}". Tried: {", ".join(_LAYOUTS)}. Found there: {_contents(root)}. '
+            f'{trouble} in "{printable(root)}". Tried: {", ".join(_LAYOUTS)}. Found there: {_contents(root)}. '
             f"Rename the folders, or name them with data.a and data.b.{_hint(root)}"
         )
     train_a, train_b, test_a, test_b = (root / name for name in _LAYOUTS[fitting[0]])
@@ -171,7 +171,8 @@ def _in_root(root: Path) -> Folders:
     if tests != test_b.is_dir():
         there, absent = (test_a, test_b) if tests else (test_b, test_a)
         raise UserError(
-            f'there are test images in "{shown(there)}" and none in "{shown(absent)}". Add the missing folder or '
+            f'there are test images in "{printable(there)}" and none in "{printable(absent)}". Add the missing '
+            "folder or "
             "rename the one that is there: held-out images are needed for both domains or for none."
         )
     return Folders(
@@ -205,7 +206,8 @@ def _side_by_side(config: DataConfig) -> Folders:
         return Folders(train_a=root / "train", train_b=root / "train", test_a=test, test_b=test, layout=layout)
     if not _holds_images(root):
         raise UserError(
-            f'no side-by-side files in "{shown(root)}". Tried: image files in ROOT/train, and in ROOT itself. Found '
+            f'no side-by-side files in "{printable(root)}". Tried: image files in ROOT/train, and in ROOT itself. '
+            "Found "
             f"there: {_contents(root)}. Move the files, or leave data.side_by_side out where A and B have folders of "
             "their own."
         )
@@ -223,19 +225,19 @@ def _existing(setting: str, folder: Path) -> Path:
     if folder.is_dir():
         return folder
     if folder.exists():
-        raise UserError(f'{setting} is "{shown(folder)}", which is a file. Give a folder of images.')
+        raise UserError(f'{setting} is "{printable(folder)}", which is a file. Give a folder of images.')
     siblings = [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
-    raise UserError(f'{setting} is "{shown(folder)}", which does not exist.{did_you_mean(folder.name, siblings)}')
+    raise UserError(f'{setting} is "{printable(folder)}", which does not exist.{did_you_mean(folder.name, siblings)}')
 
 
 def _contents(root: Path) -> str:
     """Describe what lies in a folder, for an error message."""
     entries = sorted(root.iterdir())
-    folders = [f"{shown(path.name)}/" for path in entries if path.is_dir()]
+    folders = [f"{printable(path.name)}/" for path in entries if path.is_dir()]
     for name in ("train", "test"):
         inner = root / name
         if inner.is_dir():
-            folders += [f"{name}/{shown(path.name)}/" for path in sorted(inner.iterdir()) if path.is_dir()]
+            folders += [f"{name}/{printable(path.name)}/" for path in sorted(inner.iterdir()) if path.is_dir()]
     listed = ", ".join(folders[:12]) + (f" and {len(folders) - 12} more" if len(folders) > 12 else "")
     return f"{f'the folders {listed}' if folders else 'no folders'}, and {sum(p.is_file() for p in entries)} files"
 
@@ -244,11 +246,12 @@ def _require_apart(kind: str, a: Path, b: Path) -> None:
     real_a, real_b = a.resolve(), b.resolve()
     if real_a == real_b or os.path.samefile(real_a, real_b):
         raise UserError(
-            f'the {kind} images of A and B are the same folder: "{shown(a)}" and "{shown(b)}". '
+            f'the {kind} images of A and B are the same folder: "{printable(a)}" and "{printable(b)}". '
             "Unpaired translation needs two domains; give two different folders."
         )
     if real_a.is_relative_to(real_b) or real_b.is_relative_to(real_a):
         raise UserError(
-            f'one folder of {kind} images lies inside the other: "{shown(a)}" and "{shown(b)}". Folders are read with '
+            f'one folder of {kind} images lies inside the other: "{printable(a)}" and "{printable(b)}". Folders '
+            "are read with "
             "everything below them, so one domain would contain the other; give two folders beside one another."
         )

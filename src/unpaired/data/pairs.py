@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from unpaired.core.errors import UserError
-from unpaired.data.bad_image import shown
+from unpaired.core.text import printable
 from unpaired.data.check import BadFile, BadFiles, Checked, ImageInfo
 from unpaired.data.config import DataConfig
 from unpaired.data.folders import Folders, list_images
@@ -33,7 +33,7 @@ def match_by_name(
     named_a, named_b = _by_name(folder_a, a), _by_name(folder_b, b)
     both = [name for name in named_a if name in named_b]
     without = [
-        BadFile(path, f"no file of this name (without suffix) in {shown(other)}")
+        BadFile(path, f"no file of this name (without suffix) in {printable(other)}")
         for named, others, other in ((named_a, named_b, folder_b), (named_b, named_a, folder_a))
         for name, path in named.items()
         if name not in others
@@ -41,7 +41,8 @@ def match_by_name(
     rule = "A pair is two files whose paths agree, below their folders and without suffix"
     if not both:
         raise BadFiles(
-            f'no file of "{shown(folder_a)}" has a partner in "{shown(folder_b)}":\n{_listing(without)}\n{rule}. '
+            f'no file of "{printable(folder_a)}" has a partner in '
+            f'"{printable(folder_b)}":\n{_listing(without)}\n{rule}. '
             "Rename the files, or train a method that needs no pairs.",
             without,
         )
@@ -70,7 +71,7 @@ def count_pairs(folders: Folders) -> tuple[int | None, str | None]:
             return None, str(error)
     if alone:
         files = f"{len(alone):,} file{'s have' if len(alone) > 1 else ' has'} no partner of the same name"
-        return None, f'{files}, such as "{shown(alone[0])}"'
+        return None, f'{files}, such as "{printable(alone[0])}"'
     return counts[0], None
 
 
@@ -108,7 +109,8 @@ def require_equal_sizes(
         sizes = [prepared_size(info.height, info.width, config, size_multiple=size_multiple) for info in (one, two)]
         if sizes[0] != sizes[1]:
             different.append(
-                f"  {shown(one.path)}: {one.height} x {one.width}, and {shown(two.path)}: {two.height} x {two.width}"
+                f"  {printable(one.path)}: {one.height} x {one.width}, and {printable(two.path)}: {two.height} x "
+                f"{two.width}"
             )
     if different:
         more = f"\n  and {len(different) - _LISTED} more" if len(different) > _LISTED else ""
@@ -126,7 +128,8 @@ def _by_name(folder: Path, paths: Sequence[Path]) -> dict[str, Path]:
         name = unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
         if name in named:
             raise UserError(
-                f'"{shown(named[name])}" and "{shown(path)}" have the same name without suffix, so it is not clear '
+                f'"{printable(named[name])}" and "{printable(path)}" have the same name without suffix, so it is not '
+                "clear "
                 "which of them belongs to the other domain's. Rename or remove one of them."
             )
         named[name] = path
@@ -134,5 +137,5 @@ def _by_name(folder: Path, paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def _listing(files: Sequence[BadFile]) -> str:
-    lines = [f"  {shown(file.path)}: {file.reason}" for file in files[:_LISTED]]
+    lines = [f"  {printable(file.path)}: {file.reason}" for file in files[:_LISTED]]
     return "\n".join([*lines, *([f"  and {len(files) - _LISTED} more"] if len(files) > _LISTED else [])])

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from unpaired.core.errors import UserError
-from unpaired.data.bad_image import shown
+from unpaired.core.text import printable
 from unpaired.data.check import ImageInfo
 from unpaired.data.config import DataConfig
 from unpaired.data.decode import BadImage, as_channels
@@ -60,14 +60,14 @@ class FolderSource:
             image = self.reading.read(info.path, max_pixels=self.config.max_pixels)
         except BadImage as error:
             raise UserError(
-                f'the image "{shown(info.path)}" was sound when the data was checked and is not any more: '
+                f'the image "{printable(info.path)}" was sound when the data was checked and is not any more: '
                 f"{error.reason}. Put it back, or start again to have the files checked again."
             ) from error
         labels = self.reading.labels
         channels = image.shape[2] if labels is None else labels.channels
         if (*image.shape[:2], channels, image.dtype.name) != (info.height, info.width, info.channels, info.dtype):
             raise UserError(
-                f'the image "{shown(info.path)}" has changed since the data was checked. '
+                f'the image "{printable(info.path)}" has changed since the data was checked. '
                 "Start again to have the files checked again."
             )
         if labels is not None:
@@ -77,7 +77,7 @@ class FolderSource:
 
     def name(self, index: int) -> str:
         """Return the path of one image."""
-        return shown(self.images[index].path)
+        return printable(self.images[index].path)
 
     def size(self, index: int) -> tuple[int, int]:
         """Return (height, width) of one prepared image, without reading it."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from unpaired.core.errors import UserError
-from unpaired.data.bad_image import shown
+from unpaired.core.text import printable
 from unpaired.data.cache import open_cache
 from unpaired.data.check import BadFiles, Checked, ImageInfo, check_images, require
 from unpaired.data.config import DataConfig
@@ -249,7 +249,7 @@ def _describe(
         notices.append(f"{name} holds {reading.labels.in_words()}{' (found in the files)' if found else ''}")
         if reading.labels.hidden_in is not None:
             notices.append(
-                f"{name}: void is shown black, which is also the colour of class {reading.labels.hidden_in}, so "
+                f"{name}: void is printable black, which is also the colour of class {reading.labels.hidden_in}, so "
                 f'networks cannot tell the two apart; they can with data.labels_{name.lower()}.feed = "one_hot", or a '
                 "palette without black"
             )
@@ -263,7 +263,7 @@ def _annotations_unread(folders: Folders, config: DataConfig) -> list[str]:
     if folders.layout != ANNOTATIONS or config.labels_a is not None:
         return []
     return [
-        f'"{shown(folders.train_a)}" holds label maps by its name, and its files are read as pictures; for class '
+        f'"{printable(folders.train_a)}" holds label maps by its name, and its files are read as pictures; for class '
         "indices set data.labels_a.kind to index"
     ]
 
@@ -338,7 +338,7 @@ def _channels(name: str, infos: Sequence[ImageInfo], counts: Counter[int]) -> in
     if set(counts) == {1, 3}:
         return 3
     examples = {info.channels: info.path for info in reversed(infos)}
-    found = "; ".join(f'{n} with {c} channels (such as "{shown(examples[c])}")' for c, n in counts.most_common())
+    found = "; ".join(f'{n} with {c} channels (such as "{printable(examples[c])}")' for c, n in counts.most_common())
     raise UserError(
         f"the images of domain {name} do not agree in their channels: {found}. Only grey and RGB can be mixed. "
         f"Set data.channels_{name.lower()} to the number that is right, and remove the others or set "

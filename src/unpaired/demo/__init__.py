@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from unpaired.core.errors import UserError
+from unpaired.core.files import write_atomic
 from unpaired.demo.domains import SIZE, Picture, Scene, draw_domains, write_domains
 from unpaired.demo.picture import Example, draw_examples
 from unpaired.demo.score import Scores, score
 from unpaired.models.translator import Translator
-from unpaired.training.log import write_whole
 from unpaired.training.run import Result
 from unpaired.training.settings import Given, RunConfig, resolve
 from unpaired.training.start import start_run
@@ -66,7 +66,7 @@ def run_demo(out: Path, *, seed: int = 0, quiet: bool = False) -> int:
     held_out = {"a": domains["testA"], "b": domains["testB"]}
     examples = {direction: _translate(direction, translators, held_out) for direction in translators}
     scores = {direction: _score(direction, examples, held_out) for direction in examples}
-    write_whole(out / "demo.png", draw_examples(examples))
+    write_atomic(out / "demo.png", draw_examples(examples))
     _print_scores(scores)
     if not quiet:
         _print_places(out)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unpaired.core.errors import UserError, did_you_mean
-from unpaired.data.bad_image import shown
+from unpaired.core.text import printable
 from unpaired.data.check import BadFiles, ImageInfo, check_images, require
 from unpaired.data.config import DataConfig
 from unpaired.data.folders import list_images
@@ -51,9 +51,10 @@ class _Folder:
             key = key_of(info.path, self.root)
             if key in found:
                 raise UserError(
-                    f'{self.option}: "{shown(self.files[found[key]].path)}" and "{shown(info.path)}" have the same '
+                    f'{self.option}: "{printable(self.files[found[key]].path)}" and "{printable(info.path)}" have the '
+                    "same "
                     f"name, so it is not clear which of them is meant. {RULE}. Rename or remove one of them, or give a "
-                    f"pattern in quotes, such as '{shown(self.root)}/*_fake_B.png'."
+                    f"pattern in quotes, such as '{printable(self.root)}/*_fake_B.png'."
                 )
             found[key] = position
         return found
@@ -110,7 +111,7 @@ def open_folders(options: Options, progress: Progress | None) -> tuple[Task, lis
 
 def _called(place: str | Path) -> str:
     """Return what a person calls a folder or pattern: its last part."""
-    return shown(Path(place).expanduser().absolute().name)
+    return printable(Path(place).expanduser().absolute().name)
 
 
 def _told(progress: Progress | None, option: str) -> Callable[[int, int], None] | None:
@@ -125,14 +126,14 @@ def _listed(option: str, place: str | Path) -> tuple[Path, list[Path]]:
         _refuse_mixture(option, path, paths)
         return path, paths
     if path.exists():
-        raise UserError(f'{option} "{shown(path)}" is a file. Give a folder of images.')
+        raise UserError(f'{option} "{printable(path)}" is a file. Give a folder of images.')
     if _PATTERN.search(path.name) and path.parent.is_dir():
         paths = [found for found in list_images(path.parent) if fnmatch.fnmatchcase(found.name, path.name)]
         if not paths:
-            raise UserError(f'{option} "{shown(path)}": no image in "{shown(path.parent)}" fits this pattern.')
+            raise UserError(f'{option} "{printable(path)}": no image in "{printable(path.parent)}" fits this pattern.')
         return path.parent, paths
     siblings = [other.name for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
-    raise UserError(f'{option} "{shown(path)}" does not exist.{did_you_mean(path.name, siblings)}')
+    raise UserError(f'{option} "{printable(path)}" does not exist.{did_you_mean(path.name, siblings)}')
 
 
 def _refuse_mixture(option: str, folder: Path, paths: Sequence[Path]) -> None:
@@ -141,8 +142,9 @@ def _refuse_mixture(option: str, folder: Path, paths: Sequence[Path]) -> None:
     if len(kinds) > 1:
         held = ", ".join(f"{count} files *{kind}" for kind, count in kinds.most_common())
         raise UserError(
-            f'{option} "{shown(folder)}" holds images of several kinds: {held}. Say which are meant by a pattern in '
-            f"quotes, such as {option} '{shown(folder)}/*_fake_B.png'."
+            f'{option} "{printable(folder)}" holds images of several kinds: {held}. Say which are meant by a '
+            "pattern in "
+            f"quotes, such as {option} '{printable(folder)}/*_fake_B.png'."
         )
 
 
@@ -172,7 +174,7 @@ def _match(sides: Mapping[str, _Folder], options: Options) -> tuple[list[Row], l
 
 def _alone(side: _Folder, keys: Mapping[str, int], others: Mapping[str, int], option: str) -> list[str]:
     return [
-        f"  {side.option} {shown(side.files[position].path)}: nothing of this name in {option}"
+        f"  {side.option} {printable(side.files[position].path)}: nothing of this name in {option}"
         for key, position in keys.items()
         if key not in others
     ]

@@ -15,6 +15,7 @@ import torch
 from unpaired import __version__
 from unpaired.core.device import find_device
 from unpaired.core.errors import UserError
+from unpaired.core.files import write_atomic
 from unpaired.evaluation.dataset import Task, model_task, open_model_data, run_of
 from unpaired.evaluation.direction import Direction, Progress, measure, open_direction
 from unpaired.evaluation.figures import FILE, Evaluation
@@ -25,7 +26,6 @@ from unpaired.evaluation.translations import Translators
 from unpaired.models.folder import ModelCard, find_model, read_card
 from unpaired.models.loading import DIRECTIONS, load_generator
 from unpaired.models.translator import Translator
-from unpaired.training.log import write_whole
 
 EVALUATIONS = "evaluations"
 """Folder of a run that holds its evaluations, each named as its checkpoint."""
@@ -111,8 +111,8 @@ def keep(evaluation: Evaluation, folder: Path) -> Path:
     pictures = [picture for found in evaluation.directions.values() for picture in found.pictures]
     earlier = _pictures_of(path)
     for picture in pictures:
-        write_whole(folder / picture.file, picture.content, then="evaluate again")
-    write_whole(path, evaluation.to_bytes(), then="evaluate again")
+        write_atomic(folder / picture.file, picture.content, then="evaluate again")
+    write_atomic(path, evaluation.to_bytes(), then="evaluate again")
     for name in earlier - {picture.file for picture in pictures}:
         with contextlib.suppress(OSError):
             (folder / name).unlink()

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from unpaired import __version__
 from unpaired.core.errors import UserError
-from unpaired.core.user_cache import user_cache_folder
+from unpaired.core.files import user_cache_folder
 from unpaired.evaluation.dataset import FILTER, Pictures
 from unpaired.evaluation.translations import Told, image_batches
 from unpaired.metrics.frechet import Moments

@@ -22,7 +22,7 @@ import torch
 
 from unpaired import __version__
 from unpaired.core.errors import UserError
-from unpaired.core.user_cache import user_cache_folder
+from unpaired.core.files import user_cache_folder
 from unpaired.models.exactness import Exactness
 from unpaired.models.graph import trace_onnx
 from unpaired.networks import Generator

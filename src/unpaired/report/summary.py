@@ -6,12 +6,12 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from unpaired.core.text import duration
 from unpaired.report.markup import number, percent
 from unpaired.report.measured import Direction
 from unpaired.report.runs import Run
 from unpaired.training.best import BEST
 from unpaired.training.memory import MENTION
-from unpaired.training.progress import duration
 
 
 def sentence(run: Run) -> str:

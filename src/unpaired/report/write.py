@@ -12,12 +12,12 @@ from typing import Any
 
 from unpaired import __version__
 from unpaired.core.errors import UserError
+from unpaired.core.files import write_atomic
 from unpaired.report.document import FORMAT, document
 from unpaired.report.page import GENERATOR, page_of
 from unpaired.report.pictures import embed
 from unpaired.report.runs import Run, read_runs
 from unpaired.report.webpage import generator_tag
-from unpaired.training.log import write_whole
 
 _THEN = "write the report again"
 _HEAD = 4096
@@ -57,8 +57,8 @@ def write_report(runs: Sequence[Path], out: Path, *, data: Path | None = None, t
             found, album, title=heading, created=created.isoformat(timespec="seconds"), version=__version__
         )
         text = json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False, default=str)
-        write_whole(data, f"{text}\n".encode("utf-8", "backslashreplace"), then=_THEN)
-    write_whole(out, page.encode("utf-8", "replace"), then=_THEN)
+        write_atomic(data, f"{text}\n".encode("utf-8", "backslashreplace"), then=_THEN)
+    write_atomic(out, page.encode("utf-8", "replace"), then=_THEN)
     return Report(page=out, data=data, runs=found, pictures_left_out=len(album.left_out))
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from unpaired.core.errors import UserError
-from unpaired.data.bad_image import shown
+from unpaired.core.text import printable
 from unpaired.data.folders import list_images
 from unpaired.study.description import METHOD_NAME, PICTURES, Picture, Rules, Settings, Study, write_study
 from unpaired.study.picture import Pixels, encode, filled, filled_length, fit, read_pixels, spoiled
@@ -75,7 +75,7 @@ def create_study(
     half-made stays.
     """
     if out.exists():
-        raise UserError(f'"{shown(out)}" exists already. Give --out a new folder: answers are never mixed.')
+        raise UserError(f'"{printable(out)}" exists already. Give --out a new folder: answers are never mixed.')
     _require_methods(fakes)
     notices: list[str] = []
     paths = {REAL: (real, list_images(_folder("--real", real)))}
@@ -99,7 +99,7 @@ def create_study(
         Store(temporary, create=True).close()
         os.replace(temporary, out)
     except OSError as error:
-        raise UserError(f'cannot write "{shown(out)}": {error.strerror}.') from error
+        raise UserError(f'cannot write "{printable(out)}": {error.strerror}.') from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Created(study, notices)
@@ -115,16 +115,17 @@ def _require_methods(fakes: Mapping[str, Path]) -> None:
     if not fakes:
         raise UserError("no generated pictures are given. Give at least one --fake NAME=DIR.")
     for name in fakes:
-        if name == REAL or not re.fullmatch(METHOD_NAME, name) or shown(name) != name:  # not unicode
+        if name == REAL or not re.fullmatch(METHOD_NAME, name) or printable(name) != name:  # not unicode
             raise UserError(
-                f'--fake: "{shown(name)}" cannot be a method\'s name. Use 1 to 60 letters, digits, spaces and signs, '
+                f'--fake: "{printable(name)}" cannot be a method\'s name. Use 1 to 60 letters, digits, spaces and '
+                "signs, "
                 "none of / \\ =."
             )
 
 
 def _folder(option: str, folder: Path) -> Path:
     if not folder.is_dir():
-        raise UserError(f'{option} "{shown(folder)}" is not a folder. Give a folder of pictures.')
+        raise UserError(f'{option} "{printable(folder)}" is not a folder. Give a folder of pictures.')
     return folder
 
 
@@ -150,8 +151,8 @@ def _matched(paths: Mapping[str, tuple[Path, list[Path]]], notices: list[str]) -
             key = path.relative_to(folder).with_suffix("").as_posix()
             if key in named:
                 raise UserError(
-                    f'{label}: "{shown(named[key])}" and "{shown(path)}" differ in the suffix only, so it is not clear '
-                    "which belongs to the pair. Remove one, or use --pairs unmatched."
+                    f'{label}: "{printable(named[key])}" and "{printable(path)}" differ in the suffix only, so it is '
+                    "not clear which belongs to the pair. Remove one, or use --pairs unmatched."
                 )
             named[key] = path
         by_name[label] = named
@@ -159,7 +160,7 @@ def _matched(paths: Mapping[str, tuple[Path, list[Path]]], notices: list[str]) -
     if not shared:
         raise UserError(
             "--pairs matched: no name (without suffix) is in every folder. "
-            + "; ".join(f'{label} has e.g. "{shown(min(named))}"' for label, named in by_name.items())
+            + "; ".join(f'{label} has e.g. "{printable(min(named))}"' for label, named in by_name.items())
             + ". Rename the files, or use --pairs unmatched."
         )
     for label, named in by_name.items():
@@ -184,7 +185,7 @@ def _read(
         for path in files:
             pixels = read_pixels(path)
             sizes[label][pixels.shape[0], pixels.shape[1]] += 1
-            name = shown(path.relative_to(given).as_posix())  # it goes into JSON, which must be unicode
+            name = printable(path.relative_to(given).as_posix())  # it goes into JSON, which must be unicode
             source.entries.append(_enter(folder, name, fit(pixels, *size) if size else pixels))
             done += 1
             if progress is not None:
@@ -257,8 +258,8 @@ def _refuse_copies(sources: Sequence[_Source]) -> None:
         for entry in source.entries:
             if entry.digest in real:
                 raise UserError(
-                    f'{source.label}: "{shown(entry.name)}" is pixel for pixel the real picture '
-                    f'"{shown(real[entry.digest])}". A copy is not a generated picture; was a folder given twice?'
+                    f'{source.label}: "{printable(entry.name)}" is pixel for pixel the real picture '
+                    f'"{printable(real[entry.digest])}". A copy is not a generated picture; was a folder given twice?'
                 )
 
 

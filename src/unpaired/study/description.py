@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import uuid
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,8 +11,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from unpaired.core.errors import UserError
+from unpaired.core.files import write_atomic
 from unpaired.core.settings import STRICT
-from unpaired.data.bad_image import shown
+from unpaired.core.text import printable
 
 DESCRIPTION = "study.json"
 PICTURES = "pictures"
@@ -51,7 +50,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Settings:
-    """How a study is shown. The defaults are the protocol of the CycleGAN paper, and catch trials."""
+    """How a study is printable. The defaults are the protocol of the CycleGAN paper, and catch trials."""
 
     title: Line = "Which picture is real?"
     """Heading of the first page."""
@@ -74,7 +73,7 @@ class Settings:
     links_only: bool = False
     """Refuse people who come without `?participant=...`."""
     completion_code: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")] | None = None
-    """The code shown at the end; by default each participant gets one of their own."""
+    """The code printable at the end; by default each participant gets one of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -126,7 +125,7 @@ _STUDY = TypeAdapter(Study)
 def write_study(study: Study, folder: Path) -> None:
     """Write `study.json` in one move."""
     text = json.dumps(_STUDY.dump_python(study, mode="json"), indent=1, ensure_ascii=False)
-    write_whole(folder / DESCRIPTION, text.encode())
+    write_atomic(folder / DESCRIPTION, text.encode())
 
 
 def read_study(folder: Path, *, verify: bool = False) -> Study:
@@ -139,15 +138,15 @@ def read_study(folder: Path, *, verify: bool = False) -> Study:
         study = _STUDY.validate_json(path.read_bytes(), strict=False)
     except FileNotFoundError as error:
         raise UserError(
-            f'"{shown(folder)}" is no study: it has no {DESCRIPTION}. Make one with: '
+            f'"{printable(folder)}" is no study: it has no {DESCRIPTION}. Make one with: '
             "unpaired study create --real DIR --fake NAME=DIR --out STUDY"
         ) from error
     except OSError as error:
-        raise UserError(f'cannot read "{shown(path)}": {error.strerror}.') from error
+        raise UserError(f'cannot read "{printable(path)}": {error.strerror}.') from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise UserError(f'"{shown(path)}" is damaged or of another version: {place}: {first["msg"]}.') from error
+        raise UserError(f'"{printable(path)}" is damaged or of another version: {place}: {first["msg"]}.') from error
     if verify:
         for picture in study.pictures().values():
             picture_bytes(folder, study, picture)
@@ -159,24 +158,12 @@ def picture_bytes(folder: Path, study: Study, picture: Picture) -> bytes:
     path = folder / PICTURES / picture.file  # the name is 32 hexadecimal digits: it leads nowhere else
     try:
         if path.is_symlink():
-            raise UserError(f'"{shown(path)}" is a link; a study holds its own pictures. Create the study again.')
+            raise UserError(f'"{printable(path)}" is a link; a study holds its own pictures. Create the study again.')
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f'cannot read "{shown(path)}": {error.strerror}. The study is not whole.') from error
+        raise UserError(f'cannot read "{printable(path)}": {error.strerror}. The study is not whole.') from error
     if len(data) != study.bytes or hashlib.sha256(data).hexdigest() != picture.sha256:
-        raise UserError(f'"{shown(path)}" is not the file that the study was created with. Restore it, or start anew.')
+        raise UserError(
+            f'"{printable(path)}" is not the file that the study was created with. Restore it, or start anew.'
+        )
     return data
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all; raises `UserError` where it cannot be written."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.writing")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f'cannot write "{shown(path)}": {error.strerror}.') from error

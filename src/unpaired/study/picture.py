@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from unpaired.core.errors import UserError
-from unpaired.data.bad_image import BadImage, shown
+from unpaired.core.text import printable
+from unpaired.data.bad_image import BadImage
 from unpaired.data.decode import decode
 from unpaired.data.values import DTYPE_RANGES, to_signed
 
@@ -40,10 +41,10 @@ def read_pixels(path: Path) -> Pixels:
     except BadImage as error:
         raise UserError(f"{error}. Repair it, or take it out of the folder.") from error
     if image.shape[2] not in (1, 3):
-        raise UserError(f'"{shown(path)}" has {image.shape[2]} channels. People see grey (1) or RGB (3) pictures.')
+        raise UserError(f'"{printable(path)}" has {image.shape[2]} channels. People see grey (1) or RGB (3) pictures.')
     if image.dtype.name not in DTYPE_RANGES:
         raise UserError(
-            f'"{shown(path)}" holds values of type {image.dtype.name}, for which no brightness is obvious. '
+            f'"{printable(path)}" holds values of type {image.dtype.name}, for which no brightness is obvious. '
             f"Store it as one of: {', '.join(DTYPE_RANGES)}."
         )
     if image.dtype != np.uint8:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from unpaired.core.errors import UserError
-from unpaired.data.bad_image import shown
+from unpaired.core.text import printable
 from unpaired.study.description import ANSWERS
 from unpaired.study.plan import ACTIVE_SECONDS, Kind, Trial
 
@@ -53,7 +53,7 @@ class Participant:
     """Secret between this participant's browser and the server."""
     method: str
     code: str
-    """What is shown to them at the end."""
+    """What is printable to them at the end."""
     finished: bool
 
 
@@ -98,7 +98,8 @@ class Store:
         path = folder / ANSWERS
         if not create and not path.is_file():
             raise UserError(
-                f'the answers "{shown(path)}" are missing. Restore the file; without it nothing is known of those who '
+                f'the answers "{printable(path)}" are missing. Restore the file; without it nothing is known of those '
+                "who "
                 "took part. To begin anew, create the study again."
             )
         self._lock = threading.Lock()
@@ -110,12 +111,12 @@ class Store:
             self._connection.execute("PRAGMA foreign_keys = ON")
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, 1):
-                raise UserError(f'"{shown(path)}" is of version {version}; this program reads version 1.')
+                raise UserError(f'"{printable(path)}" is of version {version}; this program reads version 1.')
             if version == 0:
                 self._connection.executescript(_SCHEMA)
                 path.chmod(0o600)
         except (sqlite3.Error, OSError) as error:
-            raise UserError(f'cannot open the answers "{shown(path)}": {error}.') from error
+            raise UserError(f'cannot open the answers "{printable(path)}": {error}.') from error
 
     def close(self) -> None:
         """Close the file; nothing is pending."""

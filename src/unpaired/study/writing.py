@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from unpaired.core.errors import UserError
-from unpaired.data.bad_image import shown
-from unpaired.study.description import read_study, write_whole
+from unpaired.core.files import write_atomic
+from unpaired.core.text import printable
+from unpaired.study.description import read_study
 from unpaired.study.export import answers_csv, participants_csv, report_json
 from unpaired.study.page import report_page
 from unpaired.study.report import Figure, Report, make_report
@@ -35,9 +36,9 @@ def write_report(folder: Path, out: Path | None = None) -> tuple[Report, Path]:
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f'cannot write "{shown(target)}": {error.strerror}. Choose another --out.') from error
+        raise UserError(f'cannot write "{printable(target)}": {error.strerror}. Choose another --out.') from error
     for name, text in contents.items():
-        write_whole(target / name, text.encode("utf-8", "replace"))
+        write_atomic(target / name, text.encode("utf-8", "replace"))
     return report, target / "index.html"
 
 

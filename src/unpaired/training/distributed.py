@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from unpaired.core.device import find_device
-from unpaired.core.errors import ToldElsewhere, UserError
+from unpaired.core.errors import LostError, ToldElsewhere, UserError
 
 T = TypeVar("T")
 
@@ -22,10 +22,6 @@ STEP_TIMEOUT = timedelta(minutes=10)
 """A process that waits longer than this for the others' gradients takes them for dead."""
 WORK_TIMEOUT = timedelta(days=1)
 """The same while one process does something for all, such as checking a million files."""
-
-
-class LostError(UserError):
-    """Another process of this training has ended or no longer answers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,8 +56,9 @@ class HeldOut:
     their number: images are read when they are needed. Where they keep sizes of their own (`data.preprocess = none`),
     the sliced Wasserstein distance is measured on their middles, all cut to the smallest height and width among them.
 
-    `features` are what `training.evaluate_features` names (see `unpaired.metrics.features`), None for none; the held-out images
-    pass through them at once. Raises `UserError` where they cannot, or where there are fewer than two of a domain.
+    `features` are what `training.evaluate_features` names (see `unpaired.metrics.features`), None for none; the
+    held-out images pass through them at once. Raises `UserError` where they cannot, or where there are fewer than two
+    of a domain.
     """
 
     def __init__(self, data: TrainingData, count: int, device: torch.device, features: Features | None = None) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
+from unpaired.core.files import write_atomic
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -144,43 +144,7 @@ def truncate(run: Path, images: int) -> None:
         if record is not None and _images_of(record) <= images:
             kept += line + b"\n"
     if kept != content:
-        write_whole(path, bytes(kept))
-
-
-def write_whole(path: Path, content: bytes, *, then: str = "resume the training") -> None:
-    """Write a file atomically: whoever reads it, now or after a crash, finds the old or the new content, whole.
-
-    Folders are made as needed. Raises `UserError` when the disk is full or the place cannot be written; `then` is what
-    a person does once that is mended.
-    """
-    temporary = path.with_name(f".{path.name}.writing-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise _cannot_write(path, error, then) from error
-
-
-def require_place(folder: Path) -> None:
-    """Raise `UserError` unless files can be written into a folder, or into the one it would be made in."""
-    there = folder.absolute()
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    try:
-        with tempfile.TemporaryFile(dir=there):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"cannot write into {folder}: {error.strerror or error} ({there}). Choose another folder, or make this one "
-            "writable."
-        ) from error
+        write_atomic(path, bytes(kept))
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

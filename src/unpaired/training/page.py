@@ -12,12 +12,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from unpaired.core.files import write_atomic
+from unpaired.core.text import duration
 from unpaired.models.folder import CARD, checkpoints_of
 from unpaired.report.webpage import webpage
 from unpaired.training.best import BEST, describe_best
 from unpaired.training.curves import Curves, curves_of
-from unpaired.training.log import read_metrics, write_whole
-from unpaired.training.progress import duration
+from unpaired.training.log import read_metrics
 from unpaired.training.run_status import Standing, standing_of
 from unpaired.training.snapshots import Snapshot, snapshots_of
 
@@ -49,7 +50,7 @@ def write_page(run: Path) -> Path:
     ]
     page = _document(_title(run, standing), "\n".join(section for section in sections if section))
     path = run / PAGE
-    write_whole(path, page.encode("utf-8", "replace"))
+    write_atomic(path, page.encode("utf-8", "replace"))
     return path
 
 

@@ -17,6 +17,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from unpaired.core.text import duration
+
 MOST_LOSS_COLUMNS = 4
 """Losses side by side; CycleGAN's eight stand as four pairs in 80 columns."""
 
@@ -216,15 +218,3 @@ def _number(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "nan"
     return f"{value:.3f}" if 0.001 <= abs(value) < 100 or value == 0 else f"{value:.4g}"
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time for people: `45 s`, `12:05 min`, `3:07 h` or `2 d 3 h`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02d} min"
-    if whole < 100 * 3600:
-        return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"

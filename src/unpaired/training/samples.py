@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from unpaired.training.log import write_whole
+from unpaired.core.files import write_atomic
 
 Picture = NDArray[np.uint8]
 """[H, W, C] uint8."""
@@ -109,7 +109,7 @@ def save_grid(run: Path, images_seen: int, grid: Picture) -> Path:
     content = io.BytesIO()
     # Level 3 takes a third of the default's time for files a few per cent larger.
     Image.fromarray(grid).save(content, "PNG", compress_level=3)
-    write_whole(path, content.getvalue())
+    write_atomic(path, content.getvalue())
     return path
 
 

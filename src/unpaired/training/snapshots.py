@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from unpaired.training.log import write_whole
+from unpaired.core.files import write_atomic
 from unpaired.training.samples import SAMPLES, grids_of
 
 MOST_BYTES = 8_000_000
@@ -106,7 +106,7 @@ def _embedded(path: Path, cache: Path) -> list[Path]:
     for number, part in enumerate(split_grid(grid)):
         suffix, content = encode(part)
         made.append(cache / f"{path.stem}-{number}.{suffix}")
-        write_whole(made[-1], content)
+        write_atomic(made[-1], content)
     return made
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from unpaired.core.errors import UserError
-from unpaired.core.lock import locked
+from unpaired.core.files import locked, write_atomic
 from unpaired.data.training import TrainingData, open_training_data, with_found_labels
 from unpaired.data.transforms import training_size
 from unpaired.methods import METHODS, Batch, ImageShapes, Method
@@ -23,7 +23,7 @@ from unpaired.models.folder import CHECKPOINTS, DamagedError, checkpoints_of, ne
 from unpaired.networks import Generator
 from unpaired.training.best import recover_best
 from unpaired.training.distributed import World, joined
-from unpaired.training.log import Log, MetricsLog, NoLog, event, write_whole
+from unpaired.training.log import Log, MetricsLog, NoLog, event
 from unpaired.training.modes import explained, settle, widest_layer
 from unpaired.training.progress import Progress
 from unpaired.training.run import Result, Run
@@ -93,7 +93,7 @@ def start_run(config: RunConfig, folder: Path, *, quiet: bool = False) -> Result
         def begin() -> Log:
             if not world.is_first:
                 return NoLog()
-            write_whole(folder / CONFIG, _to_bytes(run.config))
+            write_atomic(folder / CONFIG, _to_bytes(run.config))
             stack.enter_context(locked(folder))
             return MetricsLog(folder, tensorboard=config.training.tensorboard)
 
@@ -145,7 +145,7 @@ def resume_run(folder: Path, given: list[Given], *, quiet: bool = False) -> Resu
         def begin() -> Log:
             if not world.is_first:
                 return NoLog()
-            write_whole(folder / CONFIG, _to_bytes(run.config))
+            write_atomic(folder / CONFIG, _to_bytes(run.config))
             return MetricsLog(folder, tensorboard=config.training.tensorboard, resumed_at=run.images_seen)
 
         with contextlib.closing(world.together(begin)) as log:

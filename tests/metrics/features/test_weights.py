@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import pytest
 
 from unpaired.core.errors import UserError
-from unpaired.core.user_cache import user_cache_folder
+from unpaired.core.files import user_cache_folder
 from unpaired.metrics.features import weights as room
 from unpaired.metrics.features.weights import (
     ALEXNET_FILE,

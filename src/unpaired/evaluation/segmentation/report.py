@@ -14,6 +14,7 @@ import torch
 
 from unpaired import __version__
 from unpaired.core.errors import UserError
+from unpaired.core.files import write_atomic
 from unpaired.data.config import DataConfig
 from unpaired.data.held_out import evenly
 from unpaired.data.labels_config import LabelsConfig
@@ -21,7 +22,6 @@ from unpaired.data.training import Progress
 from unpaired.evaluation.segmentation.dataset import Material, open_labelled
 from unpaired.evaluation.segmentation.model import Description, Segmenter, require_classes
 from unpaired.evaluation.segmentation.score import Told, real_bounds, scores_to_json
-from unpaired.training.log import write_whole
 from unpaired.training.settings import Given, settings_of
 
 FORMAT, VERSION = "unpaired-segmenter-score", 1
@@ -102,7 +102,7 @@ def table(report: dict[str, Any]) -> str:
 def write_report(path: Path, report: dict[str, Any], *, command: str) -> None:
     """Write a report as JSON, atomically; an existing file is replaced. Raises `UserError`."""
     document = {**report, "command": command}
-    write_whole(path, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode(), then="measure again")
+    write_atomic(path, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode(), then="measure again")
 
 
 def require_photos(description: Description, material: Material) -> None:

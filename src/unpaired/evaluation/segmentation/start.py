@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unpaired.core.device import fast_bf16, find_device
 from unpaired.core.errors import UserError
-from unpaired.core.lock import locked
+from unpaired.core.files import locked, write_atomic
 from unpaired.data.config import DataConfig
 from unpaired.data.training import Progress
 from unpaired.evaluation.segmentation.config import SegmenterConfig, settled
@@ -23,7 +23,7 @@ from unpaired.evaluation.segmentation.dataset import Material, label_side, open_
 from unpaired.evaluation.segmentation.train import Outcome, Told, Training
 from unpaired.metrics.features.vgg import read_vgg
 from unpaired.networks.fcn import CLASSIFIER_KEYS, Fcn8s, load_vgg
-from unpaired.training.log import MetricsLog, event, write_whole
+from unpaired.training.log import MetricsLog, event
 from unpaired.training.settings import Given, read_file, settings_of, without_none
 
 CONFIG = "config.json"
@@ -118,7 +118,7 @@ def _keep_settings(folder: Path, material: Material, config: SegmenterConfig, or
         "origin": origin,
         "contents": material.contents,
     }
-    write_whole(folder / CONFIG, (json.dumps(without_none(document), indent=2) + "\n").encode())
+    write_atomic(folder / CONFIG, (json.dumps(without_none(document), indent=2) + "\n").encode())
 
 
 def _settings(given: Sequence[Given]) -> tuple[DataConfig, SegmenterConfig]:

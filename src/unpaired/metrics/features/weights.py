@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 import torch
 
 from unpaired.core.errors import UserError
-from unpaired.core.user_cache import user_cache_folder
+from unpaired.core.files import user_cache_folder
 
 PATIENCE = 10
 """Seconds that a server may be silent before a download is given up."""

@@ -1,0 +1,68 @@
+"""Numbers, durations, sizes and plurals as people read them; the one place that formats them."""
+
+from __future__ import annotations
+
+import math
+import os
+
+NONE = "–"
+"""Stands where there is no number."""
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Return a number with `digits` significant digits and no exponent where it can be avoided: `0.1234`, `1,235`."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    if value == 0:
+        return "0"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    rounded = round(value, decimals)
+    if abs(rounded) >= 10 ** (digits + 5) or abs(rounded) < 1e-5:
+        return f"{value:.{digits}g}"
+    text = f"{rounded:,.{max(decimals, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def with_error(value: float | None, error: float | None, digits: int = 4) -> str:
+    """Return a value with its standard error, both to the error's second digit: `33.9 ± 1.2`."""
+    if value is None or not math.isfinite(value) or error is None or not math.isfinite(error) or error <= 0:
+        return number(value, digits)
+    decimals = max(1 - math.floor(math.log10(error)), 0)
+    return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
+
+
+def percent(share: float | None, decimals: int = 0) -> str:
+    """Return a share of 1 as `54 %`."""
+    return NONE if share is None or not math.isfinite(share) else f"{100 * share:.{decimals}f} %"
+
+
+def plural(count: int, noun: str, many: str | None = None) -> str:
+    """Return `1 image`, `2,000 images`; `many` is an irregular plural."""
+    return f"{count:,} {noun if count == 1 else many or noun + 's'}"
+
+
+def listing(names: list[str] | tuple[str, ...], last: str = "and") -> str:
+    """Return `a`, `a and b` or `a, b and c`."""
+    return f" {last} ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time: `45 s`, `12:05 min`, `3:07 h` or `2 d 3 h`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d} min"
+    if whole < 100 * 3600:
+        return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def memory(count: int) -> str:
+    """Return bytes as `1.25 GiB`."""
+    return f"{count / 2**30:.2f} GiB"
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """Return a path that can always be printed, also where the name is not valid Unicode."""
+    return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
