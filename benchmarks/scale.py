@@ -38,9 +38,9 @@ from unpaired.data.training import open_training_data
 from unpaired.methods import Batch, ImageShapes
 from unpaired.methods.cyclegan import Config, CycleGAN
 from unpaired.networks import PatchganConfig, ResnetConfig
+from unpaired.report.run_log import read_metrics
 from unpaired.training.config import TrainingConfig
 from unpaired.training.graph import WARM_UP_STEPS
-from unpaired.training.log import read_metrics
 from unpaired.training.trainer import Trainer
 
 PARTS = ("processes", "images", "pixels")

@@ -9,7 +9,7 @@ from audits import Affine, Stored, both, copying, random_images
 from unpaired.audit.pictures import draw, looked_at
 from unpaired.data.labels import Labels
 from unpaired.data.values import Domain
-from unpaired.training.samples import png
+from unpaired.report.image_grid import png
 
 TWO_CLASSES = Labels(kind="index", palette=((255, 0, 0), (0, 0, 255)), feed="one_hot")
 

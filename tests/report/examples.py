@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from unpaired.training.log import MetricsLog, event
-from unpaired.training.samples import grid, save_grid, stack
+from unpaired.report.image_grid import grid, save_grid, stack
+from unpaired.report.run_log import MetricsLog, event
 
 PROTOCOL = {
     "reference split": "test",

@@ -8,8 +8,8 @@ import pytest
 from report.examples import write_run
 from unpaired.report.charts import MOST_POINTS, evaluation_charts, measured_chart, training_charts
 from unpaired.report.measured import MeasuredChart, MeasuredLine
+from unpaired.report.run_log import METRICS
 from unpaired.report.runs import read_runs
-from unpaired.training.log import METRICS
 
 
 def test_one_run_has_its_losses_together_and_labels_that_tell_them_apart(tmp_path: Path) -> None:

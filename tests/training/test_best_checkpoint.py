@@ -15,12 +15,12 @@ import torch
 
 import unpaired as package
 from runs import TINY, arguments, unpaired, write_images
+from unpaired.cli.info import describe
 from unpaired.core.errors import UserError
+from unpaired.models.best import read_best
 from unpaired.models.folder import checkpoints_of, verify
-from unpaired.report.describe import describe
-from unpaired.training.best import read_best
+from unpaired.report.run_log import read_metrics
 from unpaired.training.evaluation import HeldOut, Measured
-from unpaired.training.log import read_metrics
 from unpaired.training.run import Result, Run
 
 SETTINGS: dict[str, Any] = {**TINY, "training.evaluate_every_images": 4, "training.checkpoint_every_images": 6}

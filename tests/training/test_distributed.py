@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from runs import TINY, arguments, unpaired, write_images
 from unpaired.core.errors import ToldElsewhere, UserError
 from unpaired.models.folder import checkpoints_of
+from unpaired.report.run_log import read_metrics
 from unpaired.training.distributed import ALONE, World, joined
-from unpaired.training.log import read_metrics
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="PyTorch was built without distribution")
 

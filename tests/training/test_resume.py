@@ -18,7 +18,7 @@ import unpaired as package
 from runs import TINY, arguments, unpaired, write_images
 from unpaired.core.errors import UserError
 from unpaired.models.folder import checkpoints_of
-from unpaired.training.log import means_among, read_metrics
+from unpaired.report.run_log import means_among, read_metrics
 
 EVERYTHING: dict[str, Any] = {
     **TINY,

@@ -16,7 +16,7 @@ import unpaired
 from runs import TINY, write_images
 from unpaired import Translator, UserError
 from unpaired.models.folder import checkpoints_of, read_card
-from unpaired.training.log import read_metrics
+from unpaired.report.run_log import read_metrics
 
 Writer = Callable[[Path, np.random.Generator], None]
 

@@ -13,7 +13,7 @@ from unpaired.data.held_out import evenly
 from unpaired.data.labels import as_picture
 from unpaired.data.values import Domain
 from unpaired.models.translator import Translator
-from unpaired.training.samples import grid
+from unpaired.report.image_grid import grid
 
 Picture = NDArray[np.uint8]
 

@@ -29,7 +29,7 @@ from unpaired.data.held_out import Side
 from unpaired.data.training import Progress
 from unpaired.evaluation.dataset import FILTER, SPLITS
 from unpaired.evaluation.figures import Fact, Figure, Picture, Table, figures_to_json
-from unpaired.training.samples import png
+from unpaired.report.image_grid import png
 
 FORMAT = "unpaired-audit"
 VERSION = 1

@@ -59,9 +59,9 @@ def info(
     as_json
         Print JSON.
     """
+    from unpaired.cli.info import describe, render
     from unpaired.core.terminal import counting
     from unpaired.evaluation.segmentation.describe import describe_segmenter, is_segmenter, render_segmenter
-    from unpaired.report.describe import describe, render
 
     if is_segmenter(what):
         found = describe_segmenter(what)

@@ -17,8 +17,8 @@ from unpaired.compare.score import Scorer, sides
 from unpaired.compare.table import NONE, PUBLISHED, Table, heading, tables_of
 from unpaired.data.held_out import Picture, shown
 from unpaired.methods import Direction
+from unpaired.report.image_grid import TINY, grid, png, stack
 from unpaired.report.webpage import webpage
-from unpaired.training.samples import TINY, grid, png, stack
 
 SMALL, WIDEST = 128, 224
 """Pixels that a picture takes on the page: tiny ones are magnified in whole steps up to the first."""

@@ -28,7 +28,7 @@ from unpaired.methods import Direction
 from unpaired.metrics.confusion import Confusion, Scores
 from unpaired.models.folder import MANIFEST, newest_checkpoint, read_card
 from unpaired.models.translator import Translator
-from unpaired.training.samples import png
+from unpaired.report.image_grid import png
 
 Labeller = Callable[[NDArray[np.float32]], Indices]
 """From photos [N, C, H, W] in [-1, 1] to class indices [N, H, W]."""

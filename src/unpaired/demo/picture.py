@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from unpaired.demo.domains import Picture
-from unpaired.training.samples import grid, heading
+from unpaired.report.image_grid import grid, heading
 
 ROWS = 5
 """Examples shown of each direction."""

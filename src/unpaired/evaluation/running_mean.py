@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from unpaired.evaluation.figures import Better, Figure, Group, Protocol
-from unpaired.training.samples import LARGEST_CELL, grid, png
+from unpaired.report.image_grid import LARGEST_CELL, grid, png
 
 Shown = NDArray[np.uint8]
 """A picture as a person looks at it, [H, W, 3] uint8."""

@@ -8,9 +8,9 @@ import numpy as np
 
 from unpaired.report.chart import LONGEST_LABEL, Chart, Line
 from unpaired.report.measured import MeasuredChart
+from unpaired.report.run_curves import LOSS_GROUPS, OTHER_LOSSES
+from unpaired.report.run_curves import Chart as LoggedChart
 from unpaired.report.runs import Run
-from unpaired.training.curves import LOSS_GROUPS, OTHER_LOSSES
-from unpaired.training.curves import Chart as LoggedChart
 from unpaired.training.measures import measure_of
 
 MOST_POINTS = 150

@@ -13,7 +13,7 @@ from PIL import Image
 
 from unpaired.report.measured import PictureFile
 from unpaired.report.runs import Run
-from unpaired.training.snapshots import Part, encode, part_of, split_grid
+from unpaired.report.snapshots import Part, encode, part_of, split_grid
 
 MOST_BYTES = 12_000_000
 """Of all embedded pictures; in the page they take a third more (base64)."""

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from unpaired.core.errors import UserError
+from unpaired.models.best import BestCheckpoint, read_best
 from unpaired.models.folder import CARD, CHECKPOINTS, DamagedError, checkpoints_of
+from unpaired.report.image_grid import grids_of
 from unpaired.report.measured import Measured, read_measured
-from unpaired.training.best import BestCheckpoint, read_best
-from unpaired.training.curves import Curves, curves_of
-from unpaired.training.log import METRICS, read_metrics
+from unpaired.report.run_curves import Curves, curves_of
+from unpaired.report.run_log import METRICS, read_metrics
+from unpaired.report.run_status import ENDINGS, Standing, standing_of
 from unpaired.training.memory import mentioned
-from unpaired.training.run_status import ENDINGS, Standing, standing_of
-from unpaired.training.samples import grids_of
 
 CONFIG = "config.json"
 

@@ -13,8 +13,8 @@ from torch import nn
 from unpaired.core.errors import UserError
 from unpaired.data.training import TrainingData
 from unpaired.metrics.features import Features, open_features
+from unpaired.models.best import BEST, keep_best, restore_best
 from unpaired.networks import LatentSearch
-from unpaired.training.best import BEST, keep_best, restore_best
 from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import World
 from unpaired.training.evaluation import HeldOut, Measured, own_random_numbers

@@ -18,8 +18,8 @@ from unpaired.data.source import ImageSource
 from unpaired.data.training import TrainingData
 from unpaired.data.values import to_signed
 from unpaired.networks import LatentSearch
+from unpaired.report.image_grid import grid, heading, stack
 from unpaired.training.health import collapse_warning, translation_warnings
-from unpaired.training.samples import grid, heading, stack
 
 Picture = NDArray[np.uint8]
 

@@ -69,7 +69,7 @@ class Progress:
             self._live.stop()
 
     def update(self, record: Mapping[str, Any], *, total_images: int, epoch: int, epochs: int) -> None:
-        """Show a record of the log (see `unpaired.training.log`); `epoch` of `epochs` is the running one, from 1."""
+        """Show a record of the log (see `unpaired.report.run_log`); `epoch` of `epochs` is the running one, from 1."""
         before, self._check = self._training, None
         self._training = _Training(record, total_images, epoch, epochs, time.monotonic())
         if self._quiet:

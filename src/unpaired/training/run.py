@@ -19,18 +19,18 @@ from unpaired.core.interrupt import Interrupt
 from unpaired.data.loader import UnpairedLoader
 from unpaired.data.training import TrainingData
 from unpaired.methods.base import Batch
+from unpaired.models.best import BestCheckpoint, read_best
 from unpaired.models.folder import CHECKPOINTS, DamagedError, checkpoints_of
+from unpaired.report.image_grid import save_grid
+from unpaired.report.run_log import EventKind, Log, event
+from unpaired.report.run_page import write_page
 from unpaired.training import health
-from unpaired.training.best import BestCheckpoint, read_best
 from unpaired.training.best_checkpoint import Judge
 from unpaired.training.distributed import STEP_TIMEOUT
-from unpaired.training.log import EventKind, Log, event
 from unpaired.training.means import Means
 from unpaired.training.memory import MENTION, described, peak_memory
-from unpaired.training.page import write_page
 from unpaired.training.preview import Preview
 from unpaired.training.progress import Progress
-from unpaired.training.samples import save_grid
 from unpaired.training.schedule import Plateau, factor
 from unpaired.training.settings import RunConfig
 from unpaired.training.state import load_checkpoint, prune, save_checkpoint

@@ -19,11 +19,11 @@ from unpaired.data.training import TrainingData, open_training_data, with_found_
 from unpaired.data.transforms import training_size
 from unpaired.methods import METHODS, Batch, ImageShapes, Method
 from unpaired.metrics.features import with_absolute_path
+from unpaired.models.best import recover_best
 from unpaired.models.folder import CHECKPOINTS, DamagedError, checkpoints_of, newest_checkpoint, verify
 from unpaired.networks import Generator
-from unpaired.training.best import recover_best
+from unpaired.report.run_log import Log, MetricsLog, NoLog, event
 from unpaired.training.distributed import World, joined
-from unpaired.training.log import Log, MetricsLog, NoLog, event
 from unpaired.training.modes import explained, settle, widest_layer
 from unpaired.training.progress import Progress
 from unpaired.training.run import Result, Run

@@ -22,7 +22,7 @@ from unpaired.models.export.formats import SUFFIXES, load_format
 from unpaired.models.export.model import ExportReport, export_model
 from unpaired.models.loading import load_generator
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 EXAMPLE_OF = {
     "onnx": "run_onnx.py",
     "openvino": "run_openvino.py",

@@ -23,7 +23,7 @@ from unpaired.evaluation.segmentation.dataset import Material, label_side, open_
 from unpaired.evaluation.segmentation.train import Outcome, Told, Training
 from unpaired.metrics.features.vgg import read_vgg
 from unpaired.networks.fcn import CLASSIFIER_KEYS, Fcn8s, load_vgg
-from unpaired.training.log import MetricsLog, event
+from unpaired.report.run_log import MetricsLog, event
 from unpaired.training.settings import Given, read_file, settings_of, without_none
 
 CONFIG = "config.json"

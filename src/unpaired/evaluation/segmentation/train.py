@@ -25,7 +25,7 @@ from unpaired.evaluation.segmentation.score import fcn_score, scores_to_json
 from unpaired.evaluation.segmentation.state import has_state, load_state, save_state
 from unpaired.metrics.confusion import Scores
 from unpaired.networks.fcn import Fcn8s
-from unpaired.training.log import MetricsLog, event
+from unpaired.report.run_log import MetricsLog, event
 
 LOG_STEPS = 20
 """Steps between two lines of the log."""

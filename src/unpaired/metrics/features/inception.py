@@ -9,8 +9,8 @@ from torch import Tensor
 
 from unpaired.metrics.features.base import Features
 from unpaired.metrics.features.weights import FoundFile
-from unpaired.models.convert import read_weights
 from unpaired.networks.inception import DIM, SIZE, Inception
+from unpaired.networks.weight_files import read_weights
 
 
 @final

@@ -25,8 +25,8 @@ from unpaired.metrics.features.weights import (
     Notice,
     find_weights,
 )
-from unpaired.models.convert import read_weights
 from unpaired.networks.stacks import ALEXNET, VGG16, Layer, Stack, minimum_size
+from unpaired.networks.weight_files import read_weights
 
 LpipsNet = Literal["alex", "vgg"]
 """Which features: AlexNet's (the authors' choice for figures) or those of VGG-16."""

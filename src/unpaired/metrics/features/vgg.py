@@ -12,8 +12,8 @@ from torch import Tensor
 
 from unpaired.metrics.features.base import Features
 from unpaired.metrics.features.weights import VGG16_FILE, FoundFile, Notice, find_weights
-from unpaired.models.convert import read_weights
 from unpaired.networks.stacks import VGG16, Convolution, Stack, minimum_size, until
+from unpaired.networks.weight_files import read_weights
 
 MAPS = "relu4_2"
 """The layer whose positions `maps` returns, of stride 8; a file needs the layers up to here."""

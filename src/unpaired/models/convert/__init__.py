@@ -11,8 +11,8 @@ from torch import Tensor
 from unpaired.core.errors import UserError
 from unpaired.models.convert.official import official_discriminator, official_generator, to_official
 from unpaired.models.convert.pytorch_gan import pytorch_gan_generator
-from unpaired.models.convert.reading import read_weights
 from unpaired.networks import GeneratorConfig
+from unpaired.networks.weight_files import read_weights
 
 __all__ = [
     "Converted",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from unpaired.core.errors import UserError
 from unpaired.core.files import write_atomic
-from unpaired.training.log import METRICS, MetricsLog, event, means_among, read_metrics, truncate
+from unpaired.report.run_log import METRICS, MetricsLog, event, means_among, read_metrics, truncate
 
 
 def record(images: int, loss: float = 0.5) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from unpaired.training.log import means_among
+from unpaired.report.run_log import means_among
 
 State = Literal["starting", "running", "finished", "interrupted", "failed"]
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unpaired.core.errors import UserError
-from unpaired.models.convert import read_weights
+from unpaired.networks.weight_files import read_weights
 
 WEIGHTS = OrderedDict({"model.1.weight": torch.randn(2, 3), "model.1.bias": torch.arange(4)})
 

@@ -14,13 +14,13 @@ from typing import Any
 
 from unpaired.core.files import write_atomic
 from unpaired.core.text import duration
+from unpaired.models.best import BEST, describe_best
 from unpaired.models.folder import CARD, checkpoints_of
+from unpaired.report.run_curves import Curves, curves_of
+from unpaired.report.run_log import read_metrics
+from unpaired.report.run_status import Standing, standing_of
+from unpaired.report.snapshots import Snapshot, snapshots_of
 from unpaired.report.webpage import webpage
-from unpaired.training.best import BEST, describe_best
-from unpaired.training.curves import Curves, curves_of
-from unpaired.training.log import read_metrics
-from unpaired.training.run_status import Standing, standing_of
-from unpaired.training.snapshots import Snapshot, snapshots_of
 
 PAGE = "index.html"
 CONFIG = "config.json"
@@ -55,7 +55,7 @@ def write_page(run: Path) -> Path:
 
 
 def _document(title: str, body: str) -> str:
-    assets = files("unpaired.training") / "assets"
+    assets = files("unpaired.report") / "assets"
     style, script = ((assets / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     return webpage(title, body, style=style, script=script)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from unpaired.training.curves import LOSS_GROUPS, MOST_POINTS, OTHER_LOSSES, curves_of
+from unpaired.report.run_curves import LOSS_GROUPS, MOST_POINTS, OTHER_LOSSES, curves_of
 
 
 def record(images: int, **losses: float | None) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from unpaired.core.errors import UserError
+from unpaired.models.best import BEST, describe_best, keep_best, read_best, recover_best, restore_best
 from unpaired.models.folder import CHECKPOINTS, DamagedError, read_document, verify, write_folder
-from unpaired.training.best import BEST, describe_best, keep_best, read_best, recover_best, restore_best
 from unpaired.training.config import TrainingConfig
 from unpaired.training.selection import Selection
 

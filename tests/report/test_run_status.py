@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from unpaired.training.log import EventKind, event
-from unpaired.training.run_status import standing_of
+from unpaired.report.run_log import EventKind, event
+from unpaired.report.run_status import standing_of
 
 
 def record(images: int, *, speed: float = 10.0) -> dict[str, Any]:

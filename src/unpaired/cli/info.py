@@ -120,7 +120,7 @@ def _run_config(folder: Path) -> dict[str, Any]:
 
 
 def _describe_run(run: Path) -> dict[str, Any]:
-    from unpaired.training.best import describe_best
+    from unpaired.models.best import describe_best
 
     config = _run_config(run)
     method = config.get("method")
@@ -153,7 +153,7 @@ def _describe_checkpoint(folder: Path) -> dict[str, Any]:
 
 def _progress(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """Return how far a run came, from its log."""
-    from unpaired.training.log import means_among, read_metrics
+    from unpaired.report.run_log import means_among, read_metrics
 
     records = read_metrics(run)
     measured = means_among(records)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unpaired.training.log import means_among
+from unpaired.report.run_log import means_among
 from unpaired.training.measures import MEASURES, measure_of
 
 MOST_POINTS = 2000

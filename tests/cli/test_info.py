@@ -11,13 +11,13 @@ import pytest
 import torch
 from rich.console import Console
 
+from unpaired.cli.info import describe, render
 from unpaired.core.errors import UserError
 from unpaired.data.encode import write_image
 from unpaired.data.labels import Labels
 from unpaired.data.values import Domain
 from unpaired.models.folder import CHECKPOINTS, ModelCard, TranslatorCard, write_model
 from unpaired.networks import ResnetConfig, build_generator, describe_generator
-from unpaired.report.describe import describe, render
 
 
 def write_small_model(folder: Path, state: bool = False) -> Path:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unpaired.training import snapshots
-from unpaired.training.samples import Picture, grid, save_grid, stack
-from unpaired.training.snapshots import WIDEST, Part, snapshots_of
+from unpaired.report import snapshots
+from unpaired.report.image_grid import Picture, grid, save_grid, stack
+from unpaired.report.snapshots import WIDEST, Part, snapshots_of
 
 
 def direction(seed: int, side: int = 64, rows: int = 2) -> Picture:

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from unpaired.core.errors import UserError
+from unpaired.models.best import keep_best
 from unpaired.models.folder import write_folder
-from unpaired.training import snapshots
-from unpaired.training.best import keep_best
+from unpaired.report import snapshots
+from unpaired.report.image_grid import grid, save_grid, stack
+from unpaired.report.run_log import METRICS, MetricsLog, event, read_metrics
+from unpaired.report.run_page import write_page
 from unpaired.training.config import TrainingConfig
-from unpaired.training.log import METRICS, MetricsLog, event, read_metrics
-from unpaired.training.page import write_page
-from unpaired.training.samples import grid, save_grid, stack
 from unpaired.training.selection import Selection
 
 HOSTILE = "</script><script>document.documentElement.dataset.error='run'</script><!--"

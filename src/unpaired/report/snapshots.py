@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unpaired.core.files import write_atomic
-from unpaired.training.samples import SAMPLES, grids_of
+from unpaired.report.image_grid import SAMPLES, grids_of
 
 MOST_BYTES = 8_000_000
 """Of all embedded pictures; in the page they take a third more (base64)."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from unpaired.training.samples import PAPER, Picture, grid, grids_of, heading, save_grid, stack
+from unpaired.report.image_grid import PAPER, Picture, grid, grids_of, heading, save_grid, stack
 
 COLUMNS = ["input", "translation", "reconstruction", "identity"]
 
