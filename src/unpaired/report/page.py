@@ -8,9 +8,9 @@ from importlib.resources import files
 from typing import Any
 
 from unpaired.report.curves import curves
+from unpaired.report.figures import audits, figures, pictures
 from unpaired.report.markup import NONE, empty, folded, section, table, text
 from unpaired.report.pictures import MOST_BYTES, Album, chosen_grids, moments_of
-from unpaired.report.results import audits, figures, pictures
 from unpaired.report.runs import Run
 from unpaired.report.settings import MISSING, compare_settings, shown
 from unpaired.report.summary import sentence, speed
