@@ -29,7 +29,7 @@ def named_by_flags(flags: Mapping[str, str]) -> Iterator[None]:
 
 
 def option(name: str, value: Any = None) -> str:
-    """Return a setting as its user knows it: `--seed 3` where the running command has that flag, or `training.seed = 3`.
+    """Return a setting as its user knows it: `--seed 3` where the command has that flag, else `training.seed = 3`.
 
     `name` is dotted; without `value` the name alone is returned. Messages are built with this and never rewritten.
     """
