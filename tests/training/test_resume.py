@@ -235,7 +235,7 @@ def test_a_really_full_disk(data: Path, tmp_path: Path) -> None:
         assert "full" in done.stderr or "No space" in done.stderr
         assert "Traceback" not in done.stderr
         for checkpoint in checkpoints_of(place / "run"):
-            package.checkpoint.verify(checkpoint)  # type: ignore[attr-defined]
+            package.models.folder.verify(checkpoint)  # type: ignore[attr-defined]
     finally:
         subprocess.run(["umount", str(place)], check=True)
 

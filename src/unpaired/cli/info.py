@@ -27,7 +27,6 @@ from unpaired.models.folder import (
 )
 
 DESCRIBABLE = "a model folder, a run, a checkpoint, a folder of images, or an image file"
-CONFIG = "config.json"
 """File of a run that holds its full configuration."""
 _WEIGHT_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
 
@@ -113,7 +112,7 @@ def _integrity(folder: Path) -> dict[str, Any]:
 def _run_config(folder: Path) -> dict[str, Any]:
     """Return a run's configuration, empty where the folder holds none."""
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return config if isinstance(config, dict) and {"method", "training"} <= set(config) else {}
