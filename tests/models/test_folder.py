@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,12 +22,14 @@ from unpaired.core.errors import UserError
 from unpaired.data.values import Domain
 from unpaired.models import folder as checkpoint
 from unpaired.models.folder import (
+    BEST,
     CARD,
     CHECKPOINTS,
     MANIFEST,
     DamagedError,
     ModelCard,
     TranslatorCard,
+    checkpoint_folder,
     checkpoints_of,
     find_model,
     newest_checkpoint,
@@ -476,14 +479,70 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
     assert newest_checkpoint(run) == (folders[0], [])
     (folders[0] / "training.safetensors").unlink()
     (folders[1] / MANIFEST).write_text("")
-    folder, messages = find_model(run)
+    folder, messages = newest_checkpoint(run)
     assert folder == folders[2]
     assert len(messages) == 2
     assert "9000000000 is damaged: training.safetensors is missing. Using the checkpoint before it." in messages[0]
+    assert find_model(run) == (folders[0], []), "a translator does not read the optimisers"
+    (folders[0] / "a2b.safetensors").unlink()
+    folder, messages = find_model(run)
+    assert folder == folders[2]
+    assert len(messages) == 2
     for damaged in folders[2:]:
         (damaged / CARD).unlink()
-    with pytest.raises(UserError, match=r"training\.safetensors is missing.*has no usable checkpoint"):
+    with pytest.raises(UserError, match=r"a2b\.safetensors is missing.*has no usable checkpoint"):
         newest_checkpoint(run)
+
+
+def with_best(run: Path, images: int) -> Path:
+    shutil.copytree(checkpoint_folder(run, images), run / BEST)
+    return run / BEST
+
+
+def test_the_best_checkpoint_is_the_default(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    newest = checkpoints_of(run)[0]
+    assert find_model(run) == find_model(run, "last") == (newest, [])
+    with pytest.raises(UserError, match=r"checkpoint = best: .* has no best"):
+        find_model(run, "best")
+    best = with_best(run, 100)
+    assert find_model(run) == find_model(run, "best") == (best, [])
+    assert find_model(run, "last") == (newest, [])
+    for number in (2000, "2000", "000002000"):
+        assert find_model(run, number) == (checkpoint_folder(run, 2000), [])
+    (best / "a2b.safetensors").write_bytes(b"")
+    folder, messages = find_model(run)
+    assert folder == newest
+    assert "a2b.safetensors" in messages[0]
+
+
+@pytest.mark.parametrize("wrong", ["newest", "-3", "17", "²"])
+def test_a_checkpoint_that_is_not_there_is_refused(tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(UserError, match=wrong) as caught:
+        find_model(make_run(tmp_path), wrong)
+    assert ("2000" if wrong == "17" else "last") in str(caught.value)
+
+
+def test_of_a_single_model_no_checkpoint_can_be_chosen(model: Path) -> None:
+    with pytest.raises(UserError, match="not a run"):
+        find_model(model, "best")
+
+
+def test_optimisers_are_not_read_for_a_translation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path)
+    read: list[str] = []
+    original = checkpoint._fingerprint
+
+    def noted(path: Path) -> dict[str, Any]:
+        read.append(path.name)
+        return original(path)
+
+    monkeypatch.setattr(checkpoint, "_fingerprint", noted)
+    with_best(run, 100)
+    find_model(run)
+    find_model(run, "last")
+    assert {name for name in read if name.startswith(("training", "process"))} == set()
+    assert {CARD, "a2b.safetensors"} <= {*read}
 
 
 def test_a_model_is_found_by_its_folder_or_its_card(model: Path) -> None:

@@ -167,7 +167,9 @@ def with_evaluations(run: Path) -> Path:
         log.write({**record, "evaluation_seconds": 0.6, "evaluation_share": 0.0123, "best": best})
     log.close()
     write_folder(run / "checkpoints" / "000003000", {}, {"model.json": {"translators": {"a2b": {}}}})
-    keep_best(run, selection, images={"a": 2, "b": 2}, held_out_from="test")
+    best = selection.best_checkpoint(run, images={"a": 2, "b": 2}, held_out_from="test")
+    assert best is not None
+    keep_best(best)
     return run
 
 

@@ -18,6 +18,7 @@ def export(
     out: Path,
     format: Literal["onnx", "openvino", "torchscript", "torch-export"] | None = None,
     direction: str | None = None,
+    checkpoint: str | None = None,
     precision: Literal["fp32", "int8"] = "fp32",
     calibrate: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
@@ -32,13 +33,15 @@ def export(
     Parameters
     ----------
     model
-        A run (its newest checkpoint), a checkpoint, or a converted model.
+        A run (its best checkpoint, or else its newest), a checkpoint, or a converted model.
     out
         The file: .onnx, .xml (OpenVINO, with a .bin beside it), .pt (TorchScript) or .pt2 (torch.export).
     format
         onnx, openvino, torchscript or torch-export; by default what the suffix of --out says.
     direction
         a2b or b2a; by default a2b, or the only one there is.
+    checkpoint
+        Of a run: best, last or a number of images. [best where there is one, else last]
     precision
         fp32, or int8 (ONNX and OpenVINO), which loses quality: the loss is measured and printed.
     calibrate
@@ -55,6 +58,7 @@ def export(
         out,
         format=format,
         direction=direction,
+        checkpoint=checkpoint,
         precision=precision,
         calibrate=calibrate,
         overwrite=overwrite,

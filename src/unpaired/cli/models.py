@@ -19,6 +19,7 @@ def convert(
     out: Path,
     to_official: Annotated[bool, Parameter(negative=())] = False,
     direction: str | None = None,
+    checkpoint: str | None = None,
 ) -> int:
     """Read generator weights of the authors' PyTorch code or of PyTorch-GAN, or write the authors' format.
 
@@ -36,10 +37,12 @@ def convert(
         Write the authors' format.
     direction
         Which way the weights translate: a2b or b2a. [a2b, or the only one there is]
+    checkpoint
+        Of a run: best, last or a number of images. [best where there is one, else last]
     """
     from unpaired.models.convert.files import from_file, to_file
 
-    print(to_file(weights, out, direction) if to_official else from_file(weights, out, direction))
+    print(to_file(weights, out, direction, checkpoint) if to_official else from_file(weights, out, direction))
     return 0
 
 

@@ -24,6 +24,7 @@ def translate(
     *,
     out: Path,
     direction: str | None = None,
+    checkpoint: str | None = None,
     format: str = "png",
     bit_depth: Literal[8, 16, 32] | None = None,
     half: Literal["left", "right"] | None = None,
@@ -43,13 +44,15 @@ def translate(
     Parameters
     ----------
     model
-        A run (its newest checkpoint), a checkpoint, or a converted model.
+        A run (its best checkpoint, or else its newest), a checkpoint, or a converted model.
     inputs
         Images and folders of images, any mixture of sizes; folders are searched recursively and keep their structure.
     out
         Folder for the translations.
     direction
         a2b or b2a; by default a2b, or the only one there is.
+    checkpoint
+        Of a run: best, last or a number of images. [best where there is one, else last]
     format
         png, jpg, webp, tiff or npy.
     bit_depth
@@ -76,6 +79,7 @@ def translate(
     translator = Translator.load(
         model,
         direction,
+        checkpoint=checkpoint,
         device=device,
         engine=engine,
         precision=precision,
@@ -85,7 +89,7 @@ def translate(
     for notice in translator.notices:
         print(f"warning: {notice}", file=sys.stderr)
     if not quiet:
-        print(f"engine: {translator.describe_engine()}")
+        print(f"model: {translator.title}\nengine: {translator.describe_engine()}")
     with counting("Translating", quiet=quiet) as progress:
         _show_search(translator, progress)
         report = translate_files(

@@ -6,16 +6,15 @@ It is a checkpoint like the others (its files are links to theirs) with one docu
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from unpaired.core.errors import UserError
-from unpaired.models.folder import CHECKPOINTS, MANIFEST, DamagedError, link_folder, read_document, verify
-from unpaired.training.selection import Selection
+from unpaired.models.folder import BEST, MANIFEST, DamagedError, checkpoint_folder, link_folder, read_document, verify
 
-BEST = "best"
-"""Folder of a run that holds its best checkpoint."""
 DOCUMENT = "best.json"
 
 
@@ -26,37 +25,31 @@ class BestCheckpoint:
     path: Path
     """`RUN/best`, a model folder."""
     measure: str
-    """Name of the measure that chose it, such as `swd`."""
+    """Name of the metric that chose it, such as `swd`."""
     directions: tuple[str, ...]
     """The directions whose mean is compared."""
     value: float
+    better: Literal["higher", "lower"]
+    """Which values of the metric are better."""
     images_seen: int
     why: str
     """One phrase: what was compared with how many others."""
+    evaluations: int
+    """How many evaluations there were when it was chosen."""
+    images: dict[str, int]
+    """How many images of each domain were measured."""
+    held_out_from: str
+    """Where they come from: `test` or `train`."""
 
 
-def keep_best(run: Path, selection: Selection, *, images: dict[str, int], held_out_from: str) -> None:
-    """Make the checkpoint of the best evaluation, which must exist, the folder `RUN/best`.
+def keep_best(best: BestCheckpoint) -> None:
+    """Make the checkpoint after `best.images_seen` images, which must exist, the folder `best.path`.
 
-    The folder is replaced whole. `images` are how many images of each domain were measured, `held_out_from` where they
-    come from (`test` or `train`).
+    The folder is replaced whole.
     """
-    best = selection.best
-    assert best is not None
-    document = {
-        "format": "unpaired-best",
-        "format_version": 1,
-        "measure": selection.measure.name,
-        "directions": list(selection.directions),
-        "value": best.value,
-        "better": "higher" if selection.measure.higher_is_better else "lower",
-        "images_seen": best.images_seen,
-        "why": selection.why(),
-        "evaluations": best.number,
-        "images": images,
-        "held_out_from": held_out_from,
-    }
-    link_folder(run / BEST, run / CHECKPOINTS / f"{best.images_seen:09d}", {DOCUMENT: document})
+    document = {"format": "unpaired-best", "format_version": 1, **asdict(best)}
+    del document["path"]
+    link_folder(best.path, checkpoint_folder(best.path.parent, best.images_seen), {DOCUMENT: document})
 
 
 def read_best(run: Path) -> BestCheckpoint | None:
@@ -65,18 +58,15 @@ def read_best(run: Path) -> BestCheckpoint | None:
     if not (folder / MANIFEST).is_file():
         return None
     verify(folder, [DOCUMENT])
-    document: dict[str, Any] = read_document(folder, DOCUMENT)
+    document = read_document(folder, DOCUMENT)
+    names = {field.name for field in fields(BestCheckpoint)}
     try:
-        return BestCheckpoint(
-            path=folder,
-            measure=str(document["measure"]),
-            directions=tuple(document["directions"]),
-            value=float(document["value"]),
-            images_seen=int(document["images_seen"]),
-            why=str(document["why"]),
+        return TypeAdapter(BestCheckpoint).validate_python(
+            {"path": folder, **{name: value for name, value in document.items() if name in names}}
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedError(f"{folder} is damaged: {DOCUMENT} does not say what is best ({error}).") from error
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise DamagedError(f"{folder} is damaged: {DOCUMENT} does not say what is best ({reason}).") from error
 
 
 def describe_best(run: Path) -> str | None:
@@ -100,21 +90,18 @@ def recover_best(run: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def restore_best(run: Path, selection: Selection, *, images: dict[str, int], held_out_from: str) -> bool:
+def restore_best(best: BestCheckpoint) -> bool:
     """Bring `RUN/best` to what a resumed training remembers as its best, where that checkpoint still exists.
 
     Where it does not, `RUN/best` stays as it is: a checkpoint later than that from which the training goes on (the
     newest was damaged) is still one of this training, which will reach it again. Returns False where `RUN/best` should
     be there and is gone or damaged.
     """
-    best = selection.best
-    if best is None:
+    is_whole = _is_whole(best.path)
+    if is_whole and (found := read_best(best.path.parent)) is not None and found.images_seen == best.images_seen:
         return True
-    is_whole = _is_whole(run / BEST)
-    if is_whole and (found := read_best(run)) is not None and found.images_seen == best.images_seen:
-        return True
-    if _is_whole(run / CHECKPOINTS / f"{best.images_seen:09d}"):
-        keep_best(run, selection, images=images, held_out_from=held_out_from)
+    if _is_whole(checkpoint_folder(best.path.parent, best.images_seen)):
+        keep_best(best)
         return True
     return is_whole
 

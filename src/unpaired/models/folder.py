@@ -7,13 +7,11 @@ every checkpoint can be translated with as it is. Nothing is ever pickled.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +20,9 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import STRICT
+from unpaired.core.files import atomic_folder, sync
+from unpaired.core.settings import STRICT, option
+from unpaired.core.text import listing
 from unpaired.data.values import Domain, domain_to_json
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ MANIFEST = "manifest.json"
 CARD = "model.json"
 CHECKPOINTS = "checkpoints"
 """Folder of a run that holds its checkpoints, each named by the number of images seen."""
+BEST = "best"
+"""Folder of a run that holds its best checkpoint, see `unpaired.models.best`."""
 
 
 class DamagedError(UserError):
@@ -101,7 +103,7 @@ def write_folder(
     """Write a folder of weights and JSON with its manifest, which `verify` checks; as `write_model` does."""
     from safetensors.torch import save_file
 
-    with _new_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         for name, state in tensors.items():
             with (temporary / name).open("wb"):  # an empty file first, for the mode that the user's files have
                 mode = (temporary / name).stat().st_mode
@@ -118,7 +120,7 @@ def link_folder(folder: Path, source: Path, documents: Mapping[str, Mapping[str,
     `DamagedError` where `source` has no manifest that can be read, `UserError` as `write_model` does.
     """
     files = _read_manifest(source)
-    with _new_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         for name in files:
             try:
                 os.link(source / name, temporary / name)
@@ -138,8 +140,8 @@ def _complete(folder: Path, files: Mapping[str, Any]) -> None:
     manifest = {"files": files, "sha256": _manifest_digest(files)}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     for path in folder.iterdir():
-        _sync(path)
-    _sync(folder)
+        sync(path)
+    sync(folder)
 
 
 def independent(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -152,55 +154,6 @@ def independent(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         tensors[key] = tensor.clone() if place in seen else tensor
         seen.add(place)
     return tensors
-
-
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `folder` that takes its place when the block ends well."""
-    temporary = folder.with_name(f".{folder.name}.writing-{os.getpid()}")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        yield temporary
-        replaced = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
-        if folder.exists():
-            folder.rename(replaced)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if replaced.exists():
-                replaced.rename(folder)
-            raise
-        _sync(folder.parent)
-        shutil.rmtree(replaced, ignore_errors=True)
-    except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if _means_full_disk(error):
-            raise UserError(
-                f"the disk is full: could not write {folder}. What was written before is intact. "
-                "Free some space, or choose another place with --out."
-            ) from error
-        if isinstance(error, OSError):
-            raise UserError(f"cannot write {folder}: {error.strerror or error}.") from error
-        raise
-
-
-def _means_full_disk(error: BaseException) -> bool:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    text = str(error)  # safetensors reports the operating system's words in an exception of its own
-    return "No space left on device" in text or "Disk quota exceeded" in text or "os error 28" in text
-
-
-def _sync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
-        return  # Windows cannot flush a folder
-    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
@@ -319,12 +272,20 @@ def checkpoints_of(run: Path) -> list[Path]:
     )
 
 
-def newest_checkpoint(run: Path) -> tuple[Path, list[str]]:
-    """Return the newest intact checkpoint of a run, and a message for each damaged one that was passed over."""
+def checkpoint_folder(run: Path, images: int) -> Path:
+    """Return where a run's checkpoint after so many images lies."""
+    return run / CHECKPOINTS / f"{images:09d}"
+
+
+def newest_checkpoint(run: Path, *, to_translate: bool = False) -> tuple[Path, list[str]]:
+    """Return the newest intact checkpoint of a run, and a message for each damaged one that was passed over.
+
+    With `to_translate` only what a translator reads is checked: optimisers and pools may be damaged.
+    """
     messages = []
     for folder in checkpoints_of(run):
         try:
-            verify(folder)
+            verify_model(folder) if to_translate else verify(folder)
         except DamagedError as error:
             messages.append(f"{error} Using the checkpoint before it.")
             continue
@@ -332,10 +293,16 @@ def newest_checkpoint(run: Path) -> tuple[Path, list[str]]:
     raise UserError(" ".join([*messages, f"{run} has no usable checkpoint."]))
 
 
-def find_model(path: str | Path) -> tuple[Path, list[str]]:
+def verify_model(folder: Path) -> None:
+    """Check the files of a model folder that a translator reads: the card and the translators' weights."""
+    verify(folder, [translator.weights for translator in read_card(folder).translators.values()])
+
+
+def find_model(path: str | Path, checkpoint: str | int | None = None) -> tuple[Path, list[str]]:
     """Return the model folder that MODEL names, and messages for damaged checkpoints that were passed over.
 
-    `path` is a run (its newest intact checkpoint is taken), a checkpoint or any model folder. Raises `UserError`.
+    `path` is a run, a checkpoint or any model folder. Of a run, `checkpoint` names `best`, `last` (the newest) or a
+    number of images; by default the best where there is one, else the newest. Raises `UserError`.
     """
     path = Path(path)
     if not path.exists():
@@ -348,10 +315,54 @@ def find_model(path: str | Path) -> tuple[Path, list[str]]:
             f"{path} is a file. A model is a folder: a run, a checkpoint or a model folder. {remedy}".strip()
         )
     if (path / CARD).is_file() or (path / MANIFEST).is_file():
+        if checkpoint is not None:
+            raise UserError(
+                f"{option('checkpoint', checkpoint)}: {path} is a single model and not a run, so there is nothing to "
+                "choose. Leave it out, or give the run."
+            )
         return path, []
-    if (path / CHECKPOINTS).is_dir():
-        return newest_checkpoint(path)
-    raise UserError(
-        f"{path} is not a model: it holds neither {CARD} nor a {CHECKPOINTS} folder. "
-        "Give a run, a checkpoint or a model folder."
-    )
+    if not (path / CHECKPOINTS).is_dir() and not (path / BEST).is_dir():
+        raise UserError(
+            f"{path} is not a model: it holds neither {CARD} nor a {CHECKPOINTS} folder. "
+            "Give a run, a checkpoint or a model folder."
+        )
+    return _choose_checkpoint(path, checkpoint)
+
+
+def _choose_checkpoint(run: Path, checkpoint: str | int | None) -> tuple[Path, list[str]]:
+    if checkpoint is None:
+        if not (run / BEST).is_dir():
+            return newest_checkpoint(run, to_translate=True)
+        try:
+            verify_model(run / BEST)
+        except DamagedError as error:
+            folder, messages = newest_checkpoint(run, to_translate=True)
+            return folder, [f"{error} Using the newest checkpoint instead of the best.", *messages]
+        return run / BEST, []
+    if checkpoint == "last":
+        return newest_checkpoint(run, to_translate=True)
+    if checkpoint == BEST:
+        if not (run / BEST).is_dir():
+            raise UserError(
+                f"{option('checkpoint', BEST)}: {run} has no best checkpoint, since nothing was evaluated while it was "
+                "trained. Choose last or a number of images."
+            )
+        return run / BEST, []
+    text = str(checkpoint)
+    there = [str(int(folder.name)) for folder in reversed(checkpoints_of(run))]
+    if not (text.isascii() and text.isdigit()):
+        raise UserError(f"{option('checkpoint', text)}: allowed are best, last or a number of images.")
+    if str(int(text)) not in there:
+        raise UserError(
+            f"{option('checkpoint', text)}: {run} has no checkpoint after {int(text):,} images. "
+            + (f"It has {listing(there)}." if there else "It has none.")
+        )
+    return checkpoint_folder(run, int(text)), []
+
+
+def checkpoint_title(folder: Path, card: ModelCard) -> str:
+    """Return how people name a model: `best checkpoint (12,000 images)`, `checkpoint of 12,000 images`, `model h2z`."""
+    name, seen = folder.resolve().name, card.images_seen
+    if seen is None:
+        return f"model {name}"
+    return f"best checkpoint ({seen:,} images)" if name == BEST else f"checkpoint of {seen:,} images"

@@ -36,17 +36,19 @@ class Loaded:
     """`a2b` or `b2a`."""
     fingerprint: str
     """SHA-256 of the stored weights and of the network's description: equal for equal networks only."""
+    folder: Path
+    """The model folder that was read: of a run, its best or newest checkpoint."""
     notices: list[str]
     """A message for each damaged checkpoint that was passed over."""
 
 
-def load_generator(model: str | Path, direction: str | None = None) -> Loaded:
-    """Read one direction of a run (its newest intact checkpoint), a checkpoint or a model folder.
+def load_generator(model: str | Path, direction: str | None = None, *, checkpoint: str | int | None = None) -> Loaded:
+    """Read one direction of a run, a checkpoint or a model folder.
 
-    `direction` may be left out: `a2b`, or the only one there is. Raises `UserError` where there is no such model or
-    direction, `DamagedError` where its files are not intact.
+    `direction` may be left out: `a2b`, or the only one there is; `checkpoint` as in `find_model`. Raises `UserError`
+    where there is no such model or direction, `DamagedError` where its files are not intact.
     """
-    folder, notices = find_model(model)
+    folder, notices = find_model(model, checkpoint)
     card = read_card(folder)
     chosen = _choose_direction(folder, card, direction)
     network = _load_network(folder, card, chosen).eval().requires_grad_(False)
@@ -55,6 +57,7 @@ def load_generator(model: str | Path, direction: str | None = None) -> Loaded:
         card=card,
         direction=chosen,
         fingerprint=_fingerprint(folder, card, chosen),
+        folder=folder,
         notices=list(notices),
     )
 

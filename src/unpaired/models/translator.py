@@ -23,7 +23,7 @@ from unpaired.models.conversion import (
 )
 from unpaired.models.engines.choice import EngineChoice, Job, Precision, open_engine
 from unpaired.models.exactness import Exactness
-from unpaired.models.folder import ModelCard
+from unpaired.models.folder import ModelCard, checkpoint_title
 from unpaired.models.loading import load_generator
 from unpaired.models.padding import pad_to, padded_size
 from unpaired.networks import Generator, LatentSearch
@@ -50,6 +50,8 @@ class Translator:
     """The network in float32 and evaluation mode, on the CPU."""
     device: torch.device
     """Where the engine computes."""
+    folder: Path | None
+    """The model folder that was loaded; None for a network that was given."""
     notices: list[str]
     """What a person should know, such as a damaged checkpoint that was passed over; usually empty."""
 
@@ -66,13 +68,14 @@ class Translator:
         fine: bool | None = None,
         fingerprint: str | None = None,
         notices: Sequence[str] = (),
+        folder: Path | None = None,
     ) -> None:
         """Wrap a network that is at hand; it is moved to the CPU and put into evaluation mode.
 
         The settings are those of `load`; `fingerprint` identifies the network among all others, so that what is
         measured or made of it can be kept.
         """
-        self.direction, self.card, self.notices = direction, card, list(notices)
+        self.direction, self.card, self.notices, self.folder = direction, card, list(notices), folder
         self.source, self.target = card.domains_of(direction)
         self.network = network.cpu().eval().requires_grad_(False)
         job = Job(
@@ -93,6 +96,7 @@ class Translator:
         model: str | Path,
         direction: str | None = None,
         *,
+        checkpoint: str | int | None = None,
         device: str | torch.device = "auto",
         engine: EngineChoice = "auto",
         precision: Precision = "fp32",
@@ -102,6 +106,7 @@ class Translator:
         """Return the translator that a run, a checkpoint or a model folder holds.
 
         - `direction` may be left out: `a2b`, or the only one there is.
+        - `checkpoint` of a run: `best`, `last` or a number of images; by default the best, or else the newest.
         - `device` is `auto` (CUDA, else MPS, else CPU) or a name that PyTorch knows.
         - `engine` is `torch`, `torch-compile`, `auto`, `onnxruntime` or `openvino`. The last two compute on the CPU and
           want a graph, which is made once per model and kept in the user's cache.
@@ -115,7 +120,7 @@ class Translator:
         Raises `UserError` where there is no such model or direction, or the engine cannot do what is asked;
         `DamagedError` where the model's files are not intact.
         """
-        loaded = load_generator(model, direction)
+        loaded = load_generator(model, direction, checkpoint=checkpoint)
         return cls(
             loaded.network,
             loaded.card,
@@ -127,6 +132,7 @@ class Translator:
             fine=fine,
             fingerprint=loaded.fingerprint,
             notices=loaded.notices,
+            folder=loaded.folder,
         )
 
     @property
@@ -146,6 +152,11 @@ class Translator:
         far the search is, and `generate` renders pairs of random latent vectors.
         """
         return self.engine.search
+
+    @property
+    def title(self) -> str:
+        """Name the model for people: `best checkpoint (12,000 images)`."""
+        return self.card.origin if self.folder is None else checkpoint_title(self.folder, self.card)
 
     def describe_engine(self) -> str:
         """Return one line: the engine, its arithmetic, and how far its results lie from float32 PyTorch."""

@@ -14,8 +14,8 @@ from typing import Any
 
 from unpaired.core.files import write_atomic
 from unpaired.core.text import duration
-from unpaired.models.best import BEST, describe_best
-from unpaired.models.folder import CARD, checkpoints_of
+from unpaired.models.best import describe_best
+from unpaired.models.folder import BEST, CARD, checkpoints_of
 from unpaired.report.run_curves import Curves, curves_of
 from unpaired.report.run_log import read_metrics
 from unpaired.report.run_status import Standing, standing_of

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from unpaired.core.text import duration
-from unpaired.models.best import BEST
+from unpaired.models.folder import BEST
 from unpaired.report.markup import number, percent
 from unpaired.report.measured import Direction
 from unpaired.report.runs import Run

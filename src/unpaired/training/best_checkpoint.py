@@ -13,7 +13,8 @@ from torch import nn
 from unpaired.core.errors import UserError
 from unpaired.data.training import TrainingData
 from unpaired.metrics.features import Features, open_features
-from unpaired.models.best import BEST, keep_best, restore_best
+from unpaired.models.best import BestCheckpoint, keep_best, restore_best
+from unpaired.models.folder import BEST
 from unpaired.networks import LatentSearch
 from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import World
@@ -136,8 +137,16 @@ class Judge:
         self._world.together(self._keep)
 
     def _keep(self) -> None:
-        if self._held_out is not None and self._world.is_first:
-            keep_best(self._folder, self.selection, images=self._held_out.counts, held_out_from=self._from)
+        best = self._best()
+        if best is not None:
+            keep_best(best)
+
+    def _best(self) -> BestCheckpoint | None:
+        """Return the best so far, in the process that keeps it."""
+        if self._held_out is None or not self._world.is_first:
+            return None
+        counts = self._held_out.counts
+        return self.selection.best_checkpoint(self._folder, images=counts, held_out_from=self._from)
 
     def advice(self, seconds: float) -> str | None:
         """Say which checkpoint to use and why, after so many seconds of training; None where nothing was measured."""
@@ -173,9 +182,8 @@ class Judge:
             self._choose_anew(f"{self._folder / BEST} is missing or damaged")
 
     def _restore_best(self) -> bool:
-        if self._held_out is None or not self._world.is_first:
-            return True
-        return restore_best(self._folder, self.selection, images=self._held_out.counts, held_out_from=self._from)
+        best = self._best()
+        return best is None or restore_best(best)
 
     def _choose_anew(self, why: str) -> None:
         """Forget what was measured, which is of no use any more."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from unpaired.core.errors import UserError
+from unpaired.models.best import BestCheckpoint
+from unpaired.models.folder import BEST
 from unpaired.training.config import TrainingConfig
 from unpaired.training.measures import MEASURES, Measure
 
@@ -131,6 +134,27 @@ class Selection:
         number = 0 if self.best is None else self.best.number
         of = f"of the first {number} evaluations" if number > 1 else "at the first evaluation"
         return f"{self.measure.superlative} {self.title} {of}"
+
+    def best_checkpoint(self, run: Path, *, images: dict[str, int], held_out_from: str) -> BestCheckpoint | None:
+        """Return what `RUN/best` is to say of itself; None where nothing was found yet.
+
+        `images` are how many images of each domain were measured, `held_out_from` where they come from (`test` or
+        `train`).
+        """
+        if self.best is None:
+            return None
+        return BestCheckpoint(
+            path=run / BEST,
+            measure=self.measure.name,
+            directions=self.directions,
+            value=self.best.value,
+            better="higher" if self.measure.higher_is_better else "lower",
+            images_seen=self.best.images_seen,
+            why=self.why(),
+            evaluations=self.best.number,
+            images=images,
+            held_out_from=held_out_from,
+        )
 
     def advice(self, seconds: float) -> str | None:
         """Say which checkpoint to use and why, after a training of so many seconds; None where nothing was measured."""

@@ -42,10 +42,10 @@ def from_file(weights: Path, out: Path, direction: str | None = None) -> str:
     return f"{weights.name} is an {converted.origin}: {settings}.\nWritten to {out}, direction {direction}."
 
 
-def to_file(model: Path, out: Path, direction: str | None = None) -> str:
+def to_file(model: Path, out: Path, direction: str | None = None, checkpoint: str | None = None) -> str:
     """Write one direction of a model in the authors' format (a .pth file), and return a sentence about it."""
     _refuse_existing(out)
-    folder, notices = find_model(model)
+    folder, notices = find_model(model, checkpoint)
     card = read_card(folder)
     direction = direction or ("a2b" if "a2b" in card.translators else next(iter(card.translators)))
     if direction not in card.translators:

@@ -20,6 +20,7 @@ from unpaired.data.values import domain_to_json
 from unpaired.models.exactness import Exactness, compare, reference
 from unpaired.models.export.formats import Exported, Format, find_format, load_format
 from unpaired.models.export.parity import check_parity, check_shapes, parity_images
+from unpaired.models.folder import checkpoint_title
 from unpaired.models.graph import INPUT, OUTPUT
 from unpaired.models.loading import Loaded, load_generator
 from unpaired.networks import LatentSearch
@@ -35,6 +36,8 @@ class ExportReport:
     """What belongs together; the last one is the file that was asked for."""
     format: str
     """What the format is called."""
+    source: str
+    """Which checkpoint or model was written."""
     precision: ExportPrecision
     exactness: Exactness
     """Compared with float32 PyTorch: at sizes of every kind, or, for int8, on images not used for calibration."""
@@ -46,8 +49,8 @@ class ExportReport:
         size = sum(path.stat().st_size for path in self.files) / 1e6
         kept_out = " that were not used for calibration" if self.precision == "int8" else " of different sizes"
         return (
-            f"{self.files[-1]}: {self.format}, {self.precision}, {size:.1f} MB, takes images of any size; "
-            f"{self.exactness}, measured on {self.measured_on} images{kept_out}."
+            f"{self.files[-1]}: {self.source}, {self.format}, {self.precision}, {size:.1f} MB, takes images of any "
+            f"size; {self.exactness}, measured on {self.measured_on} images{kept_out}."
         )
 
 
@@ -57,13 +60,15 @@ def export_model(
     *,
     format: str | None = None,
     direction: str | None = None,
+    checkpoint: str | int | None = None,
     precision: ExportPrecision = "fp32",
     calibrate: str | Path | None = None,
     overwrite: bool = False,
 ) -> ExportReport:
     """Write one direction of a model as a file for another runtime, which takes images of any size.
 
-    `format` is `onnx`, `openvino`, `torchscript` or `torch-export`; by default the suffix of `out` says it. `int8`
+    `format` is `onnx`, `openvino`, `torchscript` or `torch-export`; by default the suffix of `out` says it.
+    `checkpoint` of a run is `best`, `last` or a number; by default the best where there is one. `int8`
     (ONNX and OpenVINO) wants a folder of images to calibrate with. The file is compared with float32 PyTorch before it
     takes its place: where it differs by more than 0.001 in float32, or has wrong shapes, nothing is written. Raises
     `UserError` for that and for whatever was asked for that cannot be done.
@@ -72,7 +77,7 @@ def export_model(
     name = find_format(out, format)
     _check_request(out, name, precision, calibrate, overwrite)
     form = load_format(name)
-    loaded = load_generator(model, direction)
+    loaded = load_generator(model, direction, checkpoint=checkpoint)
     if isinstance(loaded.network, LatentSearch):
         raise UserError(
             f"{model} cannot be exported: its translation is an optimisation with gradients (CoGAN's search for a "
@@ -90,7 +95,12 @@ def export_model(
         for written, target in zip(drafts, files, strict=True):
             os.replace(written, target)
     return ExportReport(
-        files=files, format=form.label, precision=precision, exactness=exactness, measured_on=measured_on
+        files=files,
+        format=form.label,
+        source=checkpoint_title(loaded.folder, loaded.card),
+        precision=precision,
+        exactness=exactness,
+        measured_on=measured_on,
     )
 
 
@@ -103,6 +113,7 @@ def describe(loaded: Loaded, precision: str, exactness: Exactness) -> dict[str, 
         "direction": loaded.direction,
         "origin": card.origin,
         "method": card.method or "",
+        "checkpoint": checkpoint_title(loaded.folder, card),
         "input": f"{INPUT}: float32 [N, {network.in_channels}, H, W] in [-1, 1], any N, H, W >= 1",
         "output": f"{OUTPUT}: float32 [N, {network.out_channels}, H, W] in [-1, 1]",
         # Which stored values are -1 and 1: the range where one is declared, else that of the dtype.
