@@ -16,7 +16,7 @@ from unpaired.core.errors import UserError
 from unpaired.data.decode import decode
 from unpaired.data.encode import write_image
 from unpaired.data.values import Domain, Image
-from unpaired.models import files
+from unpaired.models import files, translation
 from unpaired.models.files import count_images, translate_files
 from unpaired.models.translator import Translator
 
@@ -289,7 +289,7 @@ def test_the_number_of_images_in_memory_does_not_grow_with_the_number_of_files(
             alive -= 1
 
     monkeypatch.setattr(files, "decode", counted_decode)
-    monkeypatch.setattr(files, "write_image", counted_write)
+    monkeypatch.setattr(translation, "write_image", counted_write)
     grey = Domain(channels=1)
     translate_files(make_identity(grey, grey), [tmp_path / "photos"], tmp_path / "out", batch_size=2, workers=2)
     assert alive == 0

@@ -33,5 +33,5 @@ def test_the_network_is_ready_to_translate(make_model: MakeModel) -> None:
     assert loaded.direction == "b2a"
     assert not loaded.network.training
     assert all(p.dtype == torch.float32 and not p.requires_grad for p in loaded.network.parameters())
-    with pytest.raises(UserError, match="no direction"):
+    with pytest.raises(UserError, match="no such direction"):
         load_generator(make_model("other"), "b2c")

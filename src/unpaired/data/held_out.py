@@ -16,13 +16,27 @@ from numpy.typing import NDArray
 from unpaired.core.errors import UserError
 from unpaired.data.check import ImageInfo
 from unpaired.data.config import DataConfig
-from unpaired.data.labels import VOID, Indices, Labels, as_picture, from_colours
+from unpaired.data.directions import Side
+from unpaired.data.labels import Labels, as_picture, truth_of
 from unpaired.data.source import CentreCropped, ImageSource
 from unpaired.data.training import Progress, TrainingData, contents_of, open_training_data
 from unpaired.data.transforms import height_width, load_size, training_size
 from unpaired.data.values import Domain, Image, from_signed, to_signed
 
-Side = Literal["a", "b"]
+__all__ = [
+    "HeldOut",
+    "Images",
+    "Material",
+    "Picture",
+    "Side",
+    "displayed",
+    "evenly",
+    "open_held_out",
+    "open_material",
+    "shown",
+    "signed_batch",
+    "truth_of",
+]
 Picture = NDArray[np.uint8]
 
 
@@ -203,16 +217,7 @@ def evenly(count: int, most: int | None) -> list[int]:
     return [index * count // chosen for index in range(chosen)]
 
 
-def truth_of(image: Image, labels: Labels) -> Indices:
-    """Return the class of every pixel of a true label map in the form that networks see; `VOID` where it has none."""
-    if labels.feed == "colour":
-        return from_colours(image, labels)
-    indices: Indices = np.argmax(image, axis=2).astype(np.uint8)
-    indices[~image.any(axis=2)] = VOID
-    return indices
-
-
-def shown(image: Image, domain: Domain) -> Picture:
+def displayed(image: Image, domain: Domain) -> Picture:
     """Return an image as a person looks at it, [H, W, 3] uint8: label maps in colours, deep values in 8 bits."""
     if domain.labels is not None:
         return as_picture(image, domain.labels)
@@ -222,6 +227,7 @@ def shown(image: Image, domain: Domain) -> Picture:
 
 
 _EIGHT_BIT = Domain(channels=3)
+shown = displayed  # until every room uses the new name
 
 
 def _pairs(a: ImageSource, b: ImageSource) -> tuple[tuple[int, int], ...]:

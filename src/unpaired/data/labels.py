@@ -116,12 +116,24 @@ def paint(indices: Indices, labels: Labels) -> NDArray[np.uint8]:
     return _lookup(labels.palette, labels.void).take(indices, axis=0)
 
 
-def fed(indices: Indices, labels: Labels) -> NDArray[np.uint8]:
+def encoded(indices: Indices, labels: Labels) -> NDArray[np.uint8]:
     """Return what networks see, uint8 [H, W, C]: palette colours, or 255 in the channel of the class and 0 elsewhere.
 
     Void is black, or 0 in all channels.
     """
     return paint(indices, labels) if labels.feed == "colour" else _one_hot(len(labels.palette)).take(indices, axis=0)
+
+
+def decoded(image: Pixels, labels: Labels) -> Indices:
+    """Return the classes of a true label map in the form that networks see, uint8 [H, W]; `VOID` where it has none."""
+    if labels.feed == "colour":
+        return from_colours(image, labels)
+    indices: Indices = np.argmax(image, axis=2).astype(np.uint8)
+    indices[~image.any(axis=2)] = VOID
+    return indices
+
+
+fed, truth_of = encoded, decoded  # until every room uses the new names
 
 
 def nearest(rgb: Pixels, palette: tuple[Colour, ...]) -> Indices:

@@ -12,7 +12,7 @@ from unpaired.core.text import printable
 from unpaired.data.check import ImageInfo
 from unpaired.data.config import DataConfig
 from unpaired.data.decode import BadImage, as_channels
-from unpaired.data.labels import fed
+from unpaired.data.labels import encoded
 from unpaired.data.reading import PICTURES, Reading
 from unpaired.data.transforms import centre_crop, prepare, prepared_size, resize_nearest
 from unpaired.data.values import Image
@@ -72,7 +72,7 @@ class FolderSource:
             )
         if labels is not None:
             # Classes between two others would be invented by any resize but the nearest pixel's.
-            return fed(resize_nearest(np.asarray(image[:, :, 0], np.uint8), self.size(index)), labels)
+            return encoded(resize_nearest(np.asarray(image[:, :, 0], np.uint8), self.size(index)), labels)
         return prepare(as_channels(image, self.channels), self.config, size_multiple=self.size_multiple)
 
     def name(self, index: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,15 @@ from pydantic.dataclasses import dataclass
 
 from unpaired.core.errors import UserError
 from unpaired.core.settings import STRICT
-from unpaired.data.labels import Labels
+from unpaired.data.labels import Indices, Labels, classes_of, encoded
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Image = NDArray[np.generic]
 """[H, W, C] in the file's own dtype."""
+Signed = NDArray[np.float32]
+"""[H, W, C] in [-1, 1]."""
 
 DTYPE_RANGES: dict[str, tuple[float, float]] = {
     "bool": (0.0, 1.0),
@@ -42,6 +47,8 @@ class Domain:
 
     labels: Labels | None = None
     """What label maps mean, where this domain holds label maps and no pictures."""
+    name: Annotated[str, Field(max_length=40, pattern=r"^(\w[\w \-]*)?$")] = ""
+    """What people call it, such as `horse`; empty where nobody said."""
 
     def __post_init__(self) -> None:
         """Refuse a range without values, and label maps in another form than the one that they are fed in."""
@@ -53,13 +60,14 @@ class Domain:
         if self.range is not None and not self.range[0] < self.range[1]:
             raise UserError(f"a range of values goes from a lower to a higher one; received {self.range}.")
 
+    def title(self, side: str) -> str:
+        """Return its name, or its letter (`A`) where it has none."""
+        return self.name or side.upper()
+
 
 def domain_to_json(domain: Domain) -> dict[str, Any]:
-    """Return a domain as JSON holds it; without `labels` for pictures, as before there were label maps."""
-    document = asdict(domain)
-    if domain.labels is None:
-        del document["labels"]
-    return document
+    """Return a domain as JSON holds it; without `labels` and `name` where there are none, as older versions read it."""
+    return {key: value for key, value in asdict(domain).items() if value or key not in ("labels", "name")}
 
 
 def value_range(dtype: np.dtype[np.generic], declared: tuple[float, float] | None) -> tuple[float, float]:
@@ -77,15 +85,15 @@ def value_range(dtype: np.dtype[np.generic], declared: tuple[float, float] | Non
     return DTYPE_RANGES[dtype.name]
 
 
-def to_signed(image: Image, declared: tuple[float, float] | None = None) -> NDArray[np.float32]:
+def to_signed(image: Image, declared: tuple[float, float] | None = None) -> Signed:
     """Map stored values to [-1, 1], float32; values outside the range are clipped."""
     low, high = value_range(image.dtype, declared)
     scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(2.0 / (high - low)) - np.float32(1.0)
-    clipped: NDArray[np.float32] = np.clip(scaled, -1.0, 1.0).astype(np.float32, copy=False)
+    clipped: Signed = np.clip(scaled, -1.0, 1.0).astype(np.float32, copy=False)
     return clipped
 
 
-def from_signed(signed: NDArray[np.float32], domain: Domain) -> Image:
+def from_signed(signed: Signed, domain: Domain) -> Image:
     """Map [-1, 1] back to the values and dtype of `domain`: clipped, and rounded to nearest for integers."""
     dtype = np.dtype(domain.dtype)
     low, high = value_range(dtype, domain.range)
@@ -94,3 +102,44 @@ def from_signed(signed: NDArray[np.float32], domain: Domain) -> Image:
         bounds = np.iinfo(dtype)
         values = np.clip(np.rint(values), bounds.min, bounds.max)
     return values.astype(dtype)
+
+
+def as_stored(signed: Signed, domain: Domain) -> Image:
+    """Return what a network made, [H, W, C] in [-1, 1], as a file of its domain holds it.
+
+    Rounded to the levels of the dtype. In label maps every pixel takes the class of the largest channel or, in 8 bits,
+    of the nearest palette colour, and is encoded as networks see it.
+    """
+    if domain.labels is None:
+        return from_signed(signed, domain)
+    return encoded(stored_classes(signed, domain.labels), domain.labels)
+
+
+def stored_classes(signed: Signed, labels: Labels) -> Indices:
+    """Return the classes of a label map that a network made, [H, W, C] in [-1, 1]: uint8 [H, W]; none is void."""
+    if labels.feed == "one_hot":  # in full precision: equal bytes need not be equal values
+        return classes_of(signed, labels)
+    return classes_of(from_signed(signed, Domain(channels=3)), labels)
+
+
+def rounded(images: Tensor, domain: Domain) -> Tensor:
+    """Return what a network made, [N, C, H, W] in [-1, 1], as its files hold it, in [-1, 1]: see `as_stored`.
+
+    On the same device, float32; what is not finite stays so.
+    """
+    import torch
+
+    if domain.labels is not None:
+        made = images.float().permute(0, 2, 3, 1).nan_to_num().cpu().numpy()
+        stored = np.stack([to_signed(as_stored(image, domain)) for image in made])
+        snapped = torch.from_numpy(stored).permute(0, 3, 1, 2).to(images.device)
+        return torch.where(images.isfinite().all(1, keepdim=True), snapped, images.float())
+    dtype = np.dtype(domain.dtype)
+    if dtype.kind not in "iu":
+        return images.float().clamp(-1, 1)
+    low, high = value_range(dtype, domain.range)
+    bounds = np.iinfo(dtype)
+    wide = images.to(torch.float32 if images.device.type == "mps" else torch.float64)
+    levels = ((wide.clamp(-1, 1) + 1) * ((high - low) / 2) + low).round().clamp(int(bounds.min), int(bounds.max))
+    scale = float(np.float32(2.0 / (high - low)))
+    return levels.float().sub(float(np.float32(low))).mul(scale).sub(1).clamp(-1, 1)

@@ -16,6 +16,7 @@ from unpaired import __version__
 from unpaired.core.device import find_device
 from unpaired.core.errors import UserError
 from unpaired.core.files import write_atomic
+from unpaired.data.directions import DIRECTIONS
 from unpaired.evaluation.dataset import Task, model_task, open_model_data, run_of
 from unpaired.evaluation.direction import Direction, Progress, measure, open_direction
 from unpaired.evaluation.figures import FILE, Evaluation
@@ -24,7 +25,7 @@ from unpaired.evaluation.networks import Say, Tools, open_tools
 from unpaired.evaluation.options import Options
 from unpaired.evaluation.translations import Translators
 from unpaired.models.folder import ModelCard, find_model, read_card
-from unpaired.models.loading import DIRECTIONS, load_generator
+from unpaired.models.loading import load_generator
 from unpaired.models.translator import Translator
 
 EVALUATIONS = "evaluations"

@@ -7,12 +7,11 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import PIL.Image
-from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
 from unpaired.data.decode import as_channels, upright
 from unpaired.data.formats.pillow import orientation_of, to_array
-from unpaired.data.values import DTYPE_RANGES, Domain, Image, from_signed, to_signed
+from unpaired.data.values import DTYPE_RANGES, Domain, Image, Signed, from_signed, to_signed
 from unpaired.models.label_conversion import (
     label_array,
     label_picture,
@@ -20,8 +19,6 @@ from unpaired.models.label_conversion import (
     signed_from_label_pil,
 )
 
-Signed = NDArray[np.float32]
-"""[H, W, C] in [-1, 1]."""
 StoredType = Literal["uint8", "uint16", "int16", "float32"]
 STORED_TYPES: tuple[str, ...] = get_args(StoredType)
 _STRAIGHT = {"La": "LA", "RGBa": "RGBA"}

@@ -13,13 +13,14 @@ from typing import Literal, NamedTuple, final, get_args
 from unpaired.core.errors import UserError
 from unpaired.data.bad_image import MAX_PIXELS
 from unpaired.data.decode import BadImage, decode
-from unpaired.data.encode import FORMATS, require_format, write_image
+from unpaired.data.encode import FORMATS, require_format
 from unpaired.data.folders import list_images
 from unpaired.data.parallel import num_threads
 from unpaired.data.reading import Half, halved
-from unpaired.data.values import Domain, from_signed
-from unpaired.models.conversion import Signed, signed_from_array, with_type
-from unpaired.models.label_conversion import require_label_format, signed_from_label_file, write_label_map
+from unpaired.data.values import Domain, Signed
+from unpaired.models.conversion import signed_from_array, with_type
+from unpaired.models.label_conversion import require_label_format, signed_from_label_file
+from unpaired.models.translation import Translation
 from unpaired.models.translator import Translator, images_per_batch
 from unpaired.networks import SearchError
 
@@ -257,9 +258,9 @@ class _Run:
         writers = ThreadPoolExecutor(self.workers, "encode")
         try:
             for batch in self._batches(self._load_ahead(jobs, readers)):
-                for job, signed in self._translate_batch(batch):
+                for job, translation in self._translate_batch(batch):
                     self._finish_writing(self.workers)
-                    self._writing.append((job, writers.submit(self._write, job, signed)))
+                    self._writing.append((job, writers.submit(self._write, job, translation)))
             self._finish_writing(0)
         finally:
             for pool in (readers, writers):
@@ -304,9 +305,9 @@ class _Run:
                 yield batch
         yield from waiting.values()
 
-    def _translate_batch(self, batch: list[_Loaded]) -> list[tuple[_Job, Signed]]:
+    def _translate_batch(self, batch: list[_Loaded]) -> list[tuple[_Job, Translation]]:
         try:
-            translated = self.translator.translate_signed([image.signed for image in batch])
+            translated = self.translator.translate_values([image.signed for image in batch], self.batch_size)
             if self.translator.search is not None:
                 jobs = (image.job for image in batch)
                 self.searched += zip(jobs, self.translator.search.last_errors, strict=True)
@@ -322,12 +323,9 @@ class _Run:
         self._fail(_Failed(batch[0].job, reason))
         return []
 
-    def _write(self, job: _Job, signed: Signed) -> None:
+    def _write(self, job: _Job, translation: Translation) -> None:
         job.output.parent.mkdir(parents=True, exist_ok=True)
-        if self.written_as.labels is None:
-            write_image(from_signed(signed, self.written_as), job.output)
-        else:
-            write_label_map(signed, self.written_as.labels, job.output)
+        translation.write(job.output, self.written_as)
 
     def _finish_writing(self, at_most: int) -> None:
         """Wait until at most this many outputs are being written."""

@@ -12,12 +12,10 @@ from unpaired.core.errors import UserError
 from unpaired.data.decode import upright
 from unpaired.data.encode import write_image, write_indices
 from unpaired.data.formats.pillow import few_bits, orientation_of, stored_values, to_array
-from unpaired.data.labels import Indices, Labels, classes_of, fed, from_colours, paint, to_indices
+from unpaired.data.labels import Indices, Labels, encoded, from_colours, paint, to_indices
 from unpaired.data.reading import Half, Reading
-from unpaired.data.values import Domain, Image, from_signed, to_signed
+from unpaired.data.values import Image, Signed, stored_classes, to_signed
 
-Signed = NDArray[np.float32]
-"""[H, W, C] in [-1, 1]."""
 _LOSSY = ("jpg", "jpeg")
 _WITHOUT_INDICES = ("webp",)
 
@@ -62,7 +60,7 @@ def label_array(signed: Signed, labels: Labels) -> NDArray[np.uint8]:
     Every pixel takes the class of the nearest palette colour (squared distance in RGB of 8 bits) or, for one-hot, of
     the largest channel; none is void.
     """
-    indices = _classes(signed, labels)
+    indices = stored_classes(signed, labels)
     return indices if labels.kind == "index" else paint(indices, labels)
 
 
@@ -102,14 +100,7 @@ def write_label_map(signed: Signed, labels: Labels, path: Path) -> None:
 
 
 def _signed(indices: Indices, labels: Labels) -> Signed:
-    return to_signed(fed(indices, labels))
-
-
-def _classes(signed: Signed, labels: Labels) -> Indices:
-    if labels.feed == "one_hot":  # in full precision: equal bytes need not be equal values
-        classes: Indices = classes_of(signed, labels)
-        return classes
-    return classes_of(from_signed(signed, Domain(channels=3)), labels)
+    return to_signed(encoded(indices, labels))
 
 
 def _wanted(labels: Labels) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from unpaired.core.errors import UserError, did_you_mean
+from unpaired.core.errors import UserError
+from unpaired.data.directions import DIRECTIONS, parse_direction
 from unpaired.models.folder import (
     CARD,
     MANIFEST,
@@ -21,8 +22,6 @@ from unpaired.models.folder import (
     read_tensors,
 )
 from unpaired.networks import Generator, generator_from_description
-
-DIRECTIONS = ("a2b", "b2a")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,21 +70,16 @@ def _choose_direction(folder: Path, card: ModelCard, direction: str | None) -> s
         )
     if direction is None:
         return there[0]
-    if direction not in there:
-        raise UserError(
-            f'{folder} has no direction "{direction}"; it has {" and ".join(there)}.{did_you_mean(direction, there)}'
-            f"{_why_one_way(card, direction)}"
-        )
-    return direction
-
-
-def _why_one_way(card: ModelCard, direction: str) -> str:
-    if direction not in DIRECTIONS or card.method is None:
-        return ""
-    return (
-        f" A model trained with {card.method} translates one way only; for the other way train one with --set "
-        f"method.direction={direction}."
-    )
+    chosen = parse_direction(direction, card.domains)
+    if chosen not in there:
+        one_way = ""
+        if card.method is not None:
+            one_way = (
+                f" A model trained with {card.method} translates one way only; for the other way train one with --set "
+                f"method.direction={chosen}."
+            )
+        raise UserError(f'{folder} has no direction "{direction}"; it has {" and ".join(there)}.{one_way}')
+    return chosen
 
 
 def _load_network(folder: Path, card: ModelCard, direction: str) -> Generator:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unpaired.core.errors import UserError
+from unpaired.data.directions import heading
+from unpaired.data.values import Image, Signed, to_signed
 from unpaired.models.conversion import (
-    Signed,
     accepted_types,
     array_from_signed,
     pil_from_signed,
@@ -26,11 +27,12 @@ from unpaired.models.exactness import Exactness
 from unpaired.models.folder import ModelCard, checkpoint_title
 from unpaired.models.loading import load_generator
 from unpaired.models.padding import pad_to, padded_size
+from unpaired.models.translation import Translation
 from unpaired.networks import Generator, LatentSearch
 
 _PIXELS_PER_BATCH = 1 << 22
 """Images of a list are translated together up to this many pixels; a larger image goes alone."""
-_IMAGES_PER_BATCH = 8
+IMAGES_PER_BATCH = 8
 _SIGNED_SLACK = 1e-3
 """Tensor values this far outside [-1, 1] are taken for rounding."""
 
@@ -105,7 +107,8 @@ class Translator:
     ) -> Translator:
         """Return the translator that a run, a checkpoint or a model folder holds.
 
-        - `direction` may be left out: `a2b`, or the only one there is.
+        - `direction` is `a2b`, `b2a`, `AtoB`, `BtoA` or, by the domains' names, such as `horse2zebra`; it may be left
+          out: `a2b`, or the only one there is.
         - `checkpoint` of a run: `best`, `last` or a number of images; by default the best, or else the newest.
         - `device` is `auto` (CUDA, else MPS, else CPU) or a name that PyTorch knows.
         - `engine` is `torch`, `torch-compile`, `auto`, `onnxruntime` or `openvino`. The last two compute on the CPU and
@@ -134,6 +137,16 @@ class Translator:
             notices=loaded.notices,
             folder=loaded.folder,
         )
+
+    def __repr__(self) -> str:
+        """Name the direction, the model's method and the engine."""
+        trained = f", {self.card.method}" if self.card.method else ""
+        return f"<Translator {self.heading}{trained}; {self.engine} on {self.device}>"
+
+    @property
+    def heading(self) -> str:
+        """What it does, in the domains' names: `horse to zebra`, or `A to B`."""
+        return heading(self.direction, self.card.domains)
 
     @property
     def exactness(self) -> Exactness:
@@ -200,7 +213,7 @@ class Translator:
             return self._translate_list(list(image))
         if isinstance(image, Tensor):
             return self.translate_tensor(self._checked(image))
-        return self._finish(image, self.translate_signed([self._start(image)])[0])
+        return self._finish(image, self.translate_values([self._start(image)])[0].values)
 
     def translate_tensor(self, images: Tensor) -> Tensor:
         """Translate [N, C, H, W] in [-1, 1] to [N, C', H, W] in [-1, 1] on the same device, of the same dtype.
@@ -216,15 +229,23 @@ class Translator:
         # A copy made outside of inference mode is an ordinary tensor, which a later computation may differentiate.
         return translated.to(images.device, images.dtype, copy=True, memory_format=torch.contiguous_format)
 
-    def translate_signed(self, images: Sequence[Signed]) -> list[Signed]:
-        """Translate arrays [H, W, C] in [-1, 1] in one call; all must have the same `padded_size`."""
-        sizes = [(image.shape[0], image.shape[1]) for image in images]
-        tensors = [torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None] for image in images]
-        if len(set(sizes)) > 1:
-            tensors = [pad_to(t, self.network.size_multiple, self.network.minimum_size)[0] for t in tensors]
-        translated = self.translate_tensor(torch.cat(tensors) if len(tensors) > 1 else tensors[0])
-        pixels: NDArray[np.float32] = translated.permute(0, 2, 3, 1).numpy()
-        return [result[:height, :width] for result, (height, width) in zip(pixels, sizes, strict=True)]
+    def translate_images(self, images: Sequence[Image], batch_size: int = IMAGES_PER_BATCH) -> list[Translation]:
+        """Translate images as sources give them: [H, W, C] of the source domain, in its own type and of any sizes.
+
+        The one way from an image to what is measured, shown and written; `translate_values` is the other half of it.
+        """
+        return self.translate_values([to_signed(image, self.source.range) for image in images], batch_size)
+
+    def translate_values(self, values: Sequence[Signed], batch_size: int = IMAGES_PER_BATCH) -> list[Translation]:
+        """Translate arrays [H, W, C] in [-1, 1] of any sizes; for reconstructions, of `Translation.values`.
+
+        Those that the network sees at the same size go together, at most `batch_size` at once.
+        """
+        results: list[Translation | None] = [None] * len(values)
+        for numbers in self._groups(values, batch_size):
+            for number, translated in zip(numbers, self._translate([values[n] for n in numbers]), strict=True):
+                results[number] = Translation(translated, self.target)
+        return [result for result in results if result is not None]
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the size at which the network sees an image of `height` x `width`."""
@@ -268,20 +289,29 @@ class Translator:
         for index, image in enumerate(images):
             if isinstance(image, Tensor):
                 results[index] = self.translate_tensor(self._checked(image))
-        for group in self._groups([(index, self._start(images[index])) for index in arrays]):
-            translated = self.translate_signed([signed for _, signed in group])
-            for (index, _), signed in zip(group, translated, strict=True):
-                results[index] = self._finish(images[index], signed)
+        translations = self.translate_values([self._start(images[index]) for index in arrays])
+        for index, translation in zip(arrays, translations, strict=True):
+            results[index] = self._finish(images[index], translation.values)
         return results
 
-    def _groups(self, images: list[tuple[int, Signed]]) -> Iterator[list[tuple[int, Signed]]]:
-        by_size: dict[tuple[int, int], list[tuple[int, Signed]]] = {}
-        for index, signed in images:
-            by_size.setdefault(self.padded_size(signed.shape[0], signed.shape[1]), []).append((index, signed))
-        for (height, width), members in by_size.items():
-            step = images_per_batch(height, width, _IMAGES_PER_BATCH)
-            for start in range(0, len(members), step):
-                yield members[start : start + step]
+    def _groups(self, images: Sequence[Signed], at_most: int) -> Iterator[list[int]]:
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for number, image in enumerate(images):
+            by_size.setdefault(self.padded_size(image.shape[0], image.shape[1]), []).append(number)
+        for (height, width), numbers in by_size.items():
+            step = images_per_batch(height, width, at_most)
+            for start in range(0, len(numbers), step):
+                yield numbers[start : start + step]
+
+    def _translate(self, images: Sequence[Signed]) -> list[Signed]:
+        """Translate arrays [H, W, C] in [-1, 1] in one call; all have the same `padded_size`."""
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        tensors = [torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None] for image in images]
+        if len(set(sizes)) > 1:
+            tensors = [pad_to(t, self.network.size_multiple, self.network.minimum_size)[0] for t in tensors]
+        translated = self.translate_tensor(torch.cat(tensors) if len(tensors) > 1 else tensors[0])
+        pixels: Signed = translated.permute(0, 2, 3, 1).numpy()
+        return [result[:height, :width] for result, (height, width) in zip(pixels, sizes, strict=True)]
 
 
 def images_per_batch(height: int, width: int, at_most: int) -> int:

@@ -107,7 +107,7 @@ def test_requests_that_cannot_be_met(model: Path, tmp_path: Path, photos: Path) 
     fails("--calibrate is of use for", model, tmp_path / "m.onnx", calibrate=photos)
     fails("for the formats onnx and openvino", model, tmp_path / "m.pt", precision="int8", calibrate=photos)
     fails("no folder at", model, tmp_path / "m.onnx", precision="int8", calibrate=tmp_path / "nowhere")
-    fails('no direction "c2d"', model, tmp_path / "m.pt", direction="c2d")
+    fails("direction = c2d", model, tmp_path / "m.pt", direction="c2d")
     fails("no model at", tmp_path / "nothing", tmp_path / "m.pt")
     assert list(tmp_path.iterdir()) == []
 

@@ -1,0 +1,33 @@
+"""One translation: what the network made, and what a file holds of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from unpaired.data.encode import write_image
+from unpaired.data.values import Domain, Image, Signed, as_stored
+from unpaired.models.label_conversion import write_label_map
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A translated image; everything that is measured, shown or written of a translation is one of these."""
+
+    values: Signed
+    """[H, W, C] in [-1, 1], float32, not rounded: what a second translation (a reconstruction) is made of."""
+    domain: Domain
+    """The domain that it belongs to."""
+
+    @property
+    def image(self) -> Image:
+        """The image as its file holds it and as sources give it: [H, W, C] in levels, label maps in their classes."""
+        return as_stored(self.values, self.domain)
+
+    def write(self, path: Path, written_as: Domain | None = None) -> None:
+        """Write it to a file, whole or not at all; `written_as` is its domain in another type. Raises `UserError`."""
+        domain = written_as or self.domain
+        if domain.labels is None:
+            write_image(as_stored(self.values, domain), path)
+        else:
+            write_label_map(self.values, domain.labels, path)
