@@ -20,9 +20,9 @@ def call(*tokens: str | Path) -> int:
 def test_table_and_paragraph(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("audit", run, "--images", "2", "--direction", "a2b") == 0
     out = capsys.readouterr().out
-    assert "What comes back after a disturbance, A to B" in out
+    assert "Reconstruction after a disturbance, A to B" in out
     assert "noise of 2 levels" in out
-    assert "A to B, 2 images. Brought back to A" in " ".join(out.split())
+    assert "A to B, 2 images. Translated back to A" in " ".join(out.split())
     assert "B to A" not in out
     lines = out.partition("A to B, 2 images.")[0].splitlines()
     assert max(map(len, lines)) <= 80
@@ -40,7 +40,7 @@ def test_json_is_all_that_is_printed(run: Path, tmp_path: Path, capsys: pytest.C
 def test_quiet_prints_the_tables_and_no_notes(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("audit", run, "--images", "2", "--direction", "b2a", "--quiet") == 0
     caught = capsys.readouterr()
-    assert "What comes back" in caught.out
+    assert "Reconstruction after" in caught.out
     assert "note:" not in caught.err
 
 

@@ -14,8 +14,9 @@ from audits import random_images
 from unpaired.audit.disturb import (
     LEVEL,
     Disturbance,
+    applies_to,
     blurred,
-    change_of,
+    disturb,
     disturbances_for,
     jpeg_coded,
     noisy,
@@ -112,7 +113,7 @@ def test_jpeg_is_left_out_with_a_word_where_no_jpeg_holds_such_images() -> None:
         assert len(notices) == 1
         assert "JPEG is left out" in notices[0]
         assert said in notices[0]
-        assert change_of(Disturbance("jpeg", 75, ""), domain, 0) is None
+        assert not applies_to(Disturbance("jpeg", 75, ""), domain)
     found, notices = disturbances_for(Domain(channels=3))
     assert "jpeg" in {each.family for each in found}
     assert not notices
@@ -121,16 +122,14 @@ def test_jpeg_is_left_out_with_a_word_where_no_jpeg_holds_such_images() -> None:
 def test_only_label_maps_are_snapped() -> None:
     assert disturbances_for(Domain(channels=3, labels=LABELS))[0][-1].family == "snap"
     assert "snap" not in {each.family for each in disturbances_for(Domain(channels=3))[0]}
-    assert change_of(Disturbance("snap", 0, ""), Domain(channels=3), 0) is None
+    assert not applies_to(Disturbance("snap", 0, ""), Domain(channels=3))
 
 
 def test_every_disturbance_changes_the_image_but_none() -> None:
     domain = Domain(channels=3, labels=LABELS)
     images = random_images(2).images
     for disturbance in disturbances_for(domain)[0]:
-        change = change_of(disturbance, domain, 0)
-        assert change is not None
-        result = change(images, [0, 1])
+        result = disturb(images, disturbance, domain, [0, 1], seed=0)
         assert result.shape == images.shape
         assert torch.equal(result, images) == (disturbance.family == "none")
         assert math.isfinite(float(result.sum()))

@@ -8,14 +8,14 @@ import torch
 
 from audits import Affine, Forgetful, Stored, both, copying, hiding, random_images, recolouring
 from unpaired.audit.disturb import LEVEL, noisy
-from unpaired.audit.measure import Measured, faint_detail, measure, partner_of
+from unpaired.audit.measure import Reconstructions, faint_detail, measure, partner_of
 from unpaired.core.errors import UserError
 from unpaired.data.labels import Labels
 from unpaired.data.values import Domain
 
 
-def outcome(measured: Measured, title: str):  # type: ignore[no-untyped-def]
-    return next(each for each in measured.outcomes if each.disturbance.title == title)
+def effect(measured: Reconstructions, title: str):  # type: ignore[no-untyped-def]
+    return next(each for each in measured.effects if each.disturbance.title == title)
 
 
 def test_errors_are_means_in_levels() -> None:
@@ -33,9 +33,9 @@ def test_errors_are_means_in_levels() -> None:
 def test_an_honest_copy_loses_what_the_disturbance_takes_of_the_input() -> None:
     images = random_images()
     measured = measure(*copying(), images, seed=5)
-    for each in measured.outcomes:
+    for each in measured.effects:
         assert each.copy == pytest.approx(each.error)
-    found = outcome(measured, "noise of 2 levels")
+    found = effect(measured, "noise of 2 levels")
     wanted = (noisy(images.images, 2.0, range(6), 5) - images.images).abs().mean((1, 2, 3)) / LEVEL
     assert found.error == pytest.approx(wanted.numpy(), rel=1e-4)
     assert np.sqrt(found.change.mean()) == pytest.approx(2, rel=0.05)
@@ -45,7 +45,7 @@ def test_batches_do_not_matter() -> None:
     images = random_images(11)
     all_at_once = measure(*recolouring(), images, seed=0)
     first = measure(*recolouring(), Stored(images.images[:3]), seed=0)
-    for one, other in zip(all_at_once.outcomes, first.outcomes, strict=True):
+    for one, other in zip(all_at_once.effects, first.effects, strict=True):
         assert one.error[:3] == pytest.approx(other.error)
 
 
@@ -95,11 +95,11 @@ def test_different_channels_and_deep_values() -> None:
     deep = Domain(channels=1, dtype="uint16")
     there, back = both(Affine(torch.full((1, 3), 1 / 3)), Affine(torch.ones(3, 1)), Domain(channels=3), deep)
     measured = measure(there, back, random_images(), seed=0)
-    assert "jpeg" not in {each.disturbance.family for each in measured.outcomes}
+    assert "jpeg" not in {each.disturbance.family for each in measured.effects}
     assert [each.name for each in measured.exchanges] == ["faint"]
     assert "JPEG is left out" in measured.notices[0]
     other_way = measure(back, there, random_images(channels=1), seed=0)
-    jpeg = outcome(other_way, "JPEG of quality 75")  # the translation can be a JPEG, the input cannot
+    jpeg = effect(other_way, "JPEG of quality 75")  # the translation can be a JPEG, the input cannot
     assert jpeg.copy is None
     assert np.isfinite(jpeg.error).all()
     assert other_way.exchanges[1].copy is None
@@ -109,7 +109,7 @@ def test_label_maps_are_snapped_and_photos_are_not() -> None:
     labels = Domain(channels=3, labels=Labels(kind="index", palette=((255, 255, 255), (0, 0, 0))))
     there, back = both(Affine(torch.eye(3)), Affine(torch.eye(3)), Domain(channels=3), labels)
     grey = Stored(torch.tensor([0.2, -0.6]).reshape(2, 1, 1, 1).expand(2, 3, 8, 8))
-    snapped = measure(there, back, grey, seed=0).outcomes[-1]
+    snapped = measure(there, back, grey, seed=0).effects[-1]
     assert snapped.disturbance.family == "snap"
     assert snapped.copy is None
     assert snapped.error == pytest.approx([0.8 / LEVEL, 0.4 / LEVEL], rel=1e-5)
@@ -123,13 +123,13 @@ def test_a_translator_that_forgets_leaves_nothing_to_follow() -> None:
 
 def test_a_network_that_broke_down_is_told() -> None:
     there, back = both(Affine(torch.full((3, 3), torch.nan)), Affine(torch.eye(3)))
-    with pytest.raises(UserError, match="a2b returns values that are no numbers"):
+    with pytest.raises(UserError, match="a2b returns NaN or infinity"):
         measure(there, back, random_images(2), seed=0)
-    with pytest.raises(UserError, match="b2a returns values that are no numbers"):
+    with pytest.raises(UserError, match="b2a returns NaN or infinity"):
         measure(*both(Affine(torch.eye(3)), Affine(torch.full((3, 3), torch.nan))), random_images(2), seed=0)
 
 
 def test_progress_is_told() -> None:
     told: list[tuple[int, int]] = []
-    measure(*copying(), random_images(11), seed=0, told=lambda done, total: told.append((done, total)))
+    measure(*copying(), random_images(11), seed=0, progress=lambda done, total: told.append((done, total)))
     assert told == [(8, 11), (11, 11)]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from audits import Affine, Stored, both, copying, random_images
-from unpaired.audit.pictures import draw, looked_at
+from unpaired.audit.pictures import displayed, draw
 from unpaired.data.labels import Labels
 from unpaired.data.values import Domain
 from unpaired.report.image_grid import png
@@ -21,12 +21,12 @@ def test_columns_are_named_and_explained() -> None:
         "translation",
         "JPEG 75 of it",
         "detail x 8",
-        "back",
-        "back, noise 2",
-        "back, JPEG 75",
+        "reconstruction",
+        "rec., noise 2",
+        "rec., JPEG 75",
         "lost x 2",
-        "foreign detail",
-        "that other",
+        "other's detail",
+        "other input",
     ]
     assert picture.dtype == np.uint8
     assert png(picture).startswith(b"\x89PNG")
@@ -48,7 +48,7 @@ def test_detail_of_an_even_image_is_grey() -> None:
 
 def test_label_maps_are_shown_in_their_colours() -> None:
     one_hot = torch.tensor([-1.0, 1.0]).reshape(1, 2, 1, 1).expand(1, 2, 4, 4)
-    assert (looked_at(one_hot, Domain(channels=2, labels=TWO_CLASSES)) == (0, 0, 255)).all()
+    assert (displayed(one_hot, Domain(channels=2, labels=TWO_CLASSES)) == (0, 0, 255)).all()
     labels = Domain(channels=2, labels=TWO_CLASSES)
     there, back = both(Affine(torch.ones(3, 2) / 2), Affine(torch.ones(2, 3) / 3), labels, Domain(channels=3))
     picture, _ = draw(there, back, Stored(one_hot.repeat(2, 1, 4, 4)), seed=0, title="t")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
-from unpaired.audit.curves import CHANCE, CLEAN, FAMILIES, HONEST, UNSEEN, Curve, Line
+from unpaired.audit.charts import CHANCE, CLEAN, FAMILIES
+from unpaired.audit.charts import COPY as HONEST
+from unpaired.audit.charts import INVISIBLE as UNSEEN
 from unpaired.audit.disturb import INVISIBLE_DB
+from unpaired.report.results import Chart
 
 _WIDTH, _PANEL = 760, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 196, 46, 58
@@ -20,8 +24,36 @@ _SINGLE = FAMILIES["snap"]
 _LINE_HEIGHT = 15
 
 
-def draw(panels: Sequence[Curve]) -> str:
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Points of one line."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Lines with common axes."""
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: tuple[Line, ...]
+
+
+def _plain(chart: Chart) -> Curve:
+    lines = (
+        Line(line.name, tuple(x for x in line.x if x is not None), tuple(y for y in line.y if y is not None))
+        for line in chart.lines
+    )
+    return Curve(chart.title, chart.x_label, chart.y_label, tuple(lines))
+
+
+def draw(charts: Sequence[Chart]) -> str:
     """Return a whole SVG file with the panels one below the other; text sizes fit a width of 760 pixels."""
+    panels = [_plain(chart) for chart in charts]
     height = _PANEL * len(panels)
     title = escape("; ".join(panel.title for panel in panels))
     parts = [_panel(panel, number * _PANEL) for number, panel in enumerate(panels)]
@@ -36,9 +68,9 @@ class _Axes:
     """Where values lie on one panel: x logarithmic, y from 0."""
 
     def __init__(self, curve: Curve, top: float) -> None:
-        largest_x = max([8.0, *(x for line in curve.lines for x in line.x)])
+        largest_x: float = max([8.0, *(x for line in curve.lines for x in line.x)])
         self.end = 2.0 ** math.ceil(math.log2(largest_x))
-        largest_y = max([1.0, *(y for line in curve.lines for y in line.y)])
+        largest_y: float = max([1.0, *(y for line in curve.lines for y in line.y)])
         self.step = _round_step(largest_y / 5)
         self.most = self.step * math.ceil(largest_y / self.step)
         self.left, self.right = float(_LEFT), float(_WIDTH - _RIGHT)
@@ -99,7 +131,7 @@ def _frame(curve: Curve, axes: _Axes, top: float) -> str:
         f'<path d="M{axes.left} {axes.upper}V{axes.lower}H{axes.right}" fill="none" stroke="{_INK}"/>'
         f'<text x="{middle_x}" y="{axes.lower + 39}" text-anchor="middle">{escape(curve.x_label)}</text>'
         f'<text transform="translate(18 {middle_y}) rotate(-90)" text-anchor="middle">{escape(curve.y_label)}</text>'
-        f'<text x="{axes.right + 13}" y="{axes.lower + 19}" fill="{_PALE}" font-size="12">thin: an honest copy</text>'
+        f'<text x="{axes.right + 13}" y="{axes.lower + 19}" fill="{_PALE}" font-size="12">thin: a plain copy</text>'
     )
     return "".join(parts)
 

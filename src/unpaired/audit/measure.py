@@ -1,13 +1,14 @@
-"""What the way back makes of a disturbed translation, image by image.
+"""How well disturbed translations are brought back, image by image.
 
-x is an input, y = G(x) its translation, F the way back, d a disturbance. Measured is |F(d(y)) - x|, beside what needs
-no model: |d(x) - x|, which an honest copy of x would lose too, and how far F(G(x')) of another image x' is from x,
-which is what remains when nothing survives. Errors are means over pixels and channels, in levels (1/255 of the range).
+x is an input, y = G(x) its translation, F the way back, d a disturbance. Measured are |F(d(y)) - x|; |d(x) - x|, what
+the same disturbance does to a plain copy of the input; and |F(G(x')) - x| for another image x', the error that is left
+when nothing of x comes back (chance). Errors are means over pixels and channels, in levels (1/255 of the range).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -17,27 +18,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unpaired.audit.disturb import (
-    EVERYDAY_QUALITY,
+    DEFAULT_QUALITY,
     LEVEL,
     Disturbance,
+    applies_to,
     blurred,
-    change_of,
+    disturb,
     disturbances_for,
     fits_jpeg,
     jpeg_coded,
 )
 from unpaired.core.errors import UserError
+from unpaired.data.values import Domain
 from unpaired.models.translator import Translator, images_per_batch
 
 Values = NDArray[np.float64]
 """[N], one value for each image."""
-Told = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """Called with how many images are done, and how many there are."""
 
 FAINT_SIGMA = 2.0
-"""Pixels of the blur whose difference to the translation is its detail."""
+"""Pixels of the blur that is subtracted from a translation to get its detail."""
 FAINT_LEVELS = 2.0
-"""Detail beyond this many levels is cut off: what is left cannot be seen."""
+"""Detail is clamped to this many levels, so that it cannot be seen."""
 _IMAGES_PER_BATCH = 8
 
 
@@ -54,8 +57,8 @@ class Images(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one disturbance did."""
+class Effect:
+    """What one disturbance of the translations does."""
 
     disturbance: Disturbance
     error: Values
@@ -70,81 +73,133 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What comes back when one kind of detail of a translation is exchanged for that of another image's translation."""
+    """What comes back when one kind of detail of a translation is taken from another image's translation."""
 
     name: Literal["faint", "jpeg"]
     title: str
     """What the detail is."""
     follows: Values
-    """Where the reconstruction then lies on the way from the own image's (0) to the other's (1): the projection
+    """Where the reconstruction then lies between the own image's (0) and the other's (1): the projection
     <F(z) - F(y), F(y') - F(y)> / |F(y') - F(y)|^2. NaN where F(y') is F(y)."""
     copy: Values | None
-    """The same for the inputs themselves, as an honest copy would carry it; None where they cannot be treated so."""
+    """The same for the inputs themselves; None where they cannot be treated so."""
     change: Values
     """Mean squared change of y by the exchange, in levels^2."""
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """Everything that was measured of one direction by disturbing its translations."""
+class Reconstructions:
+    """Everything that disturbing the translations of one direction showed."""
 
-    outcomes: list[Outcome]
+    effects: list[Effect]
     """The undisturbed translation first."""
     chance: Values | None
-    """Mean |F(G(x')) - x| in levels for another image x'; None where there is but one image."""
+    """Mean |F(G(x')) - x| in levels for another image x'; None for a single image."""
     exchanges: list[Exchange]
-    """Empty where there is but one image."""
+    """Empty for a single image."""
     notices: list[str]
 
     @property
-    def clean(self) -> Outcome:
-        """What happened without any disturbance."""
-        return self.outcomes[0]
+    def clean(self) -> Effect:
+        """Without any disturbance."""
+        return self.effects[0]
 
 
 def measure(
-    forward: Translator, backward: Translator, images: Images, *, seed: int, told: Told | None = None
-) -> Measured:
+    forward: Translator, backward: Translator, images: Images, *, seed: int, progress: OnProgress | None = None
+) -> Reconstructions:
     """Disturb the translations of all images and bring them back; memory does not grow with their number.
 
-    Raises `UserError` where a network returns what are no numbers.
+    Raises `UserError` where a network returns NaN or infinity.
     """
-    wanted, notices = disturbances_for(forward.target)
-    changes = [(change_of(each, forward.target, seed), change_of(each, forward.source, seed)) for each in wanted]
-    rows: list[list[list[Tensor]]] = [[] for _ in wanted]
-    kinds = _kinds_of_detail(forward)
-    exchanged: list[list[list[Tensor]]] = [[] for _ in kinds]
-    chances: list[list[Tensor]] = []
+    disturbances, notices = disturbances_for(forward.target)
+    details = [each for each in _DETAILS if each.fits(forward.target)]
+    columns: dict[_Key, list[Tensor]] = defaultdict(list)
     for numbers in batches(images):
         x = images.batch(numbers)
-        y = _numbers(forward.translate_tensor(x), forward)
-        returned = _numbers(backward.translate_tensor(y), backward)
-        for row, (of_translation, of_input) in zip(rows, changes, strict=True):
-            assert of_translation is not None
-            disturbed = of_translation(y, numbers)
-            back = returned if disturbed is y else backward.translate_tensor(disturbed)
-            kept = torch.full((len(numbers),), torch.nan) if of_input is None else _mean_error(of_input(x, numbers), x)
-            row.append([_mean_error(back, x), _mean_square(back, x), _mean_square(disturbed, y), kept])
+        y = _finite(forward, forward.translate_tensor(x))
+        batch = _Batch(forward, backward, numbers, x, y, _finite(backward, backward.translate_tensor(y)))
+        found = [*_disturbed(batch, disturbances, seed)]
         if len(images) > 1:
-            partners = [partner_of(number, len(images)) for number in numbers]
-            other_x = images.batch(partners)
-            other_y = forward.translate_tensor(other_x)
-            other = backward.translate_tensor(other_y)
-            chances.append([_mean_error(other, x)])
-            for row, exchange in zip(exchanged, kinds, strict=True):
-                row.append(_exchanged(exchange, backward, (x, other_x), (y, other_y), (returned, other)))
-        if told is not None:
-            told(numbers[-1] + 1, len(images))
-    outcomes = []
-    for disturbance, row, (_, of_input) in zip(wanted, rows, changes, strict=True):
-        error, squared, change, copy = _joined(row)
-        outcomes.append(Outcome(disturbance, error, squared, change, None if of_input is None else copy))
-    exchanges = []
-    for kind, row in zip(kinds, exchanged, strict=True):
-        if row:
-            follows, copy, change = _joined(row)
-            exchanges.append(Exchange(kind.name, kind.title, follows, copy if kind.fits_inputs else None, change))
-    return Measured(outcomes, _joined(chances)[0] if chances else None, exchanges, notices)
+            others = images.batch([partner_of(number, len(images)) for number in numbers])
+            found += _exchanged(batch, others, details)
+        for key, values in found:
+            columns[key].append(values)
+        if progress is not None:
+            progress(numbers[-1] + 1, len(images))
+    known = {key: torch.cat(parts).numpy() for key, parts in columns.items()}
+
+    def column(what: str, name: str) -> Values:
+        return known[what, name]
+
+    return Reconstructions(
+        effects=[
+            Effect(
+                each,
+                error=column(each.title, "error"),
+                squared=column(each.title, "squared"),
+                change=column(each.title, "change"),
+                copy=known.get((each.title, "copy")),
+            )
+            for each in disturbances
+        ],
+        chance=known.get(("chance", "error")),
+        exchanges=[
+            Exchange(
+                kind.name,
+                kind.title,
+                follows=column(kind.name, "follows"),
+                copy=known.get((kind.name, "copy")),
+                change=column(kind.name, "change"),
+            )
+            for kind in details
+            if (kind.name, "follows") in known
+        ],
+        notices=notices,
+    )
+
+
+_Key = tuple[str, str]
+"""What was done to the translations, and the quantity measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    forward: Translator
+    backward: Translator
+    numbers: list[int]
+    x: Tensor
+    y: Tensor
+    returned: Tensor
+
+
+def _disturbed(batch: _Batch, disturbances: Sequence[Disturbance], seed: int) -> Iterator[tuple[_Key, Tensor]]:
+    """Yield what every disturbance does to the images of a batch."""
+    source, target = batch.forward.source, batch.forward.target
+    for each in disturbances:
+        disturbed = disturb(batch.y, each, target, batch.numbers, seed)
+        back = batch.returned if disturbed is batch.y else batch.backward.translate_tensor(disturbed)
+        yield (each.title, "error"), _mean_error(back, batch.x)
+        yield (each.title, "squared"), _mean_square(back, batch.x)
+        yield (each.title, "change"), _mean_square(disturbed, batch.y)
+        if applies_to(each, source):
+            copied = disturb(batch.x, each, source, batch.numbers, seed)
+            yield (each.title, "copy"), _mean_error(copied, batch.x)
+
+
+def _exchanged(batch: _Batch, other_x: Tensor, details: Sequence[_Detail]) -> Iterator[tuple[_Key, Tensor]]:
+    """Yield the errors of other images' reconstructions, and what comes back after an exchange of detail with them."""
+    other_y = batch.forward.translate_tensor(other_x)
+    other = batch.backward.translate_tensor(other_y)
+    yield ("chance", "error"), _mean_error(other, batch.x)
+    for kind in details:
+        mixed = with_detail_of(batch.y, other_y, kind.detail)
+        reached = batch.backward.translate_tensor(mixed)
+        yield (kind.name, "follows"), _position_between(reached, batch.returned, other)
+        yield (kind.name, "change"), _mean_square(mixed, batch.y)
+        if kind.fits(batch.forward.source):
+            copied = with_detail_of(batch.x, other_x, kind.detail)
+            yield (kind.name, "copy"), _position_between(copied, batch.x, other_x)
 
 
 def batches(images: Images) -> list[list[int]]:
@@ -159,70 +214,46 @@ def partner_of(number: int, count: int) -> int:
     return (number + max(1, count // 2)) % count
 
 
-def _numbers(images: Tensor, translator: Translator) -> Tensor:
-    """Return images as they are; a training that broke down leaves networks that return NaN."""
-    if not bool(torch.isfinite(images).all()):
-        raise UserError(
-            f"the network of {translator.direction} returns values that are no numbers (NaN or infinity), so nothing "
-            "can be measured. Its training broke down; audit an earlier checkpoint."
-        )
-    return images
-
-
 def faint_detail(images: Tensor) -> Tensor:
-    """Return what a blur of 2 pixels takes away, cut to 2 levels: a change of this size cannot be seen."""
+    """Return what a blur of 2 pixels takes away, clamped to 2 levels: a change of this size cannot be seen."""
     return (images - blurred(images, FAINT_SIGMA)).clamp(-FAINT_LEVELS * LEVEL, FAINT_LEVELS * LEVEL)
 
 
 def jpeg_detail(images: Tensor) -> Tensor:
     """Return what a JPEG file of quality 75 loses of images with 1 or 3 channels."""
-    return images - jpeg_coded(images, EVERYDAY_QUALITY)
+    return images - jpeg_coded(images, DEFAULT_QUALITY)
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """One kind of detail."""
-
-    name: Literal["faint", "jpeg"]
-    title: str
-    detail: Callable[[Tensor], Tensor]
-    fits_inputs: bool
-
-
-def _kinds_of_detail(forward: Translator) -> list[_Kind]:
-    kinds = [_Kind("faint", f"detail of at most {FAINT_LEVELS:g} levels", faint_detail, True)]
-    if fits_jpeg(forward.target):
-        title = f"what JPEG of quality {EVERYDAY_QUALITY} loses"
-        kinds.append(_Kind("jpeg", title, jpeg_detail, fits_jpeg(forward.source)))
-    return kinds
-
-
-def _exchanged(
-    kind: _Kind,
-    backward: Translator,
-    inputs: tuple[Tensor, Tensor],
-    translations: tuple[Tensor, Tensor],
-    reconstructions: tuple[Tensor, Tensor],
-) -> list[Tensor]:
-    """Return, image by image: the share that follows the detail, that of an honest copy, and the change of y."""
-    y = translations[0]
-    z = _with_detail_of(translations, kind.detail)
-    follows = _share_of_way(backward.translate_tensor(z), reconstructions)
-    copy = torch.full_like(follows, torch.nan)
-    if kind.fits_inputs:
-        copy = _share_of_way(_with_detail_of(inputs, kind.detail), inputs)
-    return [follows, copy, _mean_square(z, y)]
-
-
-def _with_detail_of(pair: tuple[Tensor, Tensor], detail: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the first images with the detail of the second in place of their own, in [-1, 1]."""
-    own, other = pair
+def with_detail_of(own: Tensor, other: Tensor, detail: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return `own` with the detail of `other` in place of its own, in [-1, 1]."""
     return (own - detail(own) + detail(other)).clamp(-1, 1)
 
 
-def _share_of_way(reached: Tensor, ends: tuple[Tensor, Tensor]) -> Tensor:
-    """Return where images lie between two others, by projection on the line between them; NaN where those agree."""
-    own, other = ends
+@dataclass(frozen=True, slots=True)
+class _Detail:
+    name: Literal["faint", "jpeg"]
+    title: str
+    detail: Callable[[Tensor], Tensor]
+    fits: Callable[[Domain], bool]
+
+
+_DETAILS = (
+    _Detail("faint", f"detail of at most {FAINT_LEVELS:g} levels", faint_detail, lambda _: True),
+    _Detail("jpeg", f"what JPEG of quality {DEFAULT_QUALITY} loses", jpeg_detail, fits_jpeg),
+)
+
+
+def _finite(translator: Translator, images: Tensor) -> Tensor:
+    if not bool(torch.isfinite(images).all()):
+        raise UserError(
+            f"the network of {translator.direction} returns NaN or infinity, so nothing can be measured: its training "
+            "diverged. Audit an earlier checkpoint (--checkpoint NUMBER)."
+        )
+    return images
+
+
+def _position_between(reached: Tensor, own: Tensor, other: Tensor) -> Tensor:
+    """Return where images lie between `own` (0) and `other` (1), by projection; NaN where those agree."""
     way = (other - own).flatten(1).double()
     return ((reached - own).flatten(1).double() * way).sum(1) / (way**2).sum(1)
 
@@ -233,8 +264,3 @@ def _mean_error(one: Tensor, other: Tensor) -> Tensor:
 
 def _mean_square(one: Tensor, other: Tensor) -> Tensor:
     return ((one - other).double() / LEVEL).square().mean((1, 2, 3))
-
-
-def _joined(parts: Sequence[Sequence[Tensor]]) -> tuple[Values, ...]:
-    """Join the values of all batches, quantity by quantity."""
-    return tuple(torch.cat([part[place].double() for part in parts]).numpy() for place in range(len(parts[0])))

@@ -1,4 +1,4 @@
-"""The picture of an audit: translations, their hidden detail made visible, and what comes back with and without it."""
+"""The picture of an audit: translations, their detail amplified, and reconstructions with and without it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unpaired.audit.disturb import EVERYDAY_QUALITY, INVISIBLE_NOISE, blurred, fits_jpeg, jpeg_coded, noisy
-from unpaired.audit.measure import Images, jpeg_detail, partner_of
+from unpaired.audit.disturb import DEFAULT_QUALITY, INVISIBLE_NOISE, blurred, fits_jpeg, jpeg_coded, noisy
+from unpaired.audit.measure import Images, jpeg_detail, partner_of, with_detail_of
 from unpaired.data.held_out import evenly
 from unpaired.data.labels import as_picture
 from unpaired.data.values import Domain
@@ -36,30 +36,30 @@ def draw(
     return grid(rows, known, title), [f"{name}: {_COLUMNS[name]}" for name in known]
 
 
-def looked_at(image: Tensor, domain: Domain) -> Picture:
-    """Return an image [1, C, H, W] in [-1, 1] as a person looks at it, [H, W, C'] uint8."""
+def displayed(image: Tensor, domain: Domain) -> Picture:
+    """Return an image [1, C, H, W] in [-1, 1] as it is displayed, [H, W, C'] uint8."""
     levels = ((image[0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     picture: Picture = levels.permute(1, 2, 0).numpy()
     return picture if domain.labels is None else as_picture(picture, domain.labels)
 
 
-_CODED = f"JPEG {EVERYDAY_QUALITY} of it"
-_NOISE = f"back, noise {INVISIBLE_NOISE:g}"
-_JPEG = f"back, JPEG {EVERYDAY_QUALITY}"
+_CODED = f"JPEG {DEFAULT_QUALITY} of it"
+_NOISE = f"rec., noise {INVISIBLE_NOISE:g}"
+_JPEG = f"rec., JPEG {DEFAULT_QUALITY}"
 _DETAIL = f"detail x {DETAIL_FACTOR}"
 _LOST = f"lost x {CHANGE_FACTOR}"
-_SWAPPED = "foreign detail"
+_SWAPPED = "other's detail"
 _COLUMNS = {
-    "input": "what was translated",
-    "translation": "what became of it",
-    _CODED: f"the translation as a JPEG file of quality {EVERYDAY_QUALITY}",
-    _DETAIL: f"the translation less a blur of {DETAIL_SIGMA:g} px, {DETAIL_FACTOR} times stronger, around grey",
-    "back": "the reconstruction from the translation",
+    "input": "the image that is translated",
+    "translation": "its translation",
+    _CODED: f"the translation as a JPEG file of quality {DEFAULT_QUALITY}",
+    _DETAIL: f"the translation less a blur of {DETAIL_SIGMA:g} px, {DETAIL_FACTOR} times amplified, around grey",
+    "reconstruction": "the reconstruction from the translation",
     _NOISE: f"the reconstruction after invisible noise of {INVISIBLE_NOISE:g} levels",
-    _JPEG: f"the reconstruction after a JPEG file of quality {EVERYDAY_QUALITY}",
-    _LOST: f"difference of that reconstruction to the undisturbed one, {CHANGE_FACTOR} times stronger",
-    _SWAPPED: f"the reconstruction when what JPEG {EVERYDAY_QUALITY} loses is taken from another image's translation",
-    "that other": "the input of that other image: where it shows through, the detail carries the input",
+    _JPEG: f"the reconstruction after a JPEG file of quality {DEFAULT_QUALITY}",
+    _LOST: f"difference of that reconstruction to the undisturbed one, {CHANGE_FACTOR} times amplified",
+    _SWAPPED: f"the reconstruction when what JPEG {DEFAULT_QUALITY} loses is taken from another image's translation",
+    "other input": "the input of that other image: where it shows through, the detail carries the input",
 }
 """The columns and what each shows."""
 
@@ -72,22 +72,22 @@ def _row(forward: Translator, backward: Translator, images: Images, number: int,
     source = forward.source
     detail = (y - blurred(y, DETAIL_SIGMA)) * DETAIL_FACTOR
     row = {
-        "input": looked_at(x, source),
-        "translation": looked_at(y, forward.target),
-        _DETAIL: looked_at(detail, Domain(channels=y.shape[1])),
-        "back": looked_at(back, source),
-        _NOISE: looked_at(disturbed, source),
+        "input": displayed(x, source),
+        "translation": displayed(y, forward.target),
+        _DETAIL: displayed(detail, Domain(channels=y.shape[1])),
+        "reconstruction": displayed(back, source),
+        _NOISE: displayed(disturbed, source),
     }
     if fits_jpeg(forward.target):
-        coded = jpeg_coded(y, EVERYDAY_QUALITY)
+        coded = jpeg_coded(y, DEFAULT_QUALITY)
         disturbed = backward.translate_tensor(coded)
-        row[_CODED] = looked_at(coded, forward.target)
-        row[_JPEG] = looked_at(disturbed, source)
-    row[_LOST] = looked_at((disturbed - back).abs() * CHANGE_FACTOR - 1, Domain(channels=x.shape[1]))
+        row[_CODED] = displayed(coded, forward.target)
+        row[_JPEG] = displayed(disturbed, source)
+    row[_LOST] = displayed((disturbed - back).abs() * CHANGE_FACTOR - 1, Domain(channels=x.shape[1]))
     if fits_jpeg(forward.target) and len(images) > 1:
         other_x = images.batch([partner_of(number, len(images))])
         other_y = forward.translate_tensor(other_x)
-        mixed = (y - jpeg_detail(y) + jpeg_detail(other_y)).clamp(-1, 1)
-        row[_SWAPPED] = looked_at(backward.translate_tensor(mixed), source)
-        row["that other"] = looked_at(other_x, source)
+        mixed = with_detail_of(y, other_y, jpeg_detail)
+        row[_SWAPPED] = displayed(backward.translate_tensor(mixed), source)
+        row["other input"] = displayed(other_x, source)
     return row

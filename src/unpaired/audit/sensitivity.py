@@ -1,4 +1,4 @@
-"""How strongly a network's output responds to changes of its input that nobody can see.
+"""How strongly a network's output responds to invisible changes of its input.
 
 A network that writes its input into invisible detail, or reads it from there, must respond to such detail strongly.
 """
@@ -20,7 +20,7 @@ from unpaired.models.translator import Translator
 from unpaired.networks import Generator
 
 STEPS = 10
-"""Gradient steps in search of the most effective change."""
+"""Gradient steps that look for the most effective change."""
 DRAWS = 4
 """Random changes that are averaged."""
 
@@ -42,7 +42,7 @@ def response(translator: Translator, images: Sequence[Tensor], *, seed: int) -> 
     iteration for a change whose largest value is bounded, from a random one (cf. Madry et al. 2018, section 2.1).
     """
     network = translator.network
-    if translator.device.type != "cpu":  # the caller's network stays where it is
+    if translator.device.type != "cpu":  # the translator's own network stays on the CPU
         network = copy.deepcopy(network).to(translator.device)
     random, worst = [], []
     for number, image in enumerate(images):
@@ -54,7 +54,7 @@ def response(translator: Translator, images: Sequence[Tensor], *, seed: int) -> 
 
 
 class _Probe:
-    """A network at one image: how far its output moves when the image is changed."""
+    """A network at one image."""
 
     def __init__(self, network: Generator, image: Tensor) -> None:
         self.image, self._size = pad_to(image, network.size_multiple, network.minimum_size)
@@ -62,8 +62,8 @@ class _Probe:
         with torch.no_grad():
             self._before = network(self.image)
 
-    def moved(self, change: Tensor) -> Tensor:
-        """Return the mean squared change of the output, in levels^2; what was padded does not count."""
+    def output_change(self, change: Tensor) -> Tensor:
+        """Return the mean squared change of the output, in levels^2, without padding."""
         difference = crop_back(self._network(self.image + change) - self._before, self._size) / LEVEL
         return difference.square().mean()
 
@@ -72,11 +72,11 @@ def _of_image(probe: _Probe, generator: torch.Generator) -> tuple[float, float]:
     """Return the mean squared response to random changes, and to the most effective one that was found."""
     draws = [_signs(probe.image, generator) for _ in range(DRAWS)]
     with torch.no_grad():
-        found = [float(probe.moved(draw)) for draw in draws]
+        found = [float(probe.output_change(draw)) for draw in draws]
     change, best = draws[0], max(found)
     for step in range(STEPS + 1):
         change = change.detach().requires_grad_(step < STEPS)
-        value = probe.moved(change)
+        value = probe.output_change(change)
         best = max(best, float(value.detach()))
         if step == STEPS:
             break

@@ -1,4 +1,4 @@
-"""How much of the translations' energy lies in high frequencies, beside that of real images of the target."""
+"""How much of the energy of images lies in high frequencies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unpaired.metrics.spectrum import high_frequency_share, radial_spectrum
 from unpaired.models.translator import Translator
 
 CUTOFF = 0.5
-"""Of the Nyquist frequency: what lies above it is called high."""
+"""Share of the Nyquist frequency above which frequencies are called high."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +29,12 @@ class Spectrum:
 
 def spectrum_of(images: Images, translator: Translator | None = None) -> Spectrum:
     """Return the spectrum of images, or of what a translator makes of them."""
-    total: NDArray[np.float64] | None = None
-    shares, frequencies = [], np.zeros(0)
+    powers, shares, frequencies = [], [], np.zeros(0)
     for numbers in batches(images):
         batch = images.batch(numbers)
-        shown = batch if translator is None else translator.translate_tensor(batch)
-        found, power = radial_spectrum(shown)
+        measured = batch if translator is None else translator.translate_tensor(batch)
+        found, power = radial_spectrum(measured)
         frequencies = np.asarray(found, np.float64)
-        weighted = np.asarray(power, np.float64) * len(numbers)
-        total = weighted if total is None else total + weighted
-        shares.append(high_frequency_share(shown, cutoff=CUTOFF).double())
-    assert total is not None
-    return Spectrum(frequencies, total / len(images), torch.cat(shares).numpy())
+        powers.append(np.asarray(power, np.float64) * len(numbers))
+        shares.append(high_frequency_share(measured, cutoff=CUTOFF).double())
+    return Spectrum(frequencies, np.add.reduce(powers) / len(images), torch.cat(shares).numpy())

@@ -1,72 +1,57 @@
-"""What an audit found, in one paragraph that says no more than the figures do."""
+"""What the figures of an audit say: a verdict of one sentence, and a paragraph."""
 
 from __future__ import annotations
 
-from unpaired.audit.disturb import EVERYDAY_QUALITY, HEADLINE, INVISIBLE_DB, SNAP
-from unpaired.audit.findings import Found
-from unpaired.audit.hidden import Share, carried, visible_db
+from unpaired.audit.disturb import DEFAULT_QUALITY, HEADLINE, INVISIBLE_DB, SNAP
+from unpaired.audit.findings import LEVELS, Findings
 from unpaired.audit.measure import Exchange
+from unpaired.audit.shares import Share, carried, psnr
+from unpaired.core.text import percent as whole_percent
+from unpaired.core.text import plural
 
 LITTLE = 0.1
 """Below this share next to nothing is hidden."""
 MUCH = 0.5
 """Above this share most of it is."""
-_LEVELS = "levels of 255"
 
 
-def summary(found: Found) -> str:
-    """Return the paragraph of one direction, what it comes to first."""
-    count = len(found.measured.clean.error)
-    heading = f"{' to '.join(found.names)}, {count:,} image{'s' if count != 1 else ''}."
-    told = (_hidden(found), _everyday(found), _classes(found), _high(found), _sensitivity(found))
-    return " ".join(part for part in (heading, _in_short(found), _what_comes_back(found), *told) if part)
-
-
-def _in_short(found: Found) -> str:
-    """Return what all the tests together allow to say; invisible detail first, then what an ordinary file loses."""
-    share, lost = found.hidden.headline, found.hidden.everyday
+def verdict(found: Findings) -> str:
+    """Return one sentence: whether the translations hide their inputs; two standard errors decide."""
+    share, jpeg, exchange = found.shares.headline, found.shares.jpeg, _jpeg_exchange(found)
     if share is None:
-        return ""
-    if share.low >= MUCH:
-        return "In short: most of what comes back is hidden in detail that nobody sees."
-    if share.low >= LITTLE:
-        return "In short: some of what comes back is hidden in detail that nobody sees."
+        return f"Whether the translations hide their inputs cannot be measured: {found.shares.reason}."
+    part = "Most" if share.low >= MUCH else "Part" if share.low >= LITTLE else None
+    if part is not None:
+        return f"{part} of the reconstruction relies on hidden detail: invisible noise destroys {_told(share)} of it."
     if share.high > LITTLE:
-        return "In short: whether something is hidden in detail that nobody sees is not clear."
-    snapped, exchange = found.hidden.lost.get(SNAP), _jpeg_exchange(found)
-    faint = "In short: next to nothing is hidden in detail that nobody sees"
+        return (
+            "It is uncertain whether the reconstruction relies on hidden detail: invisible noise destroys between "
+            f"{percent(max(share.low, 0.0))} and {percent(share.high)} of it. Use more images (--images)."
+        )
+    snapped, faint = found.shares.lost.get(SNAP), "Next to nothing is hidden in invisible detail"
     if snapped is not None and snapped.low >= LITTLE:
-        return f"{faint}, but the classes of the label maps alone bring back {percent(snapped.value)} less."
-    if lost is None or exchange is None or lost.low < LITTLE:
-        return f"{faint}."
+        return f"{faint}, but reconstructions from the classes of the label maps alone lose {percent(snapped.value)}."
+    if jpeg is None or exchange is None or jpeg.low < LITTLE:
+        return f"{faint}: invisible noise destroys {_told(share)} of the reconstruction."
     if _follows(exchange):
         return (
-            f"{faint}, but the input is read from fine texture too: an ordinary JPEG file of the translation, which "
-            f"loses it, takes {percent(lost.value)} of what comes back."
+            f"{faint}, but the way back also reads fine texture: an ordinary JPEG file of the translation loses it, "
+            f"and with it {percent(jpeg.value)} of the reconstruction."
         )
-    return f"{faint}, but an ordinary JPEG file of the translation spoils the way back."
+    return f"{faint}, but an ordinary JPEG file of the translation misleads the way back."
 
 
-def verdict(share: Share) -> str:
-    """Return what a share with its uncertainty allows to say: two standard errors decide between three answers."""
-    if share.high <= LITTLE:
-        return "so next to nothing of it is hidden in detail that nobody sees"
-    if share.low >= MUCH:
-        return "so most of it is hidden in detail that nobody sees"
-    if share.low >= LITTLE and share.high <= MUCH:
-        return "so a part of it is hidden in detail that nobody sees"
-    low, high = max(share.low, 0.0), share.high
-    return (
-        f"which is too uncertain for a clear answer (between {percent(low)} and {percent(high)} by two standard "
-        "errors): between the answers, more images (--images) decide"
-    )
+def summary(found: Findings) -> str:
+    """Return the paragraph of one direction."""
+    images = plural(len(found.reconstructions.clean.error), "image")
+    parts = (f"{found.heading}, {images}.", _errors(found), _noise(found), _jpeg(found), _others(found))
+    return " ".join(part for part in parts if part)
 
 
 def percent(value: float) -> str:
-    """Return a share in per cent, with one digit behind the point where it is small."""
-    digits = 1 if abs(value) < 0.095 else 0
-    text = f"{100 * value:.{digits}f}"
-    return f"{text.removeprefix('-') if float(text) == 0 else text} %"
+    """Return a share in per cent, with one decimal where it is small."""
+    text = whole_percent(value, 1 if abs(value) < 0.095 else 0)
+    return text.removeprefix("-") if text.startswith(("-0.0 ", "-0 ")) else text
 
 
 def _told(share: Share) -> str:
@@ -74,108 +59,90 @@ def _told(share: Share) -> str:
     return ("nothing" if share.value <= 0 else percent(share.value)) + error
 
 
-def _what_comes_back(found: Found) -> str:
-    measured = found.measured
+def _errors(found: Findings) -> str:
+    measured = found.reconstructions
     text = (
-        f"Brought back to {found.names[0]}, a translation misses its input by {measured.clean.error.mean():.1f} "
-        f"{_LEVELS} on average"
+        f"Translated back to {found.names[0]}, a translation differs from its input by "
+        f"{measured.clean.error.mean():.1f} {LEVELS} on average"
     )
-    if measured.chance is None:
-        return f"{text}."
-    other = f"{text}, another image's translation by {measured.chance.mean():.1f}"
-    return f"{other}." if found.hidden.headline is None else f"{other}; the difference is what comes back."
+    if measured.chance is not None:
+        text += f", another image's translation by {measured.chance.mean():.1f}"
+    return f"{text}." if found.shares.headline is None else f"{text}; the difference is what comes back."
 
 
-def _hidden(found: Found) -> str:
-    share = found.hidden.headline
+def _noise(found: Findings) -> str:
+    share = found.shares.headline
     if share is None:
-        return f"How much is hidden cannot be told: {found.hidden.reason}."
-    change = next(o.change for o in found.measured.outcomes if o.disturbance == HEADLINE)
-    visible = visible_db(change)
-    shown = "" if visible is None else f", {visible:.0f} dB"
-    beyond = ""
-    if share.value > 1:
-        beyond = " More than all means that the noise misleads the way back: it does worse than from another image."
-    half = ""
-    if found.hidden.half_at is not None:
-        half = f" Noise of {found.hidden.half_at:.1f} levels takes half."
-    return (
-        f"Invisible noise ({HEADLINE.strength:g} levels{shown}) takes {_told(share)} of what comes back, beyond what "
-        f"an honest copy would lose, {verdict(share)}.{beyond}{half}"
+        return ""
+    change = psnr(next(each.change for each in found.reconstructions.effects if each.disturbance == HEADLINE))
+    decibel = "" if change is None else f", {change:.0f} dB"
+    text = (
+        f"Invisible noise ({HEADLINE.strength:g} levels{decibel}) destroys {_told(share)} of what comes back, beyond "
+        "what a plain copy of the input loses."
     )
+    if share.value > 1:
+        text += " More than all means that the noise misleads the way back: it does worse than from another image."
+    if found.shares.half_at is not None:
+        text += f" Noise of {found.shares.half_at:.1f} levels destroys half."
+    return text
 
 
-def _everyday(found: Found) -> str:
-    """Tell what an ordinary file takes, and whether the detail that it loses carries the input."""
-    lost, exchange = found.hidden.everyday, _jpeg_exchange(found)
+def _jpeg(found: Findings) -> str:
+    """Return what a JPEG file destroys, and whether the reconstruction follows the detail that the file loses."""
+    lost, exchange = found.shares.jpeg, _jpeg_exchange(found)
     if lost is None or exchange is None:
         return ""
-    share, honest = carried(exchange)
-    text = f"A JPEG file of quality {EVERYDAY_QUALITY} takes {_told(lost)}."
+    share, copy = carried(exchange)
+    text = f"A JPEG file of quality {DEFAULT_QUALITY} destroys {_told(lost)}."
     if share is None:
         return text
-    against = "" if honest is None else f"; in the inputs themselves that detail carries {percent(honest)}"
-    confused = ""
-    if lost.low > share.high:
-        confused = " The file takes more than that: such files may also confuse the way back."
+    beside = "" if copy is None else f"; in the inputs themselves that detail carries {percent(copy)}"
+    misled = " The file destroys more than that: it may also mislead the way back." if lost.low > share.high else ""
     return (
         f"{text} When what such a file loses is exchanged between two translations, {_told(share)} of the "
-        f"reconstruction follows it{against}: {_rests_on(lost, share, honest or 0.0, exchange)}.{confused}"
+        f"reconstruction follows it{beside}: {_relies_on(lost, share, copy or 0.0, exchange)}.{misled}"
     )
 
 
-def _rests_on(lost: Share, follows: Share, honest: float, exchange: Exchange) -> str:
-    """Return what the shares that are lost with such detail and that follow it, together, allow to say.
+def _relies_on(lost: Share, follows: Share, copy: float, exchange: Exchange) -> str:
+    """Return what the share lost with such detail and the share that follows it say together.
 
-    A reconstruction that follows foreign detail and yet loses nothing without any reads there what it could read from
-    the visible picture too.
+    A reconstruction that follows foreign detail, and loses nothing without any, could do without it.
     """
-    visible = visible_db(exchange.change)
-    seen = "" if visible is None else f" ({visible:.0f} dB; {INVISIBLE_DB:g} and more cannot be seen)"
-    follows_it = _follows(exchange)
-    if follows_it and lost.low >= LITTLE:
-        return f"the reconstruction rests on fine texture of the translation{seen}, not on its picture alone"
-    if follows_it:
-        return f"foreign texture{seen} sways the way back, but it needs none: the picture alone is nearly enough"
-    if follows.high - honest >= LITTLE / 2:
-        return f"some of it rests on fine texture of the translation{seen}"
-    return "next to nothing of it rests on such detail"
+    change = psnr(exchange.change)
+    seen = "" if change is None else f" ({change:.0f} dB; {INVISIBLE_DB:g} and more cannot be seen)"
+    if _follows(exchange) and lost.low >= LITTLE:
+        return f"the reconstruction relies on fine texture of the translation{seen}, not on the visible picture alone"
+    if _follows(exchange):
+        return f"foreign texture{seen} changes the reconstruction, but the visible picture alone is nearly enough"
+    if follows.high - copy >= LITTLE / 2:
+        return f"some of it relies on fine texture of the translation{seen}"
+    return "next to nothing of it relies on such detail"
 
 
-def _jpeg_exchange(found: Found) -> Exchange | None:
-    return next((each for each in found.measured.exchanges if each.name == "jpeg"), None)
+def _jpeg_exchange(found: Findings) -> Exchange | None:
+    return next((each for each in found.reconstructions.exchanges if each.name == "jpeg"), None)
 
 
 def _follows(exchange: Exchange) -> bool:
-    """Say whether a clear part of the reconstruction follows the detail, more than in an honest copy."""
-    share, honest = carried(exchange)
-    return share is not None and share.low - (honest or 0.0) >= LITTLE
+    """Whether a clear part of the reconstruction follows the detail, more than in a plain copy."""
+    share, copy = carried(exchange)
+    return share is not None and share.low - (copy or 0.0) >= LITTLE
 
 
-def _classes(found: Found) -> str:
-    """Tell what the classes alone bring back, where translations are label maps."""
-    lost = found.hidden.lost.get(SNAP)
-    if lost is None:
-        return ""
-    return f"A translation that is snapped to the palette, so that only the classes are left, loses {_told(lost)}."
-
-
-def _high(found: Found) -> str:
-    ratio = found.ratio
-    if ratio is None:
-        return ""
-    target = found.names[1]
-    return (
-        f"The translations hold {ratio.value:.1f} times the share of energy in high frequencies that real images of "
-        f"{target} hold."
-    )
-
-
-def _sensitivity(found: Found) -> str:
+def _others(found: Findings) -> str:
+    """Return what snapping to the palette destroys, the energy in high frequencies, and the sensitivity."""
+    lost, ratio, parts = found.shares.lost.get(SNAP), found.ratio, list[str]()
+    if lost is not None:
+        parts.append(f"Snapping label maps to their palette, so that only the classes remain, destroys {_told(lost)}.")
+    if ratio is not None:
+        real = f"real images of {found.names[1]}"
+        parts.append(f"The share of energy in high frequencies is {ratio.value:.1f} times that of {real}.")
     forward, back = found.sensitivity
-    return (
-        "Where every value of the input changes by one level, which nobody sees, the translation changes by "
-        f"{forward.random.mean():.1f} levels if the changes are random and by {forward.worst.mean():.1f} if they are "
-        "chosen to do most; where every value of the translation does, the reconstruction changes by "
-        f"{back.random.mean():.1f} and {back.worst.mean():.1f}."
+    parts.append(
+        "For a change of one level at every value of the input, which cannot be seen, the translation changes by "
+        f"{forward.random.mean():.1f} levels (random signs) or {forward.worst.mean():.1f} (the most effective signs "
+        f"found), and for such a change of the translation the reconstruction changes by {back.random.mean():.1f} or "
+        f"{back.worst.mean():.1f}."
     )
+    return " ".join(parts)

@@ -13,7 +13,9 @@ from unpaired.cli.app import app, command_line
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from unpaired.audit.start import Audit, DirectionAudit
+    from unpaired.report.results import Direction
+
+FLAGS = ("checkpoint", "data", "direction", "images", "size", "seed", "out", "device")
 
 
 @app.command
@@ -21,6 +23,7 @@ def audit(
     model: Path,
     /,
     *,
+    checkpoint: str | None = None,
     data: Path | None = None,
     direction: Literal["a2b", "b2a", "both"] = "both",
     images: int = 50,
@@ -31,19 +34,19 @@ def audit(
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     quiet: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
-    """Measure whether a translator hides its input in its output, in detail that nobody sees.
+    """Measure whether translations hide their inputs in invisible detail.
 
     unpaired audit runs/maps --data maps
 
-    Translations are disturbed before they are brought back: rounded, coded as
-    JPEG, blurred, with noise.
-
-    What then is lost, beyond what an honest copy of the input would lose, was hidden in detail.
+    Translations are disturbed (rounded, JPEG, blur, noise) before they are translated back. What this destroys of the
+    reconstruction, beyond what a plain copy of the input loses, was hidden in detail.
 
     Parameters
     ----------
     model
-        A run (its newest checkpoint), a checkpoint or a model folder, of a method with both directions.
+        A run, a checkpoint or a model folder, of a method with both directions.
+    checkpoint
+        Which checkpoint of a run: best, last or a number of images. [the best, or else the newest]
     data
         Folder with test images of both domains, as for `unpaired train`. [that of the run]
     direction
@@ -55,72 +58,79 @@ def audit(
     seed
         Of the noise, and of the resampling for standard errors.
     out
-        Folder for audit.json, audit.svg (the figure) and pictures. [audits/CHECKPOINT in the run]
+        Folder for audit.json, audit.svg (the chart) and pictures. [audits/CHECKPOINT in the run]
     device
         auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.
     as_json
         Print audit.json in place of the table.
     quiet
-        Print nothing but the tables and what they mean, warnings and errors.
+        Print nothing but tables, their summary, warnings and errors.
     """
-    from unpaired.audit.inputs import Request
-    from unpaired.audit.start import audit as carry_out
-    from unpaired.audit.start import to_bytes
+    from unpaired.audit.audit import audit as carry_out
+    from unpaired.audit.model import AuditOptions
     from unpaired.cli.train import read_size
+    from unpaired.core.settings import named_by_flags
     from unpaired.core.terminal import counting
 
     read = read_size("--size", size)
-    request = Request(
-        model=model,
-        data=data,
-        direction=direction,
-        images=images,
-        size=None if read is None else (read, read) if isinstance(read, int) else (read[0], read[1]),
-        seed=seed,
-        out=out,
-        device=device,
-        command=command_line(),
-    )
-    with counting("Auditing", quiet=quiet or as_json) as bar:
+    with (
+        named_by_flags({name: f"--{name}" for name in FLAGS}),
+        counting("Auditing", quiet=quiet or as_json) as bar,
+    ):
 
         def show(stage: str, done: int, total: int) -> None:
             bar(done, total)
             bar.detail(stage)
 
-        result = carry_out(request, progress=show)
+        options = AuditOptions(
+            model=model,
+            checkpoint=checkpoint,
+            data=data,
+            direction=direction,
+            images=images,
+            size=None if read is None else (read, read) if isinstance(read, int) else (read[0], read[1]),
+            seed=seed,
+            out=out,
+            device=device,
+            command=command_line(),
+        )
+        written = carry_out(options, progress=show)
+    document = written.document
     if not quiet:
-        for notice in result.notices:
+        for notice in document.notices:
             print(f"note: {notice}", file=sys.stderr)
-    for found in result.directions:
+    for found in document.directions.values():
         for warning in found.warnings:
             print(f"warning: {found.heading}: {warning}.", file=sys.stderr)
     if as_json:
-        sys.stdout.write(to_bytes(result.document).decode())
+        sys.stdout.write(document.to_json())
         return 0
-    _print(result)
+    _print(written.title, list(document.directions.values()))
     if not quiet:
-        print(f"{result.folder}")
+        print(f"{written.folder}")
     return 0
 
 
-def _print(result: Audit) -> None:
+def _print(title: str, directions: list[Direction]) -> None:
     from rich.console import Console
 
     console = Console()
-    for found in result.directions:
+    console.print(f"Audit of the {title}", highlight=False)
+    for found in directions:
+        console.print(f"\n{found.verdict}", highlight=False)
         console.print(_table(found))
         console.print(found.summary, highlight=False)
-        console.print()
 
 
-def _table(found: DirectionAudit) -> Table:
+def _table(found: Direction) -> Table:
     """Return the disturbances of one direction, for a terminal."""
     from rich.table import Table
 
-    table = Table(title=found.table.title, title_justify="left")
-    for number, column in enumerate(("disturbance", "change", "error", "PSNR", "honest\ncopy", "lost")):
+    content = found.tables[0]
+    table = Table(title=content.title, title_justify="left")
+    for number, column in enumerate(("disturbance", "change", "error", "PSNR", "plain\ncopy", "lost")):
         table.add_column(column, justify="left" if number == 0 else "right")
-    for title, change, error, error_of_it, psnr, copy, lost, lost_error in found.table.rows:
+    for title, change, error, error_of_it, psnr, copy, lost, lost_error in content.rows:
         table.add_row(
             str(title),
             _number(change, " dB"),
@@ -138,5 +148,5 @@ def _number(value: str | float | None, unit: str = "") -> str:
 
 def _share(value: str | float, error: str | float | None) -> str:
     text = f"{100 * float(value):.1f}"
-    told = "0.0" if text == "-0.0" else text
-    return f"{told} %" if error is None else f"{told} ± {100 * float(error):.1f} %"
+    text = "0.0" if text == "-0.0" else text
+    return f"{text} %" if error is None else f"{text} ± {100 * float(error):.1f} %"

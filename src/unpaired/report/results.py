@@ -88,6 +88,8 @@ class Line(Part):
     name: str
     x: tuple[Number, ...]
     y: tuple[Number, ...]
+    reference: bool = False
+    """Drawn thin and pale: what the other lines are compared with."""
 
 
 class Chart(Part):
@@ -99,6 +101,9 @@ class Chart(Part):
     x_scale: Literal["linear", "log"] = "linear"
     y_scale: Literal["linear", "log"] = "linear"
     note: str = ""
+    shaded_to: Number = None
+    """The plot is shaded from its left edge to this x."""
+    shaded_label: str = ""
     lines: tuple[Line, ...]
 
 
