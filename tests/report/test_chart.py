@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from unpaired.report.chart import LABEL_HEIGHT, WIDTH, Chart, Line, description, draw, sample, ticks
+from unpaired.report.chart_old import LABEL_HEIGHT, WIDTH, Chart, Line, description, draw, sample, ticks
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from report.examples import write_run
-from unpaired.report.charts import MOST_POINTS, evaluation_charts, measured_chart, training_charts
+from unpaired.report.charts_old import MOST_POINTS, evaluation_charts, measured_chart, training_charts
 from unpaired.report.measured import MeasuredChart, MeasuredLine
 from unpaired.report.run_log import METRICS
 from unpaired.report.runs import read_runs

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import math
 import os
+import re
 
 NONE = "–"
 """Stands where there is no number."""
+_NO_XML = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """Return a number with `digits` significant digits and no exponent where it can be avoided: `0.1234`, `1,235`."""
+    """Return a number with `digits` significant digits and no exponent where it can be avoided: `0.1234`, `1,235`.
+
+    Whole numbers (`int`) keep all their digits.
+    """
     if value is None or not math.isfinite(value):
         return NONE
+    if isinstance(value, int):
+        return f"{value:,}"
     if value == 0:
         return "0"
     decimals = digits - 1 - math.floor(math.log10(abs(value)))
@@ -66,3 +73,8 @@ def memory(count: int) -> str:
 def printable(path: str | os.PathLike[str]) -> str:
     """Return a path that can always be printed, also where the name is not valid Unicode."""
     return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def plain(text: object) -> str:
+    """Return text with `?` in place of what HTML and XML cannot hold: control characters, halves of surrogate pairs."""
+    return _NO_XML.sub("?", str(text))

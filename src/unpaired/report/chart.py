@@ -1,17 +1,32 @@
-"""A line chart as SVG, drawn by hand: readable without colour, without a script, and by a screen reader."""
+"""Line charts as SVG, drawn here, so that they need no script: in pages, and as files of their own.
+
+Own code rather than a library, after trying: for four lines of 300 points pygal writes 44 kB with fixed colours,
+matplotlib 37 kB after an import of 0.45 s, Vega-Embed and Plotly need 0.8 MB and more of JavaScript and show nothing
+without it. These are 6 to 9 kB, follow the page's light, dark and print colours, and differ by dashes and markers too.
+`assets/chart.js` adds reading of values by pointer and keyboard, and smoothing.
+"""
 
 from __future__ import annotations
 
+import json
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
-from unpaired.report.markup import number, text
+from markupsafe import Markup, escape
 
-WIDTH, HEIGHT = 440, 260
-_TOP, _BOTTOM, _LEFT_LEAST, _LETTER, _BOLD = 28, 42, 34, 7.0, 7.6
-_DASHES = ("", "7 4", "2 3", "9 3 2 3", "14 4", "4 2 1 2 1 2", "1 4", "18 3 3 3")
-_MARKERS = (
+from unpaired.core.text import number, plain
+from unpaired.report.results import Chart, Line, Table
+
+WIDTH, HEIGHT = 440, 216
+TOP, BOTTOM, SIDE = 24, 38, 10
+LETTER, BOLD = 6.6, 7.2
+"""Mean width of a letter of the axes and of labels."""
+DASHES = ("", "7 4", "2 3", "9 3 2 3", "14 4", "4 2 1 2 1 2", "1 4", "18 3 3 3")
+MARKERS = (
     "M-3.5,0a3.5,3.5 0 1,0 7,0a3.5,3.5 0 1,0 -7,0z",  # circle
     "M-3.2,-3.2h6.4v6.4h-6.4z",  # square
     "M0,-4.2L4,3H-4z",  # triangle
@@ -23,109 +38,151 @@ _MARKERS = (
     "M0,-4.6L1.2,-1.5L4.4,-1.4L1.9,0.6L2.7,3.7L0,1.9L-2.7,3.7L-1.9,0.6L-4.4,-1.4L-1.2,-1.5z",  # star
 )
 COLOURS = 6
-"""Colours that the style sheet knows; further lines differ by dashes and markers."""
+"""Colours of the style sheet; further lines differ by dashes and markers."""
 MANY = 15
 """Lines of at most so many points have a marker at each."""
-LABEL_HEIGHT = 14
-LONGEST_LABEL = 15
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One line; points without a finite value are left out."""
-
-    name: str
-    label: str
-    """What stands at its end, short."""
-    points: Sequence[tuple[float, float]]
-    faint: Sequence[tuple[float, float]] = ()
-    """The values as they were logged, where `points` are smoothed."""
-    style: int = 0
-    """Which dashes and marker."""
-    best: tuple[float, float] | None = None
-    """A point to ring."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
-    """Lines over common axes."""
-
-    title: str
-    x_label: str
-    y_label: str
-    lines: Sequence[Line]
-    note: str = ""
-    log_x: bool = False
-    """Whether every doubling of x takes the same room; points at 0 or below stand at the left edge."""
+MOST_POINTS = 240
+"""Of a drawn line: more than its width shows."""
+SMOOTHED = 25
+"""A noisy line is averaged over one in so many of its points."""
+LABEL_HEIGHT, LONGEST_LABEL = 13, 16
+MOST_FAINT = 4
+"""Lines as they were logged are drawn behind the smoothed ones where there are no more than so many."""
+Points = list[tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
-    """Where the plot lies in the picture and what its edges mean."""
+class Axis:
+    """One axis: the values at its ends, where these lie in the picture, and its ticks."""
 
-    left: float
-    right: float
-    x_ticks: Sequence[float]
-    y_ticks: Sequence[float]
-    x_end: float
-    x_start: float
-    log_x: bool
+    low: float
+    high: float
+    start: float
+    end: float
+    ticks: Sequence[float]
+    is_log: bool = False
 
-    @property
-    def bottom(self) -> float:
-        return HEIGHT - _BOTTOM
-
-    def x(self, value: float) -> float:
-        if self.log_x:
-            share = math.log(max(value, self.x_start) / self.x_start) / math.log(self.x_end / self.x_start)
+    def __call__(self, value: float) -> float:
+        """Return where a value lies; what is beyond the ends lies at them."""
+        value = min(max(value, self.low), self.high)
+        if self.is_log:
+            share = math.log(value / self.low) / math.log(self.high / self.low)
         else:
-            share = (value - self.x_start) / (self.x_end - self.x_start)
-        return self.left + (self.right - self.left) * share
-
-    def y(self, value: float) -> float:
-        low, high = self.y_ticks[0], self.y_ticks[-1]
-        return self.bottom - (self.bottom - _TOP) * (value - low) / (high - low)
+            share = (value - self.low) / (self.high - self.low)
+        return self.start + (self.end - self.start) * share
 
 
-def draw(chart: Chart, name: str) -> str:
-    """Return a chart as one SVG element, whose ids begin with `name`; it scales to the width that it is given."""
-    lines = [line for line in chart.lines if line.points]
-    frame = _frame(lines, log_x=chart.log_x)
-    parts = [_axes(chart, frame)]
-    parts += [_path(line.faint, frame, f"faint s{line.style % COLOURS}") for line in lines if line.faint]
-    parts += [_line(line, frame) for line in lines]
-    parts.append(_labels(lines, frame))
-    return (
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A line with everything that decides how it looks."""
+
+    line: Line
+    points: Points
+    faint: Points
+    style: int
+    label: str
+
+
+def svg(chart: Chart, name: str, *, epoch: float | None = None) -> Markup:
+    """Return a chart as one SVG element, without its title; `name` begins the ids inside.
+
+    `epoch` is how much of x an epoch is, where the script is to read values in epochs too.
+    """
+    lines = drawn_lines(chart)
+    x, y = _axes_of(chart, lines)
+    frame = {"x": [x.low, x.high, x.start, x.end, x.is_log], "y": [y.low, y.high, y.start, y.end, y.is_log]}
+    data = escape(json.dumps({**frame, "label": chart.x_label, "epoch": epoch}, separators=(",", ":")))
+    return Markup(
         f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-labelledby="{name}-title {name}-desc"><title id="{name}-title">{text(chart.title)}</title>'
-        f'<desc id="{name}-desc">{text(description(chart))}</desc>{"".join(parts)}</svg>'
+        f'aria-labelledby="{name}-title {name}-desc" data-frame="{data}"><title id="{name}-title">'
+        f'{_text(chart.title)}</title><desc id="{name}-desc">{_text(description(chart))}</desc>'
+        f"{_inside(chart, lines, x, y)}</svg>"
     )
 
 
-def sample(style: int) -> str:
-    """Return a short piece of a line with its marker, for a legend."""
+def svg_file(charts: Sequence[Chart]) -> str:
+    """Return charts, one below the other with titles, legends and notes, as a whole SVG file with its own styles."""
+    parts, top = [], 8
+    for chart in charts:
+        lines = drawn_lines(chart)
+        parts.append(f'<text class="title" x="4" y="{top + 14}">{_text(chart.title)}</text>')
+        top += 24
+        for place, each in enumerate(lines if has_legend(lines) else ()):
+            left, upper = 4 + place % 2 * WIDTH // 2, top + place // 2 * 16
+            parts.append(
+                f'<g transform="translate({left},{upper})">{_sample(each)}'
+                f'<text x="46" y="10">{_text(each.line.name)}</text></g>'
+            )
+        top += (len(lines) + 1) // 2 * 16 + 6 if has_legend(lines) else 0
+        x, y = _axes_of(chart, lines)
+        parts.append(f'<g transform="translate(0,{top})">{_inside(chart, lines, x, y)}</g>')
+        top += HEIGHT + 4
+        for words in textwrap.wrap(chart.note, int((WIDTH - 8) / LETTER)):
+            parts.append(f'<text x="4" y="{top + 8}">{_text(words)}</text>')
+            top += 15
+        top += 14
+    told = _text(" ".join(f"{chart.title}: {description(chart)}" for chart in charts))
     return (
-        '<svg class="sample" viewBox="0 0 40 12" aria-hidden="true">'
-        f'<path class="curve s{style % COLOURS}"{_dash(style)} d="M1,6H39"/>{_marker(20, 6, style)}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top}" width="{2 * WIDTH}" height="{2 * top}" '
+        f'role="img"><title>{_text("; ".join(chart.title for chart in charts))}</title><desc>{told}</desc>'
+        f'<style>{stylesheet()}</style><rect class="paper" width="100%" height="100%"/>{"".join(parts)}</svg>\n'
     )
+
+
+@cache
+def stylesheet() -> str:
+    """Return the styles of charts, also those of a file that stands alone."""
+    return (files("unpaired.report") / "assets" / "chart.css").read_text(encoding="utf-8")
+
+
+def legend(chart: Chart) -> list[tuple[Markup, str]]:
+    """Return a sample and the name of every line where the labels in the chart do not say it; else nothing."""
+    lines = drawn_lines(chart)
+    return [(sample(each), each.line.name) for each in lines] if has_legend(lines) else []
+
+
+def has_legend(lines: Sequence[Drawn]) -> bool:
+    """Return whether a chart's lines need a legend."""
+    return len(lines) > 1 and any(each.label != each.line.name and not each.line.reference for each in lines)
+
+
+def sample(line: Drawn) -> Markup:
+    """Return a short piece of a line, for a legend."""
+    return Markup(f'<svg class="sample" viewBox="0 0 40 12" aria-hidden="true">{_sample(line)}</svg>')
 
 
 def description(chart: Chart) -> str:
-    """Return what a chart shows in words, for those who do not see it."""
-    told = [f"{chart.y_label or chart.title} over {chart.x_label}."]
+    """Return what a chart shows as text, for readers who cannot see it."""
+    parts = [f"{chart.y_label or chart.title} over {chart.x_label}."]
     for line in chart.lines:
-        if not line.points:
+        if not (points := points_of(line)):
             continue
-        (x0, y0), (x1, y1) = line.points[0], line.points[-1]
-        low, high = min(line.points, key=lambda p: p[1]), max(line.points, key=lambda p: p[1])
-        told.append(
-            f"{line.name}: from {number(y0, 3)} at {number(x0, 5)} to {number(y1, 3)} at {number(x1, 5)}; "
-            f"lowest {number(low[1], 3)} at {number(low[0], 5)}, highest {number(high[1], 3)} at {number(high[0], 5)}."
+        (x0, y0), (x1, y1) = points[0], points[-1]
+        low, high = min(points, key=lambda p: p[1]), max(points, key=lambda p: p[1])
+        parts.append(
+            f"{line.name}: from {number(y0, 3)} at {number(x0, 6)} to {number(y1, 3)} at {number(x1, 6)}; "
+            f"lowest {number(low[1], 3)} at {number(low[0], 6)}, highest {number(high[1], 3)} at {number(high[0], 6)}."
         )
-    return " ".join(told)
+    return " ".join(parts)
 
 
-def ticks(low: float, high: float, most: int = 6) -> list[float]:
+def numbers(charts: Sequence[Chart]) -> Table:
+    """Return first, lowest, highest and last value of every line."""
+    rows = []
+    for chart in charts:
+        for line in chart.lines:
+            if values := [y for _, y in points_of(line)]:
+                name = chart.title if line.name == chart.title else f"{chart.title}: {line.name}"
+                rows.append((name, chart.y_label, values[0], min(values), max(values), values[-1]))
+    return Table(columns=("curve", "unit", "first", "lowest", "highest", "last"), rows=tuple(rows))
+
+
+def points_of(line: Line) -> Points:
+    """Return the points of a line that have values."""
+    return [(float(x), float(y)) for x, y in zip(line.x, line.y, strict=False) if x is not None and y is not None]
+
+
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
     """Return round positions, steps of 1, 2 or 5 times a power of ten, that enclose `low` to `high`."""
     largest = max(abs(low), abs(high))
     if largest < 1e-300:  # so close to zero that a share of it may not be a number
@@ -147,116 +204,204 @@ def powers(low: float, high: float) -> list[float]:
     return [2.0 ** (first + step * place) for place in range(math.ceil((last - first) / step) + 1)]
 
 
-def _frame(lines: Sequence[Line], *, log_x: bool) -> _Frame:
-    points = [point for line in lines for point in (*line.points, *line.faint)]
-    xs, ys = [x for x, _ in points] or [0.0, 1.0], [y for _, y in points] or [0.0, 1.0]
-    low, high = min(ys), max(ys)
-    y_ticks = ticks(0.0 if 0 <= low < 0.45 * high else low, high)
-    above = [x for x in xs if x > 0]
-    log_x = log_x and bool(above) and min(above) > 1e-30 and max(above) < 1e30
-    if log_x:
-        x_ticks = powers(min(above), max(above))
-        start, x_high = x_ticks[0], x_ticks[-1]
-    else:
-        x_low, x_high = min(xs), max(xs)
-        start = 0.0 if 0 <= x_low < 0.3 * x_high else x_low
-        if x_high <= start:  # a single point
-            start, x_high = (0.0, x_high * 2) if x_high > 0 else (x_high - 1, x_high + 1)
-        x_ticks = [tick for tick in ticks(start, x_high, 5) if start <= tick <= x_high]
-    widest = max(len(_tick(tick)) for tick in y_ticks)
-    longest = max((len(_short(line.label)) for line in lines), default=0)
-    return _Frame(
-        left=max(_LEFT_LEAST, 12 + widest * _LETTER),
-        right=WIDTH - 10 - longest * _BOLD - (8 if longest else 0),
-        x_ticks=x_ticks,
-        y_ticks=y_ticks,
-        x_start=start,
-        x_end=x_high,
-        log_x=log_x,
-    )
+# ------------------------------------------------------------------------------------------------------ lines and axes
+
+
+def drawn_lines(chart: Chart) -> list[Drawn]:
+    """Return the lines of a chart that have values, thinned, smoothed and styled."""
+    ordinary = [line for line in chart.lines if not line.reference]
+    long = any(len(line.label if line.label is not None else line.name) > LONGEST_LABEL for line in ordinary)
+    found: list[Drawn] = []
+    style = -1
+    for line in chart.lines:
+        if not line.reference:
+            style = style + 1 if line.style is None else line.style
+        if not (points := points_of(line)):
+            continue
+        if line.reference:
+            label = line.label or ""
+        else:
+            label = str(style + 1) if long else line.name if line.label is None else line.label
+            label = "" if len(ordinary) == 1 and line.label is None else label
+        smooth = chart.smooth and len(points) >= 2 * SMOOTHED
+        faint = _thinned(points) if smooth and len(ordinary) <= MOST_FAINT else []
+        drawn = _smoothed(points) if smooth else points
+        found.append(Drawn(line, _thinned(drawn), faint, max(style, 0), label))
+    return found
+
+
+def _smoothed(points: Points) -> Points:
+    """Return running means over a window that is narrower at the ends, so that it never reaches beyond them."""
+    half = len(points) // SMOOTHED // 2 + 1
+    sums = [0.0]
+    for _, y in points:
+        sums.append(sums[-1] + y)
+    means = []
+    for place, (x, _) in enumerate(points):
+        reach = min(half, place, len(points) - 1 - place)
+        means.append((x, (sums[place + reach + 1] - sums[place - reach]) / (2 * reach + 1)))
+    return means
+
+
+def _thinned(points: Points) -> Points:
+    if len(points) <= MOST_POINTS:
+        return points
+    places = {round(k * (len(points) - 1) / (MOST_POINTS - 1)) for k in range(MOST_POINTS)}
+    return [points[place] for place in sorted(places)]
+
+
+def _axes_of(chart: Chart, lines: Sequence[Drawn]) -> tuple[Axis, Axis]:
+    xs = [x for each in lines for x, _ in each.points] or [0.0, 1.0]
+    ys = [y for each in lines for _, y in each.points] or [0.0, 1.0]
+    raw = sorted(y for each in lines for _, y in each.faint)
+    if raw:  # all but the wildest values as they were logged
+        ys += [raw[round(share * (len(raw) - 1))] for share in (0.01, 0.99)]
+    y_ticks, y_log = _scale(ys, is_log=chart.y_scale == "log", most=5)
+    longest = max((len(_tick(tick)) for tick in y_ticks), default=0)
+    left = max(30.0, 10 + longest * LETTER)
+    label = max((len(each.label) for each in lines), default=0)
+    right = WIDTH - SIDE - (label * BOLD + 6 if label else 0)
+    x_ticks, x_log = _scale(xs, is_log=chart.x_scale == "log", most=5)
+    low, high = (x_ticks[0], x_ticks[-1]) if x_log else (min(xs), max(xs))
+    if not x_log:
+        low = 0.0 if 0 <= low < 0.3 * high else low
+        if high <= low:  # a single point
+            low, high = (0.0, high * 2) if high > 0 else (high - 1, high + 1)
+        x_ticks = [tick for tick in ticks(low, high) if low <= tick <= high]
+    x = Axis(low, high, left, right, x_ticks, x_log)
+    return x, Axis(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP, y_ticks, y_log)
+
+
+def _scale(values: Sequence[float], *, is_log: bool, most: int) -> tuple[list[float], bool]:
+    """Return ticks that enclose values, and whether they are those of a logarithmic axis."""
+    positive = [value for value in values if value > 0]
+    if is_log and positive and min(positive) > 1e-30 and max(positive) < 1e30:
+        return powers(min(positive), max(positive)), True
+    low, high = min(values), max(values)
+    return ticks(0.0 if 0 <= low < 0.45 * high else low, high, most), False
 
 
 def _tick(value: float) -> str:
+    if abs(value) >= 1e6:
+        return f"{number(value / 1e6, 6)} M"
     return number(value, 6)
 
 
-def _short(label: str) -> str:
-    return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
+# -------------------------------------------------------------------------------------------------------------- drawing
 
 
-def _axes(chart: Chart, frame: _Frame) -> str:
+def _inside(chart: Chart, lines: Sequence[Drawn], x: Axis, y: Axis) -> str:
+    parts = [_shade(chart, x), _axes(chart, x, y)]
+    parts += [_polyline(each.faint, x, y, f"faint s{each.style % COLOURS}") for each in lines if each.faint]
+    parts += [_curve(each, x, y) for each in lines]
+    for mark in chart.marks:
+        stroke = f"M{x(mark.x):.1f},{TOP}V{y.start}" if mark.kind == "resumed" else f"M{x(mark.x):.1f},{y.start}v-9"
+        parts.append(f'<path class="event {mark.kind}" d="{stroke}"><title>{_text(mark.text)}</title></path>')
+    parts.append(_labels(lines, x, y))
+    return "".join(parts)
+
+
+def _shade(chart: Chart, x: Axis) -> str:
+    if chart.shaded_to is None or chart.shaded_to <= x.low:
+        return ""
+    width = x(chart.shaded_to) - x.start
+    label = f'<text x="{x.start + 5:.1f}" y="{TOP + 12}">{_text(chart.shaded_label)}</text>'
+    box = f'<rect class="shade" x="{x.start:.1f}" y="{TOP}" width="{width:.1f}" height="{HEIGHT - BOTTOM - TOP}"/>'
+    return box + (label if chart.shaded_label else "")
+
+
+def _axes(chart: Chart, x: Axis, y: Axis) -> str:
     parts = []
-    for value in frame.y_ticks:
-        y = frame.y(value)
+    for value in y.ticks:
+        place = y(value)
         parts.append(
-            f'<path class="gridline" d="M{frame.left:.1f},{y:.1f}H{frame.right:.1f}"/>'
-            f'<text x="{frame.left - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{_tick(value)}</text>'
+            f'<path class="gridline" d="M{x.start:.1f},{place:.1f}H{x.end:.1f}"/>'
+            f'<text x="{x.start - 5:.1f}" y="{place + 4:.1f}" text-anchor="end">{_tick(value)}</text>'
         )
-    for value in frame.x_ticks:
-        x = frame.x(value)
+    for value in x.ticks:
+        place, text = x(value), _tick(value)
+        half = len(text) * LETTER / 2
+        anchor = "end" if place + half > WIDTH - 2 else "middle"
         parts.append(
-            f'<path class="axis" d="M{x:.1f},{frame.bottom}v4"/>'
-            f'<text x="{x:.1f}" y="{frame.bottom + 17}" text-anchor="middle">{_tick(value)}</text>'
+            f'<path class="axis" d="M{place:.1f},{y.start}v4"/>'
+            f'<text x="{min(place, WIDTH - 2):.1f}" y="{y.start + 15}" text-anchor="{anchor}">{text}</text>'
         )
-    middle = (frame.left + frame.right) / 2
     parts.append(
-        f'<path class="axis" d="M{frame.left:.1f},{_TOP}V{frame.bottom}H{frame.right:.1f}"/>'
-        f'<text x="4" y="14">{text(chart.y_label)}</text>'
-        f'<text x="{middle:.1f}" y="{HEIGHT - 6}" text-anchor="middle">{text(chart.x_label)}</text>'
+        f'<path class="axis" d="M{x.start:.1f},{TOP}V{y.start}H{x.end:.1f}"/>'
+        f'<text x="4" y="12">{_text(chart.y_label)}</text>'
+        f'<text x="{(x.start + x.end) / 2:.1f}" y="{HEIGHT - 5}" text-anchor="middle">{_text(chart.x_label)}</text>'
     )
     return "".join(parts)
 
 
-def _path(points: Sequence[tuple[float, float]], frame: _Frame, kind: str, dash: str = "") -> str:
-    steps = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in points)
-    return f'<polyline class="{kind}"{dash} points="{steps}"/>'
+def _polyline(points: Points, x: Axis, y: Axis, kind: str, more: str = "") -> str:
+    steps = " ".join(f"{x(px):.1f},{y(py):.1f}" for px, py in points)
+    return f'<polyline class="{kind}"{more} points="{steps}"/>'
 
 
-def _line(line: Line, frame: _Frame) -> str:
-    parts = [_path(line.points, frame, f"curve s{line.style % COLOURS}", _dash(line.style))]
-    count = len(line.points)
-    # Markers of several lines stand at different places, so that lines close together stay apart.
-    shift = line.style * 3 % 10 / 60
-    marked = (
-        range(count)
-        if count <= MANY
-        else sorted({min(count - 1, round((k / 6 + shift) * (count - 1))) for k in range(6)} | {count - 1})
-    )
-    parts += [_marker(frame.x(x), frame.y(y), line.style) for x, y in (line.points[place] for place in marked)]
-    if line.best is not None:
-        x, y = line.best
-        parts.append(f'<circle class="best" cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="8"/>')
+def _curve(drawn: Drawn, x: Axis, y: Axis) -> str:
+    kind = f"curve s{drawn.style % COLOURS}" + (" reference" if drawn.line.reference else "")
+    values = "" if drawn.line.reference else _values(drawn)
+    parts = [_polyline(drawn.points, x, y, kind, _dash(drawn.style) + values)]
+    count = len(drawn.points)
+    if drawn.line.reference:
+        marked: Sequence[int] = ()
+    elif count <= MANY:
+        marked = range(count)
+    else:  # at other places for every line, so that lines close together stay apart
+        shift = drawn.style * 3 % 10 / 60
+        marked = sorted({min(count - 1, round((k / 6 + shift) * (count - 1))) for k in range(6)})
+    parts += [_marker(x(px), y(py), drawn.style) for px, py in (drawn.points[place] for place in marked)]
+    best = next((point for point in points_of(drawn.line) if point[0] == drawn.line.best), None)
+    if best is not None:
+        parts.append(f'<circle class="best" cx="{x(best[0]):.1f}" cy="{y(best[1]):.1f}" r="7.5"/>')
     return "".join(parts)
+
+
+def _values(drawn: Drawn) -> str:
+    """Return the values of a line for the script: x, the values as logged, and the line's name."""
+    points = drawn.faint or drawn.points
+    xs, ys = (json.dumps([float(f"{value:.6g}") for value in part], separators=(",", ":")) for part in zip(*points))  # noqa: B905
+    smooth = ' data-smooth="1"' if drawn.faint else ""
+    return f' data-name="{_text(drawn.line.name)}" data-x="{xs}" data-y="{ys}"{smooth}'
+
+
+def _sample(drawn: Drawn) -> str:
+    kind = f"curve s{drawn.style % COLOURS}" + (" reference" if drawn.line.reference else "")
+    marker = "" if drawn.line.reference else _marker(20, 6, drawn.style)
+    return f'<path class="{kind}"{_dash(drawn.style)} d="M1,6H39"/>{marker}'
 
 
 def _dash(style: int) -> str:
-    dashes = _DASHES[style % len(_DASHES)]
+    dashes = DASHES[style % len(DASHES)]
     return f' stroke-dasharray="{dashes}"' if dashes else ""
 
 
 def _marker(x: float, y: float, style: int) -> str:
-    shape = _MARKERS[style % len(_MARKERS)]
+    shape = MARKERS[style % len(MARKERS)]
     return f'<path class="marker s{style % COLOURS}" transform="translate({x:.1f},{y:.1f})" d="{shape}"/>'
 
 
-def _labels(lines: Sequence[Line], frame: _Frame) -> str:
+def _labels(lines: Sequence[Drawn], x: Axis, y: Axis) -> str:
     """Return the lines' labels, each at the end of its line, moved apart where they would cover each other."""
-    ends = [(frame.y(line.points[-1][1]), frame.x(line.points[-1][0]), line) for line in lines if line.label]
-    ends.sort(key=lambda end: end[0])
-    places = [y for y, _, _ in ends]
-    widths = [len(_short(line.label)) * _BOLD for _, _, line in ends]
-
-    def near(one: int, other: int) -> bool:
-        first, second = sorted((one, other), key=lambda place: ends[place][1])
-        return ends[second][1] - ends[first][1] < widths[first] + 8
-
-    for place in range(len(ends)):
-        above = (places[other] + LABEL_HEIGHT for other in range(place) if near(place, other))
-        places[place] = max([places[place], *above])
+    ends = sorted(((y(each.points[-1][1]), x(each.points[-1][0]), each) for each in lines if each.label), key=_height)
+    places = [place for place, _, _ in ends]
+    for place in range(1, len(ends)):
+        places[place] = max(places[place], places[place - 1] + LABEL_HEIGHT)
+    lowest = y.start + 3
     for place in reversed(range(len(ends))):
-        below = (places[other] - LABEL_HEIGHT for other in range(place + 1, len(ends)) if near(place, other))
-        places[place] = min([places[place], frame.bottom + 4, *below])
+        places[place] = min(places[place], lowest)
+        lowest = places[place] - LABEL_HEIGHT
     return "".join(
-        f'<text class="direct" x="{x + 8:.1f}" y="{place + 4:.1f}">{text(_short(line.label))}</text>'
-        for place, (_, x, line) in zip(places, ends, strict=True)
+        f'<text class="direct{" reference" if each.line.reference else ""}" x="{left + 6:.1f}" y="{place + 4:.1f}">'
+        f"{_text(each.label)}</text>"
+        for place, (_, left, each) in zip(places, ends, strict=True)
     )
+
+
+def _height(end: tuple[float, float, Drawn]) -> float:
+    return end[0]
+
+
+def _text(value: str) -> str:
+    return str(escape(plain(value)))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unpaired.report.chart import Chart, draw, sample
-from unpaired.report.charts import evaluation_charts, training_charts
+from unpaired.report.chart_old import Chart, draw, sample
+from unpaired.report.charts_old import evaluation_charts, training_charts
 from unpaired.report.markup import empty, folded, number, section, table, text
 from unpaired.report.runs import Run
 

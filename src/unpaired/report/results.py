@@ -15,6 +15,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from unpaired.core.errors import UserError
 from unpaired.core.files import write_atomic
+from unpaired.core.text import plural
 
 Better = Literal["lower", "higher"]
 Fact = str | int | float | bool | None
@@ -55,6 +56,8 @@ class Figure(Part):
     """Key of `GROUPS`."""
     protocol: Protocol = Field(default_factory=dict)
     note: str | None = None
+    detail: bool = False
+    """Whether it is a part of another figure (one level of a pyramid): in the document, not in tables."""
 
     @model_validator(mode="after")
     def _explains_a_missing_value(self) -> Self:
@@ -63,12 +66,33 @@ class Figure(Part):
         return self
 
 
+class Value(Part):
+    """A number in a table."""
+
+    value: Number
+    error: Number = None
+    """Standard error."""
+    unit: str = ""
+    best: bool = False
+    """Whether it is the best of its row or column, by more than its error."""
+
+
+Cell = str | int | float | Value | None
+
+
 class Table(Part):
-    """Rows of cells under named columns; the first column names the row."""
+    """Rows of cells under named columns; the first column names the row.
+
+    A row of one cell is a heading over the rows below it.
+    """
 
     title: str = ""
     columns: tuple[str, ...]
-    rows: tuple[tuple[str | int | float | None, ...], ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    references: tuple[int, ...] = ()
+    """Positions of rows that hold what the others are compared with (bounds, baselines); -1 is the last row."""
+    notes: tuple[str, ...] = ()
+    """Sentences below the table."""
 
 
 class Picture(Part):
@@ -86,10 +110,24 @@ class Line(Part):
     """One line of a chart; x rises."""
 
     name: str
+    label: str | None = None
+    """Short text at the end of the line; None is the name where that is short, "" is none."""
     x: tuple[Number, ...]
     y: tuple[Number, ...]
     reference: bool = False
-    """Drawn thin and pale: what the other lines are compared with."""
+    """Whether other lines are compared with it: it is thin and pale, and in the style of the line before it."""
+    style: int | None = None
+    """Which colour, dashes and marker; None is the next one."""
+    best: Number = None
+    """x of the best point, which is ringed."""
+
+
+class Mark(Part):
+    """Something that happened at a place of the x axis."""
+
+    x: float
+    kind: Literal["resumed", "warning"]
+    text: str
 
 
 class Chart(Part):
@@ -101,9 +139,12 @@ class Chart(Part):
     x_scale: Literal["linear", "log"] = "linear"
     y_scale: Literal["linear", "log"] = "linear"
     note: str = ""
+    smooth: bool = False
+    """Whether the values are noisy: a running mean is drawn over them."""
     shaded_to: Number = None
-    """The plot is shaded from its left edge to this x."""
+    """The part of the x axis up to here is shaded, and called `shaded_label`."""
     shaded_label: str = ""
+    marks: tuple[Mark, ...] = ()
     lines: tuple[Line, ...]
 
 
@@ -140,6 +181,15 @@ class Model(Part):
     origin: str = ""
     fingerprints: dict[str, str] = Field(default_factory=dict)
 
+    @property
+    def title(self) -> str:
+        """Return what was measured: `runs/h2z, best checkpoint (12,000 images)`."""
+        name = "best checkpoint" if self.checkpoint == "best" else f"checkpoint {self.checkpoint}"
+        after = "" if self.images_seen is None else f" ({plural(self.images_seen, 'image')})"
+        path = Path(self.path)
+        run = path.parent.parent if path.parent.name == "checkpoints" else path.parent if path.name == "best" else path
+        return f"{run}, {name}{after}"
+
 
 class Document(Part):
     """A results document; each kind is a subclass with its own `FORMAT` and `FILE`."""
@@ -154,9 +204,15 @@ class Document(Part):
     command: str = ""
     """The command line that made it."""
     versions: dict[str, str] = Field(default_factory=dict)
+    title: str = ""
+    description: str = ""
     model: Model | None = None
     data: dict[str, Any] = Field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    protocol: Protocol = Field(default_factory=dict)
+    """What all figures and tables depend on, where these do not say it themselves."""
+    tables: tuple[Table, ...] = ()
+    """Tables of the whole; a direction has its own."""
     directions: dict[str, Direction] = Field(default_factory=dict)
     """By `a2b`, `b2a`, or `folders` where folders of images were compared."""
 

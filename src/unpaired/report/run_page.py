@@ -56,7 +56,7 @@ def write_page(run: Path) -> Path:
 
 def _document(title: str, body: str) -> str:
     assets = files("unpaired.report") / "assets"
-    style, script = ((assets / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    style, script = ((assets / name).read_text(encoding="utf-8") for name in ("old_page.css", "page.js"))
     return webpage(title, body, style=style, script=script)
 
 

@@ -14,7 +14,7 @@ from unpaired import __version__
 from unpaired.core.errors import UserError
 from unpaired.core.files import write_atomic
 from unpaired.report.document import FORMAT, document
-from unpaired.report.page import GENERATOR, page_of
+from unpaired.report.old_page import GENERATOR, page_of
 from unpaired.report.pictures import embed
 from unpaired.report.runs import Run, read_runs
 from unpaired.report.webpage import generator_tag

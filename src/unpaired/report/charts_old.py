@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from unpaired.report.chart import LONGEST_LABEL, Chart, Line
+from unpaired.report.chart_old import LONGEST_LABEL, Chart, Line
 from unpaired.report.measured import MeasuredChart
 from unpaired.report.run_curves import LOSS_GROUPS, OTHER_LOSSES
 from unpaired.report.run_curves import Chart as LoggedChart
