@@ -11,9 +11,9 @@ from cyclopts import Parameter
 from unpaired.cli.app import app, command_line
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
-    from unpaired.report.results import Direction
+    from unpaired.report.results import Cell, Direction
 
 FLAGS = ("checkpoint", "data", "direction", "images", "size", "seed", "out", "device")
 
@@ -122,31 +122,22 @@ def _print(title: str, directions: list[Direction]) -> None:
         console.print(found.summary, highlight=False)
 
 
-def _table(found: Direction) -> Table:
+def _table(found: Direction) -> RenderableType:
     """Return the disturbances of one direction, for a terminal."""
-    from rich.table import Table
+    from unpaired.report.results import Table
+    from unpaired.report.tables import to_terminal
 
     content = found.tables[0]
-    table = Table(title=content.title, title_justify="left")
-    for number, column in enumerate(("disturbance", "change", "error", "PSNR", "plain\ncopy", "lost")):
-        table.add_column(column, justify="left" if number == 0 else "right")
+    rows = []
     for title, change, error, error_of_it, psnr, copy, lost, lost_error in content.rows:
-        table.add_row(
-            str(title),
-            _number(change, " dB"),
-            f"{_number(error)} ± {_number(error_of_it)}" if error_of_it is not None else _number(error),
-            _number(psnr, " dB"),
-            _number(copy),
-            "" if lost is None else _share(lost, lost_error),
-        )
-    return table
+        cells = (_rounded(change, " dB"), _rounded(error, "", error_of_it), _rounded(psnr, " dB"), _rounded(copy))
+        rows.append((title, *cells, _rounded(lost, " %", lost_error, 100)))
+    columns = ("disturbance", "change", "error", "PSNR", "plain copy", "lost")
+    return to_terminal(Table(title=content.title, columns=columns, rows=tuple(rows)))
 
 
-def _number(value: str | float | None, unit: str = "") -> str:
-    return "" if value is None else f"{value:.1f}{unit}"
-
-
-def _share(value: str | float, error: str | float | None) -> str:
-    text = f"{100 * float(value):.1f}"
-    text = "0.0" if text == "-0.0" else text
-    return f"{text} %" if error is None else f"{text} ± {100 * float(error):.1f} %"
+def _rounded(value: Cell, unit: str = "", error: Cell = None, factor: float = 1.0) -> str:
+    if not isinstance(value, int | float):
+        return ""
+    deviation = f" ± {factor * error:.1f}" if isinstance(error, int | float) else ""
+    return f"{factor * value:.1f}".replace("-0.0", "0.0") + deviation + unit
