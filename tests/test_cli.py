@@ -67,7 +67,7 @@ MISTAKES = [
     (["train", "cyclegan", "--data", "{data}", "--out", "{out}", "--crop-size", "16"], ["16", "24"]),
     (["train", "cyclegan", "--data", "{data}", "--out", "{out}", "--preprocess", "crop"], ["20 x 20", "256"]),
     (["train", "cyclegan", "--data", "{data}", "--out", "{out}", "--set", "method.cycle_wieght=3"], ["cycle_weight"]),
-    (["train", "cyclegan", "--data", "{data}", "--out", "{out}", "--cache", "ram"], ["--cache", "ram", "'memory'"]),
+    (["train", "cyclegan", "--data", "{data}", "--out", "{out}", "--cache", "ram"], ["--cache", "ram", "memory"]),
     (["train", "cyclegan", "--data", "{data}", "--out", "{out}", "--device", "gpu"], ["gpu", "auto"]),
     (["train", "cyclegan", "--data", "{data}", "--out", "{data}"], ["not an empty folder"]),
     (["train", "--resume", "{data}"], ["not a run"]),

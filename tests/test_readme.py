@@ -12,7 +12,8 @@ from unpaired.cli import app
 from unpaired.compare.plan import read_plan
 from unpaired.compare.trainings import trainings_of
 from unpaired.configs import shipped
-from unpaired.training.settings import SECTIONS, Given, read_overrides, resolve
+from unpaired.core.given import Given, read_overrides
+from unpaired.training.settings import SECTIONS, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -11,8 +11,9 @@ from unpaired.compare.plan import read_plan
 from unpaired.compare.trainings import trainings_of
 from unpaired.configs import FOLDER, find_config, shipped
 from unpaired.core.errors import UserError
+from unpaired.core.given import Given
 from unpaired.methods import METHODS, ImageShapes
-from unpaired.training.settings import Given, read_file, resolve
+from unpaired.training.settings import read_file, resolve
 
 NOTHING = Given({}, "--set {name}")
 SHAPES = ImageShapes(channels_a=3, channels_b=3, size=(128, 128))

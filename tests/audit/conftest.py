@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from runs import write_images
+from unpaired.core.given import Given
 from unpaired.data.values import Domain
 from unpaired.models.folder import ModelCard, TranslatorCard, write_model
 from unpaired.networks import InitConfig, ResnetConfig, build_generator, describe_generator, initialize
-from unpaired.training.settings import Given, resolve
+from unpaired.training.settings import resolve
 
 MakeRun = Callable[..., Path]
 

@@ -13,12 +13,12 @@ from comparisons import PLAN, write_labelled, write_plan
 from unpaired import cli
 from unpaired.compare.fcn import fcn_of
 from unpaired.core.errors import UserError
+from unpaired.core.given import Given
 from unpaired.data.config import DataConfig
 from unpaired.data.held_out import Material, open_material, signed_batch
 from unpaired.data.labels_config import LabelsConfig
 from unpaired.evaluation.segmentation.model import Segmenter
 from unpaired.evaluation.segmentation.start import start_training
-from unpaired.training.settings import Given
 
 CPU = torch.device("cpu")
 

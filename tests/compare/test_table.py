@@ -18,10 +18,10 @@ from unpaired.compare.score import Measured
 from unpaired.compare.table import as_csv, as_json, markdown, tables_of
 from unpaired.compare.train import Cost
 from unpaired.compare.trainings import trainings_of
+from unpaired.core.given import Given
 from unpaired.data.config import DataConfig
 from unpaired.data.held_out import open_material
 from unpaired.data.labels_config import LabelsConfig
-from unpaired.training.settings import Given
 
 
 def _scores(value: float) -> dict[str, object]:

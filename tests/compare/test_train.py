@@ -16,10 +16,10 @@ from unpaired.compare.plan import Plan, read_plan
 from unpaired.compare.train import RECORD, Outcome, carry_out, cost_of, keep_record, run_of, state_of
 from unpaired.compare.trainings import Training, trainings_of
 from unpaired.core.errors import UserError
+from unpaired.core.given import read_overrides
 from unpaired.data.config import DataConfig
 from unpaired.data.held_out import Material, open_material
 from unpaired.methods import METHODS, ImageShapes
-from unpaired.training.settings import read_overrides
 from unpaired.training.start import start_run
 from unpaired.training.trainer import Trainer
 

@@ -10,8 +10,8 @@ from comparisons import PLAN, write_plan
 from unpaired.compare.plan import Plan, read_plan
 from unpaired.compare.trainings import Training, trainings_of
 from unpaired.core.errors import UserError
+from unpaired.core.given import Given, read_overrides
 from unpaired.networks import PatchganConfig, ResnetConfig, UnetConfig
-from unpaired.training.settings import Given, read_overrides
 
 NOTHING = Given({}, "--set {name}")
 

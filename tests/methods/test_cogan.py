@@ -16,12 +16,13 @@ import contract
 import unpaired
 from runs import write_images
 from unpaired.core.errors import UserError
+from unpaired.core.given import Given
 from unpaired.methods import METHODS, Batch, ImageShapes
 from unpaired.methods.cogan import CoGAN, Config, adapt
 from unpaired.models.folder import checkpoints_of
 from unpaired.networks import CoupledDiscriminatorConfig, CoupledGeneratorConfig, LatentSearch, SearchConfig
 from unpaired.training.config import TrainingConfig
-from unpaired.training.settings import Given, resolve
+from unpaired.training.settings import resolve
 from unpaired.training.trainer import Trainer
 
 SHAPES = ImageShapes(channels_a=1, channels_b=3, size=(16, 16))

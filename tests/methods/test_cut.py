@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 import contract
 from unpaired.core.errors import UserError
+from unpaired.core.given import Given
 from unpaired.methods import METHODS, Batch, ImageShapes
 from unpaired.methods.cut import CUT, Config, FastConfig, PatchEmbedding, draw_places
 from unpaired.models.convert import official_discriminator, official_generator
 from unpaired.networks import PatchganConfig, ResnetConfig
 from unpaired.networks.blocks import InstanceNorm
 from unpaired.training.config import TrainingConfig
-from unpaired.training.settings import Given, resolve
+from unpaired.training.settings import resolve
 from unpaired.training.trainer import Trainer
 
 SHAPES = ImageShapes(channels_a=3, channels_b=3, size=(16, 16))

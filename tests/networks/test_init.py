@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
+from unpaired.core.errors import UserError
 from unpaired.networks import InitConfig, PatchganConfig, ResnetConfig, build_discriminator, build_generator, initialize
 
 
@@ -58,5 +58,5 @@ def test_the_same_seed_gives_the_same_weights() -> None:
 
 def test_impossible_settings_are_refused() -> None:
     for settings in ({"gain": 0.0}, {"gain": math.inf}, {"scheme": "uniform"}, {"sigma": 1.0}):
-        with pytest.raises(ValidationError):
+        with pytest.raises(UserError):
             InitConfig(**settings)

@@ -10,6 +10,7 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from unpaired.core.errors import UserError
+from unpaired.core.given import Given
 from unpaired.networks import (
     CoupledGeneratorConfig,
     InitConfig,
@@ -20,7 +21,7 @@ from unpaired.networks import (
     generator_from_description,
     initialize,
 )
-from unpaired.training.settings import Given, resolve
+from unpaired.training.settings import resolve
 
 SMALL = CoupledGeneratorConfig(width=8, latent=6)
 

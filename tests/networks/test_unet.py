@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from unpaired.core.errors import UserError
@@ -61,7 +60,7 @@ def test_dropout_stands_where_the_authors_put_it() -> None:
     network = UnetGenerator(UnetConfig(width=2, depth=8, dropout=True), 3, 3)
     dropped = [level for level, up in enumerate(network.up) if isinstance(up.dropout, nn.Dropout)]
     assert dropped == [4, 5, 6]
-    with pytest.raises(ValidationError, match="depth >= 6"):
+    with pytest.raises(UserError, match="depth >= 6"):
         UnetConfig(depth=5, dropout=True)
 
 

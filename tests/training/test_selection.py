@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from unpaired.core.errors import UserError
+from unpaired.core.given import Given
 from unpaired.training.config import TrainingConfig
 from unpaired.training.measures import MEASURES, measure_of
 from unpaired.training.selection import MOST_SHARE, Selection, short
-from unpaired.training.settings import Given, resolve
+from unpaired.training.settings import resolve
 
 
 def _selection(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from hypothesis import given as given_by
 from hypothesis import strategies as st
 
 from unpaired.core.errors import UserError
+from unpaired.core.given import Given, read_overrides, settings_of, without_none
 from unpaired.data.config import DataConfig
 from unpaired.data.labels_config import LabelsConfig
+from unpaired.methods.cyclegan import Config
 from unpaired.networks import ResnetConfig, UnetConfig
-from unpaired.training.settings import Given, RunConfig, read_file, read_overrides, resolve, settings_of
+from unpaired.training.settings import RunConfig, read_file, resolve
 
 
 def _resolve(*assignments: str) -> RunConfig:
@@ -75,11 +78,11 @@ def test_a_new_family_forgets_the_settings_of_the_old_one() -> None:
         ("method.cycle_wieght=5", ["method.cycle_wieght", "cyclegan", 'Did you mean "cycle_weight"', "pool_size"]),
         ("trainnig.epochs=5", ["trainnig.epochs", 'Did you mean "training"']),
         ("epochs=5", ["epochs", "method.*, data.* and training.*"]),
-        ("method.cycle_weight=-1", ["method.cycle_weight", "-1", "greater than or equal to 0"]),
-        ("method.cycle_weight=heavy", ["method.cycle_weight", "'heavy'", "valid number"]),
-        ("training.epochs=1.5", ["training.epochs", "1.5", "integer"]),
-        ("training.epochs=true", ["training.epochs", "integer"]),
-        ("training.precision=fp8", ["training.precision", "fp8", "'fp32', 'bf16' or 'fp16'"]),
+        ("method.cycle_weight=-1", ["method.cycle_weight", "-1", "a number, 0 or more"]),
+        ("method.cycle_weight=heavy", ["method.cycle_weight", "'heavy'", "a number"]),
+        ("training.epochs=1.5", ["training.epochs", "1.5", "whole number"]),
+        ("training.epochs=true", ["training.epochs", "True", "whole number"]),
+        ("training.precision=fp8", ["training.precision", "fp8", "fp32, bf16 or fp16"]),
         ("training.schedule=linaer", ["linaer", 'Did you mean "linear"']),
         ("training.learning_rate=inf", ["training.learning_rate", "finite"]),
         ("method.objective=lsgna", ["method.objective", "lsgna", 'Did you mean "lsgan"']),
@@ -126,6 +129,52 @@ def test_contradictions_are_refused() -> None:
     assert _resolve("method.gradient_penalty_weight=3", "method.objective=wgangp").settings.objective == "wgangp"
 
 
+@pytest.mark.parametrize(
+    ("assignments", "name"),
+    [
+        (["method.cycle_weight=10", "method.cycle_a_weight=5", "method.cycle_b_weight=5"], "method.cycle_weight = 10"),
+        (["method.pool_size=50", "method.gan_weight=0"], "method.pool_size = 50"),
+        (["method.gradient_penalty_weight=10"], "method.gradient_penalty_weight = 10"),
+        (["training.schedule=constant", "training.decay_epochs=100"], "training.decay_epochs = 100"),
+        (["training.step_epochs=50"], "training.step_epochs = 50"),
+        (["training.evaluate_images=0", "training.best=swd"], "training.best"),
+    ],
+)
+def test_a_contradiction_is_told_also_where_the_value_is_the_default(assignments: list[str], name: str) -> None:
+    with pytest.raises(UserError, match=name):
+        _resolve(*assignments)
+
+
+def test_defaults_of_a_method_are_not_blamed_on_the_user() -> None:
+    training = _resolve("method.name=cut", "training.schedule=constant").training
+    assert (training.decay_epochs, training.total_epochs) == (200, 200)
+    with pytest.raises(UserError, match="decay_epochs = 30"):
+        _resolve("method.name=cut", "training.schedule=constant", "training.decay_epochs=30")
+
+
+def test_what_a_run_wrote_down_is_no_choice(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(without_none(_resolve("method.name=cut", "training.schedule=constant").to_json())))
+    assert resolve([read_file(file), read_overrides(["training.epochs=7"])]).training.epochs == 7
+    with pytest.raises(UserError, match="decay_epochs = 30"):
+        resolve([read_file(file), read_overrides(["training.decay_epochs=30"])])
+
+
+def test_settings_know_what_was_set() -> None:
+    assert Config(pool_size=50).is_set("pool_size")
+    assert not Config().is_set("pool_size")
+    assert not Config(cycle_a_weight=None).is_set("cycle_a_weight")
+    assert not dataclasses.replace(Config(pool_size=50), pool_size=3).is_set("pool_size")
+    with pytest.raises(UserError, match=r"method\.pool_size = 50"):
+        Config(pool_size=50, gan_weight=0)
+    generator = _resolve("method.name=cut", "method.generator.blocks=6").settings.generator
+    assert (generator.blocks, generator.downsampling) == (6, "blur")
+    assert generator.is_set("blocks")
+    assert not generator.is_set("downsampling")
+    with pytest.raises(UserError, match=r'widht.*Did you mean "width"'):
+        ResnetConfig(widht=3)  # type: ignore[call-arg]
+
+
 @pytest.mark.parametrize("text", ["[method", "\xff", '{"a": '])
 def test_broken_files_are_one_message(tmp_path: Path, text: str) -> None:
     for name in ("a.toml", "a.json"):
@@ -167,12 +216,15 @@ def test_anything_else_is_a_user_error(values: dict[str, Any]) -> None:
     ("assignments", "message"),
     [
         (["data.labels_a.knd=index"], r'labels_a\.knd: unknown setting.*Did you mean "kind".*void'),
-        (["data.labels_a.kind=indx"], r'received .indx.; it should be .index. or .colour.*Did you mean "index"'),
+        (["data.labels_a.kind=indx"], r'received .indx.; allowed: index or colour.*Did you mean "index"'),
         (["data.labels_a.void=[11]"], r"labels_a\.void: data\.labels_a\.kind is missing.*palette, names"),
         (["data.labels_a=index"], r"where a table of settings belongs, such as data\.labels_a\.kind"),
-        (["data.labels_b.kind=index", "data.labels_b.palette=[[0, 0, 256]]"], r"labels_b\.palette: received 256"),
+        (
+            ["data.labels_b.kind=index", "data.labels_b.palette=[[0, 0, 256]]"],
+            r"labels_b\.palette\[1\]\[3\]: received 256",
+        ),
         (["data.labels_b.kind=colour", "data.labels_b.void=[0]"], "follow the order of the palette"),
-        (["data.side_by_side=left"], r"side_by_side: received .left.; it should be .ab. or .ba."),
+        (["data.side_by_side=left"], r"side_by_side: received .left.; allowed: ab or ba"),
     ],
 )
 def test_mistakes_in_settings_of_label_maps(assignments: list[str], message: str) -> None:

@@ -87,8 +87,9 @@ def compare(
     from unpaired.cli.train import read_size
     from unpaired.compare.plan import read_plan
     from unpaired.compare.start import described, open_comparison
+    from unpaired.core.given import Given, read_overrides
     from unpaired.training.progress import Progress
-    from unpaired.training.settings import SECTIONS, Given, read_overrides
+    from unpaired.training.settings import SECTIONS
 
     if out is None:
         raise UserError("--out is missing: the folder that this comparison is to be written to.")

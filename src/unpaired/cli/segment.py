@@ -15,8 +15,8 @@ from unpaired.cli.flags import flags_of
 from unpaired.core.errors import UserError
 
 if TYPE_CHECKING:
+    from unpaired.core.given import Given
     from unpaired.evaluation.segmentation.train import Outcome
-    from unpaired.training.settings import Given
 
 IMAGES = Group("Images", sort_key=1)
 TRAINING = Group("Training", sort_key=2)
@@ -210,7 +210,7 @@ def _places(
 
 def _given(assignments: list[str] | None, **flags: Any) -> list[Given]:
     """Return the settings; those of flags win over those of `--set`."""
-    from unpaired.training.settings import Given, read_overrides
+    from unpaired.core.given import Given, read_overrides
 
     names = flags_of("segment")
     chosen = {name: value for name, value in flags.items() if value is not None}

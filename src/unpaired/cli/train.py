@@ -15,8 +15,8 @@ from unpaired.cli.flags import FLAGS
 from unpaired.core.errors import UserError
 
 if TYPE_CHECKING:
+    from unpaired.core.given import Given
     from unpaired.training.run import Result
-    from unpaired.training.settings import Given
 
 IMAGES = Group("Images", sort_key=1)
 TRAINING = Group("Training", sort_key=2)
@@ -152,7 +152,8 @@ def train(
 
 
 def _given(config: Path | None, assignments: Sequence[str] | None, values: dict[str, Any]) -> list[Given]:
-    from unpaired.training.settings import Given, read_file, read_overrides
+    from unpaired.core.given import Given, read_overrides
+    from unpaired.training.settings import read_file
 
     given = [read_file(config)] if config else []
     if assignments:

@@ -17,21 +17,18 @@ method = { name = "cyclegan", identity_weight = 0 }
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import re
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic import Field
 
 from unpaired.configs import find_config, shipped, suggestion
 from unpaired.core.errors import UserError, did_you_mean
-from unpaired.core.settings import STRICT
+from unpaired.core.given import Given, Joined, flatten, read_document
+from unpaired.core.settings import Settings
 from unpaired.methods import Direction
 
 Count = Annotated[int, Field(gt=0)]
@@ -45,8 +42,7 @@ INPUT, TRUTH = RESERVED = ("input", "ground truth")
 DIRECTIONS: tuple[Direction, Direction] = ("a2b", "b2a")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Published:
+class Published(Settings):
     """Figures of a publication, to stand beside ours: other data, another scorer."""
 
     task: Task
@@ -58,8 +54,7 @@ class Published:
     """How sure they are: read in the publication, in another text that quotes it, or remembered and not confirmed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class SegmenterSettings:
+class SegmenterSettings(Settings):
     """How the network is trained that labels photos."""
 
     images: Count = 20_000
@@ -74,8 +69,7 @@ class SegmenterSettings:
     """Of its weights and of the order of its images."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Entry:
+class Entry(Settings):
     """One method of the comparison, with the settings that are its own."""
 
     label: Annotated[str, Field(min_length=1, max_length=40)]
@@ -95,8 +89,7 @@ class Entry:
         return re.sub(r"[^a-z0-9]+", "-", self.label.lower()).strip("-")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Plan:
+class Plan(Settings):
     """What is compared with what, and how."""
 
     title: Words
@@ -127,7 +120,7 @@ class Plan:
     """Settings of the training, for all."""
     entries: Annotated[tuple[Entry, ...], Field(min_length=1)]
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Refuse what cannot be told apart."""
         for what, values in (("seeds", self.seeds), ("directions", self.directions)):
             if len(set(values)) < len(values):
@@ -178,30 +171,18 @@ def read_plan(named: str | Path, changes: Mapping[str, Any] | None = None) -> Pl
     path = find_config(named)
     if path is None:
         raise UserError(f"{named}: there is no such plan of a comparison.{suggestion(named, 'plan')}")
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{named}: cannot be read ({error}).") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{named}: not valid TOML: {error}.") from error
+    document = read_document(path, str(named))
     if "entries" not in document:
         raise UserError(
             f"{named}: this is not the plan of a comparison, it has no [[entries]]. Shipped plans: "
             f"{', '.join(shipped('plan'))}."
         )
-    for name, value in (changes or {}).items():
-        table, _, last = name.rpartition(".")
-        inner = document.setdefault(table, {}) if table else document
-        if not isinstance(inner, dict):
-            raise UserError(f"{name}: {table} of a plan is no table of settings.")
-        inner[last] = value
+    joined = Joined([Given(flatten(document), "{name}"), Given(changes or {}, "{name}")])
     try:
-        # Through JSON: lists pass for tuples, and nothing else is converted silently.
-        return TypeAdapter(Plan).validate_json(json.dumps(document, default=str), strict=True)
-    except ValidationError as error:
-        raise UserError(f"{named}: {_explain(error)}") from error
+        plan: Plan = joined.build(Plan, "", of="a plan")
     except UserError as error:
         raise UserError(f"{named}: {error}") from error
+    return plan
 
 
 def names_of(settings: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -211,46 +192,3 @@ def names_of(settings: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         inner = isinstance(value, Mapping) and bool(value)
         flat |= names_of(value, f"{prefix}.{key}") if inner else {f"{prefix}.{key}": value}
     return flat
-
-
-_KINDS: tuple[tuple[str, type[Any]], ...] = (
-    ("entries.published", Published),
-    ("entries", Entry),
-    ("segmenter", SegmenterSettings),
-    ("", Plan),
-)
-
-
-_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
-
-
-def _explain(error: ValidationError) -> str:
-    """Return one sentence for the first thing that pydantic refused; a name misspelt comes before one missing."""
-    found = error.errors(include_url=False)
-    first = next((each for each in found if each["type"] in _UNKNOWN), found[0])
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error":
-        return message
-    place = _place(first["loc"])
-    if first["type"] in _UNKNOWN:
-        outer = ".".join(str(part) for part in first["loc"][:-1] if not isinstance(part, int))
-        allowed = next(_fields(kind) for name, kind in _KINDS if name == outer)
-        last = str(first["loc"][-1])
-        return f"{place}: unknown.{did_you_mean(last, allowed)} Allowed: {', '.join(allowed)}."
-    if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
-        return f"{place} is missing."
-    words = re.findall(r"'([^']+)'", message) if first["type"] == "literal_error" else []
-    near = did_you_mean(str(first["input"]), words)
-    return f"{place}: received {first['input']!r}; {message.replace('Input should', 'it should')}.{near}"
-
-
-def _place(loc: Iterable[int | str]) -> str:
-    """Return a place in the file as a person counts: `entries[2].label`, the first being 1."""
-    text = ""
-    for part in loc:
-        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
-
-
-def _fields(kind: type[Any]) -> list[str]:
-    return [each.name for each in dataclasses.fields(kind)]

@@ -34,12 +34,12 @@ from unpaired.compare.trainings import Training, data_settings, needs_pairs, sha
 from unpaired.core.device import find_device
 from unpaired.core.errors import UserError
 from unpaired.core.files import write_atomic
+from unpaired.core.given import Given
 from unpaired.data.held_out import Material, Side, open_material, truth_of
 from unpaired.data.labels import VOID
 from unpaired.data.training import Progress
 from unpaired.methods import METHODS, Direction, ImageShapes
 from unpaired.training.config import TrainingConfig
-from unpaired.training.settings import Given
 
 Counting = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """From a label to a bar that is told how many are done and how many there are."""

@@ -17,11 +17,11 @@ from unpaired.compare.plan import Plan, names_of
 from unpaired.compare.trainings import Training
 from unpaired.core.errors import UserError
 from unpaired.core.files import write_atomic
+from unpaired.core.given import Given
 from unpaired.data.held_out import Material
 from unpaired.models.folder import DamagedError, checkpoints_of, newest_checkpoint, read_document, verify
 from unpaired.report.run_log import read_metrics
 from unpaired.training.health import NonFiniteError
-from unpaired.training.settings import Given
 from unpaired.training.start import CONFIG, RESUMABLE, resume_run, start_run
 from unpaired.training.state import DOCUMENT
 

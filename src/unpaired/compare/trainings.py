@@ -10,10 +10,11 @@ from typing import Any
 
 from unpaired.compare.plan import Entry, Plan, names_of
 from unpaired.core.errors import UserError, did_you_mean
+from unpaired.core.given import Given
 from unpaired.methods import METHODS, Direction
 from unpaired.networks import DiscriminatorConfig, GeneratorConfig
 from unpaired.training.config import TrainingConfig
-from unpaired.training.settings import Given, RunConfig, read_file, resolve, unknown_method
+from unpaired.training.settings import RunConfig, read_file, resolve, unknown_method
 
 NETWORKS: dict[str, Any] = {"generator": GeneratorConfig, "discriminator": DiscriminatorConfig}
 """Settings that only mean the same where they are of the same families."""

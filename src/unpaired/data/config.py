@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
-from unpaired.core.settings import STRICT
+from unpaired.core.settings import Settings
 from unpaired.data.labels_config import LabelsConfig
 
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
@@ -16,8 +15,7 @@ Size = Positive | tuple[Positive, Positive]
 """One number for a square, or (height, width)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class DataConfig:
+class DataConfig(Settings):
     """Where the images are and what happens to them before training sees them."""
 
     root: str | None = None

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import STRICT
+from unpaired.core.settings import Settings
 
 LabelKind = Literal["index", "colour"]
 Feed = Literal["colour", "one_hot"]
@@ -19,8 +18,7 @@ MAX_CLASSES = 254
 """Class indices fit into 8 bits, beside the marks for void and for what is no class at all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class LabelsConfig:
+class LabelsConfig(Settings):
     """Label maps in place of pictures: what the files hold, and how it is fed to the networks."""
 
     kind: LabelKind
@@ -34,7 +32,7 @@ class LabelsConfig:
     feed: Feed = "colour"
     """What the networks see: the palette's colours, or one channel per class (`one_hot`)."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Refuse palettes, names and void values that contradict one another."""
         check_classes(self.kind, self.palette, self.names, self.void)
         if self.kind == "colour" and self.palette is None and (self.names is not None or self.void):

@@ -14,12 +14,13 @@ from typing import Any
 
 from unpaired.core.errors import UserError
 from unpaired.core.files import write_atomic
+from unpaired.core.given import Given
 from unpaired.demo.domains import SIZE, Picture, Scene, draw_domains, write_domains
 from unpaired.demo.picture import Example, draw_examples
 from unpaired.demo.score import Scores, score
 from unpaired.models.translator import Translator
 from unpaired.training.run import Result
-from unpaired.training.settings import Given, RunConfig, resolve
+from unpaired.training.settings import RunConfig, resolve
 from unpaired.training.start import start_run
 
 ENOUGH = 80.0

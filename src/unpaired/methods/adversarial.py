@@ -6,35 +6,32 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import STRICT
+from unpaired.core.settings import Settings, option
 from unpaired.methods.base import ImageShapes
 from unpaired.methods.losses import Objective, fake_loss, gradient_penalty, real_loss
 
 Weight = Annotated[float, Field(ge=0)]
 """Of a loss term."""
-GRADIENT_PENALTY_WEIGHT = 10.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class AdversarialConfig:
+class AdversarialConfig(Settings):
     """Settings of the adversarial objective."""
 
     objective: Objective = "lsgan"
     """Adversarial loss: lsgan (section 4 of CycleGAN's paper), vanilla, hinge or wgangp."""
-    gradient_penalty_weight: Weight = GRADIENT_PENALTY_WEIGHT
+    gradient_penalty_weight: Weight = 10.0
     """Weight of the gradient penalty, for `wgangp` alone."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Refuse a weight that nothing would use."""
-        if self.objective != "wgangp" and self.gradient_penalty_weight != GRADIENT_PENALTY_WEIGHT:
+        if self.objective != "wgangp" and self.is_set("gradient_penalty_weight"):
             raise UserError(
-                f"method.gradient_penalty_weight = {self.gradient_penalty_weight} has no meaning with "
-                f"method.objective = {self.objective}: only wgangp has a gradient penalty. Leave it out, or set "
-                "method.objective = wgangp."
+                f"{option('method.gradient_penalty_weight', self.gradient_penalty_weight)} has no meaning with "
+                f"{option('method.objective', self.objective)}: only wgangp has a gradient penalty. Leave it out, or "
+                f"set {option('method.objective', 'wgangp')}."
             )
 
 

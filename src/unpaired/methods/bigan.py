@@ -13,11 +13,9 @@ from typing import Annotated, final
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import nn
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import STRICT
 from unpaired.methods.adversarial import AdversarialConfig, judge
 from unpaired.methods.base import Batch, ImageShapes, Method, Update
 from unpaired.methods.losses import Objective, generator_loss
@@ -35,7 +33,6 @@ from unpaired.networks import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Config(AdversarialConfig):
     """Settings of BiGAN/ALI."""
 
@@ -50,9 +47,9 @@ class Config(AdversarialConfig):
     init: InitConfig = InitConfig()
     """How the weights start: N(0, 0.02)."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Refuse the objective that is not symmetric."""
-        AdversarialConfig.__post_init__(self)
+        super().check()
         if self.objective == "wgangp":
             raise UserError(
                 "method.objective = wgangp is not defined for bigan, whose two kinds of pairs are both generated. "

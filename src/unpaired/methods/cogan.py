@@ -13,11 +13,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import torch
-from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import STRICT
+from unpaired.core.settings import Settings
 from unpaired.methods.base import Batch, ImageShapes, Method, Update
 from unpaired.methods.losses import fake_loss, generator_loss, real_loss
 from unpaired.networks import (
@@ -44,8 +43,7 @@ DEFAULTS: Mapping[str, Any] = {
 """What the authors train with, where it differs from the defaults of a training."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Config:
+class Config(Settings):
     """Settings of CoGAN. The coupling, 100 latent numbers and the objective are the paper's; the layers are DCGAN's.
 
     The paper's generators for digits have the same plan (batch norm, all layers shared but a last one of stride 1)

@@ -12,11 +12,9 @@ from typing import Annotated, final
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import STRICT
 from unpaired.methods.adversarial import AdversarialConfig, Weight, judge, require_one_size
 from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Update
 from unpaired.methods.losses import generator_loss, info_nce, precise
@@ -36,7 +34,6 @@ Maps = list[Tensor] | None
 """Features of an image, one map per compared layer, or None where they are not at hand."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Config(AdversarialConfig):
     """Settings of CUT. Defaults are those of the authors' code."""
 
@@ -67,7 +64,6 @@ class Config(AdversarialConfig):
     """How the weights start."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class FastConfig(Config):
     """Settings of FastCUT: lighter, with a heavier contrastive loss and without the identity term."""
 

@@ -12,11 +12,10 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import STRICT
+from unpaired.core.settings import option
 from unpaired.methods.adversarial import AdversarialConfig, Weight, judge, require_one_size
 from unpaired.methods.base import Batch, ImageShapes, Method, Update
 from unpaired.methods.losses import generator_loss, l1
@@ -35,7 +34,6 @@ from unpaired.networks import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Config(AdversarialConfig):
     """Settings of CycleGAN. Defaults are those of the authors' PyTorch code; weights of 0 are the paper's ablations."""
 
@@ -63,18 +61,18 @@ class Config(AdversarialConfig):
     init: InitConfig = InitConfig()
     """How the weights start: N(0, 0.02)."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Refuse settings that nothing would use, and a training without any loss."""
-        AdversarialConfig.__post_init__(self)
+        super().check()
         if not any((self.gan_weight, self.weight_a, self.weight_b, self.identity_weight)):
             raise UserError(
                 "all weights of the losses are 0: there is nothing to learn. Set method.gan_weight, "
                 "method.cycle_weight or method.identity_weight above 0."
             )
-        if self.cycle_a_weight is not None and self.cycle_b_weight is not None and self.cycle_weight != 10.0:
+        if self.cycle_a_weight is not None and self.cycle_b_weight is not None and self.is_set("cycle_weight"):
             raise UserError(
-                f"method.cycle_weight = {self.cycle_weight} has no meaning where method.cycle_a_weight and "
-                "method.cycle_b_weight are both set. Leave it out."
+                f"{option('method.cycle_weight', self.cycle_weight)} has no meaning where "
+                f"{option('method.cycle_a_weight')} and {option('method.cycle_b_weight')} are both set. Leave it out."
             )
         if (self.cycle_noise or self.cycle_jpeg) and not (self.weight_a or self.weight_b):
             name = "cycle_noise" if self.cycle_noise else "cycle_jpeg"
@@ -82,10 +80,10 @@ class Config(AdversarialConfig):
                 f"method.{name} disturbs translations before they are brought back, and with both weights of the "
                 "cycles 0 none is. Leave it out, or set method.cycle_weight above 0."
             )
-        if not self.gan_weight and self.pool_size != 50:
+        if not self.gan_weight and self.is_set("pool_size"):
             raise UserError(
-                f"method.pool_size = {self.pool_size} has no meaning with method.gan_weight = 0: there are no "
-                "discriminators. Leave it out."
+                f"{option('method.pool_size', self.pool_size)} has no meaning with {option('method.gan_weight', 0)}: "
+                "there are no discriminators. Leave it out."
             )
 
     @property

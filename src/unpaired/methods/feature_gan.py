@@ -12,11 +12,9 @@ from typing import Annotated, final
 import torch
 import torch.nn.functional as nnf
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import STRICT
 from unpaired.methods.base import ImageShapes
 from unpaired.methods.losses import l1
 from unpaired.methods.refiner import Refiner, RefinerConfig
@@ -26,7 +24,6 @@ from unpaired.networks.vgg import MINIMUM_SIZE, VggFeatures
 WEIGHTS = "method.vgg_weights"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Config(RefinerConfig):
     """Settings of feature-loss GAN."""
 
@@ -39,9 +36,9 @@ class Config(RefinerConfig):
     """Both images are brought to this size before VGG-16 sees them, as in the CycleGAN authors' code; 0 leaves them as
     they are."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Refuse a size that VGG-16 cannot work on, and settings that nothing would use."""
-        RefinerConfig.__post_init__(self)
+        super().check()
         if 0 < self.feature_size < MINIMUM_SIZE:
             raise UserError(
                 f"method.feature_size = {self.feature_size} is too small for VGG-16. Allowed: 0 (the images as they "

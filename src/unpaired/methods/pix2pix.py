@@ -11,11 +11,9 @@ from dataclasses import replace
 from typing import final
 
 import torch
-from pydantic.dataclasses import dataclass
 from torch import nn
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import STRICT
 from unpaired.methods.adversarial import AdversarialConfig, Weight, judge
 from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Update
 from unpaired.methods.losses import Objective, generator_loss, l1
@@ -32,7 +30,6 @@ from unpaired.networks import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Config(AdversarialConfig):
     """Settings of pix2pix. Defaults are those of the authors' PyTorch code."""
 

@@ -12,10 +12,8 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from unpaired.core.settings import STRICT
 from unpaired.methods.adversarial import AdversarialConfig, Weight, judge, require_one_size
 from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Update
 from unpaired.methods.losses import generator_loss
@@ -35,7 +33,6 @@ from unpaired.networks import (
 Updates = Annotated[int, Field(gt=0)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class RefinerConfig(AdversarialConfig):
     """Settings that SimGAN and feature-loss GAN share."""
 

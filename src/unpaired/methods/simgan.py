@@ -7,17 +7,14 @@ from __future__ import annotations
 
 from typing import final
 
-from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import STRICT
 from unpaired.methods.base import ImageShapes
 from unpaired.methods.losses import l1
 from unpaired.methods.refiner import Refiner, RefinerConfig
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Config(RefinerConfig):
     """Settings of SimGAN."""
 

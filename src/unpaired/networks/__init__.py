@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
 from unpaired.core.errors import UserError, did_you_mean
+from unpaired.core.given import validated
 from unpaired.networks.base import Discriminator, Generator
 from unpaired.networks.coupled import (
     CoupledDiscriminator,
@@ -85,8 +85,6 @@ MAXIMUM_CHANNELS = 4096
 MAXIMUM_PARAMETERS = 1_000_000_000
 """Of a described generator: 4 GB; the published ones have 2 to 54 million."""
 
-_generator_settings: TypeAdapter[ResnetConfig | UnetConfig | LatentSearchConfig] = TypeAdapter(TranslatorConfig)
-
 
 def build_generator(config: TranslatorConfig, in_channels: int, out_channels: int) -> Generator:
     """Return a new generator from [N, in_channels, H, W] to [N, out_channels, H, W]; `initialize` draws its weights."""
@@ -116,10 +114,7 @@ def generator_from_description(description: Mapping[str, Any]) -> Generator:
     if family not in FAMILIES:
         hint = did_you_mean(family, FAMILIES) if isinstance(family, str) else ""
         raise UserError(f"Unknown generator family {family!r}; allowed are {', '.join(FAMILIES)}.{hint}")
-    try:
-        config = _generator_settings.validate_json(json.dumps(settings), strict=True)
-    except (ValidationError, TypeError, ValueError) as error:
-        raise UserError(f"The description of the {family} generator is not valid: {_first_reason(error)}.") from error
+    config = validated(TranslatorConfig, settings, lambda name: f"The description of a generator is not valid: {name}")
     with torch.device("meta"):
         parameters = sum(weight.numel() for weight in build_generator(config, *channels).parameters())
     if parameters > MAXIMUM_PARAMETERS:
@@ -137,13 +132,3 @@ def _channels(value: object, key: str) -> int:
             f"received {value!r}."
         )
     return value
-
-
-def _first_reason(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    problem = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in problem["loc"][1:])
-    allowed = [field.name for kind in GENERATORS for field in dataclasses.fields(kind)]
-    hint = did_you_mean(where, allowed) if problem["type"] == "unexpected_keyword_argument" else ""
-    return f"{where or 'settings'}: {problem['msg']} (received {problem['input']!r}){hint}"

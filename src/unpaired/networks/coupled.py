@@ -10,11 +10,10 @@ from typing import Annotated, Literal, final
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import STRICT
+from unpaired.core.settings import Settings
 from unpaired.networks.base import Discriminator, Upsampling, Width
 from unpaired.networks.blocks import Stage, normalization, upsampling_layers
 from unpaired.networks.patchgan import SLOPE
@@ -33,8 +32,7 @@ Domain = Literal["a", "b"]
 """Which of the two domains."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class CoupledGeneratorConfig:
+class CoupledGeneratorConfig(Settings):
     """The coupled generators: a linear layer, doublings of the size, and a convolution, all shared but the last."""
 
     family: Literal["coupled"] = "coupled"
@@ -49,8 +47,7 @@ class CoupledGeneratorConfig:
     """Transposed convolutions as published, or "nearest" and a convolution, which leaves no checkerboards."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class CoupledDiscriminatorConfig:
+class CoupledDiscriminatorConfig(Settings):
     """The coupled discriminators: convolutions of stride 2 and two linear layers, all shared but the first."""
 
     family: Literal["coupled"] = "coupled"

@@ -14,11 +14,10 @@ from typing import Annotated, Literal, final
 import torch
 import torch.nn.functional as nnf
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import STRICT
+from unpaired.core.settings import Settings
 from unpaired.networks.base import Width
 from unpaired.networks.stacks import DEVIATION, MEAN
 
@@ -35,8 +34,7 @@ POOL4_SCALE, POOL3_SCALE = 0.01, 0.0001
 """Factors of the authors' `voc-fcn8s-atonce`, which trains all three strides at the same time."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class FcnConfig:
+class FcnConfig(Settings):
     """FCN-8s on VGG-16; the defaults are the published network."""
 
     width: Width = PUBLISHED_WIDTH

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from unpaired.core.settings import STRICT
+from unpaired.core.settings import Settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class InitConfig:
+class InitConfig(Settings):
     """The distribution of the first weights."""
 
     scheme: Literal["normal", "xavier", "kaiming", "orthogonal"] = "normal"

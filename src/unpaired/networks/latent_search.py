@@ -16,10 +16,9 @@ from typing import Annotated, Literal, final
 import torch
 import torch.nn.functional as nnf
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from unpaired.core.settings import STRICT
+from unpaired.core.settings import Settings
 from unpaired.networks.base import Generator
 from unpaired.networks.coupled import CoupledGenerator, CoupledGeneratorConfig, Domain
 
@@ -35,8 +34,7 @@ Progress = Callable[[int, int, float], None]
 """Called with (steps done, steps in all for the images of this call, mean absolute error of the present image)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class SearchConfig:
+class SearchConfig(Settings):
     """How the latent vector of an image is searched for."""
 
     steps: Annotated[int, Field(ge=1, le=100_000)] = 100
@@ -51,8 +49,7 @@ class SearchConfig:
     """Weight of the mean square of the latent vector beside the mean squared error: keeps it where training was."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class LatentSearchConfig:
+class LatentSearchConfig(Settings):
     """A coupled generator, the domain that images come from, and how they are searched for."""
 
     source: Domain

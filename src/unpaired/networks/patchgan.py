@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Literal, final
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from unpaired.core.settings import STRICT
+from unpaired.core.settings import Settings
 from unpaired.networks.base import Discriminator, Downsampling, Norm, Width
 from unpaired.networks.blocks import BlurredDownsample, Stage, has_bias, normalization
 
@@ -16,8 +15,7 @@ SLOPE = 0.2
 """Slope of the leaky ReLU below 0."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class PatchganConfig:
+class PatchganConfig(Settings):
     """The PatchGAN discriminator: one logit for each overlapping patch of the image."""
 
     family: Literal["patchgan"] = "patchgan"
@@ -32,8 +30,7 @@ class PatchganConfig:
     """Convolutions of stride 2 as published, or "blur": anti-aliased, as in CUT."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class PixelConfig:
+class PixelConfig(Settings):
     """The pixel discriminator of pix2pix: 1 x 1 convolutions, one logit for each pixel."""
 
     family: Literal["pixel"] = "pixel"

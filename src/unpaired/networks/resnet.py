@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from typing import Annotated, Literal, final
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import STRICT
+from unpaired.core.settings import Settings
 from unpaired.networks.base import Downsampling, Generator, Norm, Upsampling, Width
 from unpaired.networks.blocks import BlurredDownsample, ResidualBlock, Stage, has_bias, normalization, upsampling_layers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class ResnetConfig:
+class ResnetConfig(Settings):
     """The ResNet generator: 7 x 7 convolution, two downsamplings, residual blocks, two upsamplings, 7 x 7 and tanh."""
 
     family: Literal["resnet"] = "resnet"

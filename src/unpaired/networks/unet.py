@@ -7,16 +7,14 @@ from typing import Annotated, Literal, final
 import torch
 import torch.nn.functional as nnf
 from pydantic import Field, model_validator
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from unpaired.core.settings import STRICT
+from unpaired.core.settings import Settings
 from unpaired.networks.base import Generator, Norm, Upsampling, Width
 from unpaired.networks.blocks import Stage, has_bias, normalization, upsampling_layers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class UnetConfig:
+class UnetConfig(Settings):
     """The U-Net generator: an encoder that halves the size `depth` times, a decoder, and skips between them."""
 
     family: Literal["unet"] = "unet"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import STRICT
+from unpaired.core.settings import Settings, option
 from unpaired.networks.augmentation import Augmentation
 
 Count = Annotated[int, Field(gt=0)]
@@ -18,8 +17,7 @@ Schedule = Literal["linear", "cosine", "step", "plateau", "constant"]
 Chosen = Literal["auto", "swd", "l1", "ssim", "psnr", "reconstruction_l1", "frechet", "kernel"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class TrainingConfig:
+class TrainingConfig(Settings):
     """How the trainer carries out the updates of a method. Defaults are the published ones."""
 
     epochs: CountOrZero = 100
@@ -94,45 +92,48 @@ class TrainingConfig:
     patience: Count | None = None
     """Stop after so many evaluations without a better one; None trains to the end."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Refuse what contradicts itself."""
         if self.epochs + self.decay_epochs == 0:
-            raise UserError("training.epochs and training.decay_epochs are both 0: there is nothing to train.")
+            names = f"{option('training.epochs')} and {option('training.decay_epochs')}"
+            raise UserError(f"{names} are both 0: there is nothing to train.")
         if len(set(self.augment)) < len(self.augment):
-            raise UserError(f"training.augment = {list(self.augment)} names something twice. Name each once.")
+            raise UserError(f"{option('training.augment', list(self.augment))} names something twice. Name each once.")
         if self.schedule == "cosine" and self.epochs == 0:
-            raise UserError("training.schedule = cosine falls over training.epochs, which is 0. Set training.epochs.")
-        if self.schedule != "step" and self.step_epochs != 50:
+            epochs = option("training.epochs")
+            raise UserError(f"{option('training.schedule', 'cosine')} falls over {epochs}, which is 0. Set {epochs}.")
+        if self.schedule != "step" and self.is_set("step_epochs"):
             raise UserError(
-                f"training.step_epochs = {self.step_epochs} has no meaning with training.schedule = {self.schedule}. "
-                "Leave it out, or set training.schedule = step."
+                f"{option('training.step_epochs', self.step_epochs)} has no meaning with "
+                f"{option('training.schedule', self.schedule)}. Leave it out, or set "
+                f"{option('training.schedule', 'step')}."
             )
-        if self.schedule in ("cosine", "constant") and self.decay_epochs and self.decay_epochs != 100:
+        if self.schedule in ("cosine", "constant") and self.decay_epochs and self.is_set("decay_epochs"):
+            decay, schedule = (
+                option("training.decay_epochs", self.decay_epochs),
+                option("training.schedule", self.schedule),
+            )
             raise UserError(
-                f"training.decay_epochs = {self.decay_epochs} has no meaning with training.schedule = {self.schedule}; "
-                "set it to 0 and use training.epochs for the whole length."
+                f"{decay} has no meaning with {schedule}; set it to 0 and use {option('training.epochs')} for the "
+                "whole length."
             )
         self._check_evaluation()
 
     def _check_evaluation(self) -> None:
         """Refuse settings of an evaluation that is turned off: ignoring them would be worse."""
-        given = {
-            "evaluate_every_images": self.evaluate_every_images is not None,
-            "best": self.best != "auto",
-            "best_direction": self.best_direction != "both",
-            "evaluate_features": self.evaluate_features is not None,
-            "patience": self.patience is not None,
-        }
-        for name in (name for name, is_set in given.items() if is_set and not self.evaluate_images):
+        of_evaluation = ("evaluate_every_images", "best", "best_direction", "evaluate_features", "patience")
+        unused = [name for name in of_evaluation if self.is_set(name)]
+        if unused and not self.evaluate_images:
+            name = option(f"training.{unused[0]}")
             raise UserError(
-                f"training.{name} is set, and training.evaluate_images = 0 turns evaluation off. Leave training.{name} "
-                "out, or set training.evaluate_images to how many held-out images per domain to measure (50)."
+                f"{name} is set, and {option('training.evaluate_images', 0)} turns evaluation off. Leave {name} out, "
+                f"or set {option('training.evaluate_images')} to how many held-out images per domain to measure (50)."
             )
-
         if self.best in ("frechet", "kernel") and self.evaluate_features is None:
             raise UserError(
-                f"training.best = {self.best} is a distance of features, and training.evaluate_features does not say "
-                "which. Set it to inception, vgg, FILE.pt2 or MODULE:CALLABLE."
+                f"{option('training.best', self.best)} is a distance of features, and "
+                f"{option('training.evaluate_features')} does not say which. Set it to inception, vgg, FILE.pt2 or "
+                "MODULE:CALLABLE."
             )
 
     @property

@@ -15,6 +15,7 @@ import torch
 
 from unpaired.core.errors import UserError
 from unpaired.core.files import locked, write_atomic
+from unpaired.core.given import Given, without_none
 from unpaired.data.training import TrainingData, open_training_data, with_found_labels
 from unpaired.data.transforms import training_size
 from unpaired.methods import METHODS, Batch, ImageShapes, Method
@@ -27,7 +28,7 @@ from unpaired.training.distributed import World, joined
 from unpaired.training.modes import explained, settle, widest_layer
 from unpaired.training.progress import Progress
 from unpaired.training.run import Result, Run
-from unpaired.training.settings import Given, RunConfig, read_file, resolve, without_none
+from unpaired.training.settings import RunConfig, read_file, resolve
 from unpaired.training.state import seed_process
 from unpaired.training.trainer import Trainer
 

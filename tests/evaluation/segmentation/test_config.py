@@ -6,8 +6,8 @@ import dataclasses
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
+from unpaired.core.errors import UserError
 from unpaired.evaluation.segmentation.config import SegmenterConfig, settled
 from unpaired.networks.fcn import FcnConfig
 
@@ -40,5 +40,5 @@ def test_the_defaults_with_torchvisions_weights_are_the_published_network() -> N
 
 @pytest.mark.parametrize("wrong", [{"images": 0}, {"zoom": 0.5}, {"dropout": 1.0}, {"optimizer": "lion"}, {"size": 3}])
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(UserError):
         SegmenterConfig(**wrong)

@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 
 from comparisons import write_labelled
 from unpaired.core.errors import UserError
+from unpaired.core.given import Given
 from unpaired.evaluation.segmentation.model import Segmenter
 from unpaired.evaluation.segmentation.start import resume_training, start_training
 from unpaired.evaluation.segmentation.train import Outcome, Training, cross_entropy, median_frequency
 from unpaired.models.folder import DamagedError
-from unpaired.training.settings import Given
 from weights import write_vgg
 
 SETTINGS: dict[str, Any] = {

@@ -6,9 +6,8 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
-from unpaired.core.settings import STRICT
+from unpaired.core.settings import Settings
 from unpaired.networks.fcn import PUBLISHED_FC_WIDTH, PUBLISHED_WIDTH, FcnConfig
 
 Count = Annotated[int, Field(gt=0)]
@@ -18,8 +17,7 @@ EVALUATIONS = 10
 """How often a training is measured by default."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class SegmenterConfig:
+class SegmenterConfig(Settings):
     """How an FCN-8s is made and trained; None is decided by `settled`."""
 
     images: Count = 20_000

@@ -15,6 +15,7 @@ import torch
 from unpaired import __version__
 from unpaired.core.errors import UserError
 from unpaired.core.files import write_atomic
+from unpaired.core.given import Given, settings_of
 from unpaired.data.config import DataConfig
 from unpaired.data.held_out import evenly
 from unpaired.data.labels_config import LabelsConfig
@@ -22,7 +23,6 @@ from unpaired.data.training import Progress
 from unpaired.evaluation.segmentation.dataset import Material, open_labelled
 from unpaired.evaluation.segmentation.model import Description, Segmenter, require_classes
 from unpaired.evaluation.segmentation.score import Told, real_bounds, scores_to_json
-from unpaired.training.settings import Given, settings_of
 
 FORMAT, VERSION = "unpaired-segmenter-score", 1
 FIGURES = (("pixel_accuracy", "per-pixel"), ("class_accuracy", "per-class"), ("class_iou", "class IoU"))

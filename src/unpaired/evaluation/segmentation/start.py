@@ -16,6 +16,7 @@ from torch import Tensor
 from unpaired.core.device import fast_bf16, find_device
 from unpaired.core.errors import UserError
 from unpaired.core.files import locked, write_atomic
+from unpaired.core.given import Given, settings_of, without_none
 from unpaired.data.config import DataConfig
 from unpaired.data.training import Progress
 from unpaired.evaluation.segmentation.config import SegmenterConfig, settled
@@ -24,7 +25,7 @@ from unpaired.evaluation.segmentation.train import Outcome, Told, Training
 from unpaired.metrics.features.vgg import read_vgg
 from unpaired.networks.fcn import CLASSIFIER_KEYS, Fcn8s, load_vgg
 from unpaired.report.run_log import MetricsLog, event
-from unpaired.training.settings import Given, read_file, settings_of, without_none
+from unpaired.training.settings import read_file
 
 CONFIG = "config.json"
 SECTIONS = ("data", "segmenter")
