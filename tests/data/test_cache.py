@@ -3,15 +3,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from unpaired.core.cache import user_cache_folder
 from unpaired.core.errors import UserError
-from unpaired.core.files import user_cache_folder
 from unpaired.data import cache, cache_file
 from unpaired.data.cache import choose_cache, open_cache
 from unpaired.data.check import check_images
@@ -53,11 +52,11 @@ def same(one: ImageSource, two: ImageSource) -> None:
 
 
 def cache_files() -> list[Path]:
-    return sorted(path for path in user_cache_folder().iterdir() if path.suffix == ".images")
+    return sorted((user_cache_folder() / "decoded").glob("[!.]*.images"))
 
 
 def leftovers() -> list[str]:
-    return [path.name for path in user_cache_folder().iterdir() if path.suffix == ".part"]
+    return [path.name for path in (user_cache_folder() / "decoded").glob(".*")]
 
 
 @pytest.mark.parametrize("mode", ["memory", "disk", "none", "auto"])
@@ -111,22 +110,22 @@ def test_a_disk_cache_is_made_once_and_outlives_its_images(folder: Path) -> None
 
 
 def test_the_key_follows_contents_and_options_and_not_names(folder: Path) -> None:
-    key = cache_file.cache_key(source_of(folder))
-    assert cache_file.cache_key(source_of(folder)) == key
+    key = cache_file.decoded_key(source_of(folder))
+    assert cache_file.decoded_key(source_of(folder)) == key
     others = {
-        cache_file.cache_key(source_of(folder, DataConfig(crop_size=16))),
-        cache_file.cache_key(source_of(folder, DataConfig(crop_size=16, load_size=20))),
-        cache_file.cache_key(source_of(folder, DataConfig(crop_size=32, load_size=40))),
-        cache_file.cache_key(FolderSource(source_of(folder).images, CONFIG, channels=1)),
-        cache_file.cache_key(FolderSource(source_of(folder).images, CONFIG, channels=3, size_multiple=8)),
-        cache_file.cache_key(FolderSource(source_of(folder).images[::-1], CONFIG, channels=3)),
+        cache_file.decoded_key(source_of(folder, DataConfig(crop_size=16))),
+        cache_file.decoded_key(source_of(folder, DataConfig(crop_size=16, load_size=20))),
+        cache_file.decoded_key(source_of(folder, DataConfig(crop_size=32, load_size=40))),
+        cache_file.decoded_key(FolderSource(source_of(folder).images, CONFIG, channels=1)),
+        cache_file.decoded_key(FolderSource(source_of(folder).images, CONFIG, channels=3, size_multiple=8)),
+        cache_file.decoded_key(FolderSource(source_of(folder).images[::-1], CONFIG, channels=3)),
     }
     assert len(others - {key}) == 6
     for path in list_images(folder):
         path.rename(path.with_name(f"x{path.name}"))
-    assert cache_file.cache_key(source_of(folder)) == key
+    assert cache_file.decoded_key(source_of(folder)) == key
     PillowImage.new("RGB", (31, 24)).save(folder / "x1.png")
-    assert cache_file.cache_key(source_of(folder)) != key
+    assert cache_file.decoded_key(source_of(folder)) != key
 
 
 @pytest.mark.parametrize("damage", ["cut", "longer", "header", "index", "empty"])
@@ -154,7 +153,7 @@ def test_a_full_disk_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatc
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache_file.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match=r"No space left.*UNPAIRED_CACHE"):
         open_cache({"A": source_of(folder)}, "disk")
     assert cache_files() == []
@@ -235,16 +234,14 @@ class TestChoice:
             choose_cache("memory", 11)
 
 
-def test_old_files_go_first_and_the_one_in_use_stays(tmp_path: Path) -> None:
-    for age, name in enumerate(("new", "middle", "old", "oldest")):
-        path = tmp_path / f"{name}.images"
-        path.write_bytes(bytes(100))
-        os.utime(path, (1e9 - age, 1e9 - age))
-    (tmp_path / "left.part").touch()
-    (tmp_path / "fresh.part").touch()
-    (tmp_path / "other").touch()
-    day_ago = time.time() - 90_000
-    os.utime(tmp_path / "left.part", (day_ago, day_ago))
-    cache_file.prune(tmp_path, keep=tmp_path / "oldest.images", kept_bytes=250)
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"new.images", "middle.images", "oldest.images", "fresh.part", "other"}
+def test_files_of_earlier_versions_move_to_where_they_are_pruned(folder: Path) -> None:
+    source = source_of(folder)
+    open_cache({"A": source}, "disk")
+    (file,) = cache_files()
+    old = user_cache_folder() / file.name
+    file.rename(old)
+    (user_cache_folder() / "holiday.images").touch()
+    stamp = old.stat().st_ino
+    open_cache({"A": source}, "disk")
+    assert file.stat().st_ino == stamp
+    assert (user_cache_folder() / "holiday.images").exists(), "not ours"

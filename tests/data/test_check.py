@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from unpaired.core.files import user_cache_folder
+from unpaired.core.cache import user_cache_folder
 from unpaired.data import check, check_memory
 from unpaired.data.check import BadFiles, Checked, check_images, require
 from unpaired.data.folders import list_images

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from threading import Thread
@@ -85,7 +86,7 @@ def test_the_least_recently_used_graphs_make_room(
     with graph_file(network, "old") as old:
         size = old.stat().st_size
         os.utime(old, (1, 1))
-    monkeypatch.setattr(graph_cache, "KEPT_BYTES", size + size // 2)
+    monkeypatch.setattr(graph_cache, "GRAPHS", dataclasses.replace(graph_cache.GRAPHS, limit_bytes=size + size // 2))
     with graph_file(network, "new"):
         pass
     assert has_graph("new")

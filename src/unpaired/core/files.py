@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, folders that one process writes at a time, and the user's cache."""
+"""Files that are there whole or not at all, and folders that one process writes at a time."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ LOCK = ".lock"
 """Name of the lock file in a folder that one process writes at a time."""
 
 
-def write_atomic(path: Path, content: bytes | str, *, then: str = "try again") -> None:
+def write_atomic(path: Path, content: bytes | str, *, then: str = "try again", durable: bool = True) -> None:
     """Write a file atomically: a reader finds the old or the new content, whole, even after a crash.
 
-    Text is written as UTF-8. Parent folders are made. Raises `UserError` when the disk is full or the place cannot be
-    written; `then` is what a person does once that is repaired.
+    Text is written as UTF-8. Parent folders are made. `durable` brings it to the disk at once, so that it survives a
+    power cut too. Raises `UserError` when the disk is full or the place cannot be written; `then` is what a person does
+    once that is repaired.
     """
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
-    with atomic_file(path, then=then) as temporary:
+    with atomic_file(path, then=then, durable=durable) as temporary:
         temporary.write_bytes(data)
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path, *, then: str = "try again") -> Iterator[Path]:
+def atomic_file(path: Path, *, then: str = "try again", durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what the block writes there takes its place when the block ends well.
 
     The temporary file keeps the suffix, since some writers choose the format by it. Errors as in `write_atomic`.
@@ -42,7 +43,8 @@ def atomic_file(path: Path, *, then: str = "try again") -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            sync(temporary)
+            if durable:
+                sync(temporary)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -98,8 +100,10 @@ def sync(path: Path) -> None:
 
 
 def means_full_disk(error: BaseException) -> bool:
-    """Return whether an error says that the disk is full."""
+    """Return whether an error, or what caused it, says that the disk is full."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    if error.__cause__ is not None and means_full_disk(error.__cause__):
         return True
     text = str(error)  # safetensors reports the operating system's words in an exception of its own
     return "No space left on device" in text or "Disk quota exceeded" in text or "os error 28" in text
@@ -151,22 +155,41 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def user_cache_folder() -> Path:
-    """Return the user's cache folder, made if need be: `UNPAIRED_CACHE` where set, else the platform's usual place.
+@contextlib.contextmanager
+def new_folder(folder: Path, *, advice: str = "Choose another --out.") -> Iterator[None]:
+    """Hold the lock of a folder that must be new or empty while the block fills it.
 
-    Everything in it can be deleted at any time; it is made again. Raises `UserError` where it cannot be written.
+    Looked at before, so that nothing of a used folder is touched, and again under the lock, since another process may
+    have been faster. What a process left that was killed before it wrote anything whole does not count. Raises
+    `UserError`.
     """
-    import platformdirs
+    require_new(folder, advice)
+    with locked(folder):
+        require_new(folder, advice)
+        yield
 
-    chosen = os.environ.get("UNPAIRED_CACHE")
-    folder = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("unpaired", appauthor=False)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(errno.EACCES, "no permission to write")
-    except OSError as error:
-        raise UserError(
-            f'cannot use the cache folder "{printable(folder)}": {error.strerror}. '
-            "Set the environment variable UNPAIRED_CACHE to a folder that can be written."
-        ) from error
-    return folder
+
+def require_new(folder: Path, advice: str = "Choose another --out.") -> None:
+    """Raise `UserError` unless a folder is not there yet, or holds nothing but leftovers of a killed process."""
+    if folder.exists() and (not folder.is_dir() or not all(_is_leftover(path) for path in folder.iterdir())):
+        raise UserError(f"{printable(folder)} exists and is not an empty folder. {advice}")
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Delete what killed processes left half-written in a folder; call it under the folder's lock."""
+    for path in folder.glob(".*"):
+        if _is_leftover(path) and path.name != LOCK:
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder with all it holds, as far as that is possible."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _is_leftover(path: Path) -> bool:
+    return path.name == LOCK or (path.name.startswith(".") and (".writing-" in path.name or ".replaced-" in path.name))

@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from unpaired.core.cache import user_cache_folder
 from unpaired.core.errors import UserError
-from unpaired.core.files import user_cache_folder
 from unpaired.data.cache_file import is_made, open_cache_file
 from unpaired.data.capacity import available_memory, free_disk
 from unpaired.data.packing import Packing, pack

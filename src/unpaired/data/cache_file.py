@@ -6,19 +6,18 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import struct
 import threading
-import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from unpaired.core.cache import Cache, CacheError, user_cache_folder
 from unpaired.core.errors import UserError
-from unpaired.core.files import user_cache_folder
 from unpaired.data.packing import Packing
 from unpaired.data.parallel import for_each
 from unpaired.data.source import FolderSource
@@ -26,16 +25,15 @@ from unpaired.data.transforms import height_width, load_size
 
 VERSION = 2
 """Changes whenever decoding or preparing an image would give other pixels, or a file would hold them differently."""
-KEPT_BYTES = 20 * 2**30
-"""Files that were not used for longest are deleted beyond this."""
+DECODED = Cache(folder="decoded", suffix=".images", limit_bytes=20 * 2**30)
+"""Decoded and prepared images, one file for all of a source."""
 
 _MAGIC = b"unpaired"
 _HEADER = struct.Struct("<8sIIqq16s")
 _PAGE = 4096
-_ABANDONED_SECONDS = 86_400
 
 
-def cache_key(source: FolderSource) -> str:
+def decoded_key(source: FolderSource) -> str:
     """Return a name for the prepared images of a source: their contents in order, and how they are prepared."""
     config = source.config
     options = {
@@ -57,9 +55,7 @@ def cache_key(source: FolderSource) -> str:
 
 def is_made(source: FolderSource) -> bool:
     """Say whether there is a file with the prepared images of a source; it may yet turn out to be damaged."""
-    with contextlib.suppress(UserError):
-        return (user_cache_folder() / f"{cache_key(source)}.images").is_file()
-    return False
+    return DECODED.find(decoded_key(source)) is not None
 
 
 def open_cache_file(
@@ -71,44 +67,29 @@ def open_cache_file(
 ) -> NDArray[np.uint8]:
     """Map the file with the prepared images of a source, made first if it is absent or damaged.
 
-    Several processes may do this at once; one makes the file while the others wait, and where the file system knows no
-    locks each makes its own and the last one stays. Raises `UserError` when the disk fills up; nothing half-written is
-    left.
+    Raises `UserError` when the disk fills up; nothing half-written is left.
     """
-    folder = user_cache_folder()
-    path = folder / f"{cache_key(source)}.images"
+    try:
+        _move_old_files()
+        path = DECODED.get(
+            decoded_key(source),
+            lambda path: _make(path, source, packing, workers, progress),
+            is_whole=lambda path: _mapped(path, packing) is not None,
+        )
+    except CacheError as error:
+        raise UserError(f"{error} Or set data.cache to memory or none.") from error
     data = _mapped(path, packing)
     if data is None:
-        with _one_at_a_time(path.with_suffix(".lock")):
-            data = _mapped(path, packing)
-            if data is None:
-                _make(path, source, packing, workers, progress)
-                data = _mapped(path, packing)
-    if data is None:
         raise UserError(f'the cache file "{path}" cannot be read back. Set data.cache to memory or none.')
-    with contextlib.suppress(OSError):
-        os.utime(path)
-    prune(folder, keep=path)
     return data
 
 
-def prune(folder: Path, *, keep: Path, kept_bytes: int = KEPT_BYTES) -> None:
-    """Delete cache files beyond `kept_bytes`, least recently used first, and what interrupted runs left behind."""
-    files = []
-    for path in folder.iterdir():
-        try:
-            status = path.stat()
-        except OSError:
-            continue
-        if path.suffix == ".images":
-            files.append((status.st_mtime, status.st_size, path))
-        elif path.suffix in (".part", ".lock") and time.time() - status.st_mtime > _ABANDONED_SECONDS:
-            _delete(path)
-    room = kept_bytes
-    for _, size, path in sorted(files, reverse=True):
-        room -= size
-        if room < 0 and path != keep:
-            _delete(path)
+def _move_old_files() -> None:
+    """Bring files of earlier versions, which lay in the cache folder itself, to where they are found and pruned."""
+    with contextlib.suppress(OSError):
+        for old in user_cache_folder().glob("*.images"):
+            if re.fullmatch("[0-9a-f]{32}", old.stem):
+                old.rename(DECODED.path(old.stem))
 
 
 def _header(packing: Packing) -> tuple[bytes, int]:
@@ -139,48 +120,16 @@ def _make(
     workers: int,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    temporary = path.with_name(f"{path.stem}-{uuid.uuid4().hex}.part")
-    try:
-        with temporary.open("xb") as file:
-            beginning, start = _header(packing)
-            file.write(beginning)
-            file.truncate(start + packing.total_bytes)
-            lock = threading.Lock()
+    with path.open("xb") as file:
+        beginning, start = _header(packing)
+        file.write(beginning)
+        file.truncate(start + packing.total_bytes)
+        lock = threading.Lock()
 
-            def work(index: int) -> None:
-                content = np.ascontiguousarray(source[index].transpose(2, 0, 1))
-                with lock:
-                    file.seek(start + int(packing.entries[index, 0]))
-                    file.write(content.data)
+        def work(index: int) -> None:
+            content = np.ascontiguousarray(source[index].transpose(2, 0, 1))
+            with lock:
+                file.seek(start + int(packing.entries[index, 0]))
+                file.write(content.data)
 
-            for_each(len(source), work, workers=workers, progress=progress)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        _delete(temporary)
-        raise UserError(
-            f'cannot write decoded images to "{path.parent}": {error.strerror}. Make room there, set UNPAIRED_CACHE to '
-            "a folder on another disk, or set data.cache to memory or none."
-        ) from error
-    except BaseException:
-        _delete(temporary)
-        raise
-
-
-@contextlib.contextmanager
-def _one_at_a_time(path: Path) -> Iterator[None]:
-    """Hold a lock among processes; where there are no locks, go on without."""
-    with path.open("ab") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except (ImportError, OSError):
-            pass
-        yield
-
-
-def _delete(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink()
+        for_each(len(source), work, workers=workers, progress=progress)

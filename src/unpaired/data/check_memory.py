@@ -12,8 +12,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from unpaired.core.cache import user_cache_folder
 from unpaired.core.errors import UserError
-from unpaired.core.files import user_cache_folder
 
 _FILE = "checked-2.sqlite"
 """The number changes with the rules of decoding: what older rules found is forgotten."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from unpaired.core.errors import UserError, did_you_mean
-from unpaired.core.text import printable
+from unpaired.core.files import write_atomic
 from unpaired.data.values import Image
 
 JPEG_QUALITY = 95
@@ -124,7 +122,7 @@ def write_image(image: Image, path: str | os.PathLike[str]) -> None:
     """
     path = Path(path)
     assert image.ndim == 3, image.shape
-    _write_whole(path, require_format(path.suffix, image.dtype.name, image.shape[2]).encode(image))
+    write_atomic(path, require_format(path.suffix, image.dtype.name, image.shape[2]).encode(image), durable=False)
 
 
 def write_indices(
@@ -142,23 +140,10 @@ def write_indices(
         picture.putpalette([value for colour in palette for value in colour])
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
-        _write_whole(path, buffer.getvalue())
+        write_atomic(path, buffer.getvalue(), durable=False)
     elif form.encode is _npy:
-        _write_whole(path, _npy(indices))
+        write_atomic(path, _npy(indices), durable=False)
     elif form is _TIFF:
-        _write_whole(path, _tiff(indices[:, :, None]))
+        write_atomic(path, _tiff(indices[:, :, None]), durable=False)
     else:
         raise UserError(f"{form.name} cannot hold class indices. Use one of: .png, .tif, .tiff, .npy.")
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f'cannot write "{printable(path)}": {error.strerror}.') from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()

@@ -76,7 +76,7 @@ class Sets:
             one, two = self.reference.halves
             halved = {**protocol, "reference_images": one.images, "translations": two.images}
             bounds["real_halves"], _ = distances(one, two, self._wanted, seed=self._seed, protocol=halved, errors=False)
-        return figures, bounds, [*self.reference.notices, *warnings]
+        return figures, bounds, warnings
 
     def _gathering(self) -> Gathering:
         return Gathering(sliced=self._wanted.sliced, lenses=self._wanted.used, seed=self._seed)

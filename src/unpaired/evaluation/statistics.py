@@ -6,14 +6,9 @@ were prepared, the size, the feature network, the seed and the version. A kept f
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import io
-import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unpaired import __version__
-from unpaired.core.errors import UserError
-from unpaired.core.files import user_cache_folder
+from unpaired.core.cache import Cache, cache_key
 from unpaired.evaluation.dataset import FILTER, Pictures
 from unpaired.evaluation.translations import Told, image_batches
 from unpaired.metrics.frechet import Moments
@@ -36,9 +30,7 @@ ROWS = 10_000
 """At most so many images of a set are compared by kernel distance, precision, recall and for sampling errors."""
 PATCHES = 2**15
 """At most so many patches of a set are kept at every level."""
-FOLDER = "statistics"
-_MOST_BYTES = 2 << 30
-_DIGEST = 32
+STATISTICS = Cache(folder="statistics", suffix=".npz", limit_bytes=2 << 30, checked=True)
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -109,7 +101,6 @@ class Reference:
 
     whole: Statistics
     halves: tuple[Statistics, Statistics] | None
-    notices: tuple[str, ...]
 
 
 def reference_statistics(
@@ -129,24 +120,18 @@ def reference_statistics(
     """
     halves = halves and len(real.positions) >= 4
     parts: list[Lens | None] = [*([None] if sliced else []), *lenses]
-    places = {part: _place(real, size, part, seed, halves) for part in parts}
-    kept, notices = dict[Lens | None, Arrays](), list[str]()
-    for part, place in places.items():
-        found, notice = _read(place)
-        if found is not None:
-            kept[part] = found
-        if notice:
-            notices.append(notice)
+    keys = {part: _key(real, size, part, seed, halves) for part in parts}
+    kept = {part: found for part, key in keys.items() if (found := _read(key)) is not None}
     missing = [part for part in parts if part not in kept]
     fresh = _gather(real, size, missing, seed, halves, batch_size, told) if missing else []
     for part in missing:
         arrays = {f"{number}/{name}": value for number, one in enumerate(fresh) for name, value in _pack(one, part)}
-        _write(places[part], arrays)
+        _write(keys[part], arrays)
         kept[part] = arrays
     groups = [_unpack(kept, number, len(real.positions)) for number in range(3 if halves else 1)]
     for group in groups:
         group.reused = not missing
-    return Reference(groups[0], (groups[1], groups[2]) if halves else None, tuple(notices))
+    return Reference(groups[0], (groups[1], groups[2]) if halves else None)
 
 
 def _gather(
@@ -177,8 +162,7 @@ def _gather(
 # ------------------------------------------------------------------------------------------------------- the cache
 
 
-def _place(real: Pictures, size: tuple[int, int], part: Lens | None, seed: int, halves: bool) -> Path | None:
-    """Return where statistics are kept, None where the cache folder cannot be used."""
+def _key(real: Pictures, size: tuple[int, int], part: Lens | None, seed: int, halves: bool) -> str:
     depends = {
         "contents": real.contents(),
         "prepared": real.prepared,
@@ -192,55 +176,23 @@ def _place(real: Pictures, size: tuple[int, int], part: Lens | None, seed: int, 
         "halves": halves,
         "version": __version__,
     }
-    key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
-    try:
-        return user_cache_folder() / FOLDER / f"{key[:32]}.npz"
-    except UserError:
+    return cache_key(depends)
+
+
+def _read(key: str) -> Arrays | None:
+    """Return what is kept; None where there is nothing, or where it is damaged."""
+    path = STATISTICS.find(key)
+    if path is None:
         return None
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
 
 
-def _read(place: Path | None) -> tuple[Arrays | None, str | None]:
-    """Return what is kept, or None; a word where it is damaged."""
-    if place is None:
-        return None, None
-    try:
-        content = place.read_bytes()
-    except OSError:
-        return None, None
-    if hashlib.sha256(content[_DIGEST:]).digest() != content[:_DIGEST]:
-        return None, f"kept statistics of the real images were damaged ({place}) and are made again"
-    with contextlib.suppress(OSError):
-        os.utime(place)  # the least recently used go first
-    with np.load(io.BytesIO(content[_DIGEST:]), allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}, None
-
-
-def _write(place: Path | None, arrays: Arrays) -> None:
+def _write(key: str, arrays: Arrays) -> None:
     """Keep statistics; where the disk is full or the folder cannot be written, they are made again next time."""
-    if place is None:
-        return
     stream = io.BytesIO()
     np.savez(stream, **arrays)  # type: ignore[arg-type]
-    content = stream.getvalue()
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.part")
-    try:
-        place.parent.mkdir(exist_ok=True)
-        temporary.write_bytes(hashlib.sha256(content).digest() + content)
-        temporary.replace(place)
-        _make_room(place)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
-def _make_room(newest: Path) -> None:
-    """Delete the least recently used statistics where all together take more than the limit."""
-    found = sorted(newest.parent.glob("*.npz"), key=lambda path: -path.stat().st_mtime)
-    total = 0
-    for path in found:
-        total += path.stat().st_size
-        if total > _MOST_BYTES and path != newest:
-            path.unlink(missing_ok=True)
+    STATISTICS.put(key, stream.getvalue())
 
 
 def _pack(statistics: Statistics, part: Lens | None) -> list[tuple[str, Any]]:

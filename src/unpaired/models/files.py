@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, final, get_args
 
 from unpaired.core.errors import UserError
+from unpaired.core.files import means_full_disk
 from unpaired.data.bad_image import MAX_PIXELS
 from unpaired.data.decode import BadImage, decode
 from unpaired.data.encode import FORMATS, require_format
@@ -334,7 +334,7 @@ class _Run:
             try:
                 future.result()
             except (OSError, ValueError) as error:  # UserError is a ValueError; so is what an encoder refuses
-                if _means_full_disk(error):
+                if means_full_disk(error):
                     raise UserError(
                         f"the disk is full: could not write {job.output}. {self.written} translations were written "
                         "and are whole. Free some space and go on with --existing skip."
@@ -362,11 +362,3 @@ def _means_out_of_memory(error: Exception) -> bool:
 
     told = any(words in str(error) for words in ("can't allocate memory", "bad_alloc", "bad allocation"))
     return told or isinstance(error, torch.OutOfMemoryError | MemoryError)
-
-
-def _means_full_disk(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        error = error.__cause__
-    return False

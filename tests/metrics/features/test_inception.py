@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unpaired.core.files import user_cache_folder
+from unpaired.core.cache import user_cache_folder
 from unpaired.metrics import features as features_room
 from unpaired.metrics.features import Features, open_features
 from unpaired.metrics.features.weights import INCEPTION, file_checksum

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
-import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -16,13 +14,13 @@ from urllib.request import Request, urlopen
 
 import torch
 
+from unpaired.core.cache import make_once, user_cache_folder
 from unpaired.core.errors import UserError
-from unpaired.core.files import user_cache_folder
 
 PATIENCE = 10
 """Seconds that a server may be silent before a download is given up."""
-STALE = 24 * 3600
-"""Seconds after which the rest of a download whose process was killed is removed."""
+FOLDER = "weights"
+"""Of the user's cache; what lies there is never deleted."""
 BLOCK = 1 << 20
 """Bytes read at a time."""
 
@@ -122,8 +120,8 @@ def find_weights(known: KnownFile, given: str | Path | None = None, *, notice: N
     """Return the file that the user gave; else the published one: cached, in a package, or downloaded now.
 
     A given file may have other content, unless it bears the published name: a file that promises a checksum in its name
-    must have it. Caches are `user_cache_folder()/weights` and PyTorch's folder of models. Raises UserError for a file
-    that is missing or damaged, and where nothing can be downloaded; it names the address and the place for the file.
+    must have it. Caches are `weights` in the user's cache folder and PyTorch's folder of models. Raises UserError for a
+    file that is missing or damaged, and where nothing can be downloaded; it names the address and the file's place.
     """
     if given is not None:
         return _given(known, Path(given).expanduser())
@@ -169,14 +167,10 @@ def _damaged(known: KnownFile, path: Path, found: str, advice: str) -> str:
     )
 
 
-def _weights_folder() -> Path:
-    return user_cache_folder() / "weights"
-
-
 def _cached(known: KnownFile) -> Iterator[Path]:
     folders = [Path(torch.hub.get_dir()) / "checkpoints"]
     with contextlib.suppress(UserError):  # only a download needs a cache that can be written
-        folders.insert(0, _weights_folder())
+        folders.insert(0, user_cache_folder() / FOLDER)
     for folder in folders:
         for name in (known.name, *known.aliases):
             yield folder / name
@@ -191,48 +185,40 @@ def _packaged(known: KnownFile) -> Iterator[Path]:
 
 
 def _download(known: KnownFile, notice: Notice | None) -> Path:
-    place = _weights_folder() / known.name
-    reasons: list[str] = []
-    for url in known.urls:
-        if notice is not None:
-            notice(f"Downloading {url} ({known.size / 1e6:.3g} MB, once) to {place}.")
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            found = _fetch(url, place, known)
-        except HTTPError as error:  # this server answers and does not have it; another may
-            reasons.append(f"{error.code} {error.reason}")
-            continue
-        except (OSError, HTTPException, ValueError) as error:
-            reason = error.reason if isinstance(error, URLError) else error
-            raise UserError(_unavailable(known, place, str(reason) or type(error).__name__)) from error
-        if found is None:
-            return place
-        reasons.append(f"the content has the SHA-256 {found}, expected {known.sha256}")
-    raise UserError(_unavailable(known, place, "; ".join(reasons)))
+    place = user_cache_folder() / FOLDER / known.name
+
+    def fetch(temporary: Path) -> None:
+        reasons: list[str] = []
+        for url in known.urls:
+            if notice is not None:
+                notice(f"Downloading {url} ({known.size / 1e6:.3g} MB, once) to {place}.")
+            try:
+                found = _fetch(url, temporary, known)
+            except HTTPError as error:  # this server answers and does not have it; another may
+                reasons.append(f"{error.code} {error.reason}")
+                continue
+            except (OSError, HTTPException, ValueError) as error:
+                reason = error.reason if isinstance(error, URLError) else error
+                raise UserError(_unavailable(known, place, str(reason) or type(error).__name__)) from error
+            if found == known.sha256:
+                return
+            reasons.append(f"the content has the SHA-256 {found}, expected {known.sha256}")
+        raise UserError(_unavailable(known, place, "; ".join(reasons)))
+
+    make_once(place, fetch)
+    return place
 
 
-def _fetch(url: str, place: Path, known: KnownFile) -> str | None:
-    """Download to `place`, all or nothing; return None, or the checksum of what came where it is not the file."""
-    for rest in place.parent.glob(f".{place.name}.*"):  # of a process that was killed
-        if time.time() - rest.stat().st_mtime > STALE:
-            rest.unlink(missing_ok=True)
-    temporary = place.with_name(f".{place.name}.{os.getpid()}")
+def _fetch(url: str, temporary: Path, known: KnownFile) -> str:
+    """Download a file and return the checksum of what came."""
     digest, length = hashlib.sha256(), 0
-    try:
-        request = Request(url, headers={"User-Agent": "unpaired"})
-        with urlopen(request, timeout=PATIENCE) as answer, temporary.open("wb") as file:
-            while length <= known.size and (block := answer.read(BLOCK)):
-                digest.update(block)
-                length += len(block)
-                file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
-        if digest.hexdigest() != known.sha256:
-            return digest.hexdigest()
-        temporary.replace(place)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return None
+    request = Request(url, headers={"User-Agent": "unpaired"})
+    with urlopen(request, timeout=PATIENCE) as answer, temporary.open("wb") as file:
+        while length <= known.size and (block := answer.read(BLOCK)):
+            digest.update(block)
+            length += len(block)
+            file.write(block)
+    return digest.hexdigest()
 
 
 def _unavailable(known: KnownFile, place: Path, reason: str) -> str:

@@ -1,0 +1,98 @@
+"""Files are there whole or not at all, and one process writes a folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from unpaired.core import files
+from unpaired.core.errors import UserError
+from unpaired.core.files import LOCK, atomic_folder, clear_leftovers, locked, new_folder, write_atomic
+
+HOLD = """
+import sys
+from pathlib import Path
+from unpaired.core.files import new_folder
+with new_folder(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_file_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "folder" / "file.txt"
+    write_atomic(path, "one \udcff")
+    assert path.read_bytes() == rb"one \udcff"
+
+    def full(_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "sync", full)
+    with pytest.raises(UserError, match=r"file\.txt.*then measure again"):
+        write_atomic(path, b"two", then="measure again")
+    assert path.read_bytes() == rb"one \udcff"
+    assert [other.name for other in path.parent.iterdir()] == ["file.txt"]
+    write_atomic(path, b"three", durable=False)  # needs no sync
+    assert path.read_bytes() == b"three"
+
+
+def test_a_folder_is_replaced_whole_or_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    for content in ("one", "two"):
+        with atomic_folder(folder) as temporary:
+            (temporary / "file").write_text(content)
+    with pytest.raises(KeyError), atomic_folder(folder) as temporary:
+        raise KeyError((temporary / "file").write_text("three"))
+    assert (folder / "file").read_text() == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_one_process_holds_a_new_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(UserError, match="another process"), new_folder(folder):
+        raise AssertionError
+    process.kill()
+    process.communicate()
+    with new_folder(folder):
+        pass  # what a killed process left is no content
+    with locked(folder):
+        pass
+
+
+def test_a_used_folder_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").touch()
+    for place in (tmp_path, tmp_path / "photo.png"):
+        with pytest.raises(UserError, match=r"exists.*--out"), new_folder(place):
+            raise AssertionError
+    assert os.listdir(tmp_path) == ["photo.png"]
+
+
+def test_a_faster_process_is_noticed_under_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = files.locked
+
+    def faster(folder: Path) -> object:
+        folder.mkdir()
+        (folder / "config.json").touch()
+        return original(folder)
+
+    monkeypatch.setattr(files, "locked", faster)
+    with pytest.raises(UserError, match="not an empty folder"), new_folder(tmp_path / "run"):
+        raise AssertionError
+
+
+def test_leftovers_are_cleared_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".x.writing-12", ".x.replaced-12"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    for name in (".config.writing-3-ab.json", LOCK, ".notes", "config.json"):
+        (tmp_path / name).touch()
+    clear_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {LOCK, ".notes", "config.json"}
