@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from unpaired.core.errors import UserError
-from unpaired.data.cache_file import cache_key
+from unpaired.data.cache_file import decoded_key
 from unpaired.data.check import BadFiles
 from unpaired.data.config import DataConfig
 from unpaired.data.folders import find_folders
@@ -289,7 +289,7 @@ def test_the_cache_tells_labels_and_palettes_apart(annotated: Path) -> None:
     def key(labels: LabelsConfig) -> str:
         source = opened(annotated, labels_a=labels, cache="none").a
         assert isinstance(source, FolderSource)
-        return cache_key(source)
+        return decoded_key(source)
 
     other = LabelsConfig(kind="index", void=(255,), palette=((1, 1, 1), (2, 2, 2), (3, 3, 3)))
     one_hot = LabelsConfig(kind="index", void=(255,), feed="one_hot")
