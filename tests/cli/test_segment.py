@@ -12,6 +12,7 @@ from PIL import Image
 
 from comparisons import COLOURS, write_labelled
 from unpaired import cli
+from unpaired.evaluation.segmentation.score import SegmenterScore
 
 TINY = [
     *("--size", "32", "--weights", "none", "--batch-size", "4", "--device", "cpu"),
@@ -43,21 +44,24 @@ def test_trained_measured_and_gone_on(data: Path, tmp_path: Path, capsys: pytest
     assert "16 images: per-pixel 0." in error
     assert "every weight began at random" in error
     shown, error = segment(capsys, "score", out, "--data", data, "--out", report, "--device", "cpu")
-    assert re.search(r"\| real photos \| 0\.\d{3} \| 0\.\d{3} \| 0\.\d{3} \|", shown)
-    assert re.search(r"\| shuffled \| 0\.\d{3}", shown)
-    assert re.search(r"\| road \| \d+\.\d% \| [01]\.\d{3} \| [01]\.\d{3} \|", shown)
-    document = json.loads(report.read_text())
-    assert document["data"]["photos"] == 3
-    assert document["data"]["split"] == "test"
-    assert document["protocol"]["labelled_at"] == [32, 32]
+    assert re.search(r"\| real photos \| 0\.\d+ \| 0\.\d+ \| 0\.\d+ \|", shown)
+    assert re.search(r"\| shuffled label maps \| 0\.\d+", shown)
+    assert re.search(r"\| road \| \d+\.\d % \| [01]\S* \| [01]\S* \|", shown)
+    document = SegmenterScore.model_validate_json(report.read_text())
+    found = document.directions["photos"]
+    protocol = found.figures[0].protocol
+    assert (protocol["photos"], protocol["split"], protocol["labelled_at"]) == (3, "test", "32 x 32")
     best = json.loads((out / "best" / "segmenter.json").read_text())
-    for name in ("pixel_accuracy", "class_accuracy", "class_iou"):
-        assert document["scores"]["real photos"][name] == pytest.approx(best["held_out"][name], abs=1e-9)
-    assert document["command"].startswith("unpaired ")
-    assert document["segmenter"]["fingerprint"] == best["fingerprint"]
+    assert [figure.name for figure in found.figures] == ["pixel_accuracy", "class_accuracy", "class_iou"]
+    for figure, bound in zip(found.figures, found.bounds["shuffled_labels"], strict=True):
+        assert figure.value == pytest.approx(best["held_out"][figure.name], abs=1e-9)
+        assert bound.name == figure.name
+    assert document.command.startswith("unpaired ")
+    assert document.model is not None
+    assert document.model.fingerprints["segmenter"] == best["fingerprint"]
     shown, error = segment(capsys, "score", out, "--data", data, "--size", "24x40", "--most", "2")
     assert "note: the photos are 24 x 40 and the segmenter was trained at 32 x 32" in error
-    assert "Measured on 2 test photos at 24 x 40." in shown
+    assert "Scored on 2 test photos at 24 x 40." in shown
     _, error = segment(capsys, "train", "--resume", out, "--seed", "3", code=2)
     assert "--seed" in error
     assert "cannot be changed" in error
@@ -93,7 +97,7 @@ def test_label_maps_in_colours_on_the_right(tmp_path: Path, capsys: pytest.Captu
     segment(capsys, "train", "--data", tmp_path / "data", *side, "--out", out, "--images", "8", *TINY, *kind)
     shown, _ = segment(capsys, "score", out, "--data", tmp_path / "data", *side)
     assert "class 0" in shown
-    assert re.search(r"\| real photos \| \d\.\d{3}", shown)
+    assert re.search(r"\| real photos \| \d", shown)
 
 
 MISTAKES = [

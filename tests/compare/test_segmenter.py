@@ -1,42 +1,57 @@
-"""The network that labels photos: it learns, it is kept, and it is not exchanged without a word."""
+"""What labels the photos of a comparison: a U-Net, trained once and kept, or an FCN-8s that the plan names."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from comparisons import write_labelled
+from comparisons import PLAN, write_labelled, write_plan
+from unpaired import cli
 from unpaired.compare.plan import SegmenterSettings
-from unpaired.compare.segmenter import WEIGHTS, Network, Segmenter, segmenter_of
+from unpaired.compare.segmenter import read_fcn, train_or_read
 from unpaired.core.errors import UserError
+from unpaired.core.given import Given
 from unpaired.data.config import DataConfig
 from unpaired.data.held_out import Material, open_material, signed_batch, truth_of
 from unpaired.data.labels_config import LabelsConfig
-from unpaired.models.folder import DamagedError
+from unpaired.evaluation.segmentation.segmenter import DOCUMENT, WEIGHTS, Segmenter
+from unpaired.evaluation.segmentation.train import start_training
+from unpaired.models.folder import DamagedError, read_tensors, write_folder
 
-SETTINGS = SegmenterSettings(images=200, width=4, batch_size=4, learning_rate=1e-2)
+SETTINGS = SegmenterSettings(images=8, width=4, batch_size=4, learning_rate=1e-2)
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_labelled(tmp_path_factory.mktemp("labelled"))
+
+
+def material_of(data: Path, void: tuple[int, ...] = (3,), **changes: Any) -> Material:
+    labels = LabelsConfig(kind="index", void=void)
+    config = DataConfig(root=str(data), crop_size=32, labels_a=labels, workers=1, **changes)
+    return open_material(config, paired=False)
+
+
 @pytest.fixture
-def material(tmp_path: Path) -> Material:
-    labels = LabelsConfig(kind="index", void=(3,))
-    root = write_labelled(tmp_path / "data")
-    return open_material(DataConfig(root=str(root), crop_size=32, labels_a=labels, workers=1), paired=False)
+def material(data: Path) -> Material:
+    return material_of(data)
 
 
-def _make(folder: Path, material: Material, settings: SegmenterSettings = SETTINGS) -> Segmenter:
-    return segmenter_of(folder, material.train, material.domains, "b", settings, CPU, size=material.size)
+def make(folder: Path, material: Material, settings: SegmenterSettings = SETTINGS) -> Segmenter:
+    return train_or_read(folder, material, "b", settings, CPU)
 
 
 def test_it_learns_and_is_kept(material: Material, tmp_path: Path) -> None:
-    folder = tmp_path / "out"
+    settings = dataclasses.replace(SETTINGS, images=200)
     random_before = torch.get_rng_state()
-    first = _make(folder, material)
+    first = make(tmp_path, material, settings)
     assert torch.equal(torch.get_rng_state(), random_before), "a training's random numbers are not disturbed"
     photos = signed_batch(material.test.b, [0, 1, 2], material.domains["b"])
     labels = material.labels("a")
@@ -45,58 +60,62 @@ def test_it_learns_and_is_kept(material: Material, tmp_path: Path) -> None:
     found = first(photos)
     assert found.shape == truth.shape
     assert (found == truth)[truth != 255].mean() > 0.9
-
+    assert "U-Net (width 4) trained on 6 photos of 3 classes at 32 x 32 for 200 images" in first.summary
     calls: list[int] = []
-    again = segmenter_of(
-        folder,
-        material.train,
-        material.domains,
-        "b",
-        SETTINGS,
-        CPU,
-        size=(32, 32),
-        told=lambda done, total: calls.append(done),
-    )
+    again = train_or_read(tmp_path, material, "b", settings, CPU, progress=lambda done, total: calls.append(done))
     assert not calls, "read, not trained"
     assert again.fingerprint == first.fingerprint
     np.testing.assert_array_equal(again(photos), found)
-    assert _make(tmp_path / "other", material).fingerprint == first.fingerprint, "the same seed gives the same network"
 
 
-@pytest.mark.parametrize("name", ["size", "palette"])
-def test_one_of_other_images_is_not_taken_for_it(name: str, material: Material, tmp_path: Path) -> None:
-    settings = dataclasses.replace(SETTINGS, images=8)
-    _make(tmp_path, material, settings)
+def test_the_same_seed_gives_the_same_network(material: Material, tmp_path: Path) -> None:
+    first = make(tmp_path / "a", material)
+    assert make(tmp_path / "b", material).fingerprint == first.fingerprint
+    assert make(tmp_path / "c", material, dataclasses.replace(SETTINGS, seed=1)).fingerprint != first.fingerprint
+
+
+@pytest.mark.parametrize("name", ["size", "palette", "settings"])
+def test_another_one_is_not_taken_for_it(name: str, material: Material, tmp_path: Path) -> None:
+    make(tmp_path, material)
     labels = material.labels("a")
     assert labels is not None
     swapped = dataclasses.replace(labels, palette=(labels.palette[1], labels.palette[0], *labels.palette[2:]))
     domains = {"a": dataclasses.replace(material.domains["a"], labels=swapped), "b": material.domains["b"]}
-    size, domains = ((16, 16), material.domains) if name == "size" else ((32, 32), domains)
-    with pytest.raises(UserError, match=f"trained with other settings: {name} was"):
-        segmenter_of(tmp_path, material.train, domains, "b", settings, CPU, size=size)
+    other = {
+        "size": dataclasses.replace(material, size=(16, 16)),
+        "palette": dataclasses.replace(material, domains=domains),
+        "settings": material,
+    }[name]
+    settings = dataclasses.replace(SETTINGS, images=16) if name == "settings" else SETTINGS
+    with pytest.raises(UserError, match=f"trained with other settings: {name} was .* and is now"):
+        make(tmp_path, other, settings)
 
 
-def test_another_one_is_not_taken_for_it(material: Material, tmp_path: Path) -> None:
-    short = dataclasses.replace(SETTINGS, images=8)
-    _make(tmp_path, material, short)
-    with pytest.raises(UserError, match=r"trained with other settings: settings was .*'images': 8.*'images': 16"):
-        _make(tmp_path, material, dataclasses.replace(short, images=16))
+def test_one_that_an_earlier_version_wrote_is_taken_with_its_fingerprint(material: Material, tmp_path: Path) -> None:
+    """The first versions wrote down neither the size nor the classes."""
+    made = make(tmp_path, material)
+    place = tmp_path / "segmenter"
+    earlier = {"settings": dataclasses.asdict(SETTINGS), "photos": "b", "channels": 3, "classes": 3}
+    document = {**earlier, "training_pairs": 6, "versions": {"unpaired": "0.1.0"}, "fingerprint": "as it was"}
+    write_folder(place, {WEIGHTS: read_tensors(place, WEIGHTS)}, {DOCUMENT: document})
+    segmenter = make(tmp_path, material)
+    assert (segmenter.fingerprint, segmenter.size) == ("as it was", (32, 32))
+    photos = signed_batch(material.test.b, [0], material.domains["b"])
+    np.testing.assert_array_equal(segmenter(photos), made(photos))
+    with pytest.raises(UserError, match="settings was"):
+        make(tmp_path, material, dataclasses.replace(SETTINGS, seed=5))
+
+
+def test_a_damaged_one_is_told(material: Material, tmp_path: Path) -> None:
+    make(tmp_path, material)
     weights = tmp_path / "segmenter" / WEIGHTS
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(DamagedError, match="Delete the folder"):
-        _make(tmp_path, material, short)
-
-
-@pytest.mark.parametrize("size", [(32, 32), (17, 23), (1, 1)])
-def test_any_size_keeps_its_size(size: tuple[int, int]) -> None:
-    network = Network(3, 5, 2).eval()
-    assert network(torch.zeros(2, 3, *size)).shape == (2, 5, *size)
+        make(tmp_path, material)
 
 
 def test_void_teaches_nothing(material: Material, tmp_path: Path) -> None:
     """Where every pixel is void there is nothing to learn and nothing to divide by."""
-    labels = material.labels("a")
-    assert labels is not None
 
     class Void:
         def __len__(self) -> int:
@@ -108,7 +127,69 @@ def test_void_teaches_nothing(material: Material, tmp_path: Path) -> None:
         def name(self, index: int) -> str:
             return material.train.a.name(index)
 
-    void = dataclasses.replace(material.train, a=Void())
-    settings = dataclasses.replace(SETTINGS, images=8)
-    found = segmenter_of(tmp_path, void, material.domains, "b", settings, CPU, size=(32, 32))
+    void = dataclasses.replace(material, train=dataclasses.replace(material.train, a=Void()))
+    found = make(tmp_path, void)
     assert all(bool(torch.isfinite(weight).all()) for weight in found.network.parameters())
+
+
+# ---------------------------------------------------------------------------------------------------------- an FCN-8s
+
+
+@pytest.fixture(scope="module")
+def fcn(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a segmenter of photos of 16 x 16."""
+    folder = tmp_path_factory.mktemp("segmenter") / "run"
+    settings: dict[str, Any] = {"images": 8, "batch_size": 4, "weights": "none", "width": 4, "fc_width": 16}
+    named = {f"segmenter.{name}": value for name, value in {**settings, "device": "cpu", "precision": "fp32"}.items()}
+    labels = {"data.labels_a.kind": "index", "data.labels_a.void": [3]}
+    given = Given({**named, **labels, "data.root": str(data), "data.crop_size": 16, "data.workers": 1}, "{name}")
+    start_training([given], folder, say=lambda _: None)
+    return folder
+
+
+def test_an_fcn_of_other_classes_or_photos_is_refused(data: Path, material: Material, fcn: Path) -> None:
+    assert read_fcn(str(fcn), material, "b", CPU).fingerprint == Segmenter.load(fcn).fingerprint
+    with pytest.raises(UserError, match="the label maps have other ones"):
+        read_fcn(str(fcn), material_of(data, void=(2, 3)), "b", CPU)
+    with pytest.raises(UserError, match=r"photos of 3 channels, and these have 1"):
+        read_fcn(str(fcn), material_of(data, channels_b=1), "b", CPU)
+
+
+def run(capsys: pytest.CaptureFixture[str], *tokens: str | Path, code: int = 0) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["compare", *map(str, tokens), "--quiet"])
+    shown = capsys.readouterr()
+    assert (stopped.value.code or 0) == code, shown.out + shown.err
+    return shown.out + shown.err
+
+
+@pytest.mark.slow
+def test_the_comparison_says_what_scored_it(
+    data: Path, fcn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, out = write_plan(tmp_path / "plan.toml"), tmp_path / "out"
+    options = ("--data", data, "--out", out, "--images", "2", "--only", "CycleGAN")
+    shown = run(capsys, plan, *options, "--fcn", fcn)
+    assert "The scores are FCN-scores" in shown
+    assert "They are no FCN-scores" not in shown
+    assert "- Segmenter: FCN-8s (fc6 and fc7 of 16) trained on 6 photos" in shown
+    assert not (out / "segmenter").exists(), "no other network was trained"
+    results = json.loads((out / "results.json").read_text())
+    assert "real photos" in results["bounds"]["a2b"]
+    shown = run(capsys, plan, *options)
+    assert "They are no FCN-scores" in shown, "another scorer, other scores"
+    assert (out / "segmenter").is_dir()
+
+
+def test_a_segmenter_that_is_not_there_is_told_before_anything_is_trained(
+    data: Path, fcn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = write_plan(tmp_path / "plan.toml")
+    options = ("--data", data, "--out", tmp_path / "out")
+    assert "there is no segmenter at" in run(capsys, plan, *options, "--fcn", tmp_path / "nowhere", code=2)
+    without = write_plan(tmp_path / "other.toml", labels=False, text=PLAN)
+    assert "there is nothing to label" in run(capsys, without, *options, "--fcn", fcn, code=2)
+    both = ("--fcn", fcn, "--set", "segmenter.images=8")
+    assert "--set segmenter.images is a setting of the small network" in run(capsys, plan, *options, *both, code=2)
+    assert "fcn is given twice" in run(capsys, plan, *options, "--fcn", fcn, "--set", "fcn=x", code=2)
+    assert not (tmp_path / "out").exists()

@@ -23,7 +23,7 @@ from unpaired.evaluation import Options, evaluate
 from unpaired.evaluation.dataset import Pictures, Row, Task
 from unpaired.evaluation.figures import Figure
 from unpaired.evaluation.labels import FcnScores, LabelScores
-from unpaired.evaluation.segmentation.model import Description, Segmenter, write_segmenter
+from unpaired.evaluation.segmentation.segmenter import Description, Segmenter, write_segmenter
 from unpaired.evaluation.translations import Batch, at_size, signed
 from unpaired.networks.fcn import Fcn8s, FcnConfig
 
@@ -221,7 +221,7 @@ def test_an_fcn_in_a_folder(root: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="names 2 classes and the label maps have other ones"):
         evaluate(Options(model=model, data=root, fcn=write_fcn(tmp_path / "other", other), device="cpu"))
     grey = write_small_model(tmp_path / "grey", {"a": MAPS, "b": Domain(channels=1)})
-    with pytest.raises(UserError, match="--fcn: the segmenter was trained on photos of 3 channels, and A to B"):
+    with pytest.raises(UserError, match="photos of 3 channels, and these have 1"):
         evaluate(Options(model=grey, data=root, fcn=fcn, device="cpu"))
     plain = write_small_model(tmp_path / "plain")
     with pytest.raises(UserError, match="--fcn: it labels photos that were made of label maps"):

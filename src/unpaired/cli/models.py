@@ -64,7 +64,7 @@ def info(
     """
     from unpaired.cli.info import describe, render
     from unpaired.core.terminal import counting
-    from unpaired.evaluation.segmentation.describe import describe_segmenter, is_segmenter, render_segmenter
+    from unpaired.evaluation.segmentation.segmenter import describe_segmenter, is_segmenter, render_segmenter
 
     if is_segmenter(what):
         found = describe_segmenter(what)

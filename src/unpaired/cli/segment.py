@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,8 @@ from unpaired.core.errors import UserError
 
 if TYPE_CHECKING:
     from unpaired.core.given import Given
-    from unpaired.evaluation.segmentation.train import Outcome
+    from unpaired.evaluation.segmentation.score import SegmenterScore
+    from unpaired.evaluation.segmentation.train import Status
 
 IMAGES = Group("Images", sort_key=1)
 TRAINING = Group("Training", sort_key=2)
@@ -95,7 +95,7 @@ def train(
     quiet
         Print nothing but warnings and errors.
     """
-    from unpaired.evaluation.segmentation.start import resume_training, start_training
+    from unpaired.evaluation.segmentation.train import resume_training, start_training
     from unpaired.training.progress import Progress
 
     given = _given(
@@ -111,9 +111,8 @@ def train(
         raise UserError("--out is missing: the new folder that the segmenter is to be written to.")
     begin = start_training if resume is None else resume_training
     with Progress(quiet=quiet, every_seconds=SECONDS) as display:
-        told = partial(display.checking, "training")
-        outcome = begin(given, folder, say=display.message, progress=display.checking, told=told)
-    return _conclude(outcome, quiet)
+        status = begin(given, folder, say=display.message, progress=display.checking)
+    return _conclude(folder, status, quiet)
 
 
 @segment.command
@@ -164,8 +163,8 @@ def score(
     quiet
         Print nothing but the table, warnings and errors.
     """
-    from unpaired.core.files import require_writable
-    from unpaired.evaluation.segmentation.report import measure, table, write_report
+    from unpaired.core.files import require_writable, write_atomic
+    from unpaired.evaluation.segmentation.score import score_segmenter
     from unpaired.training.progress import Progress
 
     given = _given(set_, **_places(data, photos, labels, None, None, side_by_side, size))
@@ -176,14 +175,38 @@ def score(
             raise UserError(f"--out {out} is a folder. Name the JSON file that the figures are written to.")
         require_writable(out.parent)
     with Progress(quiet=quiet, every_seconds=SECONDS) as display:
-        told = partial(display.checking, "labelling")
-        report = measure(segmenter, given, seed=seed, most=most, device=device, progress=display.checking, told=told)
-    for notice in report["notices"]:
+        found = score_segmenter(segmenter, given, seed=seed, most=most, device=device, progress=display.checking)
+    for notice in found.notices:
         print(f"note: {notice}", file=sys.stderr)
-    print(table(report))
+    print(_tables(found))
     if out is not None:
-        write_report(out, report, command=command_line())
+        document = found.model_copy(update={"command": command_line()})
+        write_atomic(out, document.to_json(), then="score again")
     return 0
+
+
+def _tables(found: SegmenterScore) -> str:
+    """Return the scores and their bound, and those of each class, as Markdown."""
+    from unpaired.core.text import number, percent
+
+    direction = found.directions["photos"]
+    assert found.model is not None
+    rows = {"real photos": direction.figures, "shuffled label maps": direction.bounds.get("shuffled_labels", ())}
+    lines = [
+        found.model.origin,
+        f"Scored on {direction.heading}.",
+        "",
+        f"| | {' | '.join(figure.title for figure in direction.figures)} |",
+        "| --- |" + " ---: |" * len(direction.figures),
+        *(f"| {name} | {' | '.join(number(one.value, 3) for one in figures)} |" for name, figures in rows.items()),
+        "",
+    ]
+    table = direction.tables[0]
+    lines += [f"| {' | '.join(table.columns)} |", "| --- |" + " ---: |" * (len(table.columns) - 1)]
+    for name, *values in table.rows:
+        share, accuracy, iou = (value if isinstance(value, float) else None for value in values)
+        lines.append(f"| {name} | {percent(share, 1)} | {number(accuracy, 3)} | {number(iou, 3)} |")
+    return "\n".join(lines)
 
 
 def _places(
@@ -217,21 +240,22 @@ def _given(assignments: list[str] | None, **flags: Any) -> list[Given]:
     return [read_overrides(assignments or []), *(Given({name: value}, names[name]) for name, value in chosen.items())]
 
 
-def _conclude(outcome: Outcome, quiet: bool) -> int:
-    place = shlex.quote(str(outcome.folder))
-    if outcome.signal is not None:
+def _conclude(folder: Path, status: Status, quiet: bool) -> int:
+    place = shlex.quote(str(folder))
+    if status.signal is not None:
         print(
-            f"Stopped after {outcome.images_seen:,} images; everything is saved. Go on with:\n"
+            f"Stopped after {status.images_seen:,} images; everything is saved. Go on with:\n"
             f"  unpaired segment train --resume {place}",
             file=sys.stderr,
         )
-        return INTERRUPTED + outcome.signal
-    best, last = outcome.best, outcome.last
+        return INTERRUPTED + status.signal
+    best, last = status.best, status.last
     if not quiet and best is not None and last is not None:
         print(
-            f"Finished: {outcome.images_seen:,} images. The best was that of {best.images:,} images, with a class IoU "
-            f"of {best.class_iou:.3f} on the held-out photos (the last: {last.class_iou:.3f}).\n"
-            f"It lies in {outcome.folder / 'best'}. Measure it, and score translations with it:\n"
+            f"Finished: {status.images_seen:,} images. The best was that of {best['images']:,} images, with a class "
+            f"IoU of {best['scores']['class_iou']:.3f} on the held-out photos (the last: "
+            f"{last['scores']['class_iou']:.3f}).\n"
+            f"It lies in {folder / 'best'}. Score it, and score translations with it:\n"
             f"  unpaired segment score {place} --data DATA\n"
             f"  unpaired evaluate MODEL --data DATA --fcn {place}"
         )

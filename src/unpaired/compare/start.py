@@ -13,12 +13,11 @@ from typing import Any
 import torch
 
 from unpaired import __version__
-from unpaired.compare.fcn import FcnLabeller, fcn_of
 from unpaired.compare.page import page_of, picture_of, pictures_of
 from unpaired.compare.plan import Plan
 from unpaired.compare.results import Line, Results, Seeded
 from unpaired.compare.score import Scorer, bounds, sides, task_of
-from unpaired.compare.segmenter import Segmenter, segmenter_of
+from unpaired.compare.segmenter import read_fcn, train_or_read
 from unpaired.compare.table import as_csv, as_json, markdown
 from unpaired.compare.train import (
     Outcome,
@@ -38,6 +37,7 @@ from unpaired.core.given import Given
 from unpaired.data.held_out import Material, Side, open_material, truth_of
 from unpaired.data.labels import VOID
 from unpaired.data.training import Progress
+from unpaired.evaluation.segmentation.segmenter import Segmenter
 from unpaired.methods import METHODS, Direction, ImageShapes
 from unpaired.training.config import TrainingConfig
 
@@ -266,7 +266,7 @@ def _firsts(trainings: Iterable[Training]) -> list[Training]:
 def _scorer(comparison: Comparison, counting: Counting) -> Scorer:
     """Return what measures; where label maps become photos, with a segmenter that is trained now or was before."""
     plan, material = comparison.plan, comparison.material
-    segmenter: Segmenter | FcnLabeller | None = None
+    segmenter: Segmenter | None = None
     wanted = [d for d in plan.directions if task_of(material, d) == "labels_to_photos"]
     if plan.fcn is not None:
         segmenter = _fcn(plan, plan.fcn, material, find_device(comparison.device))
@@ -274,16 +274,7 @@ def _scorer(comparison: Comparison, counting: Counting) -> Scorer:
         photos: Side = sides(wanted[0])[1]
         device = find_device(comparison.device)
         with counting("Training the segmenter") as count:
-            segmenter = segmenter_of(
-                comparison.folder,
-                material.train,
-                material.domains,
-                photos,
-                plan.segmenter,
-                device,
-                size=material.size,
-                told=count,
-            )
+            segmenter = train_or_read(comparison.folder, material, photos, plan.segmenter, device, progress=count)
     return Scorer(
         comparison.folder,
         material,
@@ -295,11 +286,11 @@ def _scorer(comparison: Comparison, counting: Counting) -> Scorer:
     )
 
 
-def _fcn(plan: Plan, place: str, material: Material, device: torch.device) -> FcnLabeller:
+def _fcn(plan: Plan, place: str, material: Material, device: torch.device) -> Segmenter:
     """Return the segmenter that the plan names; UserError where it has nothing to label."""
     for direction in plan.directions:
         if task_of(material, direction) == "labels_to_photos":
-            return fcn_of(place, material, sides(direction)[1], device)
+            return read_fcn(place, material, sides(direction)[1], device)
     raise UserError(
         f"fcn = {place}: no direction of this comparison makes photos of label maps with paired test images, so there "
         "is nothing to label. Leave --fcn out, or say which images are label maps: --set data.labels_a.kind=index."
@@ -343,14 +334,9 @@ def _measured(folder: Path, scorer: Scorer, training: Training, direction: Direc
 
 def _segmenter_words(comparison: Comparison, scorer: Scorer) -> str | None:
     tasks = [task_of(comparison.material, direction) for direction in comparison.plan.directions]
-    if isinstance(scorer.labeller, FcnLabeller):
-        return scorer.labeller.words
     if isinstance(scorer.labeller, Segmenter):
-        s, pairs = comparison.plan.segmenter, len(comparison.material.train.pairs)
-        return (
-            f"a U-Net with batch norm (width {s.width}), trained on the {pairs:,} real training photos and their label "
-            f"maps for {s.images:,} images (seed {s.seed}, batches of {s.batch_size}, flips)"
-        )
+        notice = scorer.labeller.notice_for(comparison.material.size)
+        return "; ".join(part for part in (scorer.labeller.summary, notice) if part)
     if "labels_to_photos" in tasks:
         return "none: the training photos and label maps do not match by name, so there is nothing to train it on"
     return None

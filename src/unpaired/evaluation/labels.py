@@ -16,12 +16,12 @@ from unpaired.data.values import Domain
 from unpaired.evaluation.dataset import Pictures, Task
 from unpaired.evaluation.figures import Figure, Protocol, Table
 from unpaired.evaluation.metrics import Gauge
-from unpaired.evaluation.segmentation.score import derangement, labels_for
+from unpaired.evaluation.segmentation.score import derangement
 from unpaired.evaluation.translations import Batch, signed
 from unpaired.metrics.confusion import Confusion, Scores
 
 if TYPE_CHECKING:
-    from unpaired.evaluation.segmentation.model import Segmenter
+    from unpaired.evaluation.segmentation.segmenter import Segmenter
 
 SCORES = {"pixel_accuracy": "Per-pixel accuracy", "class_accuracy": "Per-class accuracy", "class_iou": "Class IoU"}
 VOID_RULE = "one confusion matrix over all images; void is left out, and classes that are absent from both"
@@ -118,13 +118,13 @@ class FcnScores(Gauge):
         """Label a batch of translations, and the real photos of the same label maps."""
         assert self._task.inputs is not None
         size = (batch.made.shape[-2], batch.made.shape[-1])
-        found = labels_for(self._segmenter, batch.made, size)
+        found = self._segmenter(batch.made, size)
         for row, labelled in zip(batch.rows, found, strict=True):
             truth = _truth(self._task.inputs, row.input, self._labels)
             self._made.add(truth, _fitted(labelled, truth))
             if row.true is not None:
                 real = signed(self._task.real.image(row.true), self._photos)[None]
-                of_real = labels_for(self._segmenter, real, (truth.shape[0], truth.shape[1]))[0]
+                of_real = self._segmenter(real, (truth.shape[0], truth.shape[1]))[0]
                 self._real.add(truth, of_real)
                 if len(self._order) > 1:
                     other = self._task.rows[self._order[self._done]].input
@@ -158,7 +158,7 @@ class FcnScores(Gauge):
     def _facts(self, protocol: Protocol) -> Protocol:
         return {
             **protocol,
-            "labelled_by": self._segmenter.description.in_words(),
+            "labelled_by": self._segmenter.summary,
             "segmenter_fingerprint": self._segmenter.fingerprint,
         }
 

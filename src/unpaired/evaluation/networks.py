@@ -12,7 +12,7 @@ from unpaired.evaluation.options import OF_FEATURES, Options
 from unpaired.evaluation.statistics import Lens
 
 if TYPE_CHECKING:
-    from unpaired.evaluation.segmentation.model import Segmenter
+    from unpaired.evaluation.segmentation.segmenter import Segmenter
     from unpaired.metrics.features import Lpips
 
 Say = Callable[[str], None]
@@ -48,7 +48,7 @@ def open_tools(options: Options, say: Say) -> Tools:
 
         lpips = open_lpips(options.lpips or "alex", device=options.device, notice=say)
     if options.fcn is not None:
-        from unpaired.evaluation.segmentation.model import Segmenter
+        from unpaired.evaluation.segmentation.segmenter import Segmenter
 
         segmenter = Segmenter.load(options.fcn, device=options.device)
     return Tools(lenses=tuple(lenses), lpips=lpips, segmenter=segmenter)

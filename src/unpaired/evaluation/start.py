@@ -212,19 +212,11 @@ def _translators(
 
 def _require_fitting(tools: Tools, tasks: list[Task]) -> None:
     """Raise `UserError` where the segmenter names other classes, or takes other photos, than those of a direction."""
-    from unpaired.evaluation.segmentation.model import require_classes
-
     assert tools.segmenter is not None
     for task in tasks:
         if task.inputs is None or task.inputs.domain.labels is None or task.real.domain.labels is not None:
             continue
-        description, channels = tools.segmenter.description, task.real.domain.channels
-        require_classes(description, task.inputs.domain.labels)
-        if channels != description.photos.channels:
-            raise UserError(
-                f"--fcn: the segmenter was trained on photos of {description.photos.channels} channels, and "
-                f"{task.heading} makes photos of {channels}. Give a segmenter of the same kind of photos."
-            )
+        tools.segmenter.require_fitting(task.inputs.domain.labels, task.real.domain.channels)
 
 
 def _described(folder: Path, card: ModelCard, fingerprints: dict[str, str], path: str) -> dict[str, Any]:

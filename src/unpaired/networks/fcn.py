@@ -37,6 +37,8 @@ POOL4_SCALE, POOL3_SCALE = 0.01, 0.0001
 class FcnConfig(Settings):
     """FCN-8s on VGG-16; the defaults are the published network."""
 
+    family: Literal["fcn8s"] = "fcn8s"
+    """Which network this is."""
     width: Width = PUBLISHED_WIDTH
     """Channels of the first two convolutions; those behind have 2, 4, 8 and 8 times as many. 64 is VGG-16."""
     fc_width: Annotated[int, Field(gt=0, le=8192)] = PUBLISHED_FC_WIDTH

@@ -16,10 +16,11 @@ from safetensors.torch import load_file
 
 from comparisons import write_labelled
 from unpaired.core.errors import UserError
+from unpaired.core.files import locked
 from unpaired.core.given import Given
-from unpaired.evaluation.segmentation.model import Segmenter
-from unpaired.evaluation.segmentation.start import resume_training, start_training
-from unpaired.evaluation.segmentation.train import Outcome, Training, cross_entropy, median_frequency
+from unpaired.evaluation.segmentation.segmenter import Segmenter
+from unpaired.evaluation.segmentation.train import Status, resume_training, start_training
+from unpaired.evaluation.segmentation.trainer import Trainer, cross_entropy, median_frequency
 from unpaired.models.folder import DamagedError
 from weights import write_vgg
 
@@ -47,39 +48,43 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_labelled(tmp_path_factory.mktemp("labelled"))
 
 
-def train(data: Path, out: Path, **changes: Any) -> Outcome:
-    named = {f"segmenter.{name}": value for name, value in changes.items()}
-    given = [Given({**SETTINGS, "data.root": str(data), **named}, "{name}")]
+def train(data: Path, out: Path, **changes: Any) -> Status:
+    named = {**SETTINGS, "data.root": str(data), **{f"segmenter.{name}": value for name, value in changes.items()}}
+    given = [Given({name: value for name, value in named.items() if value is not None}, "{name}")]
     return start_training(given, out, say=lambda _: None)
 
 
-def go_on(out: Path, *given: Given) -> Outcome:
+def go_on(out: Path, *given: Given) -> Status:
     return resume_training(list(given), out, say=lambda _: None)
 
 
 @pytest.mark.slow
 def test_it_learns(data: Path, tmp_path: Path) -> None:
-    outcome = train(data, tmp_path / "run", images=480, evaluate_every=120, learning_rate=3e-3, dropout=0.1)
-    assert outcome.signal is None
-    assert outcome.best is not None
-    assert outcome.best.scores["pixel_accuracy"] > 0.9
-    assert outcome.best.class_iou > 0.7
+    status = train(data, tmp_path / "run", images=480, evaluate_every=120, learning_rate=3e-3, dropout=0.1)
+    assert status.signal is None
+    assert status.best is not None
+    assert status.best["scores"]["pixel_accuracy"] > 0.9
+    class_iou = status.best["scores"]["class_iou"]
+    assert class_iou > 0.7
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [record["cross_entropy"] for record in records if "cross_entropy" in record]
     assert losses[-1] < 0.5 * losses[0]
     measured = [record for record in records if "evaluation" in record]
     assert [record["images"] for record in measured] == [120, 240, 360, 480]
     best = max(measured, key=lambda record: record["evaluation"]["class_iou"])
-    assert best["evaluation"]["class_iou"] == outcome.best.class_iou
-    assert outcome.best.images == best["images"]
+    assert best["evaluation"]["class_iou"] == class_iou
+    assert status.best["images"] == best["images"]
     description = Segmenter.load(tmp_path / "run", device="cpu").description
     assert description.training["images_seen"] == best["images"]
-    assert description.held_out["class_iou"] == outcome.best.class_iou
+    assert description.held_out["class_iou"] == class_iou
     assert description.held_out["from"] == "test"
 
 
+UNET = {"network": "unet", "fc_width": None, "width": 2}
+
+
 @pytest.mark.parametrize(
-    "changes", [{}, {"optimizer": "sgd", "norm": "none", "balance": "median"}], ids=["adam", "sgd"]
+    "changes", [{}, {"optimizer": "sgd", "norm": "none", "balance": "median"}, UNET], ids=["adam", "sgd", "unet"]
 )
 @pytest.mark.parametrize("stop", [2, 4])
 def test_interrupted_and_gone_on_it_ends_bit_for_bit_as_if_it_had_not_been(
@@ -91,23 +96,23 @@ def test_interrupted_and_gone_on_it_ends_bit_for_bit_as_if_it_had_not_been(
     before = torch.get_rng_state()
     train(data, whole, **changes)
     assert torch.equal(torch.get_rng_state(), before)
-    step, steps = Training._step, [0]
+    step, steps = Trainer.step, [0]
 
-    def interrupted(self: Training, log: Any) -> None:
+    def interrupted(self: Trainer) -> float:
         steps[0] += 1
         if steps[0] == stop:
             signal.raise_signal(signal.SIGTERM)
-        step(self, log)
+        return step(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "_step", interrupted)
-        outcome = train(data, parted, **changes)
-    assert outcome.signal == signal.SIGTERM
-    assert outcome.images_seen == 4 * stop
+        patch.setattr(Trainer, "step", interrupted)
+        status = train(data, parted, **changes)
+    assert status.signal == signal.SIGTERM
+    assert status.images_seen == 4 * stop
     torch.manual_seed(12345)
     np.random.seed(12345)
-    outcome = go_on(parted)
-    assert outcome.signal is None
+    status = go_on(parted)
+    assert status.signal is None
     for file in ("best/segmenter.safetensors", "state/state.safetensors"):
         one, other = load_file(whole / file), load_file(parted / file)
         assert one.keys() == other.keys()
@@ -128,16 +133,16 @@ def test_a_lost_process_goes_on_from_its_last_measurement(
 ) -> None:
     """What was logged behind it is written once; what is damaged is told."""
     train(data, tmp_path / "whole")
-    step, steps = Training._step, [0]
+    step, steps = Trainer.step, [0]
 
-    def lost(self: Training, log: Any) -> None:
+    def lost(self: Trainer) -> float:
         steps[0] += 1
         if steps[0] == 6:
             raise ConnectionError
-        step(self, log)
+        return step(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "_step", lost)
+        patch.setattr(Trainer, "step", lost)
         with pytest.raises(ConnectionError):
             train(data, tmp_path / "lost")
     go_on(tmp_path / "lost")
@@ -151,11 +156,11 @@ def test_a_lost_process_goes_on_from_its_last_measurement(
 def test_lost_before_anything_was_saved_it_begins_again(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lost(self: Training, log: Any) -> None:
+    def lost(self: Trainer) -> float:
         raise ConnectionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "_step", lost)
+        patch.setattr(Trainer, "step", lost)
         with pytest.raises(ConnectionError):
             train(data, tmp_path / "lost", images=8)
     assert go_on(tmp_path / "lost").images_seen == 8
@@ -172,6 +177,18 @@ def test_going_on_changes_no_setting_of_the_training(data: Path, tmp_path: Path)
         train(data, tmp_path / "run")
     with pytest.raises(UserError, match="no segmenter's training"):
         go_on(tmp_path)
+
+
+def test_a_folder_that_another_process_writes_to_is_left_alone(data: Path, tmp_path: Path) -> None:
+    """A second training of the same folder fails on the lock, whatever the first one has written so far."""
+    with locked(tmp_path / "run"), pytest.raises(UserError, match="another process is writing to"):
+        train(data, tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+    train(data, tmp_path / "run", images=4)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with locked(tmp_path / "run"), pytest.raises(UserError, match="another process is writing to"):
+        go_on(tmp_path / "run", Given({"segmenter.threads": 2}, "{name}"))
+    assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
 
 
 def test_moved_data_is_found_and_other_data_is_not_taken_for_it(data: Path, tmp_path: Path) -> None:
@@ -210,7 +227,7 @@ def test_median_frequency_by_hand() -> None:
     assert weights.tolist() == pytest.approx([7.5 / 80, 7.5 / 10, 0, 1.5, 1.5])
 
 
-@pytest.mark.parametrize(("part", "what"), [("train", "there is nothing to learn"), ("test", "nothing could be mea")])
+@pytest.mark.parametrize(("part", "what"), [("train", "nothing can be learned"), ("test", "nothing could be scored")])
 def test_label_maps_of_void_alone_teach_nothing(part: str, what: str, tmp_path: Path) -> None:
     root = write_labelled(tmp_path / "data")
     for path in (root / f"{part}annot").iterdir():

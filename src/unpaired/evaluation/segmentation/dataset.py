@@ -1,84 +1,136 @@
-"""Photos with their label maps, at one size and in pairs, as the project's data room finds them."""
+"""Photos with their label maps at one size, in pairs: found, checked, and drawn for every step of a training.
+
+The k-th photo of a training is a function of (seed, k) alone, as in `data.sampler`, so a training that resumes needs no
+state but the number of images seen.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal, final
 
 import numpy as np
+import torch
+import torch.nn.functional as nnf
 from numpy.typing import NDArray
+from torch import Tensor
 
 from unpaired.core.errors import UserError
+from unpaired.core.settings import option
 from unpaired.data.config import DataConfig
-from unpaired.data.held_out import evenly
-from unpaired.data.labels import VOID, Indices, Labels
+from unpaired.data.held_out import truth_of
+from unpaired.data.labels import Indices, Labels
 from unpaired.data.source import CentreCropped, ImageSource
 from unpaired.data.training import Progress, open_training_data, with_found_labels
-from unpaired.data.transforms import height_width, training_size
+from unpaired.data.transforms import crop_offsets, height_width, resize_nearest, training_size
 from unpaired.data.values import Domain, Image, to_signed
 
-KEPT_BYTES = 2 << 30
+CACHE_BYTES = 2 << 30
 """Decoded photos and label maps are kept in memory up to this much; what does not fit is read each time."""
 Photos = NDArray[np.float32]
 """[C, H, W] or [N, C, H, W] in [-1, 1]."""
+_ORDER, _CHANGES = 0, 1
 
 
 @final
 class LabelledPhotos:
     """Pairs of a photo and the classes of its pixels, by position."""
 
-    def __init__(self, photos: ImageSource, maps: ImageSource, domain: Domain, keep_bytes: int = KEPT_BYTES) -> None:
-        assert len(photos) == len(maps)
-        self._photos, self._maps, self._domain = photos, maps, domain
-        self._kept: dict[int, tuple[Image, Indices]] = {}
-        self._room = keep_bytes
+    def __init__(
+        self,
+        photos: ImageSource,
+        maps: ImageSource,
+        domain: Domain,
+        labels: Labels,
+        pairs: Sequence[tuple[int, int]] | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        """`domain` is that of the photos; `pairs` are positions in photos and maps, equal ones by default."""
+        self._photos, self._maps, self._domain, self._labels = photos, maps, domain, labels
+        self._pairs = [(index, index) for index in range(len(photos))] if pairs is None else pairs
+        self._cache: dict[int, tuple[Image, Indices]] = {}
+        self._room = cache_bytes
 
     def __len__(self) -> int:
         """Return how many pairs there are."""
-        return len(self._photos)
-
-    def name(self, index: int) -> str:
-        """Return the photo's name."""
-        return self._photos.name(index)
+        return len(self._pairs)
 
     def pair(self, index: int) -> tuple[Image, Indices]:
         """Return a photo [H, W, C] in its own dtype, and its classes, uint8 [H, W] (`VOID` where there is none)."""
-        if index in self._kept:
-            return self._kept[index]
-        photo, truth = self._photos[index], self.truth(index)
+        if index in self._cache:
+            return self._cache[index]
+        photo, truth = self._photos[self._pairs[index][0]], self.truth(index)
         size = photo.nbytes + truth.nbytes
         if size <= self._room:
             self._room -= size
-            self._kept[index] = photo, truth
+            self._cache[index] = photo, truth
         return photo, truth
 
     def truth(self, index: int) -> Indices:
         """Return the classes of one photo's pixels, uint8 [H, W]; `VOID` where there is none."""
-        if index in self._kept:
-            return self._kept[index][1]
-        spread = self._maps[index]  # one channel per class, which is exact whatever the palette's colours are
-        classes: Indices = np.argmax(spread, axis=2).astype(np.uint8)
-        classes[~spread.any(axis=2)] = VOID
-        return classes
+        if index in self._cache:
+            return self._cache[index][1]
+        return truth_of(self._maps[self._pairs[index][1]], self._labels)
 
     def signed(self, index: int) -> tuple[Photos, Indices]:
         """Return a photo as networks see it, float32 [C, H, W] in [-1, 1], and its classes."""
         photo, truth = self.pair(index)
         return to_signed(photo, self._domain.range).transpose(2, 0, 1), truth
 
-    def batches(self, size: int, most: int | None = None) -> Iterator[tuple[Photos, Indices]]:
-        """Yield photos [N, C, H, W] in [-1, 1] with their classes [N, H, W]; `most` of them, spread evenly."""
-        positions = evenly(len(self), most)
-        for start in range(0, len(positions), size):
-            pairs = [self.signed(index) for index in positions[start : start + size]]
-            yield np.stack([photo for photo, _ in pairs]), np.stack([truth for _, truth in pairs])
+    def class_pixels(self, classes: int) -> NDArray[np.int64]:
+        """Return how many pixels each class has in all label maps, [classes]."""
+        counts = np.zeros(256, np.int64)
+        for index in range(len(self)):
+            counts += np.bincount(self.truth(index).ravel(), minlength=256)
+        return counts[:classes]
+
+
+def batch_at(
+    photos: LabelledPhotos, first: int, size: int, seed: int, *, zoom: float, flip: bool
+) -> tuple[Tensor, Tensor]:
+    """Return `size` photos from the `first`-th on, float32 [N, C, H, W] in [-1, 1], and their classes, int64 [N, H, W].
+
+    Each is a random window of 1 / `zoom` to all of the height and width, enlarged to the whole (photos bilinear,
+    classes by the nearest pixel), and every second one is flipped where `flip` is set.
+    """
+    pairs = [_augmented(photos, number, seed, zoom, flip) for number in range(first, first + size)]
+    return torch.stack([photo for photo, _ in pairs]), torch.stack([truth for _, truth in pairs])
+
+
+def position_of(number: int, count: int, seed: int) -> int:
+    """Return which of `count` photos is the `number`-th of a training: every epoch has an order of its own."""
+    epoch, place = divmod(number, count)
+    return int(_order(count, seed, epoch)[place])
+
+
+@lru_cache(maxsize=4)
+def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng([_ORDER, seed, epoch]).permutation(count)
+
+
+def _augmented(photos: LabelledPhotos, number: int, seed: int, zoom: float, flip: bool) -> tuple[Tensor, Tensor]:
+    signed, classes = photos.signed(position_of(number, len(photos), seed))
+    u = np.random.default_rng([_CHANGES, seed, number]).random(4)
+    whole = (classes.shape[0], classes.shape[1])
+    share = 1 - float(u[3]) * (1 - 1 / zoom)
+    window = (max(1, round(whole[0] * share)), max(1, round(whole[1] * share)))
+    top, left = crop_offsets(whole, window, u.tolist())
+    rows, columns = slice(top, top + window[0]), slice(left, left + window[1])
+    photo = torch.from_numpy(np.ascontiguousarray(signed[:, rows, columns]))
+    if window != whole:
+        photo = nnf.interpolate(photo[None], whole, mode="bilinear", align_corners=False)[0]
+    truth = torch.from_numpy(resize_nearest(classes[rows, columns], whole).astype(np.int64))
+    return (photo.flip(2), truth.flip(1)) if flip and u[2] < 0.5 else (photo, truth)
+
+
+# --------------------------------------------------------------------------------------------------- a labelled dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
-    """What a segmenter learns from, and what it is measured on."""
+class LabelledData:
+    """What a segmenter learns from, and what it is evaluated on."""
 
     train: LabelledPhotos
     held_out: LabelledPhotos
@@ -95,7 +147,7 @@ class Material:
     notices: tuple[str, ...]
 
 
-def open_labelled(config: DataConfig, *, progress: Progress | None = None) -> Material:
+def open_labelled(config: DataConfig, *, progress: Progress | None = None) -> LabelledData:
     """Find, check and pair photos and label maps, whole and at `data.crop_size`.
 
     Exactly one domain holds label maps (`data.labels_a` or `data.labels_b`). Raises `UserError`.
@@ -103,29 +155,32 @@ def open_labelled(config: DataConfig, *, progress: Progress | None = None) -> Ma
     size = training_size(config)
     if size is None:
         raise UserError(
-            f'a segmenter learns from photos of one size, and data.preprocess "{config.preprocess}" leaves them sizes '
-            'of their own. Use "resize_and_crop", "crop" or "scale_width_and_crop".'
+            f"a segmenter learns from photos of one size, and {option('data.preprocess', config.preprocess)} leaves "
+            "them sizes of their own. Use resize_and_crop, crop or scale_width_and_crop."
         )
     side = label_side(config)
     _refuse_unused(config)
-    whole = _one_hot(dataclasses.replace(config, cache="none"))
+    # One channel per class says more than colours where a class is black.
+    one_hot: dict[str, Any] = {
+        name: None if setting is None else replace(setting, feed="one_hot")
+        for name, setting in (("labels_a", config.labels_a), ("labels_b", config.labels_b))
+    }
+    whole = replace(config, cache="none", **one_hot)
     if config.preprocess == "resize_and_crop":
-        whole = dataclasses.replace(whole, load_size=height_width(config.crop_size))
+        whole = replace(whole, load_size=height_width(config.crop_size))
     data = open_training_data(whole, paired=True, progress=progress)
     a, b = CentreCropped(data.a, size), CentreCropped(data.b, size)
-    domains = {"a": data.domain_a, "b": data.domain_b}
-    labels, domain = domains[side].labels, domains["b" if side == "a" else "a"]
-    assert labels is not None
-    sides = (
-        ((b, a), (data.held_out_b, data.held_out_a)) if side == "a" else ((a, b), (data.held_out_a, data.held_out_b))
-    )
-    train, held_out = (LabelledPhotos(photos, maps, domain) for photos, maps in sides)
-    return Material(
-        train=train,
-        held_out=held_out,
+    train, held_out = (b, a), (data.held_out_b, data.held_out_a)
+    photos, maps = data.domain_b, data.domain_a
+    if side == "b":
+        train, held_out, photos, maps = train[::-1], held_out[::-1], maps, photos
+    assert maps.labels is not None
+    return LabelledData(
+        train=LabelledPhotos(*train, photos, maps.labels),
+        held_out=LabelledPhotos(*held_out, photos, maps.labels),
         held_out_from=data.held_out_from,
-        labels=labels,
-        photos=domain,
+        labels=maps.labels,
+        photos=photos,
         size=size,
         config=with_found_labels(config, data),
         contents=data.contents,
@@ -149,34 +204,14 @@ def label_side(config: DataConfig) -> Literal["a", "b"]:
     return "a" if config.labels_a is not None else "b"
 
 
-def class_pixels(photos: LabelledPhotos, classes: int) -> NDArray[np.int64]:
-    """Return how many pixels each class has in all label maps, [classes]."""
-    counts = np.zeros(256, np.int64)
-    for index in range(len(photos)):
-        counts += np.bincount(photos.truth(index).ravel(), minlength=256)
-    return counts[:classes]
-
-
 def _refuse_unused(config: DataConfig) -> None:
     """Refuse settings of translators' training data that mean nothing here."""
+    resizes = config.load_size is not None and config.preprocess == "resize_and_crop"
     others = (
         ("cache", config.cache != "auto", "photos are kept decoded in memory, up to 2 GiB"),
-        ("flip", not config.flip, "whether photos are mirrored is segmenter.flip"),
-        (
-            "load_size",
-            config.load_size is not None and config.preprocess == "resize_and_crop",
-            "photos are seen whole; how far random windows of them are enlarged is segmenter.zoom",
-        ),
+        ("flip", not config.flip, "whether photos are flipped is segmenter.flip"),
+        ("load_size", resizes, "photos are seen whole; how far random windows of them are enlarged is segmenter.zoom"),
     )
     for name, given, why in others:
         if given:
             raise UserError(f"data.{name} is not a setting of segmenters: {why}. Leave data.{name} out.")
-
-
-def _one_hot(config: DataConfig) -> DataConfig:
-    """Have label maps spread over one channel per class, which says more than colours where a class is black."""
-    labels: dict[str, Any] = {
-        name: None if setting is None else dataclasses.replace(setting, feed="one_hot")
-        for name, setting in (("labels_a", config.labels_a), ("labels_b", config.labels_b))
-    }
-    return dataclasses.replace(config, **labels)

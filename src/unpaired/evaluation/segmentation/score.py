@@ -1,87 +1,62 @@
-"""The FCN-score: photos are labelled again, and the labels compared with those that they should show.
+"""How well a segmenter labels photos: the three scores of the FCN-score, and the two bounds between which it lies.
 
-As the CycleGAN authors' `scripts/eval_cityscapes` does it: one confusion matrix over all photos, void left out, and the
-three figures of `metrics.confusion`. Photos are labelled at the size of the segmenter's training and compared at the
-size of their label maps. Two figures say what a score means: real photos with their own label maps (the most that can
-be had from this segmenter) and with those of other photos (what knows nothing of the input gets as well).
+As the CycleGAN authors' `scripts/eval_cityscapes` does it: one confusion matrix over all photos, void left out. The
+bounds: `real_photos`, real photos with their own label maps (the most that this segmenter can give), and
+`shuffled_labels`, with those of other photos (what a translation that ignores its input gets).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
+from unpaired import __version__
 from unpaired.core.errors import UserError
+from unpaired.core.given import Given, settings_of
+from unpaired.core.text import plural
+from unpaired.data.config import DataConfig
 from unpaired.data.held_out import evenly
-from unpaired.data.labels import Indices, Labels
+from unpaired.data.labels import VOID, Indices, Labels
+from unpaired.data.labels_config import LabelsConfig
+from unpaired.data.training import Progress
 from unpaired.data.transforms import resize_nearest
-from unpaired.evaluation.segmentation.dataset import LabelledPhotos
-from unpaired.evaluation.segmentation.model import IMAGES_PER_BATCH, Segmenter
+from unpaired.evaluation.segmentation.dataset import LabelledPhotos, open_labelled
+from unpaired.evaluation.segmentation.segmenter import IMAGES_PER_BATCH, Description, Segmenter, class_name
 from unpaired.metrics.confusion import Confusion, Scores
+from unpaired.report.results import Direction, Document, Figure, Model, Protocol, Table
 
-Told = Callable[[int, int], None]
-"""Called with how many photos are done, and how many there are."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """The scores of real photos, between which those of generated ones should lie."""
-
-    upper: Scores
-    """Labelled photos compared with their own label maps."""
-    lower: Scores | None
-    """Compared with the label maps of other photos; None for a single photo."""
+SCORES = {"pixel_accuracy": "Per-pixel accuracy", "class_accuracy": "Per-class accuracy", "class_iou": "Class IoU"}
+REAL, SHUFFLED = "real_photos", "shuffled_labels"
 
 
-def fcn_score(segmenter: Segmenter, photos: Iterable[tuple[NDArray[np.float32] | Tensor, Indices]]) -> Scores:
-    """Label batches of photos, [N, C, h, w] in [-1, 1], and compare with the classes that they should show, [N, H, W].
+@final
+class LabelBounds:
+    """The scores `real_photos` and `shuffled_labels`, counted image by image; memory does not grow with their number.
 
-    Photos of another size than the segmenter's training are resized to it (bicubic), and labels to the size of the
-    classes they are compared with (nearest pixel). Takes the same memory for any number of batches. Raises `UserError`
-    where no pixel counts.
+    `truth(i)` gives the true classes [H, W] of image i of `count`; `seed` draws whose label map each is compared with.
     """
-    confusion = Confusion(segmenter.network.classes)
-    for batch, truth in photos:
-        confusion.add(truth, labels_for(segmenter, batch, (truth.shape[1], truth.shape[2])))
-    return _scores(confusion)
 
+    def __init__(self, classes: int, truth: Callable[[int], Indices], count: int, seed: int = 0) -> None:
+        self._truth, self._others = truth, derangement(count, seed)
+        self._counts = {REAL: Confusion(classes), SHUFFLED: Confusion(classes)}
 
-def labels_for(segmenter: Segmenter, photos: NDArray[np.float32] | Tensor, size: tuple[int, int]) -> Indices:
-    """Label photos at the segmenter's size; return the classes, uint8 [N, height, width], at `size`."""
-    given = torch.from_numpy(photos) if isinstance(photos, np.ndarray) else photos
-    found = segmenter(segmenter.brought(given))
-    return found if found.shape[1:] == size else np.stack([resize_nearest(row, size) for row in found])
+    def add(self, index: int, found: Indices) -> None:
+        """Count the classes found in the real image `index`, [H, W]; pixels that are void in either do not count."""
+        compared = {REAL: index} | ({SHUFFLED: self._others[index]} if len(self._others) > 1 else {})
+        for name, other in compared.items():
+            truth = resize_nearest(self._truth(other), (found.shape[0], found.shape[1]))
+            self._counts[name].add(np.where(found == VOID, VOID, truth), np.where(found == VOID, 0, found))
 
-
-def real_bounds(
-    segmenter: Segmenter, photos: LabelledPhotos, *, seed: int = 0, most: int | None = None, told: Told | None = None
-) -> Bounds:
-    """Label real photos and compare with their own label maps, and with those of other photos.
-
-    `seed` draws which other one. Label maps are read twice, so that memory does not grow with their number. Raises
-    `UserError` where no pixel counts.
-    """
-    positions = evenly(len(photos), most)
-    others = derangement(len(positions), seed)
-    own, other = Confusion(segmenter.network.classes), Confusion(segmenter.network.classes)
-    for start in range(0, len(positions), IMAGES_PER_BATCH):
-        part = positions[start : start + IMAGES_PER_BATCH]
-        pairs = [photos.signed(index) for index in part]
-        truths = np.stack([truth for _, truth in pairs])
-        found = labels_for(segmenter, np.stack([photo for photo, _ in pairs]), (truths.shape[1], truths.shape[2]))
-        own.add(truths, found)
-        if len(positions) > 1:
-            wrong = [photos.truth(positions[others[place]]) for place in range(start, start + len(part))]
-            other.add(np.stack(wrong), found)
-        if told is not None:
-            told(start + len(part), len(positions))
-    return Bounds(upper=_scores(own), lower=_scores(other) if len(positions) > 1 else None)
+    def scores(self) -> dict[str, Scores]:
+        """Return both scores, without those of which no pixel counts."""
+        return {name: counts.scores() for name, counts in self._counts.items() if counts.counts.any()}
 
 
 def derangement(count: int, seed: int) -> list[int]:
@@ -97,30 +72,136 @@ def derangement(count: int, seed: int) -> list[int]:
     return order
 
 
+def score_photos(
+    segmenter: Segmenter,
+    photos: LabelledPhotos,
+    *,
+    seed: int = 0,
+    most: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Scores]:
+    """Label real photos, `most` of them spread evenly, and return both bounds. UserError where no pixel counts."""
+    positions = evenly(len(photos), most)
+    bounds = LabelBounds(segmenter.classes, lambda index: photos.truth(positions[index]), len(positions), seed)
+    for start in range(0, len(positions), IMAGES_PER_BATCH):
+        batch = np.stack([photos.signed(position)[0] for position in positions[start : start + IMAGES_PER_BATCH]])
+        for index, found in enumerate(segmenter(batch), start):
+            bounds.add(index, found)
+        if progress is not None:
+            progress("labelling", start + len(batch), len(positions))
+    scores = bounds.scores()
+    if REAL not in scores:
+        raise UserError("there is nothing to score: the label maps hold void alone. Check the files, and their void.")
+    return scores
+
+
 def scores_to_json(scores: Scores, labels: Labels) -> dict[str, Any]:
-    """Return scores as JSON holds them: a figure of 0 / 0 is null, and classes that are void are left out."""
-    document = asdict(scores)
-    document["classes"] = [
-        {
-            "index": index,
-            "name": class_name(labels, index),
-            **{key: None if isinstance(value, float) and np.isnan(value) else value for key, value in each.items()},
-        }
-        for index, each in enumerate(document["classes"])
-        if index not in labels.void
+    """Return scores as JSON holds them: 0 / 0 is null, and classes that are void are left out."""
+    named = [
+        {"index": index, "name": class_name(labels, index), **asdict(scores.classes[index])} for index in labels.classes
     ]
-    return document
+    classes = [{key: None if value != value else value for key, value in each.items()} for each in named]
+    return {**asdict(scores), "classes": classes}
 
 
-def class_name(labels: Labels, index: int) -> str:
-    """Return what a person calls a class."""
-    return labels.names[index] if labels.names is not None else f"class {index}"
+# ------------------------------------------------------------------------------------------------------ segment score
 
 
-def _scores(confusion: Confusion) -> Scores:
-    try:
-        return confusion.scores()
-    except ValueError as error:
-        raise UserError(
-            "there is nothing to score: the label maps hold void alone. Check the files, and their void."
-        ) from error
+class SegmenterScore(Document):
+    """What `unpaired segment score` found; the direction `photos` holds real photos and the bound below them."""
+
+    FORMAT: ClassVar[str] = "unpaired-segmentation"
+    FILE: ClassVar[str] = "segmentation.json"
+
+
+def score_segmenter(
+    folder: Path,
+    given: Sequence[Given],
+    *,
+    seed: int = 0,
+    most: int | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> SegmenterScore:
+    """Score a segmenter on the real photos of a data set.
+
+    `given` are settings of `data.*`; size and label maps are by default those of its training. Raises `UserError`.
+    """
+    segmenter = Segmenter.load(folder, device=device)
+    description = segmenter.description
+    data = open_labelled(_data_config(given, description), progress=progress)
+    segmenter.require_fitting(data.labels, data.photos.channels)
+    found = score_photos(segmenter, data.held_out, seed=seed, most=most, progress=progress)
+    count = len(evenly(len(data.held_out), most))
+    protocol: Protocol = {
+        "size": f"{data.size[0]} x {data.size[1]}",
+        "labelled_at": f"{segmenter.size[0]} x {segmenter.size[1]}",
+        "photos": count,
+        "split": data.held_out_from,
+        "resized": "photos bicubic, label maps by the nearest pixel",
+        "left_out": "void, and of the means classes that are absent from both",
+        "confusion": "one matrix over all photos",
+        "shuffled_labels": f"the label map of another photo, drawn with seed {seed}",
+        "precision": segmenter.precision,
+    }
+    notices = [segmenter.notice_for(data.size)]
+    if data.held_out_from == "train":
+        notices.append("there are no test photos, so the ones given were measured; were they trained on?")
+    return SegmenterScore(
+        created=datetime.now().astimezone().isoformat(timespec="seconds"),
+        versions={"unpaired": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        model=Model(
+            path=str(folder),
+            checkpoint=folder.name,
+            images_seen=description.training["images_seen"],
+            method=description.network.family,
+            origin=segmenter.summary,
+            fingerprints={"segmenter": segmenter.fingerprint},
+        ),
+        data={"root": data.config.root or data.config.b or data.config.a, "contents": data.contents},
+        notices=tuple(notice for notice in notices if notice is not None),
+        directions={
+            "photos": Direction(
+                heading=f"{plural(count, data.held_out_from + ' photo')} at {protocol['size']}",
+                figures=_figures(found[REAL], protocol),
+                bounds={SHUFFLED: _figures(found[SHUFFLED], protocol)} if SHUFFLED in found else {},
+                tables=(_classes(found[REAL], data.labels),),
+            )
+        },
+    )
+
+
+def _data_config(given: Sequence[Given], description: Description) -> DataConfig:
+    names = {name for source in given for name in source.values}
+    for source in given:
+        for name in source.values:
+            if not name.startswith("data."):
+                raise UserError(
+                    f"{source.called(name)}: cannot be set here. A measurement has settings of data.* only."
+                )
+    config: DataConfig = settings_of("data", DataConfig, given)
+    if "data.crop_size" not in names:
+        config = replace(config, crop_size=description.size)
+    if config.labels_a is None and config.labels_b is None:
+        labels = description.labels
+        known = LabelsConfig(kind=labels.kind, palette=labels.palette, names=labels.names, void=labels.void)
+        on_a = description.training.get("label_side") == "a"
+        config = replace(config, labels_a=known if on_a else None, labels_b=None if on_a else known)
+    return config
+
+
+def _figures(scores: Scores, protocol: Protocol) -> tuple[Figure, ...]:
+    values = asdict(scores)
+    return tuple(
+        Figure(name=name, title=title, value=values[name], better="higher", group="labels", protocol=protocol)
+        for name, title in SCORES.items()
+    )
+
+
+def _classes(scores: Scores, labels: Labels) -> Table:
+    total = sum(each.pixels for each in scores.classes)
+    rows = [
+        (each["name"], each["pixels"] / total, each["accuracy"], each["iou"])
+        for each in scores_to_json(scores, labels)["classes"]
+    ]
+    return Table(title="Class by class", columns=("class", "share of pixels", "accuracy", "IoU"), rows=tuple(rows))

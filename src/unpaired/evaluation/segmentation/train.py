@@ -1,290 +1,309 @@
-"""The training of a segmenter: cross entropy without void, measured on held-out photos, the best one kept."""
+"""`unpaired segment train`: a segmenter is trained in a folder, evaluated on held-out photos, and the best one kept."""
 
 from __future__ import annotations
 
-import math
+import contextlib
+import json
+import os
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as nnf
 from torch import Tensor
 
+from unpaired.core.device import fast_bf16, find_device
 from unpaired.core.errors import UserError
+from unpaired.core.files import LOCK, locked, write_atomic
+from unpaired.core.given import Given, flatten, read_document, settings_of, without_none
 from unpaired.core.interrupt import Interrupt
+from unpaired.data.config import DataConfig
 from unpaired.data.labels import VOID
-from unpaired.evaluation.segmentation.config import SegmenterConfig
-from unpaired.evaluation.segmentation.dataset import Material, class_pixels, label_side
-from unpaired.evaluation.segmentation.examples import batch_at
-from unpaired.evaluation.segmentation.model import BEST, IMAGES_PER_BATCH, Description, Segmenter, write_segmenter
-from unpaired.evaluation.segmentation.score import fcn_score, scores_to_json
-from unpaired.evaluation.segmentation.state import has_state, load_state, save_state
-from unpaired.metrics.confusion import Scores
-from unpaired.networks.fcn import Fcn8s
+from unpaired.data.training import Progress
+from unpaired.evaluation.segmentation.config import SegmenterConfig, settle
+from unpaired.evaluation.segmentation.dataset import LabelledData, label_side, open_labelled
+from unpaired.evaluation.segmentation.score import REAL, SCORES, score_photos, scores_to_json
+from unpaired.evaluation.segmentation.segmenter import (
+    BEST,
+    FROM_NOTHING,
+    Description,
+    Segmenter,
+    build_network,
+    three_scores,
+    write_segmenter,
+)
+from unpaired.evaluation.segmentation.trainer import Trainer, median_frequency
+from unpaired.metrics.features.vgg import read_vgg
+from unpaired.networks.fcn import CLASSIFIER_KEYS, Fcn8s, load_vgg
 from unpaired.report.run_log import MetricsLog, event
 
+CONFIG = "config.json"
+SECTIONS = ("data", "segmenter")
+_FOLDERS = ("root", "a", "b", "test_a", "test_b")
+RESUMABLE = frozenset(
+    {*(f"data.{name}" for name in (*_FOLDERS, "workers")), "segmenter.device", "segmenter.threads"},
+)
+"""Settings that a resumed training may change: where the data lies, and where it computes."""
 LOG_STEPS = 20
 """Steps between two lines of the log."""
 
-Told = Callable[[int, int], None]
-"""Called with the images seen and those to see."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """The segmenter as it was after so many images."""
-
-    images: int
-    scores: dict[str, Any]
-    """As JSON holds them, see `score.scores_to_json`."""
-
-    @property
-    def class_iou(self) -> float:
-        """What decides which one is the best."""
-        return float(self.scores["class_iou"])
+Say = Callable[[str], None]
 
 
 @dataclass(slots=True, kw_only=True)
-class Outcome:
-    """How a training ended."""
-
-    folder: Path
-    images_seen: int
-    signal: int | None
-    """Number of the signal that interrupted it; None where it is finished."""
-    best: Measured | None
-    last: Measured | None
-
-
-@dataclass(slots=True)
-class _Standing:
-    """What has been found out so far."""
+class Status:
+    """What a training has come to; stored with its state."""
 
     images_seen: int = 0
     seconds: float = 0.0
-    best: Measured | None = None
-    last: Measured | None = None
+    best: dict[str, Any] | None = None
+    """`images`, and `scores` on the held-out photos as JSON holds them, of the evaluation with the best class IoU."""
+    last: dict[str, Any] | None = None
+    """Of the latest evaluation."""
     loss_sum: float = 0.0
     loss_steps: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@final
-class Training:
-    """One training in one folder; `config` is settled, `network` has its first weights."""
-
-    def __init__(
-        self,
-        folder: Path,
-        config: SegmenterConfig,
-        material: Material,
-        network: Fcn8s,
-        device: torch.device,
-        *,
-        origin: str,
-        bf16: bool,
-        say: Callable[[str], None] = lambda _: None,
-    ) -> None:
-        assert config.learning_rate is not None
-        self.folder, self.config, self.material, self.device = folder, config, material, device
-        self.origin, self.bf16, self._say = origin, bf16, say
-        self.network = network.to(device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = _optimizer(config, self.network)
-        self.class_weights = _class_weights(config, material).to(device)
-        self.standing = _Standing()
-        self.total = -(-config.images // config.batch_size) * config.batch_size
-
-    def restore(self) -> bool:
-        """Go back to the saved state; returns False where there is none yet."""
-        if not has_state(self.folder):
-            return False
-        counters = load_state(self.folder, self.network, self.optimizer)
-        for name in ("best", "last"):
-            counters[name] = None if counters[name] is None else Measured(**counters[name])
-        self.standing = _Standing(**counters)
-        return True
-
-    def run(self, log: MetricsLog, told: Told | None = None) -> Outcome:
-        """Train until the budget is spent or a signal comes; then everything is saved."""
-        config, standing = self.config, self.standing
-        assert config.evaluate_every is not None
-        started = time.monotonic() - standing.seconds
-        with Interrupt() as interrupt:
-            while standing.images_seen < self.total and interrupt.received is None:
-                before = standing.images_seen
-                self._step(log)
-                standing.seconds = time.monotonic() - started
-                if told is not None:
-                    told(standing.images_seen, self.total)
-                due = before // config.evaluate_every < standing.images_seen // config.evaluate_every
-                if due or standing.images_seen >= self.total:
-                    self._evaluate(log)
-                    standing.seconds = time.monotonic() - started
-                    self._save()
-        finished = standing.images_seen >= self.total
-        if not finished:
-            self._save()
-        log.write(event("finished" if finished else "interrupted", standing.images_seen, "everything is saved"))
-        received = None if finished else interrupt.received
-        return Outcome(
-            folder=self.folder,
-            images_seen=standing.images_seen,
-            signal=None if received is None else int(received),
-            best=standing.best,
-            last=standing.last,
-        )
-
-    def _step(self, log: MetricsLog) -> None:
-        config, standing = self.config, self.standing
-        photos, truth = batch_at(
-            self.material.train,
-            standing.images_seen,
-            config.batch_size,
-            config.seed,
-            zoom=config.zoom,
-            flip=config.flip,
-        )
-        rate = self._rate()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.network.train()
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            # Dropout, too, is a function of the seed and the images seen.
-            torch.manual_seed(int(np.random.default_rng([2, config.seed, standing.images_seen]).integers(2**63)))
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                logits = self.network(photos.to(self.device, memory_format=torch.channels_last))
-        loss = cross_entropy(logits.float(), truth.to(self.device), self.class_weights)
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        self.optimizer.step()
-        standing.images_seen += config.batch_size
-        self._note(log, float(loss.detach()), rate)
-
-    def _note(self, log: MetricsLog, loss: float, rate: float) -> None:
-        standing = self.standing
-        if not math.isfinite(loss):
-            raise UserError(
-                f"the loss is {loss} after {standing.images_seen:,} images, so the weights are lost. Set a smaller "
-                "segmenter.learning_rate, or segmenter.precision=fp32. What was saved before is intact."
-            )
-        standing.loss_sum += loss
-        standing.loss_steps += 1
-        if standing.loss_steps == LOG_STEPS:
-            mean = standing.loss_sum / standing.loss_steps
-            standing.loss_sum, standing.loss_steps = 0.0, 0
-            log.write({"images": standing.images_seen, "cross_entropy": mean, "learning_rate": rate})
-
-    def _rate(self) -> float:
-        """Return the learning rate of the next step: a cosine from the first one to zero."""
-        assert self.config.learning_rate is not None
-        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * self.standing.images_seen / self.total))
-
-    def _evaluate(self, log: MetricsLog) -> None:
-        """Measure on held-out photos, and keep the segmenter where it is the best so far."""
-        standing, labels = self.standing, self.material.labels
-        began = time.monotonic()
-        segmenter = self._segmenter({})
-        held_out = self.material.held_out.batches(IMAGES_PER_BATCH, self.config.held_out_images)
-        scores = fcn_score(segmenter, held_out)
-        measured = Measured(images=standing.images_seen, scores=scores_to_json(scores, labels))
-        best = standing.best is None or measured.class_iou > standing.best.class_iou
-        if best:
-            write_segmenter(self.folder / BEST, self.network, self._description(measured.scores))
-            standing.best = measured
-        standing.last = measured
-        figures = {name: measured.scores[name] for name in ("pixel_accuracy", "class_accuracy", "class_iou")}
-        seconds = round(time.monotonic() - began, 1)
-        log.write({"images": standing.images_seen, "evaluation": figures, "evaluation_seconds": seconds, "best": best})
-        self._say(f"{standing.images_seen:,} images: {in_words(scores)}{' (best so far)' if best else ''}")
-
-    def _segmenter(self, held_out: dict[str, Any]) -> Segmenter:
-        precision = "bf16" if self.bf16 else "fp32"
-        return Segmenter(self.network, self._description(held_out), self.device, fingerprint="", precision=precision)
-
-    def _description(self, held_out: dict[str, Any]) -> Description:
-        material, config = self.material, self.config
-        most = config.held_out_images
-        count = len(material.held_out) if most is None else min(most, len(material.held_out))
-        return Description(
-            network=config.network(),
-            labels=material.labels,
-            photos=material.photos,
-            size=material.size,
-            origin=self.origin,
-            training={
-                "settings": asdict(config),
-                "images_seen": self.standing.images_seen,
-                "pairs": len(material.train),
-                "contents": material.contents,
-                "label_side": label_side(material.config),
-            },
-            held_out={
-                "photos": count,
-                "from": material.held_out_from,
-                "precision": "bf16" if self.bf16 else "fp32",
-                "chosen_by": "class_iou on these photos, of all measurements of the training",
-                **held_out,
-            },
-        )
-
-    def _save(self) -> None:
-        save_state(self.folder, self.network, self.optimizer, self.standing.to_json())
+    signal: int | None = None
+    """Number of the signal that interrupted it; None where it is finished."""
 
 
-def cross_entropy(logits: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
-    """Return the weighted mean of -log p(true class) over the pixels that are not void; 0 where all are void.
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """A training in its folder."""
 
-    `logits` is [N, classes, H, W], `truth` [N, H, W], `weights` [classes].
+    folder: Path
+    config: SegmenterConfig
+    data: LabelledData
+    trainer: Trainer
+    origin: str
+    say: Say
+    progress: Progress | None
+    status: Status = field(default_factory=Status)
+
+
+def start_training(given: Sequence[Given], folder: Path, *, say: Say, progress: Progress | None = None) -> Status:
+    """Train a segmenter from the beginning, in a new folder.
+
+    `given` are settings of `data.*` and `segmenter.*`, later ones over earlier ones. Nothing is written before
+    settings, images and weights have been found to be good. Raises `UserError`.
     """
-    summed = nnf.cross_entropy(logits, truth, weights, ignore_index=VOID, reduction="sum")
-    known = truth != VOID
-    counted = weights[torch.where(known, truth, 0)] * known
-    return summed / counted.sum().clamp(min=torch.finfo(torch.float32).tiny)
+    data_config, config = _settings(given)
+    _require_new(folder)  # before the images are checked, and again when no other process can begin in it
+    label_side(data_config)
+    find_device(config.device)
+    data = open_labelled(data_config, progress=progress)
+    weights, config, origin = _first_weights(config, say)
+    fully = all(f"classifier.{key}.weight" in weights for key in CLASSIFIER_KEYS)
+    config = settle(config, weights=bool(weights), fully_connected=fully)
+    run = _open(folder, config, data, say, progress, origin)
+    if isinstance(run.trainer.network, Fcn8s) and weights:
+        run.origin = load_vgg(run.trainer.network, weights, origin)
+    say(f"weights: {run.origin}")
+    with locked(folder):
+        _require_new(folder)
+        run.trainer.save(folder, asdict(run.status))
+        _write_config(run)
+        with contextlib.closing(MetricsLog(folder, tensorboard=False)) as log:
+            return _train(run, log)
 
 
-def median_frequency(pixels: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
-    """Return median frequency / frequency of each class (Eigen & Fergus 2015, of all pixels); 0 where it has none."""
-    there = pixels > 0
-    share = pixels / pixels.sum()
-    weights = np.zeros(len(pixels))
-    weights[there] = np.median(share[there]) / share[there]
-    return torch.from_numpy(weights.astype(np.float32))
+def resume_training(given: Sequence[Given], folder: Path, *, say: Say, progress: Progress | None = None) -> Status:
+    """Go on with a training from its last saved state, as if it had never stopped (bit for bit on a CPU).
+
+    Raises `UserError`.
+    """
+    if not (folder / CONFIG).is_file():
+        raise UserError(f"--resume {folder}: this is no segmenter's training; it holds no {CONFIG}.")
+    for source in given:
+        for name in source.values.keys() - RESUMABLE:
+            raise UserError(
+                f"{source.called(name)}: cannot be changed when a training goes on. Start a new one, or "
+                f"change only: {', '.join(sorted(RESUMABLE))}."
+            )
+    with locked(folder):
+        kept = read_document(folder / CONFIG, f"--resume {folder}")
+        stored = flatten({section: kept.get(section, {}) for section in SECTIONS})
+        data_config, config = _settings([Given(stored, f"{folder / CONFIG}: {{name}}", record=True), *given])
+        data = open_labelled(data_config, progress=progress)
+        if data.contents != kept.get("contents"):
+            raise UserError(
+                f"--resume {folder}: photos or label maps are not those that it began with. Put them back, say where "
+                "they lie now with --data, or start a new training."
+            )
+        run = _open(folder, config, data, say, progress, str(kept.get("origin", "")))
+        run.status = Status(**run.trainer.load(folder), images_seen=run.trainer.images_seen)
+        _write_config(run)
+        seen, total = run.trainer.images_seen, run.trainer.total
+        with contextlib.closing(MetricsLog(folder, tensorboard=False, resumed_at=seen)) as log:
+            log.write(event("resumed", seen, f"{seen:,} of {total:,} images are done"))
+            say(f"going on: {seen:,} of {total:,} images are done")
+            return _train(run, log)
 
 
-def in_words(scores: Scores) -> str:
-    """Return the three figures as a person reads them."""
-    pixels, classes, iou = scores.pixel_accuracy, scores.class_accuracy, scores.class_iou
-    return f"per-pixel {pixels:.3f}, per-class {classes:.3f}, class IoU {iou:.3f}"
+# ------------------------------------------------------------------------------------------------------------- the loop
 
 
-def _class_weights(config: SegmenterConfig, material: Material) -> Tensor:
-    labels = material.labels
-    pixels = class_pixels(material.train, len(labels.palette))
-    pixels[[index for index in labels.void if index < len(pixels)]] = 0
-    if not pixels.any():
+def _train(run: _Run, log: MetricsLog) -> Status:
+    """Train until the budget is spent or a signal comes; then everything is saved."""
+    trainer, status = run.trainer, run.status
+    assert run.config.evaluate_every is not None
+    started = time.monotonic() - status.seconds
+    status.signal = None
+    with Interrupt() as interrupt:
+        while trainer.images_seen < trainer.total and interrupt.received is None:
+            before, rate = trainer.images_seen, trainer.learning_rate
+            _log_loss(run, log, trainer.step(), rate)
+            status.images_seen, status.seconds = trainer.images_seen, time.monotonic() - started
+            if run.progress is not None:
+                run.progress("training", trainer.images_seen, trainer.total)
+            due = before // run.config.evaluate_every < trainer.images_seen // run.config.evaluate_every
+            if due or trainer.images_seen >= trainer.total:
+                _evaluate(run, log)
+                status.seconds = time.monotonic() - started
+                trainer.save(run.folder, asdict(status))
+    finished = trainer.images_seen >= trainer.total
+    if not finished:
+        trainer.save(run.folder, asdict(status))
+        status.signal = int(interrupt.received) if interrupt.received is not None else None
+    log.write(event("finished" if finished else "interrupted", trainer.images_seen, "everything is saved"))
+    return status
+
+
+def _log_loss(run: _Run, log: MetricsLog, loss: float, rate: float) -> None:
+    status = run.status
+    status.loss_sum += loss
+    status.loss_steps += 1
+    if status.loss_steps == LOG_STEPS:
+        mean, seen = status.loss_sum / status.loss_steps, run.trainer.images_seen
+        status.loss_sum, status.loss_steps = 0.0, 0
+        log.write({"images": seen, "cross_entropy": mean, "learning_rate": rate})
+
+
+def _evaluate(run: _Run, log: MetricsLog) -> None:
+    """Score on held-out photos, and keep the segmenter where it is the best so far."""
+    status, data, seen = run.status, run.data, run.trainer.images_seen
+    began = time.monotonic()
+    precision = "bf16" if run.config.precision == "bf16" else "fp32"
+    segmenter = Segmenter(run.trainer.network, _description(run, {}), run.trainer.device, precision=precision)
+    found = score_photos(segmenter, data.held_out, most=run.config.held_out_images)
+    scores = scores_to_json(found[REAL], data.labels)
+    best = status.best is None or scores["class_iou"] > status.best["scores"]["class_iou"]
+    status.last = {"images": seen, "scores": scores}
+    if best:
+        write_segmenter(run.folder / BEST, run.trainer.network, _description(run, scores))
+        status.best = status.last
+    values = {name: scores[name] for name in SCORES}
+    seconds = round(time.monotonic() - began, 1)
+    log.write({"images": seen, "evaluation": values, "evaluation_seconds": seconds, "best": best})
+    run.say(f"{seen:,} images: {three_scores(scores)}{' (best so far)' if best else ''}")
+
+
+def _description(run: _Run, scores: dict[str, Any]) -> Description:
+    data, config = run.data, run.config
+    return Description(
+        network=config.network_config(),
+        labels=data.labels,
+        photos=data.photos,
+        size=data.size,
+        origin=run.origin,
+        training={
+            "settings": asdict(config),
+            "images_seen": run.trainer.images_seen,
+            "pairs": len(data.train),
+            "contents": data.contents,
+            "label_side": label_side(data.config),
+        },
+        held_out={
+            "photos": min(config.held_out_images or len(data.held_out), len(data.held_out)),
+            "from": data.held_out_from,
+            "precision": config.precision,
+            "chosen_by": "class_iou on these photos, of all evaluations of the training",
+            **scores,
+        },
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- opening
+
+
+def _settings(given: Sequence[Given]) -> tuple[DataConfig, SegmenterConfig]:
+    for source in given:
+        for name in source.values:
+            if name.split(".")[0] not in SECTIONS or "." not in name:
+                raise UserError(f"{source.called(name)}: unknown setting. Settings are data.* and segmenter.*.")
+    data: DataConfig = settings_of("data", DataConfig, given)
+    config: SegmenterConfig = settings_of("segmenter", SegmenterConfig, given)
+    # Absolute folders, so that a training can go on from anywhere.
+    given_places = {name: place for name, place in asdict(data).items() if name in _FOLDERS and place}
+    places: dict[str, Any] = {name: _absolute(place) for name, place in given_places.items()}
+    return replace(data, **places), config
+
+
+def _absolute(place: str) -> str:
+    return os.path.abspath(os.path.expanduser(place))
+
+
+def _require_new(folder: Path) -> None:
+    """Raise `UserError` unless a folder does not exist or is empty."""
+    if folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
+        advice = f"Go on with it: --resume {folder}. Or" if (folder / CONFIG).is_file() else "Please"
+        raise UserError(f"{folder} exists and is not an empty folder. {advice} choose another --out.")
+
+
+def _first_weights(config: SegmenterConfig, say: Say) -> tuple[dict[str, Tensor], SegmenterConfig, str]:
+    """Return VGG-16's weights (none where the network begins at random), what `weights` has come to, and their origin.
+
+    Files are named by their whole path, so that a description of the training says which they were.
+    """
+    nothing = replace(config, weights="none")
+    if config.network == "unet" or config.weights == "none":
+        return {}, nothing, FROM_NOTHING
+    file = None if config.weights in ("auto", "torchvision") else config.weights
+    try:
+        weights, origin = read_vgg(file, "--weights FILE", notice=say)
+    except UserError as error:
+        if config.weights != "auto":
+            raise
+        say(f"torchvision's weights of VGG-16 cannot be had here, so every weight begins at random. {error}")
+        return {}, nothing, f"{FROM_NOTHING}, as torchvision's could not be had"
+    return weights, replace(config, weights=_absolute(file) if file else "torchvision"), origin
+
+
+def _open(
+    folder: Path, config: SegmenterConfig, data: LabelledData, say: Say, progress: Progress | None, origin: str
+) -> _Run:
+    device = find_device(config.device)
+    if config.precision == "auto":
+        config = replace(config, precision="bf16" if fast_bf16(device) else "fp32")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    for notice in (*data.notices, f"computing on {device.type} in {config.precision}"):
+        say(notice)
+    class_weights = _class_weights(config, data)
+    network = build_network(config.network_config(), data.photos.channels, len(class_weights), config.seed)
+    trainer = Trainer(network, data.train, config, device, class_weights=class_weights)
+    return _Run(folder=folder, config=config, data=data, trainer=trainer, origin=origin, say=say, progress=progress)
+
+
+def _class_weights(config: SegmenterConfig, data: LabelledData) -> Tensor:
+    pixels = data.train.class_pixels(len(data.labels.palette))
+    pixels[[index for index in data.labels.void if index < len(pixels)]] = 0
+    held_out = (data.held_out.truth(index) for index in range(len(data.held_out)))
+    if not pixels.any() or not any((truth != VOID).any() for truth in held_out):
+        part, why = ("held out", "could be scored") if pixels.any() else ("of the training", "can be learned")
         raise UserError(
-            "the label maps of the training hold void alone, so there is nothing to learn. Check the files, and the "
-            "void of the label maps."
-        )
-    if not any((material.held_out.truth(index) != VOID).any() for index in range(len(material.held_out))):
-        raise UserError(
-            "the label maps that are held out hold void alone, so nothing could be measured. Check the files, and the "
-            "void of the label maps."
+            f"the label maps {part} hold void alone, so nothing {why}. Check the files, and the void of the label maps."
         )
     return median_frequency(pixels) if config.balance == "median" else torch.ones(len(pixels))
 
 
-def _optimizer(config: SegmenterConfig, network: Fcn8s) -> torch.optim.Optimizer:
-    assert config.learning_rate is not None
-    assert config.weight_decay is not None
-    parameters = list(network.parameters())
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, config.learning_rate, momentum=0.9, weight_decay=config.weight_decay)
-    return torch.optim.Adam(parameters, config.learning_rate, weight_decay=config.weight_decay)
+def _write_config(run: _Run) -> None:
+    """Write `config.json`: the settings, with what was decided and found, and what else a training must find again."""
+    document = {
+        "data": asdict(run.data.config),
+        "segmenter": asdict(run.config),
+        "origin": run.origin,
+        "contents": run.data.contents,
+    }
+    write_atomic(run.folder / CONFIG, json.dumps(without_none(document), indent=2) + "\n")

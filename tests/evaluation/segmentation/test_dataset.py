@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from labelled import Source
-from unpaired.data.held_out import evenly
+from unpaired.data.labels import Labels
 from unpaired.data.values import Domain
-from unpaired.evaluation.segmentation.dataset import LabelledPhotos, class_pixels
-from unpaired.evaluation.segmentation.examples import batch_at, position_of
+from unpaired.evaluation.segmentation.dataset import LabelledPhotos, batch_at, position_of
+
+LABELS = Labels(kind="index", palette=((1, 1, 1), (2, 2, 2), (3, 3, 3)), feed="one_hot")
 
 
-def labelled(count: int = 5, size: int = 16, keep_bytes: int = 1 << 20) -> LabelledPhotos:
+def labelled(count: int = 5, size: int = 16, cache_bytes: int = 1 << 20) -> LabelledPhotos:
     """Return photos whose red value is the class of the pixel, times 50; class 3 is void."""
     rng = np.random.default_rng(0)
     photos, maps = [], []
@@ -21,7 +22,7 @@ def labelled(count: int = 5, size: int = 16, keep_bytes: int = 1 << 20) -> Label
         classes = np.kron(rng.integers(0, 4, (4, 4)), np.ones((size // 4, size // 4), int))
         photos.append(np.stack([classes * 50, classes * 0, classes * 0], axis=2).astype(np.uint8))
         maps.append((np.arange(3) == classes[:, :, None]).astype(np.uint8) * 255)
-    return LabelledPhotos(Source(photos), Source(maps), Domain(channels=3), keep_bytes)
+    return LabelledPhotos(Source(photos), Source(maps), Domain(channels=3), LABELS, cache_bytes=cache_bytes)
 
 
 def test_every_photo_comes_once_in_each_epoch() -> None:
@@ -72,16 +73,21 @@ def test_a_photo_is_a_function_of_its_number_alone() -> None:
 
 def test_what_fits_into_memory_is_read_once() -> None:
     for room, reads in ((1 << 20, 5), (16 * 16 * 4 * 2, 3 * 2 + 2), (0, 10)):
-        photos = labelled(keep_bytes=room)
+        photos = labelled(cache_bytes=room)
         for index in (*range(5), *range(5)):
             photos.pair(index)
         assert photos._photos.reads == reads  # type: ignore[attr-defined]
 
 
-def test_batches_and_counts() -> None:
+def test_the_pixels_of_each_class_are_counted() -> None:
     photos = labelled()
-    assert [truth.shape for _, truth in photos.batches(2)] == [(2, 16, 16), (2, 16, 16), (1, 16, 16)]
-    assert evenly(10, 4) == [0, 2, 5, 7]
-    assert evenly(3, None) == evenly(3, 9) == [0, 1, 2]
     every = np.stack([photos.truth(index) for index in range(5)])
-    assert class_pixels(photos, 3).tolist() == [(every == k).sum() for k in range(3)]
+    assert photos.class_pixels(3).tolist() == [(every == k).sum() for k in range(3)]
+
+
+def test_photos_and_maps_meet_by_position() -> None:
+    photos = labelled()
+    turned = LabelledPhotos(photos._photos, photos._maps, Domain(channels=3), LABELS, [(0, 4), (3, 1)])
+    assert len(turned) == 2
+    np.testing.assert_array_equal(turned.pair(1)[0], photos.pair(3)[0])
+    np.testing.assert_array_equal(turned.truth(1), photos.truth(1))
