@@ -111,7 +111,8 @@ class Segmenter:
     ) -> Segmenter:
         """Read a segmenter, or the best one of a training; `precision` is "fp32" or "bf16".
 
-        `defaults` is what the earliest comparisons did not write down of theirs. Raises `UserError` where there is none, `DamagedError` where its files are not what was written.
+        `defaults` is what the earliest comparisons did not write down of theirs. Raises `UserError` where there is no
+        segmenter, `DamagedError` where its files are not what was written.
         """
         place = find_segmenter(Path(folder))
         description = read_description(place, defaults)
