@@ -66,7 +66,7 @@ def test_nothing_half_made_stays(root: Path, monkeypatch: pytest.MonkeyPatch) ->
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("unpaired.study.create.write_study", full)
-    with pytest.raises(UserError, match="No space left on device"):
+    with pytest.raises(UserError, match="the disk is full: could not write"):
         create(root)
     assert left(root) == {"real", "ours"}
 
@@ -102,7 +102,7 @@ def test_a_copy_of_a_real_picture_is_refused_whatever_its_name(root: Path) -> No
 def test_repeated_pictures_count_once(root: Path) -> None:
     shutil.copy(root / "ours" / "001.png", root / "ours" / "again.png")
     created = create(root)
-    assert created.notices == ["ours: 1 repeated pictures left out."]
+    assert created.notices == ["ours: 1 repeated picture left out."]
     assert len(created.study.methods["ours"]) == 9
 
 

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -14,11 +15,12 @@ from study.studies import make_study
 from unpaired.cli import main
 from unpaired.study import store as store_module
 from unpaired.study.description import Study
+from unpaired.study.messages import Answer
 from unpaired.study.page import report_page
 from unpaired.study.plan import Trial
 from unpaired.study.published import PUBLISHED
 from unpaired.study.report import Report, make_report
-from unpaired.study.store import Answer, Store
+from unpaired.study.store import Store
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -62,7 +64,8 @@ def take_part(
                 store.fetch(person, current.token or "")
             clock.now += 0.02 + response
             side = trial.real_side ^ int(wrong[n])
-            answer = Answer(side, 0.02, 0.02, 2, False, response, "touch" if n % 2 else "keyboard")
+            by: Any = "touch" if n % 2 else "keyboard"
+            answer = Answer(side=side, exposures=(0.02, 0.02), frames=2, hidden=False, response=response, input=by)
             assert store.answer(person, current.token or "", answer, least_seconds=0) == "stored"
 
 
@@ -130,7 +133,7 @@ def test_the_command_writes_everything(made: tuple[Path, Report], capsys: pytest
         main(["study", "report", str(folder)])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    assert "ours: 25.0% [" in said
+    assert "ours: 25.0 % [" in said
     assert "(3 of 3 participants finished)" in said
     content = json.loads((folder / "report" / "report.json").read_text())
     assert content["methods"][0]["kept"]["share"] == pytest.approx(0.25)
@@ -152,7 +155,7 @@ def test_the_command_writes_everything(made: tuple[Path, Report], capsys: pytest
 
 def test_the_page_asks_for_nothing_and_shows_both_figures_and_the_published(made: tuple[Path, Report]) -> None:
     folder, report = made
-    page = report_page(folder, report.study, report)
+    page = report_page(folder, report)
     assert not re.search(r"<script|\son\w+=|style=|https?:|@import|url\(", page)
     assert "25.0 %" in page
     assert "50.0 %" in page
@@ -168,7 +171,7 @@ def test_names_become_no_markup(tmp_path: Path) -> None:
     folder, study = make_study(tmp_path, methods=("R&D; b",), title=HOSTILE)
     store = Store(folder)
     take_part(store, study, "R&D; b", [True, False, True, False, True, False])
-    page = report_page(folder, study, make_report(study, store))
+    page = report_page(folder, make_report(study, store))
     store.close()
     assert "<script" not in page
     assert "&lt;script&gt;" in page
@@ -180,7 +183,7 @@ def test_a_study_that_nobody_has_seen_has_a_report(tmp_path: Path) -> None:
     store = Store(folder)
     report = make_report(study, store)
     store.close()
-    page = report_page(folder, study, report)
+    page = report_page(folder, report)
     assert "Nobody has finished yet." in page
     assert "Too few participants have finished." in page
     assert report.exposures is None
@@ -196,6 +199,6 @@ def test_where_the_rules_leave_nobody_the_comparison_of_everybody_stays(tmp_path
     store.close()
     assert not report.comparisons
     assert len(report.comparisons_of_everybody) == 1
-    page = report_page(folder, study, report)
+    page = report_page(folder, report)
     assert "Too few participants" not in page
     assert "ours and theirs" in page

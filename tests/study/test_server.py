@@ -274,8 +274,13 @@ def test_the_report_needs_its_token(running: tuple[Server, Study]) -> None:
     assert "samesite=strict" in cookie.lower()
     page = reader.ask("GET", "/report", headers={"Cookie": cookie.split(";")[0]})
     assert page.status == 200
-    assert "script" not in page.headers["content-security-policy"]
-    assert page.headers["content-security-policy"].startswith("default-src 'none'; img-src data:; style-src 'sha256-")
+    assert page.headers["content-security-policy"] == "frame-ancestors 'none'"
+    policy = re.search(rb'http-equiv="Content-Security-Policy" content="([^"]+)"', page.body)
+    assert policy is not None
+    assert b"script" not in policy[1]
+    assert policy[1].startswith(b"default-src &#39;none&#39;; img-src data:; style-src &#39;sha256-") or policy[
+        1
+    ].startswith(b"default-src 'none'; img-src data:; style-src 'sha256-")
     reader.session = server.token  # as a bearer token, for programs
     assert [reader.ask("GET", path).status for path in files] == [200] * 4
     assert json.loads(reader.ask("GET", files[1]).body)["settings"]["trials"] == 6

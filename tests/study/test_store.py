@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 from unpaired.core.errors import UserError
+from unpaired.study.messages import Answer
 from unpaired.study.plan import ACTIVE_SECONDS, Trial
-from unpaired.study.store import Answer, Store
+from unpaired.study.store import Store
 
 TRIALS = [
     Trial("practice", "r0", "f0", 1),
     Trial("trial", "r1", "f1", 0),
     Trial("trial", "r2", "f2", 1),
 ]
-ANSWER = Answer(1, 1.0, 1.0, 60, False, 0.5, "mouse")
+ANSWER = Answer(side=1, exposures=(1.0, 1.0), frames=60, hidden=False, response=0.5, input="mouse")
 
 
 def draw(counts: Mapping[str, int]) -> tuple[str, list[Trial]]:

@@ -162,7 +162,7 @@ def report(
     quiet
         Print nothing but errors.
     """
-    from unpaired.study.writing import summary, write_report
+    from unpaired.study.export import summary, write_report
 
     made, path = write_report(folder, out)
     if not quiet:

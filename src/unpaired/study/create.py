@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import secrets
-import shutil
-import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from unpaired.core.errors import UserError
-from unpaired.core.text import printable
+from unpaired.core.files import atomic_folder
+from unpaired.core.text import plural, printable
 from unpaired.data.folders import list_images
 from unpaired.study.description import METHOD_NAME, PICTURES, Picture, Rules, Settings, Study, write_study
 from unpaired.study.picture import Pixels, encode, filled, filled_length, fit, read_pixels, spoiled
@@ -49,12 +47,8 @@ class _Entry:
     """Of the pixels."""
 
 
-@dataclass(slots=True)
-class _Source:
-    """The pictures of one folder."""
-
-    label: str
-    entries: list[_Entry] = field(default_factory=list)
+Entries = dict[str, list[_Entry]]
+"""The pictures of each folder: `REAL` first, then those of every method."""
 
 
 def create_study(
@@ -74,8 +68,7 @@ def create_study(
     there are too few pictures, a generated one is a copy of a real one, sizes differ, or `out` exists; nothing
     half-made stays.
     """
-    if out.exists():
-        raise UserError(f'"{printable(out)}" exists already. Give --out a new folder: answers are never mixed.')
+    _require_absent(out)
     _require_methods(fakes)
     notices: list[str] = []
     paths = {REAL: (real, list_images(_folder("--real", real)))}
@@ -83,26 +76,23 @@ def create_study(
     if settings.pairs == "matched":
         paths = _matched(paths, notices)
     _require_enough({label: len(files) for label, (_, files) in paths.items()}, settings)
-    temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}.writing")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir(mode=0o700)  # it holds the truth, and participants' numbers
+    with atomic_folder(out) as temporary:
+        temporary.chmod(0o700)  # it holds the truth, and participants' numbers
         (temporary / PICTURES).mkdir()
-        sources, shape = _read(temporary, paths, size, notices, progress)
-        if settings.pairs == "unmatched":
-            _drop_repeated(sources, notices)
-        else:
-            _drop_repeated_pairs(sources, notices)
-        _refuse_copies(sources)
-        _require_enough({source.label: len(source.entries) for source in sources}, settings)
-        study = _write(temporary, sources, shape, settings, rules or Rules())
+        entries, shape = _read(temporary, paths, size, notices, progress)
+        for group in [entries] if settings.pairs == "matched" else [{label: own} for label, own in entries.items()]:
+            _drop_repeated(group, notices)
+        _refuse_copies(entries)
+        _require_enough({label: len(own) for label, own in entries.items()}, settings)
+        study = _write(temporary, entries, shape, settings, rules or Rules())
         Store(temporary, create=True).close()
-        os.replace(temporary, out)
-    except OSError as error:
-        raise UserError(f'cannot write "{printable(out)}": {error.strerror}.') from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _require_absent(out)  # it may have been made meanwhile
     return Created(study, notices)
+
+
+def _require_absent(out: Path) -> None:
+    if out.exists():
+        raise UserError(f'"{printable(out)}" exists already. Give --out a new folder: answers are never mixed.')
 
 
 def needed(settings: Settings) -> tuple[int, int]:
@@ -118,8 +108,7 @@ def _require_methods(fakes: Mapping[str, Path]) -> None:
         if name == REAL or not re.fullmatch(METHOD_NAME, name) or printable(name) != name:  # not unicode
             raise UserError(
                 f'--fake: "{printable(name)}" cannot be a method\'s name. Use 1 to 60 letters, digits, spaces and '
-                "signs, "
-                "none of / \\ =."
+                "signs, none of / \\ =."
             )
 
 
@@ -175,24 +164,21 @@ def _read(
     size: tuple[int, int] | None,
     notices: list[str],
     progress: Callable[[int, int], None] | None,
-) -> tuple[list[_Source], tuple[int, int]]:
+) -> tuple[Entries, tuple[int, int]]:
     """Decode, fit and encode every picture into the new folder; return them and their (height, width)."""
     total = sum(len(files) for _, files in paths.values())
     sizes: dict[str, Counter[tuple[int, int]]] = {label: Counter() for label in paths}
-    sources, done = [], 0
+    entries: Entries = {label: [] for label in paths}
     for label, (given, files) in paths.items():
-        source = _Source(label)
         for path in files:
             pixels = read_pixels(path)
             sizes[label][pixels.shape[0], pixels.shape[1]] += 1
             name = printable(path.relative_to(given).as_posix())  # it goes into JSON, which must be unicode
-            source.entries.append(_enter(folder, name, fit(pixels, *size) if size else pixels))
-            done += 1
+            entries[label].append(_enter(folder, name, fit(pixels, *size) if size else pixels))
             if progress is not None:
-                progress(done, total)
-        sources.append(source)
-    _judge_sizes(sizes, size, notices)
-    return sources, size or next(iter(sizes[REAL]))
+                progress(sum(map(len, entries.values())), total)
+    _check_sizes(sizes, size, notices)
+    return entries, size or next(iter(sizes[REAL]))
 
 
 def _enter(folder: Path, name: str, pixels: Pixels) -> _Entry:
@@ -202,7 +188,7 @@ def _enter(folder: Path, name: str, pixels: Pixels) -> _Entry:
     return _Entry(name, path, len(data), hashlib.blake2b(pixels.tobytes(), digest_size=16).digest())
 
 
-def _judge_sizes(
+def _check_sizes(
     sizes: Mapping[str, Counter[tuple[int, int]]], size: tuple[int, int] | None, notices: list[str]
 ) -> None:
     found = set().union(*sizes.values())
@@ -223,54 +209,47 @@ def _judge_sizes(
         )
 
 
-def _drop_repeated(sources: Sequence[_Source], notices: list[str]) -> None:
-    for source in sources:
-        kept: dict[bytes, _Entry] = {}
-        for entry in source.entries:
-            if kept.setdefault(entry.digest, entry) is not entry:
+def _drop_repeated(entries: Entries, notices: list[str]) -> None:
+    """Leave out every picture that came before, with those at the same place in the other folders of `entries`."""
+    seen: dict[str, set[bytes]] = {label: set() for label in entries}
+    kept: Entries = {label: [] for label in entries}
+    dropped = 0
+    for row in zip(*entries.values(), strict=True):
+        repeated = any(entry.digest in before for entry, before in zip(row, seen.values(), strict=True))
+        dropped += repeated
+        for label, entry in zip(entries, row, strict=True):
+            if repeated:
                 entry.path.unlink()
-        if len(kept) < len(source.entries):
-            notices.append(f"{source.label}: {len(source.entries) - len(kept)} repeated pictures left out.")
-        source.entries = list(kept.values())
+            else:
+                seen[label].add(entry.digest)
+                kept[label].append(entry)
+    if dropped and len(entries) > 1:
+        notices.append(f"{plural(dropped, 'pair')} left out: a picture of theirs came before.")
+    elif dropped:
+        notices.append(f"{next(iter(entries))}: {plural(dropped, 'repeated picture')} left out.")
+    for label, own in kept.items():
+        entries[label][:] = own
 
 
-def _drop_repeated_pairs(sources: Sequence[_Source], notices: list[str]) -> None:
-    """Leave out every pair in which a picture of an earlier pair comes again; pairs stand at equal places."""
-    seen: list[set[bytes]] = [set() for _ in sources]
-    kept: list[int] = []
-    for place, pair in enumerate(zip(*(source.entries for source in sources), strict=True)):
-        if any(entry.digest in before for entry, before in zip(pair, seen, strict=True)):
-            for entry in pair:
-                entry.path.unlink()
-            continue
-        kept.append(place)
-        for entry, before in zip(pair, seen, strict=True):
-            before.add(entry.digest)
-    if len(kept) < len(sources[0].entries):
-        notices.append(f"{len(sources[0].entries) - len(kept)} pairs left out: a picture of theirs came before.")
-    for source in sources:
-        source.entries = [source.entries[place] for place in kept]
-
-
-def _refuse_copies(sources: Sequence[_Source]) -> None:
-    real = {entry.digest: entry.name for entry in sources[0].entries}
-    for source in sources[1:]:
-        for entry in source.entries:
+def _refuse_copies(entries: Entries) -> None:
+    real = {entry.digest: entry.name for entry in entries[REAL]}
+    for label in list(entries)[1:]:
+        for entry in entries[label]:
             if entry.digest in real:
                 raise UserError(
-                    f'{source.label}: "{printable(entry.name)}" is pixel for pixel the real picture '
+                    f'{label}: "{printable(entry.name)}" is pixel for pixel the real picture '
                     f'"{printable(real[entry.digest])}". A copy is not a generated picture; was a folder given twice?'
                 )
 
 
-def _write(folder: Path, sources: Sequence[_Source], shape: tuple[int, int], settings: Settings, rules: Rules) -> Study:
+def _write(folder: Path, entries: Entries, shape: tuple[int, int], settings: Settings, rules: Rules) -> Study:
     """Add the catch pictures, fill all files up to one length, and describe them."""
     random = np.random.default_rng(secrets.randbits(128))
-    real = sources[0].entries
+    real = entries[REAL]
     chosen = [real[place] for place in random.choice(len(real), settings.catch, replace=False)]
     catch = [_enter(folder, entry.name, spoiled(read_pixels(entry.path), random)) for entry in chosen]
-    length = filled_length([entry.length for entries in [*(s.entries for s in sources), catch] for entry in entries])
-    stored = {source.label: _fill(source.entries, length) for source in sources}
+    length = filled_length([entry.length for own in (*entries.values(), catch) for entry in own])
+    stored = {label: _fill(own, length) for label, own in entries.items()}
     study = Study(
         id=secrets.token_hex(16),
         created=datetime.now().astimezone().isoformat(timespec="seconds"),

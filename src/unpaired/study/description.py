@@ -50,7 +50,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Settings:
-    """How a study is printable. The defaults are the protocol of the CycleGAN paper, and catch trials."""
+    """How a study is shown. The defaults are the protocol of the CycleGAN paper, and catch trials."""
 
     title: Line = "Which picture is real?"
     """Heading of the first page."""
@@ -73,7 +73,7 @@ class Settings:
     links_only: bool = False
     """Refuse people who come without `?participant=...`."""
     completion_code: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")] | None = None
-    """The code printable at the end; by default each participant gets one of their own."""
+    """The code shown at the end; by default each participant gets one of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -1,26 +1,63 @@
-"""A study's answers and figures as CSV and JSON."""
+"""A study's report as files: the page, and answers and figures as CSV and JSON."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
+from pathlib import Path
 
+from unpaired.core.files import write_atomic
+from unpaired.core.text import percent
+from unpaired.study.description import read_study
+from unpaired.study.exclusion import Answered
+from unpaired.study.page import report_page
 from unpaired.study.published import PUBLISHED
-from unpaired.study.quality import Answered
-from unpaired.study.report import Person, Report
+from unpaired.study.report import Figure, Person, Report, make_report
+from unpaired.study.store import Store
 
-_SIDES = ("left", "right")
-_TURNS = ("first", "second")
+_SIDES = {"together": ("left", "right"), "in-turn": ("first", "second")}
+
+
+def write_report(folder: Path, out: Path | None = None) -> tuple[Report, Path]:
+    """Write `index.html`, `report.json`, `answers.csv` and `participants.csv`; return the report and the page's path.
+
+    The study may be running. `out` is `STUDY/report` by default; files of an earlier report are replaced. Raises
+    `UserError` where the study is not whole or the files cannot be written.
+    """
+    study = read_study(folder, verify=True)
+    target = folder / "report" if out is None else out
+    with contextlib.closing(Store(folder)) as store:
+        report = make_report(study, store)
+    contents = {
+        "answers.csv": answers_csv(report),
+        "participants.csv": participants_csv(report),
+        "report.json": report_json(report),
+        "index.html": report_page(folder, report),
+    }
+    for name, text in contents.items():
+        write_atomic(target / name, text, then="choose another --out")
+    return report, target / "index.html"
+
+
+def summary(report: Report) -> str:
+    """Return one line per method: the share taken for real, after the rules and of everybody."""
+    wanted = report.study.settings.participants
+    return "\n".join(
+        f"{method.name}: {_share(method.kept)} after the rules, {_share(method.everybody)} of everybody "
+        f"({method.finished} of {wanted} participants finished)"
+        for method in report.methods
+    )
 
 
 def answers_csv(report: Report) -> str:
     """Return one line per answer, practice and catch trials included; times in seconds."""
     columns = [column.name for column in fields(Answered) if column.name != "fake_file"]
-    sides = _SIDES if report.study.settings.show == "together" else _TURNS
+    sides = _SIDES[report.study.settings.show]
     lines = []
     for person in report.people:
         for answer in person.answers:
@@ -39,23 +76,17 @@ def participants_csv(report: Report) -> str:
 
 def report_json(report: Report) -> str:
     """Return everything: settings, rules, figures, comparisons, pictures, participants and answers."""
-    study = report.study
-    answers = [{"method": p.method, **asdict(a), "fooled": a.fooled} for p in report.people for a in p.answers]
-    content = {
+    study, content = report.study, asdict(report)
+    content |= {
         "study": {"id": study.id, "created": study.created, "height": study.height, "width": study.width},
         "settings": asdict(study.settings),
         "rules": asdict(study.rules),
         "made": _moment(report.made),
-        "methods": [asdict(method) for method in report.methods],
-        "comparisons": [asdict(comparison) for comparison in report.comparisons],
-        "comparisons_of_everybody": [asdict(comparison) for comparison in report.comparisons_of_everybody],
         "published": [asdict(published) for published in PUBLISHED],
-        "exposures": asdict(report.exposures) if report.exposures else None,
-        "inputs": report.inputs,
-        "pictures": [asdict(picture) for picture in report.pictures],
         "participants": [_person(person) for person in report.people],
-        "answers": answers,
+        "answers": [{"method": p.method, **asdict(a), "fooled": a.fooled} for p in report.people for a in p.answers],
     }
+    del content["people"]
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
 
 
@@ -74,13 +105,18 @@ def _person(person: Person) -> dict[str, object]:
     }
 
 
+def _share(figure: Figure | None) -> str:
+    if figure is None:
+        return "nothing yet"
+    limits = (figure.interval.low, figure.interval.high) if figure.interval else ()
+    return percent(figure.share, 1) + (f" [{', '.join(percent(limit, 1) for limit in limits)}]" if limits else "")
+
+
 def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def _csv(columns: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(lines)
+    csv.writer(buffer, lineterminator="\n").writerows([columns, *lines])
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""What a browser may send: checked field by field; anything else is refused."""
+"""What a browser may send, checked field by field, and how a request that is not granted is answered."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from unpaired.core.settings import STRICT
-from unpaired.study.store import Answer
 
 Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
 Session = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{32,64}$")]
@@ -23,17 +22,15 @@ class Enter:
     participant: Number | None = None
     """The number in their link."""
     session: Session | None = None
-    """Drawn by the browser for somebody new, and remembered there; asking twice takes nobody in twice."""
+    """Drawn by the browser for somebody new, and stored there; asking twice takes nobody in twice."""
     consent: bool = False
     """Whether they agreed just now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Choice:
-    """An answer to a trial; times in seconds."""
+class Answer:
+    """What a participant chose, and what their browser measured; times in seconds."""
 
-    trial: Token
-    """The trial's token."""
     side: Annotated[int, Field(ge=0, le=1)]
     """0 is left or first, 1 is right or second."""
     exposures: tuple[Seconds, Seconds]
@@ -47,11 +44,27 @@ class Choice:
     input: Literal["mouse", "touch", "pen", "keyboard"]
     """What was used to choose."""
 
-    def answer(self) -> Answer:
-        """Return it as it is stored."""
-        first, second = self.exposures
-        return Answer(self.side, first, second, self.frames, self.hidden, self.response, self.input)
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Choice(Answer):
+    """An answer as it is sent."""
+
+    trial: Token
+    """The trial's token."""
 
 
 ENTER = TypeAdapter(Enter)
 CHOICE = TypeAdapter(Choice)
+
+
+class Refused(Exception):
+    """A request that is not granted: a status, a word for the program and a sentence for the person."""
+
+    def __init__(self, status: int, code: str, message: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.status, self.code, self.retry_after = status, code, retry_after
+
+    @classmethod
+    def busy(cls, seconds: float) -> Refused:
+        """Return the answer to somebody who asks too often."""
+        return cls(429, "busy", "Too many requests. Please wait a moment.", retry_after=max(seconds, 0.05))

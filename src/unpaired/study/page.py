@@ -1,22 +1,27 @@
-"""The report as one HTML file that asks no other: table, figure, comparisons, pictures, how it was done."""
+"""The report as one HTML file that loads nothing: verdict, shares, comparisons, pictures, how it was done."""
 
 from __future__ import annotations
 
-import base64
 import io
-from collections.abc import Iterable
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from html import escape
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
+from markupsafe import Markup
 from PIL import Image as PillowImage
 
-from unpaired.study.description import PICTURES, Study
-from unpaired.study.figure import Row, draw
+from unpaired.core.text import NONE, percent, plural
+from unpaired.report.embedding import Image, embedded
+from unpaired.report.page import environment, page
+from unpaired.report.results import Table
+from unpaired.study.description import PICTURES
+from unpaired.study.exclusion import stated, stated_for_trials
 from unpaired.study.published import PUBLISHED
-from unpaired.study.quality import stated, stated_for_trials
-from unpaired.study.report import OFF, Comparison, Figure, MethodFigures, PictureFigure, Report
+from unpaired.study.report import OFF, Comparison, MethodFigures, PictureFigure, Report
 from unpaired.study.statistics import RESAMPLES, Interval
 
 MOST_SHOWN = 6
@@ -24,227 +29,187 @@ MOST_SHOWN = 6
 _THUMBNAIL = 128
 
 
-def report_page(folder: Path, study: Study, report: Report, *, served: bool = False) -> str:
-    """Return the report of the study in `folder`; `served` adds the addresses of the JSON and CSV files."""
-    style = (files("unpaired.study") / "assets" / "report.css").read_text(encoding="utf-8")
-    sections = [
-        _head(report),
-        _shares(report),
-        _comparisons(report),
-        _left_out(report),
-        _pictures(folder, report),
-        _protocol(report),
-        _method_notes(),
-        _downloads(served),
-    ]
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Report: {escape(study.settings.title)}</title>
-<link rel="icon" href="data:,">
-<style>{style}</style>
-</head>
-<body>
-<main>
-{"".join(f"<section>{section}</section>" for section in sections if section)}
-</main>
-</body>
-</html>
-"""
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One line of the drawing; shares from 0 to 1."""
+
+    label: str
+    share: float
+    low: float | None
+    high: float | None
+    mark: Literal["kept", "everybody", "published"]
 
 
-def _head(report: Report) -> str:
-    study = report.study
-    finished = sum(method.finished for method in report.methods)
-    joined = sum(method.joined for method in report.methods)
-    made = datetime.fromtimestamp(report.made).astimezone().strftime("%Y-%m-%d %H:%M")
-    return (
-        f"<h1>{escape(study.settings.title)}</h1>"
-        f"<p class=sub>{finished} of the {joined} people who began have finished · "
-        f"report made {made}, study created {escape(study.created[:10])}</p>"
+def report_page(folder: Path, report: Report, *, served: bool = False) -> str:
+    """Return the report of the study in `folder`; `served` puts the addresses of its data below `report/`."""
+    study, settings = report.study, report.study.settings
+    prefix = "report/" if served else ""
+    return page(
+        "report.html",
+        package="unpaired.study",
+        title=f"Report: {settings.title}",
+        style=(files("unpaired.study") / "assets" / "report.css").read_text(encoding="utf-8"),
+        heading=settings.title,
+        finished=sum(method.finished for method in report.methods),
+        joined=sum(method.joined for method in report.methods),
+        made=datetime.fromtimestamp(report.made).astimezone().strftime("%Y-%m-%d %H:%M"),
+        created=study.created[:10],
+        verdicts=[sentence for method in report.methods if (sentence := _verdict(method))],
+        drawing=_drawing(report),
+        shares=_shares(report),
+        published=_published(),
+        several=len(study.methods) > 1,
+        comparisons=_comparisons(report),
+        rules=stated(study.rules, settings),
+        trial_rule=stated_for_trials(study.rules, settings),
+        left_out=_left_out(report),
+        galleries=_galleries(folder, report),
+        facts=_facts(report),
+        resamples=RESAMPLES,
+        downloads=[(prefix + name, name) for name in ("report.json", "answers.csv", "participants.csv")],
     )
 
 
-# ----------------------------------------------------------------------------------------------------------- shares
+def draw(groups: Sequence[Sequence[Bar]], description: str) -> Markup:
+    """Return shares with their intervals on one axis as SVG, groups apart; the marks differ in shape."""
+    bars = [bar for group in groups for bar in group]
+    most = max([0.5, *(bar.share if bar.high is None else bar.high for bar in bars)])
+    tenths = min(10, math.ceil(most * 10 + 0.5))
+    template = environment("unpaired.study").get_template("shares.svg")
+    return Markup(template.render(groups=groups, count=len(bars), tenths=tenths, description=description))
 
 
-def _shares(report: Report) -> str:
-    rows = "".join(_method_row(report, method) for method in report.methods)
-    lacking = any(method.finished < report.study.settings.participants for method in report.methods)
-    few = "<p class=sub>* fewer than wanted: the study goes on, and figures move.</p>" if lacking else ""
-    return f"""<h2>Generated pictures taken for real</h2>
-<div class=scroll><table><thead>
-<tr><th scope=col rowspan=2>method</th><th scope=col rowspan=2>finished</th>
-<th scope=colgroup colspan=3>everybody who finished</th><th scope=colgroup colspan=3>after the rules</th></tr>
-<tr><th scope=col>people</th><th scope=col>share</th><th scope=col>95 % interval</th>
-<th scope=col>people</th><th scope=col>share</th><th scope=col>95 % interval</th></tr></thead>
-<tbody>{rows}</tbody></table></div>
-<div class=scroll>{_drawing(report)}</div>
-{few}<p class=sub>Filled circle: this study, after the rules. Open circle: everybody. Square: published, with the
-paper's &plusmn; where it is confirmed. 50 %: people cannot tell. The published figures are for photos and maps of 256
-pixels, judged on Amazon Mechanical Turk: other pictures and other people give other figures.</p>
-<details><summary>Published figures and their sources</summary><div class=scroll><table><thead><tr><th scope=col>method
-</th><th scope=col>task</th><th scope=col>share</th><th scope=col>source</th></tr></thead><tbody>{_published()}</tbody>
-</table></div><p class=sub>Read in later works that quote the papers; compare with the papers before you print them.
-</p></details>"""
-
-
-def _method_row(report: Report, method: MethodFigures) -> str:
-    wanted = report.study.settings.participants
-    few = " class=few" if method.finished < wanted else ""
-    return (
-        f"<tr><th scope=row>{escape(method.name)}</th><td{few}>{method.finished} of {wanted}</td>"
-        f"{_cells(method.everybody)}{_cells(method.kept)}</tr>"
-    )
-
-
-def _cells(figure: Figure | None) -> str:
+def _verdict(method: MethodFigures) -> str:
+    """Return one sentence: whether people can tell a method's pictures from real ones."""
+    figure = method.kept or method.everybody
     if figure is None:
-        return "<td>0</td><td>–</td><td>–</td>"
-    return f"<td>{figure.participants}</td><td>{_percent(figure.share)}</td><td>{_interval(figure.interval)}</td>"
+        return ""
+    if figure.interval is None:
+        return f"{method.name}: {plural(figure.participants, 'participant')}, which is too few to tell."
+    told = f"{method.name}: taken for real in {percent(figure.share, 1)} of the pairs"
+    if figure.interval.high < 0.5:
+        return f"{told}, less often than by chance: people can tell."
+    if figure.interval.low > 0.5:
+        return f"{told}, more often than the real pictures."
+    return f"{told}, which does not differ from chance."
 
 
-def _drawing(report: Report) -> str:
-    own = []
+def _shares(report: Report) -> Table:
+    wanted, rows = report.study.settings.participants, []
     for method in report.methods:
-        for figure, mark, label in (
-            (method.kept, "kept", method.name),
-            (method.everybody, "everybody", f"{method.name[:20]}, everybody"),
-        ):
-            if figure is not None:
-                low, high = (figure.interval.low, figure.interval.high) if figure.interval else (None, None)
-                own.append(Row(label[:32], figure.share, low, high, "kept" if mark == "kept" else "everybody"))
+        cells = [method.name, f"{method.finished} of {wanted}{' *' if method.finished < wanted else ''}"]
+        for figure in (method.everybody, method.kept):
+            found = figure and (str(figure.participants), percent(figure.share, 1), _interval(figure.interval))
+            cells += found or ("0", NONE, NONE)
+        rows.append(tuple(cells))
+    few = any(method.finished < wanted for method in report.methods)
+    return Table(
+        columns=(
+            *("method", "finished", "everybody who finished", "share", "95 % interval"),
+            *("after the rules", "share", "95 % interval"),
+        ),
+        rows=tuple(rows),
+        notes=("* fewer than wanted: the study goes on, and figures move.",) if few else (),
+    )
+
+
+def _drawing(report: Report) -> Markup | None:
+    own = list[Bar]()
+    for method in report.methods:
+        if method.kept is not None:
+            own.append(_bar(method.name, method.kept.share, method.kept.interval, "kept"))
+        if method.everybody is not None:
+            label = f"{method.name[:20]}, everybody"
+            own.append(_bar(label, method.everybody.share, method.everybody.interval, "everybody"))
     if not own:
-        return "<p class=notice>Nobody has finished yet.</p>"
-    published = []
-    for row in PUBLISHED:
-        low = None if row.deviation is None else row.share - row.deviation
-        high = None if row.deviation is None else row.share + row.deviation
-        published.append(Row(f"{row.method}, {row.task}", row.share, low, high, "published"))
-    told = "; ".join(f"{row.label} {_percent(row.share)}" for row in own)
+        return None
+    published = [
+        Bar(f"{row.method}, {row.task}", row.share, row.share - row.deviation, row.share + row.deviation, "published")
+        if row.deviation is not None
+        else Bar(f"{row.method}, {row.task}", row.share, None, None, "published")
+        for row in PUBLISHED
+    ]
+    told = "; ".join(f"{bar.label} {percent(bar.share, 1)}" for bar in own)
     return draw([own, published], f"Shares of generated pictures taken for real: {told}. Below: published shares.")
 
 
-def _published() -> str:
-    return "".join(
-        f"<tr><th scope=row>{escape(row.method)}</th><td>{escape(row.task)}</td><td>{_percent(row.share)}"
-        f"{'' if row.deviation is None else f' ± {_percent(row.deviation)}'}</td><td>{escape(row.source)}</td></tr>"
-        for row in PUBLISHED
-    )
+def _bar(label: str, share: float, interval: Interval | None, mark: Literal["kept", "everybody"]) -> Bar:
+    low, high = (interval.low, interval.high) if interval else (None, None)
+    return Bar(label[:32], share, low, high, mark)
 
 
-# ------------------------------------------------------------------------------------------------------ comparisons
+def _published() -> Table:
+    rows = []
+    for row in PUBLISHED:
+        deviation = "" if row.deviation is None else f" ± {percent(row.deviation, 1)}"
+        rows.append((row.method, row.task, f"{percent(row.share, 1)}{deviation}", row.source))
+    note = "Read in later works that quote the papers; compare with the papers before you print them."
+    return Table(columns=("method", "task", "share", "source"), rows=tuple(rows), notes=(note,))
 
 
-def _comparisons(report: Report) -> str:
-    if len(report.study.methods) < 2:
-        return ""
-    if not report.comparisons_of_everybody:
-        return "<h2>Between methods</h2><p class=notice>Too few participants have finished.</p>"
+def _comparisons(report: Report) -> Table | None:
     after = {(found.first, found.second): found for found in report.comparisons}
-    rows = "".join(
-        _comparison(after.get((found.first, found.second)), found) for found in report.comparisons_of_everybody
-    )
-    return f"""<h2>Between methods</h2>
-<div class=scroll><table class=compare><thead><tr><th scope=col>methods</th><th scope=col>difference</th>
-<th scope=col>95 % interval</th><th scope=col>p, corrected</th><th scope=col>p of everybody</th>
-<th scope=col>detectable</th><th scope=col>more people needed</th></tr></thead>
-<tbody>{rows}</tbody></table></div>
-<p class=sub>Difference: share of the first less that of the second, after the rules, in percentage points. p:
-permutation test over participants, two-sided, corrected by Holm over all pairs. Detectable: the smallest true
-difference that this many participants would show in 80 of 100 studies. More people needed: what 80 % power takes if the
-difference seen here is the true one; with few people it often is not, so take it as a guide.</p>"""
+    rows = [_comparison(after.get((all_.first, all_.second)), all_) for all_ in report.comparisons_of_everybody]
+    columns = ("methods", "difference", "95 % interval", "p, corrected", "p of everybody", "detectable")
+    return Table(columns=(*columns, "more people needed"), rows=tuple(rows)) if rows else None
 
 
-def _comparison(found: Comparison | None, of_everybody: Comparison) -> str:
-    names = f"<tr><th scope=row>{escape(of_everybody.first)} and {escape(of_everybody.second)}</th>"
-    p_of_everybody = of_everybody.p_corrected
+def _comparison(found: Comparison | None, of_everybody: Comparison) -> tuple[str, ...]:
+    names, p = f"{of_everybody.first} and {of_everybody.second}", _p(of_everybody.p_corrected)
     if found is None:  # the rules left nobody of one of them
-        return f"{names}<td>–</td><td>–</td><td>–</td><td>{_p(p_of_everybody)}</td><td>–</td><td class=wrap>–</td></tr>"
-    return (
-        f"{names}<td>{_points(found.difference)}</td>"
-        f"<td>{_points_interval(found.interval)}</td><td>{_p(found.p_corrected)}</td><td>{_p(p_of_everybody)}</td>"
-        f"<td>{'–' if found.detectable is None else _points(found.detectable).lstrip('+')}</td>"
-        f"<td class=wrap>{_more(found)}</td></tr>"
-    )
+        return names, NONE, NONE, NONE, p, NONE, NONE
+    interval = NONE if found.interval is None else f"{_points(found.interval.low)} to {_points(found.interval.high)}"
+    detectable = NONE if found.detectable is None else _points(found.detectable).lstrip("+")
+    difference = _points(found.difference)
+    return names, difference, f"{interval}{_kind(found.interval)}", _p(found.p_corrected), p, detectable, _more(found)
 
 
 def _more(found: Comparison) -> str:
     if found.more is None:
-        return "no difference to look for" if found.interval is not None and not found.difference else "–"
+        return "no difference to look for" if found.interval is not None and not found.difference else NONE
     if found.more == (0, 0):
         return "none, enough are there"
     first, second = found.more
-    return f"{first:,} of {escape(found.first)}, {second:,} of {escape(found.second)} ({found.needed:,} each)"
+    return f"{first:,} of {found.first}, {second:,} of {found.second} ({found.needed:,} each)"
 
 
-# --------------------------------------------------------------------------------------------------------- left out
-
-
-def _left_out(report: Report) -> str:
-    study = report.study
-    rules = "".join(f"<li>{escape(rule)}</li>" for rule in stated(study.rules, study.settings))
-    rows = "".join(
-        f"<tr><th scope=row>{escape(method.name)}</th><td>{method.joined - method.finished}</td>"
-        + "".join(f"<td>{method.left_out.get(reason, 0)}</td>" for reason in ("too fast", "same side", "catch trials"))
-        + f"<td>{method.trials_left_out}</td></tr>"
+def _left_out(report: Report) -> Table:
+    reasons = ("too fast", "same side", "catch trials")
+    rows = [
+        (
+            method.name,
+            method.joined - method.finished,
+            *(method.left_out.get(reason, 0) for reason in reasons),
+            method.trials_left_out,
+        )
         for method in report.methods
-    )
-    return f"""<h2>Who was left out</h2>
-<p>The rules were fixed when the study was created. A participant is left out of the second figure for any of:</p>
-<ul>{rules}</ul>
-<p>A single trial is left out when {escape(stated_for_trials(study.rules, study.settings))}. People who did not finish
-are in neither figure.</p>
-<div class=scroll><table><thead><tr><th scope=col>method</th><th scope=col>did not finish</th>
-<th scope=col>too fast</th><th scope=col>same side</th><th scope=col>catch trials</th>
-<th scope=col>single trials</th></tr></thead>
-<tbody>{rows}</tbody></table></div>"""
+    ]
+    return Table(columns=("method", "did not finish", *reasons, "single trials"), rows=tuple(rows))
 
 
-# --------------------------------------------------------------------------------------------------------- pictures
-
-
-def _pictures(folder: Path, report: Report) -> str:
-    parts = []
+def _galleries(folder: Path, report: Report) -> list[tuple[str, list[tuple[Image, PictureFigure]]]]:
+    found = []
     for method in report.study.methods:
         own = [picture for picture in report.pictures if picture.method == method]
-        if own:
-            most = own[:MOST_SHOWN]
-            least = own[MOST_SHOWN:][-MOST_SHOWN:][::-1]
-            parts.append(f"<h3>{escape(method)}: fooled most</h3>{_gallery(folder, most)}")
-            if least:
-                parts.append(f"<h3>{escape(method)}: fooled least</h3>{_gallery(folder, least)}")
-    if not parts:
-        return ""
-    return f"<h2>Pictures</h2><p class=sub>Taken for real / shown, after the rules.</p>{''.join(parts)}"
+        for title, part in (("most", own[:MOST_SHOWN]), ("least", own[MOST_SHOWN:][-MOST_SHOWN:][::-1])):
+            if part:
+                found.append((f"{method}: fooled {title}", [(_thumbnail(folder, one), one) for one in part]))
+    return found
 
 
-def _gallery(folder: Path, pictures: Iterable[PictureFigure]) -> str:
-    return f"<div class=gallery>{''.join(_thumbnail(folder, picture) for picture in pictures)}</div>"
-
-
-def _thumbnail(folder: Path, picture: PictureFigure) -> str:
+def _thumbnail(folder: Path, picture: PictureFigure) -> Image:
     with PillowImage.open(folder / PICTURES / picture.file) as image:
         image.thumbnail((_THUMBNAIL, _THUMBNAIL))
         buffer = io.BytesIO()
         image.save(buffer, "PNG")
-    url = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return (
-        f'<figure><img src="{url}" alt="" width="{image.width}" height="{image.height}"><figcaption>'
-        f"<b>{picture.fooled} / {picture.shown}</b> {escape(picture.name)}</figcaption></figure>"
-    )
+    return embedded(buffer.getvalue())
 
 
-# ----------------------------------------------------------------------------------------------------- how it was done
-
-
-def _protocol(report: Report) -> str:
-    settings, exposures = report.study.settings, report.exposures
+def _facts(report: Report) -> dict[str, str]:
+    study, settings, exposures = report.study, report.study.settings, report.exposures
+    made = ", ".join(f"{len(pictures)} of {name}" for name, pictures in study.methods.items())
     facts = {
-        "pictures": f"{report.study.height} x {report.study.width} pixels, {len(report.study.real)} real; "
-        + ", ".join(f"{len(made)} of {name}" for name, made in report.study.methods.items()),
+        "pictures": f"{study.height} x {study.width} pixels, {len(study.real)} real; {made}",
         "pairs": f"{settings.pairs}, shown {settings.show}",
         "trials": f"{settings.practice} practice, {settings.trials} counted, {settings.catch} catch",
         "exposure wanted": f"{settings.exposure:g} s",
@@ -254,56 +219,23 @@ def _protocol(report: Report) -> str:
             f"median {exposures.median:.3f} s, 95 % between {exposures.low:.3f} and {exposures.high:.3f} s; "
             f"{exposures.off:,} of {exposures.count:,} further than {OFF * 1000:.0f} ms from it"
         )
-        facts["answered with"] = ", ".join(f"{name} {count:,}" for name, count in report.inputs.items()) or "–"
-    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
-    return f"<h2>How it was shown</h2><dl>{items}</dl>"
-
-
-def _method_notes() -> str:
-    return f"""<h2>How the figures are made</h2>
-<p>Each participant saw one method. A method's figure is the mean of its participants' shares. Intervals: bootstrap
-over participants ({RESAMPLES:,} times), bias-corrected and accelerated (BCa), and widened for few people as a t
-interval is (Hesterberg, 2015); marked
-&ldquo;Wilson&rdquo; or &ldquo;Newcombe&rdquo;
-where everybody had the same share and the bootstrap has nothing to draw from. They speak of other
-people looking at these pictures, not of other pictures.</p>"""
-
-
-def _downloads(served: bool) -> str:
-    names = ("report.json", "answers.csv", "participants.csv")
-    prefix = "report/" if served else ""
-    links = ", ".join(f'<a href="{prefix}{name}">{name}</a>' for name in names)
-    return f"<h2>Data</h2><p>{links}</p>"
-
-
-# ---------------------------------------------------------------------------------------------------------- numbers
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+        facts["answered with"] = ", ".join(f"{name} {count:,}" for name, count in report.inputs.items()) or NONE
+    return facts
 
 
 def _interval(interval: Interval | None) -> str:
     if interval is None:
         return "needs two people"
-    return f"{100 * interval.low:.1f} – {100 * interval.high:.1f} %{_kind(interval)}"
+    return f"{100 * interval.low:.1f} – {percent(interval.high, 1)}{_kind(interval)}"
 
 
-def _kind(interval: Interval) -> str:
-    return "" if interval.kind == "bootstrap" else f" ({interval.kind})"
+def _kind(interval: Interval | None) -> str:
+    return "" if interval is None or interval.kind == "bootstrap" else f" ({interval.kind})"
 
 
 def _points(difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", "−")
 
 
-def _points_interval(interval: Interval | None) -> str:
-    if interval is None:
-        return "needs two people"
-    return f"{_points(interval.low)} to {_points(interval.high)}{_kind(interval)}"
-
-
-def _p(p: float | None) -> str:
-    if p is None:
-        return "–"
+def _p(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"

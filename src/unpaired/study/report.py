@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 
 from unpaired.study.description import Study
-from unpaired.study.quality import Answered, is_sound, reasons
+from unpaired.study.exclusion import Answered, is_sound, reasons
 from unpaired.study.statistics import (
     Interval,
     Shares,

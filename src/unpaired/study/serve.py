@@ -57,16 +57,10 @@ def _listen(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65535:  # the system would take the remainder: another port than was asked for
         raise UserError(f"--port {port}: expected 1 to 65535, or 0 for a free one.")
     try:
-        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind(where)
-            listening.listen(1024)  # who comes between the printed address and the first answer waits, and is served
-        except OSError:
-            listening.close()
-            raise
-        return listening
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        # Who comes between the printed address and the first answer waits in the backlog, and is served.
+        return socket.create_server((host, port), family=family, backlog=1024, dualstack_ipv6=both)
     except OSError as error:
         raise UserError(
             f"cannot listen on --host {host} --port {port}: {error.strerror}. Choose another port "

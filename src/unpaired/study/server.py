@@ -25,9 +25,8 @@ from unpaired.core.errors import UserError
 from unpaired.study.admin import Admin
 from unpaired.study.description import Study, picture_bytes, read_study
 from unpaired.study.limits import Limit
-from unpaired.study.messages import CHOICE, ENTER, Choice, Enter
+from unpaired.study.messages import CHOICE, ENTER, Choice, Enter, Refused
 from unpaired.study.plan import Trial, choose_method, draw_trials
-from unpaired.study.rejected import Refused
 from unpaired.study.store import Participant, Store
 
 POLICY = (
@@ -249,7 +248,7 @@ class _App:
         return JSONResponse(await run_in_threadpool(self._answer, participant, choice))
 
     def _answer(self, participant: Participant, choice: Choice) -> dict[str, object]:
-        outcome = self._store.answer(participant, choice.trial, choice.answer(), least_seconds=self._least_seconds)
+        outcome = self._store.answer(participant, choice.trial, choice, least_seconds=self._least_seconds)
         if outcome == "early":
             raise Refused(425, "early", "The pictures cannot have been seen for long enough yet.")
         answered = self._store.answered(participant, choice.trial)

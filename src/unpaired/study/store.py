@@ -19,6 +19,7 @@ from typing import Any
 from unpaired.core.errors import UserError
 from unpaired.core.text import printable
 from unpaired.study.description import ANSWERS
+from unpaired.study.messages import Answer
 from unpaired.study.plan import ACTIVE_SECONDS, Kind, Trial
 
 _SCHEMA = """
@@ -53,7 +54,7 @@ class Participant:
     """Secret between this participant's browser and the server."""
     method: str
     code: str
-    """What is printable to them at the end."""
+    """What they are shown at the end."""
     finished: bool
 
 
@@ -70,26 +71,6 @@ class Current:
     """When its pictures were sent; None while they were not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a participant chose, and what their browser measured (seconds)."""
-
-    side: int
-    """0 is left or first, 1 is right or second."""
-    exposure_first: float
-    """For how long the first (left) picture could be seen."""
-    exposure_second: float
-    """For how long the second (right) picture could be seen."""
-    frames: int
-    """Frames of the screen during that time."""
-    hidden: bool
-    """Whether the page was in the background meanwhile."""
-    response: float
-    """From the pictures' disappearance to the choice."""
-    input: str
-    """mouse, touch, pen or keyboard."""
-
-
 class Store:
     """The answers of one study."""
 
@@ -99,8 +80,7 @@ class Store:
         if not create and not path.is_file():
             raise UserError(
                 f'the answers "{printable(path)}" are missing. Restore the file; without it nothing is known of those '
-                "who "
-                "took part. To begin anew, create the study again."
+                "who took part. To begin anew, create the study again."
             )
         self._lock = threading.Lock()
         try:
@@ -270,8 +250,7 @@ class Store:
                     participant.id,
                     current.number,
                     answer.side,
-                    answer.exposure_first,
-                    answer.exposure_second,
+                    *answer.exposures,
                     answer.frames,
                     answer.hidden,
                     answer.response,

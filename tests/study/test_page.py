@@ -5,11 +5,11 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from unpaired.study.figure import Row, draw
+from unpaired.study.page import Bar, draw
 
 ROWS = [
-    [Row("ours & <theirs>", 0.25, 0.2, 0.3, "kept"), Row("everybody", 0.5, None, None, "everybody")],
-    [Row("published", 0.0, -0.1, 0.1, "published")],
+    [Bar("ours & <theirs>", 0.25, 0.2, 0.3, "kept"), Bar("everybody", 0.5, None, None, "everybody")],
+    [Bar("published", 0.0, -0.1, 0.1, "published")],
 ]
 
 
@@ -30,7 +30,7 @@ def test_marks_stand_where_the_axis_says() -> None:
 
 
 def test_marks_differ_in_shape_and_nothing_leaves_the_picture() -> None:
-    text = draw([[Row("all", 1.0, 0.98, 1.0, "kept")]], "")
+    text = draw([[Bar("all", 1.0, 0.98, 1.0, "kept")]], "")
     assert "100 %" in text
     width = 760
     assert all(0 <= float(x) <= width for x in re.findall(r'x[12]?="([-\d.]+)"', text))
