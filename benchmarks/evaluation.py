@@ -35,21 +35,19 @@ def write(folder: Path, count: int, size: int, seed: int) -> None:
 
 def measure(root: Path, features: str | None) -> dict[str, Any]:
     """Evaluate twice in this process, the second time with other patches, and time the second."""
-    from unpaired.evaluation import Options, evaluate
+    from unpaired.evaluation import evaluate
 
     seconds = 0.0
     for seed in (0, 1):
         start = time.perf_counter()
         evaluate(
-            Options(
-                real=root / "real",
-                fake=root / "fake",
-                inputs=root / "real",
-                paired=True,
-                features=features,
-                device="cpu",
-                seed=seed,
-            )
+            real=root / "real",
+            fake=root / "fake",
+            input=root / "real",
+            paired=True,
+            features=features,
+            device="cpu",
+            seed=seed,
         )
         seconds = time.perf_counter() - start
     return {"seconds": seconds, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}

@@ -35,7 +35,7 @@ from unpaired.metrics.frechet import Moments, frechet_distance
 from unpaired.metrics.kernel import kernel_distance
 from unpaired.metrics.manifold import precision_recall
 from unpaired.metrics.paired import MS_SSIM_SMALLEST, ms_ssim, psnr, ssim
-from unpaired.metrics.reservoir import Kept
+from unpaired.metrics.reservoir import Reservoir
 from unpaired.metrics.sliced import Patches, sliced_wasserstein
 
 BATCH = 25
@@ -90,7 +90,7 @@ class Ours:
         self.total, self.pairs = 0.0, 0
         self.patches = Patches(), Patches()
         self.moments = Moments(arguments.dim), Moments(arguments.dim)
-        self.kept = Kept(arguments.kept, arguments.dim), Kept(arguments.kept, arguments.dim)
+        self.kept = Reservoir(arguments.kept, arguments.dim), Reservoir(arguments.kept, arguments.dim)
 
     def add(self, pair: Pair) -> None:
         """Take in a batch of pairs."""

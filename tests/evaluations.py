@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from labelled import Source
+from unpaired.data.check import ImageInfo
 from unpaired.data.values import Domain
+from unpaired.evaluation.dataset import Batch, Images, Row, Task
+from unpaired.evaluation.metrics.base import Context, Metric
+from unpaired.evaluation.networks import Networks
+from unpaired.evaluation.protocol import FULL, Protocol
 from unpaired.models.folder import ModelCard, TranslatorCard, write_model
 from unpaired.networks import ResnetConfig, build_generator, describe_generator
 
@@ -112,3 +118,50 @@ def write_small_run(run: Path, data: dict[str, Any], method: str = "cyclegan", *
     document = {"method": {"name": method}, "data": {"workers": 1, **data}}
     (run / "config.json").write_text(json.dumps(document))
     return run
+
+
+def images_of(images: list[Any], domain: Domain | None = None) -> Images:
+    """Return arrays as one set of images of an evaluation."""
+    infos = [ImageInfo(Path(f"{n}.png"), *one.shape, "uint8", bytes([n]), None, None) for n, one in enumerate(images)]
+    return Images(
+        source=Source(images),
+        domain=domain or Domain(channels=images[0].shape[2]),
+        sizes=[(image.shape[0], image.shape[1]) for image in images],
+        positions=tuple(range(len(images))),
+        files=infos,
+    )
+
+
+def task_of(inputs: Images, real: Images) -> Task:
+    """Return a task whose inputs and true images belong together by position."""
+    return Task(
+        direction="a2b",
+        heading="A to B",
+        target_name="B",
+        inputs=inputs,
+        fakes=None,
+        real=real,
+        rows=tuple(Row(n, None, n) for n in inputs.positions),
+        split="test",
+    )
+
+
+def batch_of(task: Task, fakes: list[Any], back: list[Any] | None = None) -> Batch:
+    """Return all translations of a task as one batch."""
+    assert task.inputs is not None
+    inputs = task.inputs
+    return Batch(
+        task=task,
+        rows=task.rows,
+        first=0,
+        names=tuple(f"{n}.png" for n in range(len(fakes))),
+        fake_images=tuple(fakes),
+        fake_domain=task.target,
+        input_images=tuple(inputs.source[n] for n in inputs.positions),
+        reconstruction_images=None if back is None else tuple(back),
+    )
+
+
+def made_for(metric: type[Metric], task: Task, protocol: Protocol = FULL, **networks: Any) -> Any:
+    """Return a metric for a task."""
+    return metric(Context(task=task, networks=Networks(**networks), protocol=protocol))

@@ -96,7 +96,7 @@ def test_a_model_without_a_run_needs_a_size_and_a_place(make_model: Any, images:
     model, out = make_model(), tmp_path / "out"
     with pytest.raises(UserError, match="out = FOLDER"):
         audit(AuditOptions(model=model, data=images))
-    with pytest.raises(UserError, match="--data is missing"):
+    with pytest.raises(UserError, match="data is missing"):
         audit(AuditOptions(model=model, out=out))
     with pytest.raises(UserError, match="Give a size"):
         audit(AuditOptions(model=model, data=images, out=out))

@@ -1,4 +1,4 @@
-"""Which distances are taken, what they are called, and what is said of few images."""
+"""Distances of sets: what they are called, which network they see through, and what is said of few images."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from unpaired.evaluation import distribution
-from unpaired.evaluation.distribution import Wanted, distances, wanted_distances
+from evaluations import images_of, pictures, task_of
+from unpaired.evaluation import statistics
+from unpaired.evaluation.engine import plan
+from unpaired.evaluation.metrics import METRICS
+from unpaired.evaluation.metrics.base import Context, feature_network
+from unpaired.evaluation.networks import Networks
 from unpaired.evaluation.options import Options
-from unpaired.evaluation.statistics import Gathering, Lens, Statistics
+from unpaired.evaluation.protocol import FULL
+from unpaired.evaluation.statistics import Gathering, Statistics, Wanted
 from unpaired.metrics.features import Features
 from unpaired.metrics.frechet import Moments, frechet_distance
+from unpaired.report.results import Figure
 
 
 class Means(Features):
@@ -30,66 +36,87 @@ class Means(Features):
         return images.mean((2, 3))
 
 
-def seen(lens: Lens, rows: Any) -> Statistics:
-    gathering = Gathering(sliced=False, lenses=[lens], seed=0)
-    tensor = torch.from_numpy(np.asarray(rows, np.float32))
-    gathering.add(torch.zeros(len(rows), 3, 16, 16), {lens.key: tensor})
-    return gathering.statistics()
+class Given:
+    """Sets whose statistics are given."""
+
+    def __init__(self, real: Statistics, fake: Statistics) -> None:
+        self.real, self.fake = real, fake
+
+
+def compared(names: list[str], key: str, network: Features, real: Any, fake: Any) -> tuple[list[Figure], list[str]]:
+    def gathered(rows: Any) -> Statistics:
+        gathering = Gathering(Wanted(patches=False, networks={key: network}, protocol=FULL))
+        gathering.add(torch.zeros(len(rows), 3, 16, 16), {key: torch.from_numpy(np.asarray(rows, np.float32))})
+        return gathering.statistics()
+
+    sets: Any = Given(gathered(real), gathered(fake))
+    images = images_of(pictures(2))
+    context = Context(
+        task=task_of(images, images), networks=Networks(features={key: network}), protocol=FULL, sets=sets
+    )
+    metrics: list[Any] = [METRICS[name](context) for name in names]
+    return [figure for metric in metrics for figure in metric.compute()], [w for m in metrics for w in m.warnings()]
 
 
 def rows(count: int, shift: float = 0.0, seed: int = 0) -> Any:
     return np.random.default_rng(seed).normal(shift, 1, (count, 3))
 
 
-FOUR = frozenset({"frechet", "kernel", "precision", "recall"})
-
-
-def test_only_the_published_features_make_it_fid_and_kid() -> None:
-    for lens, names in (
-        (Lens("inception", Means("Inception-v3 (FID)", plain_fid=True)), ["fid", "kid", "precision", "recall"]),
+@pytest.mark.parametrize(
+    ("key", "network", "names"),
+    [
+        ("inception", Means("Inception-v3 (FID)", plain_fid=True), ["fid", "kid", "precision", "recall"]),
         (
-            Lens("inception", Means("Inception-v3 (own.pth)")),
+            "inception",
+            Means("Inception-v3 (own.pth)"),
             ["frechet_inception", "kernel_inception", "precision", "recall"],
         ),
-        (Lens("features", Means()), ["frechet", "kernel", "precision", "recall"]),
-    ):
-        wanted = Wanted(sliced=False, lenses=((lens, FOUR),))
-        found, warnings = distances(seen(lens, rows(20)), seen(lens, rows(30, 1, 1)), wanted, seed=0, protocol={})
-        assert [one.name for one in found] == names
-        assert not warnings
-        titles = [one.title for one in found[:2]]
-        assert titles == ["FID", "KID"] if lens.features.plain_fid else all(lens.features.name in t for t in titles)
-        assert all(one.error is not None for one in found[:2])
-        assert all(one.protocol["features"] == lens.features.name for one in found)
+        ("features", Means(), ["frechet", "kernel", "precision", "recall"]),
+    ],
+)
+def test_only_the_published_features_make_it_fid_and_kid(key: str, network: Features, names: list[str]) -> None:
+    asked = ["fid", "kid"] if key == "inception" else ["frechet", "kernel"]
+    found, warnings = compared([*asked, "precision", "recall"], key, network, rows(20), rows(30, 1, 1))
+    assert [one.name for one in found] == names
+    assert not warnings
+    titles = [one.title for one in found[:2]]
+    assert titles == ["FID", "KID"] if network.plain_fid else all(network.name in title for title in titles)
+    assert all(one.error is not None for one in found[:2])
+    assert all(one.protocol["features"] == network.name for one in found)
 
 
 @pytest.mark.parametrize(
-    ("options", "chosen"),
+    ("options", "keys", "chosen"),
     [
-        ({}, {"inception": FOUR}),
-        ({"features": "x.pt2"}, {"inception": {"frechet", "kernel"}, "features": FOUR}),
-        ({"measures": ("kid", "recall")}, {"inception": {"kernel", "recall"}}),
+        ({}, ["inception"], {"fid": 0, "kid": 0, "precision": 0, "recall": 0}),
         (
-            {"measures": ("frechet", "recall"), "features": "x.pt2"},
-            {"inception": set(), "features": {"frechet", "recall"}},
+            {"features": "x.pt2"},
+            ["inception", "features"],
+            {"fid": 0, "kid": 0, "frechet": 1, "kernel": 1, "precision": 1, "recall": 1},
         ),
+        ({"metrics": ("kid", "recall")}, ["inception"], {"kid": 0, "recall": 0}),
+        ({"metrics": "frechet,recall", "features": "x.pt2"}, ["features"], {"frechet": 0, "recall": 0}),
     ],
 )
-def test_which_distances_are_taken_through_which_lens(options: dict[str, Any], chosen: dict[str, set[str]]) -> None:
-    lenses = [Lens(key, Means()) for key in chosen]
-    wanted = wanted_distances(Options(model="m", **options), lenses)
-    assert {lens.key: kinds for lens, kinds in wanted.lenses} == chosen
-    assert wanted.sliced == ("measures" not in options)
-    assert {lens.key for lens in wanted.used} == {key for key, kinds in chosen.items() if kinds}
+def test_which_distances_are_computed_of_which_network(
+    options: dict[str, Any], keys: list[str], chosen: dict[str, int]
+) -> None:
+    networks = Networks(features={key: Means() for key in keys})
+    images = images_of(pictures(2))
+    asked = Options(model="m", **options)
+    found = {
+        metric.name: list(networks.features.values()).index(network)
+        for metric in plan(task_of(images, images), asked.chosen, networks=networks).metrics
+        if metric.group == "distribution" and (network := feature_network(metric, networks)) and metric.name != "swd"
+    }
+    assert found == chosen
+    assert asked.needs_inception == ("kid" in chosen and "metrics" in options)
 
 
 def test_the_distance_is_that_of_all_images_where_rows_are_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unpaired.evaluation.statistics.ROWS", 10)
-    monkeypatch.setattr(distribution, "ROWS", 10)
-    lens = Lens("features", Means())
-    wanted = Wanted(sliced=False, lenses=((lens, frozenset({"frechet"})),))
+    monkeypatch.setattr(statistics, "ROWS", 10)
     a, b = rows(50), rows(60, 1, 1)
-    [found], _ = distances(seen(lens, a), seen(lens, b), wanted, seed=0, protocol={})
+    [found], _ = compared(["frechet"], "features", Means(), a, b)
     every = [Moments(3), Moments(3)]
     for moments, values in zip(every, (a, b), strict=True):
         moments.add(values.astype(np.float32))
@@ -98,12 +125,11 @@ def test_the_distance_is_that_of_all_images_where_rows_are_a_sample(monkeypatch:
 
 
 def test_few_images_are_told_with_the_numbers() -> None:
-    lens = Lens("features", Means())
-    wanted = Wanted(sliced=False, lenses=((lens, FOUR),))
-    found, warnings = distances(seen(lens, rows(3)), seen(lens, rows(40)), wanted, seed=0, protocol={})
+    names = ["frechet", "kernel", "precision", "recall"]
+    found, warnings = compared(names, "features", Means(), rows(3), rows(40))
     assert [one.name for one in found] == ["frechet", "kernel"]
     assert any("3 real images and 40 translations: with 3 features" in warning for warning in warnings)
-    assert any("they need 4 images" in warning for warning in warnings)
-    found, warnings = distances(seen(lens, rows(1)), seen(lens, rows(1)), wanted, seed=0, protocol={})
+    assert any("it needs 4 images" in warning for warning in warnings)
+    found, warnings = compared(names, "features", Means(), rows(1), rows(1))
     assert not found
-    assert len(warnings) == 3
+    assert len(warnings) == 4

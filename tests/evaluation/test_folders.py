@@ -49,13 +49,13 @@ def test_rows_follow_the_names(tmp_path: Path) -> None:
     (real / "n0.jpg").rename(real / "z.jpg")
     (real / "n1.jpg").rename(real / "n0.jpg")
     (real / "z.jpg").rename(real / "n1.jpg")
-    task, _ = opened(real=real, fake=fake, inputs=inputs, paired=True)
-    assert task.made is not None
+    task, _ = opened(real=real, fake=fake, input=inputs, paired=True)
+    assert task.fakes is not None
     assert task.inputs is not None
     for row in task.rows:
         names = {
             key_of(Path(pictures.source.name(position)), Path(pictures.source.name(position)).parent)
-            for pictures, position in ((task.made, row.made), (task.real, row.true), (task.inputs, row.input))
+            for pictures, position in ((task.fakes, row.fake), (task.real, row.target), (task.inputs, row.input))
             if position is not None
         }
         assert len(names) == 1
@@ -97,10 +97,10 @@ def test_grey_and_colour_meet_and_other_channels_do_not(tmp_path: Path) -> None:
     real = write_pictures(tmp_path / "real", pictures(2))
     grey = write_pictures(tmp_path / "grey", pictures(2, channels=1))
     task, _ = opened(real=real, fake=grey)
-    assert task.made is not None
-    assert task.made.image(0).shape == (32, 32, 3)
+    assert task.fakes is not None
+    assert task.fakes.source[0].shape == (32, 32, 3)
     task, _ = opened(real=grey, fake=grey)
-    assert task.real.image(0).shape == (32, 32, 1)
+    assert task.real.source[0].shape == (32, 32, 1)
     (tmp_path / "five").mkdir()
     tifffile.imwrite(tmp_path / "five" / "0.tif", np.zeros((5, 32, 32), np.uint8), photometric="minisblack")
     with pytest.raises(UserError, match="different channels"):
@@ -115,4 +115,4 @@ def test_sizes_follow_the_translations(tmp_path: Path) -> None:
     assert (task.size, task.resized) == ((24, 24), True)
     task, _ = opened(real=real, fake=fake, size=(16, 20))
     assert (task.size, task.resized) == ((16, 20), False)
-    assert task.real.image(0).shape == (16, 20, 3)
+    assert task.real.source[0].shape == (16, 20, 3)

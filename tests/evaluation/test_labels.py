@@ -13,18 +13,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from comparisons import write_labelled
-from evaluations import write_small_model
-from labelled import Source
+from evaluations import batch_of, images_of, made_for, task_of, write_small_model
 from unpaired.core.errors import UserError
-from unpaired.data.check import ImageInfo
-from unpaired.data.labels import Labels, fed, paint
+from unpaired.data.labels import Labels, encoded, paint
 from unpaired.data.values import Domain
 from unpaired.evaluation import Options, evaluate
-from unpaired.evaluation.dataset import Pictures, Row, Task
-from unpaired.evaluation.figures import Figure
-from unpaired.evaluation.labels import FcnScores, LabelScores
+from unpaired.evaluation.dataset import at_size, signed
+from unpaired.evaluation.metrics.labels import FCNScores, LabelScores
 from unpaired.evaluation.segmentation.segmenter import Description, Segmenter, write_segmenter
-from unpaired.evaluation.translations import Batch, at_size, signed
 from unpaired.networks.fcn import Fcn8s, FcnConfig
 
 LABELS = Labels(
@@ -65,94 +61,52 @@ def painted(indices: Any) -> Any:
     return paint(np.where(np.array(indices) == 3, 255, np.array(indices)).astype(np.uint8), LABELS)
 
 
-def of(images: list[Any], domain: Domain) -> Pictures:
-    infos = [ImageInfo(Path(f"{n}.png"), 2, 2, 3, "uint8", bytes([n]), None, None) for n in range(len(images))]
-    count = len(images)
-    return Pictures(
-        source=Source(images),
-        domain=domain,
-        files=tuple(infos),
-        sizes=((2, 2),) * count,
-        positions=tuple(range(count)),
-        prepared="",
-    )
-
-
-def task(inputs: Pictures, real: Pictures) -> Task:
-    return Task(
-        direction="a2b",
-        heading="A to B",
-        inputs=inputs,
-        made=None,
-        real=real,
-        rows=(Row(0, None, 0), Row(1, None, 1)),
-        split="test",
-        size=(2, 2),
-        resized=False,
-    )
-
-
-def batch(images: list[Any]) -> Batch:
-    return Batch(
-        rows=(Row(0, None, 0), Row(1, None, 1)),
-        names=("0.png", "1.png"),
-        images=tuple(images),
-        made=torch.stack([signed(image, PHOTOS) for image in images]),
-        input_images=None,
-        inputs=None,
-        returned=None,
-    )
-
-
-def values(found: list[Figure]) -> list[float | None]:
+def values(found: Any) -> list[float | None]:
     return [one.value for one in found]
 
 
 def test_labels_by_the_nearest_colour() -> None:
-    maps, photos = of([painted(one) for one in TRUTHS], MAPS), of([painted(one) for one in TRUTHS], PHOTOS)
-    gauge = LabelScores(task(photos, maps), LABELS, seed=0)
+    maps = images_of([painted(one) for one in TRUTHS], MAPS)
+    task = task_of(images_of([painted(one) for one in TRUTHS], PHOTOS), maps)
+    metric = made_for(LabelScores, task)
     # Sky: 1 of 2 right. Road: 2 of 3. Tree: 2 of 2. What the first image has at its void pixel does not count.
-    gauge.add(batch([painted([[0, 1], [1, 0]]), painted([[2, 2], [0, 1]])]))
+    metric.update(batch_of(task, [painted([[0, 1], [1, 0]]), painted([[2, 2], [0, 1]])]))
     iou = (1 / 3 + 2 / 4 + 1) / 3
-    assert values(gauge.figures({})) == pytest.approx([5 / 7, (1 / 2 + 2 / 3 + 1) / 3, iou])
-    [table] = gauge.tables()
+    assert values(metric.compute()) == pytest.approx([5 / 7, (1 / 2 + 2 / 3 + 1) / 3, iou])
+    [table] = metric.tables()
     assert table.rows[1] == ("road", 3 / 7, pytest.approx(2 / 3), 0.5)
     assert len(table.rows) == 3  # void is no class
-    # The other image's true labels as an answer: right at (1, 0) of both, nothing said at its void pixel.
-    shuffled = gauge.bounds({})["shuffled_labels"]
-    assert shuffled[0].value == pytest.approx(2 / 6)
+    # The other image's true labels as an answer: right at (1, 0) of both, void in either counts for neither.
+    assert metric.bounds().keys() == {"shuffled_labels"}
+    assert metric.bounds()["shuffled_labels"][0].value == pytest.approx(2 / 6)
 
 
 def test_the_fcn_score_lies_between_its_bounds() -> None:
-    maps = of([painted(one) for one in TRUTHS], MAPS)
-    real = of([painted(one) for one in TRUTHS], PHOTOS)  # its brightest channel is its class
-    gauge = FcnScores(task(maps, real), LABELS, PHOTOS, by_brightest(), seed=0)
-    gauge.add(batch([painted([[0, 1], [1, 0]]), painted([[2, 2], [0, 1]])]))
-    found = gauge.figures({})
+    task = task_of(
+        images_of([painted(one) for one in TRUTHS], MAPS),
+        images_of([painted(one) for one in TRUTHS], PHOTOS),  # its brightest channel is its class
+    )
+    metric = made_for(FCNScores, task, segmenter=by_brightest())
+    metric.update(batch_of(task, [painted([[0, 1], [1, 0]]), painted([[2, 2], [0, 1]])]))
+    found = metric.compute()
     assert [one.name for one in found] == ["fcn_pixel_accuracy", "fcn_class_accuracy", "fcn_class_iou"]
     assert found[0].value == pytest.approx(5 / 7)
     assert found[0].protocol["segmenter_fingerprint"] == "brightest"
-    bounds = gauge.bounds({})
+    bounds = metric.bounds()
     assert values(bounds["real_photos"]) == [1, 1, 1]
-    assert bounds["shuffled_labels"][0].value is not None
-    assert bounds["shuffled_labels"][0].value < found[0].value  # type: ignore[operator]
-    assert gauge.tables()[0].columns == (
-        "class",
-        "share of pixels",
-        "accuracy",
-        "IoU",
-        "real photos: accuracy",
-        "real photos: IoU",
-    )
+    assert bounds["shuffled_labels"][0].value < found[0].value
+    columns = ("class", "share of pixels", "accuracy", "IoU", "real photos: accuracy", "real photos: IoU")
+    assert metric.tables()[0].columns == columns
 
 
-def test_only_void_is_told_and_not_a_number() -> None:
-    maps = of([painted([[3, 3], [3, 3]])] * 2, MAPS)
-    gauge = LabelScores(task(of([painted(one) for one in TRUTHS], PHOTOS), maps), LABELS, seed=0)
-    gauge.add(batch([painted(one) for one in TRUTHS]))
-    assert values(gauge.figures({})) == [None, None, None]
-    assert all(one.note for one in gauge.figures({}))
-    assert gauge.tables()[0].rows == ()
+def test_only_void_is_said_and_not_a_number() -> None:
+    maps = images_of([painted([[3, 3], [3, 3]])] * 2, MAPS)
+    task = task_of(images_of([painted(one) for one in TRUTHS], PHOTOS), maps)
+    metric = made_for(LabelScores, task)
+    metric.update(batch_of(task, [painted(one) for one in TRUTHS]))
+    assert values(metric.compute()) == [None, None, None]
+    assert all(one.note for one in metric.compute())
+    assert metric.tables()[0].rows == ()
 
 
 @pytest.fixture(scope="module")
@@ -188,17 +142,17 @@ def test_label_maps_of_other_sizes_than_their_photos(root: Path, tmp_path: Path)
     found = evaluate(Options(model=model, data=other, device="cpu", direction="b2a")).directions["b2a"]
     assert found.figure("class_iou").value is not None
     assert "label maps: nearest pixel" in str(found.figure("class_iou").protocol["resize_filter"])
-    assert any("brought to them" in warning for warning in found.warnings)
+    assert any("resized to them" in warning for warning in found.warnings)
 
 
 @pytest.mark.parametrize("feed", ["colour", "one_hot"])
 def test_label_maps_are_never_blended(feed: Literal["colour", "one_hot"]) -> None:
     labels = replace(LABELS, feed=feed)
     maps = Domain(channels=3 if feed == "colour" else 4, labels=labels)
-    image = fed(np.array([[0, 1], [2, 255]], np.uint8).repeat(8, 0).repeat(8, 1), labels)
+    image = encoded(np.array([[0, 1], [2, 255]], np.uint8).repeat(8, 0).repeat(8, 1), labels)
     large = at_size([image], maps, (31, 29))
     assert large.shape == (1, maps.channels, 31, 29)
-    held = [{tuple(pixel) for pixel in one.flatten(1).T.tolist()} for one in (large[0], signed(image, maps))]
+    held = [{tuple(pixel) for pixel in one.flatten(1).T.tolist()} for one in (large[0], signed([image], maps)[0])]
     assert held[0] == held[1]
 
 
@@ -211,7 +165,7 @@ def test_an_fcn_in_a_folder(root: Path, tmp_path: Path) -> None:
     nameless = write_small_model(
         tmp_path / "nameless", {"a": replace(MAPS, labels=replace(LABELS, names=None)), "b": PHOTOS}
     )
-    again = evaluate(Options(model=nameless, data=root, fcn=fcn, device="cpu", direction="a2b", measures=("fcn",)))
+    again = evaluate(Options(model=nameless, data=root, fcn=fcn, device="cpu", direction="a2b", metrics=("fcn",)))
     table = next(one for one in again.directions["a2b"].tables if one.title.startswith("FCN"))
     assert {row[0] for row in table.rows} <= {"sky", "road", "tree"}  # the segmenter knows what they are called
     assert {"real_photos", "shuffled_labels"} <= set(found["a2b"].bounds)
@@ -224,5 +178,5 @@ def test_an_fcn_in_a_folder(root: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="photos of 3 channels, and these have 1"):
         evaluate(Options(model=grey, data=root, fcn=fcn, device="cpu"))
     plain = write_small_model(tmp_path / "plain")
-    with pytest.raises(UserError, match="--fcn: it labels photos that were made of label maps"):
+    with pytest.raises(UserError, match="fcn: it labels photos that were made of label maps"):
         evaluate(Options(model=plain, data=root, fcn=fcn, device="cpu"))

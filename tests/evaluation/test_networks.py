@@ -65,19 +65,19 @@ def test_fid_and_kid_by_default_where_the_file_is_at_hand(tmp_path: Path, opened
 
 
 def test_nothing_is_opened_that_is_not_needed(tmp_path: Path, opened: list[str]) -> None:
-    assert folders(tmp_path, measures=("swd",)) == ["swd"]
+    assert folders(tmp_path, metrics=("swd",)) == ["swd"]
     assert not opened
 
 
 def test_a_file_of_ones_own_and_lpips(tmp_path: Path, opened: list[str]) -> None:
-    assert folders(tmp_path, measures=("fid",), inception="own.pth") == ["fid"]
-    assert folders(tmp_path, measures=("lpips",), paired=True) == ["lpips"]
-    assert folders(tmp_path, measures=("lpips", "paired"), lpips="vgg", paired=True) == ["l1", "psnr", "ssim", "lpips"]
+    assert folders(tmp_path, metrics=("fid",), inception="own.pth") == ["fid"]
+    assert folders(tmp_path, metrics=("lpips",), paired=True) == ["lpips"]
+    assert folders(tmp_path, metrics=("lpips", "paired"), lpips="vgg", paired=True) == ["l1", "psnr", "ssim", "lpips"]
     assert opened == ["inception:own.pth", "alex", "vgg"]
 
 
 def test_what_was_given_and_cannot_be_used_is_refused(tmp_path: Path, opened: list[str]) -> None:
     model, data = write_small_model(tmp_path / "model"), write_data(tmp_path / "data")
-    with pytest.raises(UserError, match="--lpips: it is not known which true image belongs"):
+    with pytest.raises(UserError, match="lpips: it is not known which true image belongs"):
         evaluate(Options(model=model, data=data, lpips="alex", device="cpu"))
     assert "alex" in opened

@@ -9,38 +9,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unpaired.evaluation.running_mean import Example, Extremes, Tally, png_grid
+from unpaired.evaluation.running_mean import Example, Extremes, RunningMean, png_grid
 
 
 def test_mean_and_standard_error_are_those_of_numpy() -> None:
     values = np.random.default_rng(0).normal(50, 3, 101)
-    tally = Tally()
-    tally.add(values[:40])
-    tally.add(values[40:])
-    assert tally.mean() == pytest.approx(values.mean(), rel=1e-12)
-    assert tally.error() == pytest.approx(values.std(ddof=1) / math.sqrt(101), rel=1e-12)
-
-
-def test_what_is_infinite_is_told_and_left_out() -> None:
-    tally = Tally()
-    tally.add([math.inf, 20.0, 30.0])
-    figure = tally.figure("psnr", "PSNR", group="paired", better="higher", protocol={}, unit="dB")
-    assert figure.value == 25.0
-    assert figure.note is not None
-    assert figure.note.startswith("1 of 3 images are identical")
-    identical = Tally()
-    identical.add([math.inf])
-    figure = identical.figure("psnr", "PSNR", group="paired", better="higher", protocol={})
-    assert (figure.value, figure.error) == (None, None)
-    assert figure.note is not None
+    running = RunningMean()
+    running.add(values[:40])
+    running.add(values[40:])
+    assert running.mean() == pytest.approx(values.mean(), rel=1e-12)
+    assert running.error() == pytest.approx(values.std(ddof=1) / math.sqrt(101), rel=1e-12)
 
 
 def test_one_image_has_no_error_and_nothing_is_silently_nan() -> None:
-    tally = Tally()
-    tally.add([2.0])
-    assert (tally.mean(), tally.error()) == (2.0, None)
-    with pytest.raises(ValueError, match="not a number"):
-        tally.add([math.nan])
+    running = RunningMean()
+    running.add([2.0])
+    assert (running.mean(), running.error()) == (2.0, None)
+    with pytest.raises(ValueError, match="not finite"):
+        running.add([math.nan])
 
 
 @pytest.mark.parametrize(("end", "expected"), [("largest", ["9", "8", "5"]), ("smallest", ["0", "1", "2"])])

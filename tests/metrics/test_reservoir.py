@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unpaired.metrics.reservoir import Kept
+from unpaired.metrics.reservoir import Reservoir
 
 
 def _rows(count: int) -> np.ndarray:
@@ -16,7 +16,7 @@ def _rows(count: int) -> np.ndarray:
 
 
 def _kept(limit: int, count: int, splits: list[int], seed: int = 0) -> np.ndarray:
-    kept = Kept(limit, 2, seed)
+    kept = Reservoir(limit, 2, seed)
     for part in np.split(_rows(count), sorted(splits)):
         if len(part):
             kept.add(part)
@@ -48,7 +48,7 @@ def test_the_sample_is_uniform() -> None:
 
 
 def test_tensors_are_taken_and_what_is_wrong_is_refused() -> None:
-    kept = Kept(3, 2)
+    kept = Reservoir(3, 2)
     kept.add(torch.ones(2, 2))
     assert kept.rows().dtype == np.float32
     for rows, words in [
@@ -61,4 +61,4 @@ def test_tensors_are_taken_and_what_is_wrong_is_refused() -> None:
             kept.add(rows)
     assert kept.seen == 2
     with pytest.raises(ValueError, match="at least 1"):
-        Kept(0, 2)
+        Reservoir(0, 2)

@@ -96,9 +96,9 @@ def test_the_distance_against_scipy_projection_by_projection(first: int, second:
         directions /= np.sqrt((directions**2).sum(1, keepdims=True))
         distances = [wasserstein_distance(sets[0] @ d, sets[1] @ d) for d in directions]
         expected.append((size, 1000 * float(np.mean(distances))))
-    assert [size for size, _ in found.levels] == [32, 16]
-    np.testing.assert_allclose([v for _, v in found.levels], [v for _, v in expected], rtol=1e-5)
-    assert found.mean == pytest.approx(np.mean([value for _, value in found.levels]), rel=1e-12)
+    assert [level.size for level in found.levels] == [32, 16]
+    np.testing.assert_allclose([level.value for level in found.levels], [v for _, v in expected], rtol=1e-5)
+    assert found.mean == pytest.approx(np.mean([level.value for level in found.levels]), rel=1e-12)
 
 
 def test_a_set_has_no_distance_to_itself_and_other_images_have_one() -> None:
@@ -138,7 +138,7 @@ def test_constant_images_give_numbers() -> None:
     grey, other = torch.full((2, 3, 32, 32), 0.3), torch.full((2, 3, 32, 32), -0.7)
     assert sliced_wasserstein(_patches(grey), _patches(other)).mean == 0  # nothing but brightness differs
     found = sliced_wasserstein(_patches(grey), _patches(_images(8, (2, 3, 32, 32))))
-    assert all(math.isfinite(value) and value > 0 for _, value in found.levels)
+    assert all(math.isfinite(level.value) and level.value > 0 for level in found.levels)
 
 
 def test_patches_are_stored_and_come_back() -> None:
@@ -170,3 +170,34 @@ def test_what_cannot_be_compared_is_refused() -> None:
         sliced_wasserstein(patches, patches, projections=0)
     with pytest.raises(ValueError, match="per_image and limit"):
         Patches(limit=0)
+
+
+def _set(seed: int, count: int, roughness: float) -> Patches:
+    """Return patches of images that differ in how rough they are, as photos do."""
+    random = np.random.default_rng(seed)
+    coarse = random.normal(0, 0.2, (count, 3, 8, 8)).repeat(4, 2).repeat(4, 3)
+    fine = random.normal(0, 1, (count, 3, 32, 32)) * random.gamma(2, roughness, (count, 1, 1, 1))
+    return _patches(torch.from_numpy(np.clip(coarse + fine, -1, 1)).float())
+
+
+def test_the_error_is_the_spread_over_independent_samples() -> None:
+    found = [
+        sliced_wasserstein(_set(2 * n, 40, 0.05), _set(2 * n + 1, 40, 0.2), projections=64, errors=True)
+        for n in range(12)
+    ]
+    spread = float(np.std([one.mean for one in found], ddof=1))
+    errors = [one.error for one in found if one.error is not None]
+    assert len(errors) == 12
+    assert spread / 2.5 < float(np.median(errors)) < spread * 2.5
+    assert all(level.error is not None for level in found[0].levels)
+
+
+def test_the_error_is_computed_on_request_for_three_images_or_more() -> None:
+    a, b, few = _set(0, 4, 0.1), _set(1, 4, 0.2), _set(2, 2, 0.2)
+    plain = sliced_wasserstein(a, b)
+    assert (plain.error, plain.levels[0].error) == (None, None)
+    assert sliced_wasserstein(a, b, errors=True).mean == plain.mean
+    assert sliced_wasserstein(a, few, errors=True).error is None
+    assert sliced_wasserstein(a, a, errors=True).error == 0
+    stored = sliced_wasserstein(Patches.from_arrays(a.to_arrays()), b, errors=True)
+    assert stored == sliced_wasserstein(a, b, errors=True)

@@ -18,8 +18,7 @@ from unpaired.data.held_out import HeldOut, Side, signed_batch
 from unpaired.data.source import ImageSource
 from unpaired.data.training import Progress
 from unpaired.data.values import Domain
-from unpaired.evaluation.dataset import open_model_data, run_of
-from unpaired.evaluation.options import Options
+from unpaired.evaluation.inputs import open_model_data, run_of
 from unpaired.methods import Direction
 from unpaired.models.folder import ModelCard, find_model, read_card
 from unpaired.models.loading import load_generator
@@ -127,8 +126,7 @@ def open_model(options: AuditOptions, progress: Progress | None = None) -> Audit
         name: Translator(one.network, card, name, device=options.device, engine="torch", precision="fp32")
         for name, one in loaded.items()
     }
-    wanted = Options(model=checkpoint, data=options.data, size=options.size, images=options.images)
-    held_out, config = open_model_data(checkpoint, card, wanted, progress)
+    held_out, config = open_model_data(checkpoint, card, data=options.data, size=options.size, progress=progress)
     if held_out.size is None:
         raise UserError(
             "the audit compares images of one size, and these keep sizes of their own: data.preprocess is "

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from unpaired.evaluation.options import Options
 
 IMAGES = Group("Images", sort_key=1)
-MEASURES = Group("Measures", sort_key=2)
+METRICS = Group("Metrics", sort_key=2)
 COMPUTING = Group("Computing and results", sort_key=3)
+FLAGS = (
+    *("checkpoint", "data", "real", "fake", "input", "paired", "direction", "size", "images", "on_bad_image"),
+    *("metrics", "features", "inception", "lpips", "fcn", "seed", "out", "device", "engine", "precision", "batch_size"),
+)
 
 
 @app.command
@@ -28,22 +32,23 @@ def evaluate(
     model: Path | None = None,
     /,
     *,
+    checkpoint: Annotated[str | None, Parameter(group=IMAGES)] = None,
     data: Annotated[str | None, Parameter(group=IMAGES)] = None,
     real: Annotated[str | None, Parameter(group=IMAGES)] = None,
     fake: Annotated[str | None, Parameter(group=IMAGES)] = None,
     input: Annotated[str | None, Parameter(group=IMAGES)] = None,
     paired: Annotated[bool, Parameter(group=IMAGES, negative=())] = False,
-    direction: Annotated[Literal["a2b", "b2a", "both"], Parameter(group=IMAGES)] = "both",
+    direction: Annotated[str, Parameter(group=IMAGES)] = "both",
     size: Annotated[str | None, Parameter(group=IMAGES)] = None,
     images: Annotated[int | None, Parameter(group=IMAGES)] = None,
     on_bad_image: Annotated[Literal["fail", "skip"] | None, Parameter(group=IMAGES)] = None,
-    measures: Annotated[str | None, Parameter(group=MEASURES)] = None,
-    features: Annotated[str | None, Parameter(group=MEASURES)] = None,
-    inception: Annotated[str | None, Parameter(group=MEASURES)] = None,
-    lpips: Annotated[str | None, Parameter(group=MEASURES)] = None,
-    fcn: Annotated[str | None, Parameter(group=MEASURES)] = None,
-    bounds: Annotated[bool, Parameter(group=MEASURES)] = True,
-    seed: Annotated[int, Parameter(group=MEASURES)] = 0,
+    metrics: Annotated[str | None, Parameter(name=("--metrics", "--measures"), group=METRICS)] = None,
+    features: Annotated[str | None, Parameter(group=METRICS)] = None,
+    inception: Annotated[str | None, Parameter(group=METRICS)] = None,
+    lpips: Annotated[str | None, Parameter(group=METRICS)] = None,
+    fcn: Annotated[str | None, Parameter(group=METRICS)] = None,
+    bounds: Annotated[bool, Parameter(group=METRICS)] = True,
+    seed: Annotated[int, Parameter(group=METRICS)] = 0,
     out: Annotated[Path | None, Parameter(group=COMPUTING)] = None,
     device: Annotated[str, Parameter(group=COMPUTING)] = "auto",
     engine: Annotated[
@@ -60,7 +65,7 @@ def evaluate(
 
     unpaired evaluate --real zebras --fake translations --input horses --out figures
 
-    Without --measures everything is measured that needs no download: the sliced
+    Without --metrics everything is measured that needs no download: the sliced
     Wasserstein distance, edges kept, reconstruction, and what the data allow
     (pairs, labels); FID and KID too where the file of Inception's weights is at
     hand.
@@ -72,7 +77,9 @@ def evaluate(
     Parameters
     ----------
     model
-        A run (its newest checkpoint), a checkpoint, or a model folder.
+        A run, a checkpoint, or a model folder.
+    checkpoint
+        Which checkpoint of a run: best, last, or a number of images. [best where there is one, else last]
     data
         Folder with images of both domains, as for unpaired train; its test images are taken. [that of the run]
     real
@@ -84,16 +91,16 @@ def evaluate(
     paired
         With --real and --fake: every translation has a true image of the same name in --real; measures L1, PSNR, SSIM.
     direction
-        a2b, b2a or both that the model has.
+        a2b, b2a, by the domains' names (horse2zebra), or both that the model has.
     size
         Size of all images: 256, or HEIGHTxWIDTH. [that of training; for other images their own]
     images
         At most so many images of every set, spread evenly. [all]
     on_bad_image
         What to do with files that cannot be used or have no partner: fail or skip. [fail, or as in the run]
-    measures
-        Some of swd, fid, kid, precision, recall, frechet, kernel, structure, structure_edges, paired, lpips,
-        reconstruction, labels, fcn, with commas between them.
+    metrics
+        Some of swd, fid, kid, precision, recall, frechet, kernel, structure, structure_edges, input_l1, paired (l1,
+        psnr, ssim, ms_ssim), lpips, reconstruction, labels, fcn, or package.module:Name, with commas between them.
     features
         Network for frechet, kernel, precision, recall, structure: vgg:FILE, FILE.pt2 (torch.export), MODULE:CALLABLE.
     inception
@@ -122,35 +129,38 @@ def evaluate(
         Print nothing but the table, warnings and errors.
     """
     from unpaired.cli.train import read_size
-    from unpaired.evaluation.options import Options, read_measures
+    from unpaired.core.settings import named_by_flags
+    from unpaired.evaluation.options import Options
 
     sides = read_size("--size", size)
-    options = Options(
-        model=model,
-        data=data,
-        real=real,
-        fake=fake,
-        inputs=input,
-        paired=paired,
-        direction=direction,
-        measures=read_measures(measures),
-        features=features,
-        inception=inception,
-        lpips=lpips,
-        fcn=fcn,
-        size=None if sides is None else (sides, sides) if isinstance(sides, int) else (sides[0], sides[1]),
-        images=images,
-        seed=seed,
-        device=device,
-        engine=engine,
-        precision=precision,
-        batch_size=batch_size,
-        on_bad_image=on_bad_image,
-        bounds=bounds,
-        out=out,
-        command=command_line(),
-    )
-    return _carry_out(options, json=json, quiet=quiet)
+    with named_by_flags({name: f"--{name.replace('_', '-')}" for name in FLAGS}):
+        options = Options(
+            model=model,
+            checkpoint=checkpoint,
+            data=data,
+            real=real,
+            fake=fake,
+            input=input,
+            paired=paired,
+            direction=direction,
+            metrics=metrics,
+            features=features,
+            inception=inception,
+            lpips=lpips,
+            fcn=fcn,
+            size=None if sides is None else (sides, sides) if isinstance(sides, int) else (sides[0], sides[1]),
+            images=images,
+            seed=seed,
+            device=device,
+            engine=engine,
+            precision=precision,
+            batch_size=batch_size,
+            on_bad_image=on_bad_image,
+            bounds=bounds,
+            out=out,
+            command=command_line(),
+        )
+        return _carry_out(options, json=json, quiet=quiet)
 
 
 def _carry_out(options: Options, *, json: bool, quiet: bool) -> int:
@@ -158,21 +168,20 @@ def _carry_out(options: Options, *, json: bool, quiet: bool) -> int:
 
     from unpaired.core.files import require_writable
     from unpaired.evaluation.start import evaluate as measure
-    from unpaired.evaluation.start import keep, place_of, settled
-    from unpaired.evaluation.table import render
+    from unpaired.evaluation.start import settled
+    from unpaired.report.terminal import render
 
-    options, passed_over = settled(options)
+    options, place, passed_over = settled(options)
     for notice in passed_over:
         _note(notice)
-    place = place_of(options)
     require_writable(place)
     with _stages(quiet=quiet) as progress:
-        evaluation = measure(options, progress=progress, say=_note)
-    path = keep(evaluation, place)
+        evaluation = measure(options, progress=progress, notice=_note)
+    path = evaluation.write(place, then="evaluate again")
     for notice in evaluation.notices:
         _note(notice)
     if json:
-        sys.stdout.write(evaluation.to_bytes().decode("utf-8"))
+        sys.stdout.write(evaluation.to_json())
         return 0
     Console().print(render(evaluation), highlight=False)
     if not quiet:

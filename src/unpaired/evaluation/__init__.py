@@ -1,19 +1,7 @@
-"""Measuring translations: `evaluate(Options(model=..., data=...))` returns figures, each with its protocol."""
+"""Measuring translations: `evaluate(model, data=...)` returns results, each figure with its protocol."""
 
-from unpaired.evaluation.figures import DirectionResult, Evaluation, Figure, Picture, Table
-from unpaired.evaluation.options import MEASURES, Options
-from unpaired.evaluation.start import evaluate, keep, place_of, settled
+from unpaired.evaluation.metrics import METRICS, Metric, Need
+from unpaired.evaluation.options import Options
+from unpaired.evaluation.start import evaluate, settled
 
-__all__ = [
-    "MEASURES",
-    "DirectionResult",
-    "Evaluation",
-    "Figure",
-    "Options",
-    "Picture",
-    "Table",
-    "evaluate",
-    "keep",
-    "place_of",
-    "settled",
-]
+__all__ = ["METRICS", "Metric", "Need", "Options", "evaluate", "settled"]

@@ -1,51 +1,52 @@
-"""The images of an evaluation: inputs, real images of the target, and the translations that are compared with them."""
+"""The images of one direction of an evaluation, and the batches of translations that metrics see."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from unpaired.core.errors import UserError
+import numpy as np
+import torch
+from torch import Tensor
+
 from unpaired.data.check import ImageInfo
-from unpaired.data.config import DataConfig
-from unpaired.data.held_out import HeldOut, Side, open_held_out
-from unpaired.data.labels import Labels
-from unpaired.data.labels_config import LabelsConfig
+from unpaired.data.labels import Indices, decoded, encoded
 from unpaired.data.source import ImageSource
-from unpaired.data.training import Progress
-from unpaired.data.transforms import prepared_size
-from unpaired.data.values import Domain, Image
-from unpaired.evaluation.options import Options
-from unpaired.methods import METHODS
-from unpaired.models.folder import CHECKPOINTS, ModelCard
-from unpaired.training.settings import read_file, resolve
+from unpaired.data.transforms import resize, resize_nearest
+from unpaired.data.values import Domain, Image, to_signed
 
-CONFIG = "config.json"
+if TYPE_CHECKING:
+    from unpaired.metrics.features import Features
+
 Split = Literal["test", "train", "folder"]
 SPLITS: dict[Split, str] = {"test": "test images", "train": "training images", "folder": "images"}
 FILTER = "bicubic, antialiased (Pillow)"
-"""How images are brought to a size, whatever for; Inception resizes once more, and says how."""
+"""How images are resized; Inception resizes once more, and says how."""
 NEAREST = "nearest pixel"
-"""How label maps are."""
+"""How label maps are resized."""
+Size = tuple[int, int]
+"""(height, width)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pictures:
+class Images:
     """One set of images."""
 
     source: ImageSource
     domain: Domain
-    files: tuple[ImageInfo, ...]
-    sizes: tuple[tuple[int, int], ...]
-    """(height, width) of every image as `source` gives it."""
+    sizes: Sequence[Size]
+    """(height, width) of every image of the source."""
     positions: tuple[int, ...]
     """Those that are measured."""
-    prepared: str
-    """What was done with them, in words."""
+    files: Sequence[ImageInfo] = ()
+    """The files, in the order of the source; empty where there are none."""
+    prepared: str = ""
+    """How the images were prepared."""
 
     def contents(self) -> str:
         """Return a digest of what the measured files hold, in order, wherever they lie."""
@@ -54,181 +55,228 @@ class Pictures:
             digest.update(self.files[position].digest)
         return digest.hexdigest()
 
-    def formats(self) -> str:
-        """Return the files' formats, by content: `JPEG (118), PNG (2)`."""
+    def formats(self) -> str | None:
+        """Return the files' formats, by content: `JPEG (118), PNG (2)`; None without files."""
+        if not self.files:
+            return None
         counts = Counter(_format(self.files[position].path) for position in self.positions)
         if len(counts) == 1:
             return next(iter(counts))
         return ", ".join(f"{name} ({count:,})" for name, count in counts.most_common())
 
-    def image(self, position: int) -> Image:
-        """Return one image, [H, W, C] in its own dtype."""
-        return self.source[position]
-
     def name(self, position: int) -> str:
-        """Return the file's name as a person knows it."""
+        """Return the file's name."""
         return Path(self.source.name(position)).name
+
+    def only(self, positions: Sequence[int]) -> Images:
+        """Return the same set with other images measured."""
+        return replace(self, positions=tuple(positions))
+
+    def batches(self, size: Size, batch_size: int) -> Iterator[Tensor]:
+        """Yield all images at one size, [N, C, H, W] in [-1, 1]."""
+        for start in range(0, len(self.positions), batch_size):
+            part = self.positions[start : start + batch_size]
+            yield at_size([self.source[position] for position in part], self.domain, size)
 
 
 class Row(NamedTuple):
     """One translation: positions of its input, of itself in its folder, and of the true image; None where unknown."""
 
     input: int | None
-    made: int | None
-    true: int | None
+    fake: int | None
+    target: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """What one direction is measured on."""
 
     direction: str
     """`a2b`, `b2a` or `folders`."""
     heading: str
-    inputs: Pictures | None
-    made: Pictures | None
+    target_name: str
+    """What the target domain, or the folder of real images, is called."""
+    inputs: Images | None
+    fakes: Images | None
     """Translations that lie in a folder; None where a model makes them of the inputs."""
-    real: Pictures
+    real: Images
+    """Real images of the target domain."""
     rows: tuple[Row, ...]
     split: Split
-    size: tuple[int, int]
-    """(height, width) at which sets of images are compared."""
-    resized: bool
-    """Whether some images have to be brought to that size for it."""
+
+    @cached_property
+    def fake_sizes(self) -> list[Size]:
+        """Return the size of every translation, which a model keeps."""
+        if self.fakes is not None:
+            return [self.fakes.sizes[row.fake] for row in self.rows if row.fake is not None]
+        if self.inputs is None:
+            return [self.real.sizes[position] for position in self.real.positions]
+        return [self.inputs.sizes[row.input] for row in self.rows if row.input is not None]
+
+    @cached_property
+    def size(self) -> Size:
+        """Return (height, width) at which sets of images are compared: the size that most translations have."""
+        return Counter(self.fake_sizes).most_common(1)[0][0]
+
+    @property
+    def resized(self) -> bool:
+        """Whether some images have to be resized to compare the sets."""
+        sizes = {*self.fake_sizes, *(self.real.sizes[position] for position in self.real.positions)}
+        return len(sizes) > 1
+
+    @property
+    def target(self) -> Domain:
+        """The domain of the translations."""
+        return self.real.domain if self.fakes is None else self.fakes.domain
 
     @property
     def has_truth(self) -> bool:
         """Whether the true image of every translation is known."""
-        return all(row.true is not None for row in self.rows)
+        return all(row.target is not None for row in self.rows)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether an input can stand in for a translation: the same channels, or grey as RGB."""
+        source = None if self.inputs is None else self.inputs.domain
+        if source is None or (source.labels is not None and source.labels.feed == "one_hot"):
+            return False
+        return source.channels == self.target.channels or (source.channels, self.target.channels) == (1, 3)
 
 
-# -------------------------------------------------------------------------------------------------------- of a model
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Translations of one size with what belongs to them; what no metric asks for is not read.
 
-
-def run_of(folder: Path) -> Path | None:
-    """Return the run that a checkpoint belongs to (`RUN/checkpoints/NAME`, `RUN/best`), or None."""
-    above = folder.resolve().parent
-    run = above.parent if above.name == CHECKPOINTS else above
-    return run if (run / CONFIG).is_file() and (above.name == CHECKPOINTS or folder.resolve().name == "best") else None
-
-
-def open_model_data(
-    folder: Path, card: ModelCard, options: Options, progress: Progress | None
-) -> tuple[HeldOut, DataConfig]:
-    """Find the held-out images that a model is measured on, prepared as in its training; return them and the settings.
-
-    Raises `UserError` where there are none, where they are bad, or do not fit the model.
+    Tensors are [N, C, H, W] in [-1, 1]; images are [H, W, C] as files hold them, in levels of their domain.
     """
-    run = run_of(folder)
-    paired = card.method in METHODS and METHODS[card.method].paired
-    if run is not None:
-        config = resolve([read_file(run / CONFIG)]).data
-    elif options.data is None:
-        raise UserError(f"--data is missing: {folder} belongs to no run, so its images are not known.")
-    else:
-        config = DataConfig(preprocess="none")
-    if options.data is not None:
-        root, a, b = _places(Path(options.data), config)
-        config = replace(config, root=root, a=a, b=b, test_a=None, test_b=None)
-    if options.size is not None:
-        config = replace(config, preprocess="resize_and_crop", crop_size=options.size, load_size=None)
-    if options.on_bad_image is not None:
-        config = replace(config, on_bad_image=options.on_bad_image)
-    config = _as_the_model_sees(config, card)
-    held_out = open_held_out(config, paired=paired, size_multiple=1 if run is None else 4, progress=progress)
-    if options.data is not None and config.root is None:
-        held_out = replace(held_out, taken_from="test")
-    return held_out, config
+
+    task: Task
+    rows: tuple[Row, ...]
+    first: int
+    """The number of the first row among all of the task."""
+    names: tuple[str, ...]
+    """File name of each input, or of each translation where there are no inputs."""
+    fake_images: tuple[Image, ...]
+    fake_domain: Domain
+    input_images: tuple[Image, ...] | None = None
+    reconstruction_images: tuple[Image, ...] | None = None
+    """What the way back makes of the translations, which are not rounded in between."""
+    not_finite: str | None = None
+    """The image whose reconstruction is not finite, so that there are none."""
+
+    @cached_property
+    def fake(self) -> Tensor:
+        """The translations; untranslated grey inputs have as many channels as translations."""
+        images = signed(self.fake_images, self.fake_domain)
+        return images if images.shape[1] == self.task.target.channels else images.expand(-1, self._channels, -1, -1)
+
+    @property
+    def size(self) -> Size:
+        """(height, width) of the translations."""
+        return self.fake_images[0].shape[0], self.fake_images[0].shape[1]
+
+    @cached_property
+    def input(self) -> Tensor:
+        """The inputs."""
+        assert self.input_images is not None
+        assert self.task.inputs is not None
+        return signed(self.input_images, self.task.inputs.domain)
+
+    @cached_property
+    def input_at_size(self) -> Tensor:
+        """The inputs, resized to the translations' size where they have another."""
+        assert self.input_images is not None
+        assert self.task.inputs is not None
+        return at_size(self.input_images, self.task.inputs.domain, self.size)
+
+    @cached_property
+    def reconstruction(self) -> Tensor:
+        """The reconstructions of the inputs."""
+        assert self.reconstruction_images is not None
+        assert self.task.inputs is not None
+        return signed(self.reconstruction_images, self.task.inputs.domain)
+
+    @cached_property
+    def target_images(self) -> tuple[Image, ...]:
+        """The true images, of their own sizes."""
+        return tuple(self.task.real.source[row.target] for row in self.rows if row.target is not None)
+
+    @cached_property
+    def target(self) -> Tensor:
+        """The true images, resized to the translations' size where they have another."""
+        return at_size(self.target_images, self.task.real.domain, self.size)
+
+    @cached_property
+    def fake_for_sets(self) -> Tensor:
+        """The translations at the size at which sets are compared."""
+        if self.size == self.task.size:
+            return self.fake
+        images = at_size(self.fake_images, self.fake_domain, self.task.size)
+        return images if images.shape[1] == self._channels else images.expand(-1, self._channels, -1, -1)
+
+    def features(self, network: Features) -> Tensor:
+        """Return the features [N, D] of the translations at the size at which sets are compared; computed once."""
+        if network.fingerprint not in self._features:
+            self._features[network.fingerprint] = network(self.fake_for_sets)
+        return self._features[network.fingerprint]
+
+    def untranslated(self) -> Batch:
+        """Return the same batch with the inputs in place of the translations; `Task.comparable` says where it can."""
+        assert self.input_images is not None
+        assert self.task.inputs is not None
+        domain = self.task.inputs.domain
+        return replace(self, fake_images=self.input_images, fake_domain=domain, reconstruction_images=None)
+
+    @cached_property
+    def _features(self) -> dict[str, Tensor]:
+        return {}
+
+    @property
+    def _channels(self) -> int:
+        return self.task.target.channels
 
 
-def model_task(
-    direction: str, held_out: HeldOut, config: DataConfig, card: ModelCard, options: Options, size_multiple: int
-) -> Task:
-    """Return what one direction of a model is measured on."""
-    source, target = _sides(direction)
-    sets = {side: _pictures(held_out, side, config, card.domains[side], size_multiple) for side in ("a", "b")}
-    positions = held_out.images.positions(source, options.images)
-    inputs = replace(sets[source], positions=tuple(position for position, _ in positions))
-    if held_out.images.pairs:
-        reference = [partner for _, partner in positions if partner is not None]
-    else:
-        reference = [position for position, _ in held_out.images.positions(target, options.images)]
-    real = replace(sets[target], positions=tuple(reference))
-    size, resized = common_size(inputs, real)
-    return Task(
-        direction=direction,
-        heading=f"{source.upper()} to {target.upper()}",
-        inputs=inputs,
-        made=None,
-        real=real,
-        rows=tuple(Row(position, None, partner) for position, partner in positions),
-        split=held_out.taken_from,
-        size=size,
-        resized=resized,
-    )
+def signed(images: Sequence[Image], domain: Domain) -> Tensor:
+    """Return images [H, W, C] of one size as networks see them, [N, C, H, W] in [-1, 1]."""
+    arrays = [to_signed(image, domain.range).transpose(2, 0, 1) for image in images]
+    return torch.from_numpy(np.ascontiguousarray(np.stack(arrays)))
 
 
-def common_size(made: Pictures, real: Pictures) -> tuple[tuple[int, int], bool]:
-    """Return the size that most translations have, and whether there are images of another one."""
-    counts = Counter(made.sizes[position] for position in made.positions)
-    size = counts.most_common(1)[0][0]
-    others = len(counts) > 1 or any(real.sizes[position] != size for position in real.positions)
-    return size, others
+def at_size(images: Sequence[Image], domain: Domain, size: Size) -> Tensor:
+    """Return images [H, W, C] of any sizes at one size, [N, C, H, W] in [-1, 1]; label maps by the nearest pixel."""
+    return signed([_resized(image, domain, size) for image in images], domain)
 
 
-def _sides(direction: str) -> tuple[Side, Side]:
-    return ("a", "b") if direction == "a2b" else ("b", "a")
+def truth_at(images: Images, position: int | None, size: Size | None = None) -> Indices:
+    """Return the classes [H, W] of one label map, resized to `size` where it is given."""
+    assert position is not None
+    assert images.domain.labels is not None
+    found = decoded(images.source[position], images.domain.labels)
+    return found if size is None else resize_nearest(found, size)
 
 
-_TESTS_ALONE = (("testA", "testB"), ("test/A", "test/B"), ("testannot", "test"))
+def evenly_sized(
+    rows: Sequence[Row], sizes: Callable[[Row], object], most: Callable[[Row], int]
+) -> Iterator[list[Row]]:
+    """Yield neighbouring rows of one size together, at most as many as `most` says of the first."""
+    group, last = list[Row](), None
+    for row in rows:
+        size = sizes(row)
+        if group and (size != last or len(group) >= most(group[0])):
+            yield group
+            group = []
+        group.append(row)
+        last = size
+    if group:
+        yield group
 
 
-def _places(root: Path, config: DataConfig) -> tuple[str | None, str | None, str | None]:
-    """Return `root`, `a` and `b`: ROOT, or its two folders of test images where it holds no others."""
-    if config.side_by_side is None:
-        for a, b in _TESTS_ALONE:
-            trained_on = [root / name.replace("test", "train") for name in (a, b)]
-            if (root / a).is_dir() and (root / b).is_dir() and not any(folder.is_dir() for folder in trained_on):
-                return None, str(root / a), str(root / b)
-    return str(root), None, None
-
-
-def _as_the_model_sees(config: DataConfig, card: ModelCard) -> DataConfig:
-    """Return the settings with channels, ranges and label maps as the model knows them."""
-    a, b = card.domains["a"], card.domains["b"]
-    return replace(
-        config,
-        labels_a=_labels_setting(a.labels),
-        labels_b=_labels_setting(b.labels),
-        channels_a=None if a.labels else a.channels,
-        channels_b=None if b.labels else b.channels,
-        range_a=None if a.labels else a.range,
-        range_b=None if b.labels else b.range,
-    )
-
-
-def _labels_setting(labels: Labels | None) -> LabelsConfig | None:
-    if labels is None:
-        return None
-    return LabelsConfig(
-        kind=labels.kind, palette=labels.palette, names=labels.names, void=labels.void, feed=labels.feed
-    )
-
-
-def _pictures(held_out: HeldOut, side: Side, config: DataConfig, domain: Domain, size_multiple: int) -> Pictures:
-    files: Sequence[ImageInfo] = held_out.files[side]
-    sizes = [
-        held_out.size or prepared_size(info.height, info.width, config, size_multiple=size_multiple) for info in files
-    ]
-    at = "" if held_out.size is None else f" {held_out.size[0]} x {held_out.size[1]}"
-    return Pictures(
-        source=held_out.images.of(side),
-        domain=domain,
-        files=tuple(files),
-        sizes=tuple(sizes),
-        positions=tuple(range(len(files))),
-        prepared=f"{config.preprocess}{at}: {held_out.part}",
-    )
+def _resized(image: Image, domain: Domain, size: Size) -> Image:
+    if image.shape[:2] == size:
+        return image
+    if domain.labels is None:
+        return resize(image, size)
+    return encoded(resize_nearest(decoded(image, domain.labels), size), domain.labels)
 
 
 def _format(path: Path) -> str:

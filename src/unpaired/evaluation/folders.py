@@ -1,4 +1,4 @@
-"""Folders of translations and of real images, whoever made them, and which file belongs to which.
+"""Folders of translations and of real images, whoever fake them, and which file belongs to which.
 
 Files belong together when their paths below their folders agree without suffix, and without the ending that tells what
 they are: `_real`, `_fake`, `_rec` or `_idt`, alone or with `_A` or `_B`. So `n01_fake_B.png` of the authors' code
@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from unpaired.core.errors import UserError, did_you_mean
@@ -24,7 +24,7 @@ from unpaired.data.held_out import evenly
 from unpaired.data.source import FolderSource
 from unpaired.data.training import Progress
 from unpaired.data.values import Domain
-from unpaired.evaluation.dataset import Pictures, Row, Task, common_size
+from unpaired.evaluation.dataset import Images, Row, Task
 from unpaired.evaluation.options import Options
 
 RULE = (
@@ -75,8 +75,8 @@ def open_folders(options: Options, progress: Progress | None) -> tuple[Task, lis
     assert options.real is not None
     assert options.fake is not None
     places = {"--real": options.real, "--fake": options.fake}
-    if options.inputs is not None:
-        places["--input"] = options.inputs
+    if options.input is not None:
+        places["--input"] = options.input
     listed = {option: _listed(option, place) for option, place in places.items()}
     checked = {option: check_images(paths, progress=_told(progress, option)) for option, (_, paths) in listed.items()}
     notices = require(checked, options.on_bad_image or "fail")
@@ -84,27 +84,19 @@ def open_folders(options: Options, progress: Progress | None) -> tuple[Task, lis
     channels = _channels(sides)
     rows, alone = _match(sides, options)
     notices += alone
-    sets = {option: _pictures(side, channels, options) for option, side in sides.items()}
+    sets = {option: _images(side, channels, options) for option, side in sides.items()}
     chosen = [rows[index] for index in evenly(len(rows), options.images)]
-    real_positions = [row.true for row in chosen if row.true is not None] if options.paired else None
-    if real_positions is None:
-        real_positions = evenly(len(sides["--real"].files), options.images)
-    real = _only(sets["--real"], real_positions)
-    made = _only(sets["--fake"], [row.made for row in chosen if row.made is not None])
+    real = [row.target for row in chosen if row.target is not None] if options.paired else None
     inputs = sets.get("--input")
-    if inputs is not None:
-        inputs = _only(inputs, [row.input for row in chosen if row.input is not None])
-    size, resized = common_size(made, real)
     task = Task(
         direction="folders",
         heading=f"{_called(options.fake)} against {_called(options.real)}",
-        inputs=inputs,
-        made=made,
-        real=real,
+        target_name=_called(options.real),
+        inputs=None if inputs is None else inputs.only([row.input for row in chosen if row.input is not None]),
+        fakes=sets["--fake"].only([row.fake for row in chosen if row.fake is not None]),
+        real=sets["--real"].only(evenly(len(sides["--real"].files), options.images) if real is None else real),
         rows=tuple(chosen),
         split="folder",
-        size=size,
-        resized=resized,
     )
     return task, notices
 
@@ -150,15 +142,15 @@ def _refuse_mixture(option: str, folder: Path, paths: Sequence[Path]) -> None:
 
 def _match(sides: Mapping[str, _Folder], options: Options) -> tuple[list[Row], list[str]]:
     """Return one row for every translation that has the partners it needs; files without one are an error."""
-    made = sides["--fake"].by_key() if options.paired or options.inputs is not None else None
-    if made is None:
+    fake = sides["--fake"].by_key() if options.paired or options.input is not None else None
+    if fake is None:
         return [Row(None, index, None) for index in range(len(sides["--fake"].files))], []
-    partners = {"--real": options.paired, "--input": options.inputs is not None}
+    partners = {"--real": options.paired, "--input": options.input is not None}
     wanted = {option: sides[option].by_key() for option, asked in partners.items() if asked}
     lines = list[str]()
     for option, keys in wanted.items():
-        lines += _alone(sides["--fake"], made, keys, option) + _alone(sides[option], keys, made, "--fake")
-    keep = [key for key in made if all(key in keys for keys in wanted.values())]
+        lines += _alone(sides["--fake"], fake, keys, option) + _alone(sides[option], keys, fake, "--fake")
+    keep = [key for key in fake if all(key in keys for keys in wanted.values())]
     if not keep or (lines and options.on_bad_image != "skip"):
         more = f"\n  and {len(lines) - _LISTED} more" if len(lines) > _LISTED else ""
         raise BadFiles(
@@ -169,7 +161,7 @@ def _match(sides: Mapping[str, _Folder], options: Options) -> tuple[list[Row], l
         )
     told = [f"{len(lines)} files without a partner, left out:\n" + "\n".join(lines[:_LISTED])] if lines else []
     inputs, real = wanted.get("--input", {}), wanted.get("--real", {})
-    return [Row(inputs.get(key), made[key], real.get(key)) for key in keep], told
+    return [Row(inputs.get(key), fake[key], real.get(key)) for key in keep], told
 
 
 def _alone(side: _Folder, keys: Mapping[str, int], others: Mapping[str, int], option: str) -> list[str]:
@@ -194,7 +186,7 @@ def _channels(sides: Mapping[str, _Folder]) -> int:
     return counts.pop()
 
 
-def _pictures(side: _Folder, channels: int, options: Options) -> Pictures:
+def _images(side: _Folder, channels: int, options: Options) -> Images:
     if options.size is None:
         config = DataConfig(preprocess="none")
         sizes = [(info.height, info.width) for info in side.files]
@@ -202,7 +194,7 @@ def _pictures(side: _Folder, channels: int, options: Options) -> Pictures:
         config = DataConfig(preprocess="resize_and_crop", crop_size=options.size, load_size=options.size)
         sizes = [options.size] * len(side.files)
     deep = {info.dtype for info in side.files}
-    return Pictures(
+    return Images(
         source=FolderSource(side.files, config, channels=channels, size_multiple=1),
         # Values are read by each file's own type; this one says how deep a picture of them would be.
         domain=Domain(channels=channels, dtype="uint8" if deep == {"uint8"} else "float32"),
@@ -211,7 +203,3 @@ def _pictures(side: _Folder, channels: int, options: Options) -> Pictures:
         positions=tuple(range(len(side.files))),
         prepared="as they are" if options.size is None else f"resized to {options.size[0]} x {options.size[1]}, whole",
     )
-
-
-def _only(pictures: Pictures, positions: Sequence[int]) -> Pictures:
-    return replace(pictures, positions=tuple(positions))

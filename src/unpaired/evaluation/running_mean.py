@@ -1,4 +1,4 @@
-"""One number for each image, gathered as it goes by: mean and standard error, and the images at both ends."""
+"""Mean and standard error of one number per image, and the images with the largest or smallest numbers."""
 
 from __future__ import annotations
 
@@ -12,65 +12,38 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from unpaired.evaluation.figures import Better, Figure, Group, Protocol
 from unpaired.report.image_grid import LARGEST_CELL, grid, png
 
 Shown = NDArray[np.uint8]
-"""A picture as a person looks at it, [H, W, 3] uint8."""
+"""A picture to look at, [H, W, 3] uint8."""
 
 
 @final
-class Tally:
-    """Mean and standard error of the mean of numbers that are not kept; infinite ones are counted apart."""
+class RunningMean:
+    """Mean and standard error of the mean of numbers that are not kept."""
 
     def __init__(self) -> None:
         self.count = 0
-        """Finite numbers so far."""
-        self.infinite = 0
+        """Numbers so far."""
         self._mean = self._squares = 0.0
 
     def add(self, values: Iterable[float]) -> None:
-        """Add numbers; raises `ValueError` for one that is no number."""
+        """Add numbers; raises `ValueError` for one that is not finite."""
         for value in values:
-            if math.isnan(value):
-                raise ValueError("a measure of an image is not a number")
-            if math.isinf(value):
-                self.infinite += 1
-                continue
+            if not math.isfinite(value):
+                raise ValueError("the number of an image is not finite")
             self.count += 1
             before = value - self._mean
             self._mean += before / self.count
             self._squares += before * (value - self._mean)
 
     def mean(self) -> float | None:
-        """Return the mean of the finite numbers, None where there is none."""
+        """Return the mean, None where there is none."""
         return self._mean if self.count else None
 
     def error(self) -> float | None:
         """Return the standard error of the mean, None for fewer than two numbers."""
         return math.sqrt(self._squares / (self.count - 1) / self.count) if self.count > 1 else None
-
-    def figure(
-        self, name: str, title: str, *, group: Group, better: Better, protocol: Protocol, unit: str = ""
-    ) -> Figure:
-        """Return the figure; a word is said of images whose number is infinite, as the PSNR of identical ones is."""
-        note = None
-        if self.infinite:
-            every = self.infinite + self.count
-            note = f"{self.infinite} of {every} images are identical, where it is infinite; the mean leaves them out"
-        if not self.count:
-            note = note or "no image could be measured"
-        return Figure(
-            name=name,
-            title=title,
-            value=self.mean(),
-            error=self.error(),
-            unit=unit,
-            better=better,
-            group=group,
-            protocol=protocol,
-            note=note,
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,86 +4,45 @@ from __future__ import annotations
 
 from typing import final
 
-from unpaired.data.values import Domain
-from unpaired.evaluation.dataset import Task
-from unpaired.evaluation.distribution import Wanted, distances
-from unpaired.evaluation.figures import Figure, Protocol
-from unpaired.evaluation.statistics import Gathering, reference_statistics, through
-from unpaired.evaluation.translations import Batch, Told, at_size
+from unpaired.evaluation.dataset import Batch, Task
+from unpaired.evaluation.statistics import Gathering, Reference, Statistics, Wanted
 
 
 @final
 class Sets:
-    """Gathers translations and untranslated inputs, and compares both with the real images."""
+    """Gathers the statistics of translations and of untranslated inputs beside those of the real images."""
 
-    def __init__(
-        self,
-        task: Task,
-        domains: tuple[Domain | None, Domain],
-        wanted: Wanted,
-        *,
-        seed: int,
-        bounds: bool,
-        batch_size: int,
-        told: Told | None = None,
-    ) -> None:
-        """Take the statistics of the real images, from the cache where they are there.
-
-        `domains` are those of inputs and translations; `bounds` asks for the untranslated inputs and for two halves of
-        the real images too.
-        """
-        self._task, self._domains, self._wanted, self._seed = task, domains, wanted, seed
-        self._made = self._gathering()
-        self._plain = self._gathering() if bounds and _comparable(*domains) else None
-        self.reference = reference_statistics(
-            task.real,
-            task.size,
-            sliced=wanted.sliced,
-            lenses=wanted.used,
-            seed=seed,
-            halves=bounds,
-            batch_size=batch_size,
-            told=told,
-        )
+    def __init__(self, task: Task, wanted: Wanted, reference: Reference) -> None:
+        self._wanted, self.reference = wanted, reference
+        self._fakes = Gathering(wanted)
+        self._inputs = Gathering(wanted) if wanted.protocol.bounds and task.comparable else None
+        self._fake: Statistics | None = None
 
     def add(self, batch: Batch) -> None:
         """Add translations and their inputs, at the size at which sets are compared."""
-        size, lenses = self._task.size, self._wanted.used
-        source, target = self._domains
-        images = batch.made
-        if (images.shape[-2], images.shape[-1]) != size:
-            images = at_size(batch.images, target, size)
-        self._made.add(images, through(lenses, images))
-        if self._plain is None or batch.inputs is None or batch.input_images is None or source is None:
-            return
-        images = batch.inputs
-        if (images.shape[-2], images.shape[-1]) != size:
-            images = at_size(batch.input_images, source, size)
-        if images.shape[1] != target.channels:
-            images = images.expand(-1, target.channels, -1, -1)
-        self._plain.add(images, through(lenses, images))
+        for gathering, images in ((self._fakes, batch), (self._inputs, batch.untranslated() if self._inputs else None)):
+            if gathering is not None and images is not None:
+                features = {key: images.features(network) for key, network in self._wanted.networks.items()}
+                gathering.add(images.fake_for_sets, features)
 
-    def results(self, protocol: Protocol) -> tuple[list[Figure], dict[str, list[Figure]], list[str]]:
-        """Return the figures of the translations, those of the bounds by what these are, and warnings."""
-        real = self.reference.whole
-        figures, warnings = distances(real, self._made.statistics(), self._wanted, seed=self._seed, protocol=protocol)
-        bounds = dict[str, list[Figure]]()
-        if self._plain is not None:
-            bounds["untranslated"], _ = distances(
-                real, self._plain.statistics(), self._wanted, seed=self._seed, protocol=protocol, errors=False
-            )
+    @property
+    def real(self) -> Statistics:
+        """The real images."""
+        return self.reference.whole
+
+    @property
+    def fake(self) -> Statistics:
+        """The translations; nothing can be added any more."""
+        if self._fake is None:
+            self._fake = self._fakes.statistics()
+            self._plain = None if self._inputs is None else self._inputs.statistics()
+        return self._fake
+
+    def bounds(self) -> dict[str, tuple[Statistics, Statistics]]:
+        """Return what else is compared, by name of the bound: real and, in place of translations, other images."""
+        found = {}
+        if self.fake and self._plain is not None:
+            found["untranslated"] = (self.real, self._plain)
         if self.reference.halves is not None:
-            one, two = self.reference.halves
-            halved = {**protocol, "reference_images": one.images, "translations": two.images}
-            bounds["real_halves"], _ = distances(one, two, self._wanted, seed=self._seed, protocol=halved, errors=False)
-        return figures, bounds, warnings
-
-    def _gathering(self) -> Gathering:
-        return Gathering(sliced=self._wanted.sliced, lenses=self._wanted.used, seed=self._seed)
-
-
-def _comparable(source: Domain | None, target: Domain) -> bool:
-    """Say whether untranslated inputs can stand in for translations: the same channels, or grey as RGB."""
-    if source is None or (source.labels is not None and source.labels.feed == "one_hot"):
-        return False
-    return source.channels == target.channels or (source.channels, target.channels) == (1, 3)
+            found["real_halves"] = self.reference.halves
+        return found

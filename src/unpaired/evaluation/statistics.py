@@ -7,8 +7,8 @@ were prepared, the size, the feature network, the seed and the version. A kept f
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +17,10 @@ from torch import Tensor
 
 from unpaired import __version__
 from unpaired.core.cache import Cache, cache_key
-from unpaired.evaluation.dataset import FILTER, Pictures
-from unpaired.evaluation.translations import Told, image_batches
+from unpaired.evaluation.dataset import FILTER, Images, Size
+from unpaired.evaluation.protocol import Protocol
 from unpaired.metrics.frechet import Moments
-from unpaired.metrics.reservoir import Kept
+from unpaired.metrics.reservoir import Reservoir
 from unpaired.metrics.sliced import Patches
 
 if TYPE_CHECKING:
@@ -30,69 +30,63 @@ ROWS = 10_000
 """At most so many images of a set are compared by kernel distance, precision, recall and for sampling errors."""
 PATCHES = 2**15
 """At most so many patches of a set are kept at every level."""
+FORMAT = 2
 STATISTICS = Cache(folder="statistics", suffix=".npz", limit_bytes=2 << 30, checked=True)
 
 Arrays = dict[str, NDArray[np.generic]]
-
-
-@dataclass(frozen=True, slots=True)
-class Lens:
-    """A feature network through which sets of images are compared."""
-
-    key: str
-    """`inception` or `features`."""
-    features: Features
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """The features of a set of images through one lens."""
-
-    moments: Moments
-    """Of all images."""
-    rows: NDArray[np.float32]
-    """A uniform sample of at most `ROWS` of them."""
+Told = Callable[[int, int], None]
+"""Called with how many images are done, and how many there are."""
 
 
 @dataclass(slots=True)
 class Statistics:
-    """What a set of images is compared by; each part is None or missing where it was not asked for."""
+    """What a set of images is compared by; each part is None or missing where no metric asked for it."""
 
     images: int
-    patches: Patches | None
-    seen: dict[str, Seen]
-    """By the key of the lens."""
-    reused: bool = False
-    """Whether all of it was found in the cache."""
+    patches: Patches | None = None
+    moments: dict[str, Moments] = field(default_factory=dict)
+    """Of the features of all images, by network."""
+    features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """A uniform sample of at most `ROWS` of them, [n, D], by network."""
+    computed: dict[tuple[str, int], Any] = field(default_factory=dict)
+    """What several metrics need of this set and another one, computed once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is gathered of every set."""
+
+    patches: bool
+    networks: Mapping[str, Features]
+    """Feature networks by `features` or `inception`."""
+    protocol: Protocol
 
 
 class Gathering:
     """Statistics in the making: images are added and forgotten, memory is the same for any number of them."""
 
-    def __init__(self, *, sliced: bool, lenses: Sequence[Lens], seed: int) -> None:
+    def __init__(self, wanted: Wanted) -> None:
+        protocol = wanted.protocol
         self.images = 0
-        self._patches = Patches(seed=seed, limit=PATCHES) if sliced else None
-        self._moments = {lens.key: Moments(lens.features.dim) for lens in lenses}
-        self._kept = {lens.key: Kept(ROWS, lens.features.dim, seed) for lens in lenses}
+        self._patches = (
+            Patches(per_image=protocol.patches, seed=protocol.seed, limit=PATCHES) if wanted.patches else None
+        )
+        self._moments = {key: Moments(network.dim) for key, network in wanted.networks.items()}
+        self._rows = {key: Reservoir(ROWS, network.dim, protocol.seed) for key, network in wanted.networks.items()}
 
     def add(self, images: Tensor, features: Mapping[str, Tensor]) -> None:
-        """Add images [N, C, H, W] in [-1, 1] and their features [N, D] by the key of the lens."""
+        """Add images [N, C, H, W] in [-1, 1] and their features [N, D] by network."""
         self.images += len(images)
         if self._patches is not None:
             self._patches.add(images)
         for key, moments in self._moments.items():
             moments.add(features[key])
-            self._kept[key].add(features[key])
+            self._rows[key].add(features[key])
 
     def statistics(self) -> Statistics:
         """Return what was gathered."""
-        seen = {key: Seen(moments, self._kept[key].rows()) for key, moments in self._moments.items()}
-        return Statistics(self.images, self._patches, seen)
-
-
-def through(lenses: Iterable[Lens], images: Tensor) -> dict[str, Tensor]:
-    """Return the features of images [N, C, H, W] by the key of the lens."""
-    return {lens.key: lens.features(images) for lens in lenses}
+        rows = {key: reservoir.rows() for key, reservoir in self._rows.items()}
+        return Statistics(self.images, self._patches, self._moments, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,69 +94,55 @@ class Reference:
     """Statistics of the real images, and of two halves of them (every second one), which differ by chance alone."""
 
     whole: Statistics
-    halves: tuple[Statistics, Statistics] | None
+    halves: tuple[Statistics, Statistics] | None = None
+    reused: bool = False
+    """Whether all of it was found in the user's cache."""
 
 
 def reference_statistics(
-    real: Pictures,
-    size: tuple[int, int],
-    *,
-    sliced: bool,
-    lenses: Sequence[Lens],
-    seed: int,
-    halves: bool,
-    batch_size: int,
-    told: Told | None = None,
+    real: Images, size: Size, wanted: Wanted, *, cached: bool = True, progress: Told | None = None
 ) -> Reference:
     """Return the statistics of the real images, from the cache where they are there; what is missing is made and kept.
 
-    Halves are taken where `halves` asks for it and each has at least two images.
+    Halves are taken where the protocol asks for bounds and each has at least two images.
     """
-    halves = halves and len(real.positions) >= 4
-    parts: list[Lens | None] = [*([None] if sliced else []), *lenses]
-    keys = {part: _key(real, size, part, seed, halves) for part in parts}
-    kept = {part: found for part, key in keys.items() if (found := _read(key)) is not None}
+    halves = wanted.protocol.bounds and len(real.positions) >= 4
+    parts: dict[str, Features | None] = {**({"": None} if wanted.patches else {}), **wanted.networks}
+    keys = {part: _key(real, size, network, wanted, halves) if cached else "" for part, network in parts.items()}
+    kept = {part: found for part, key in keys.items() if key and (found := _read(key)) is not None}
     missing = [part for part in parts if part not in kept]
-    fresh = _gather(real, size, missing, seed, halves, batch_size, told) if missing else []
-    for part in missing:
-        arrays = {f"{number}/{name}": value for number, one in enumerate(fresh) for name, value in _pack(one, part)}
-        _write(keys[part], arrays)
-        kept[part] = arrays
+    if missing:
+        networks = {part: network for part, network in wanted.networks.items() if part in missing}
+        fresh = _gather(real, size, replace(wanted, patches="" in missing, networks=networks), halves, progress)
+        for part in missing:
+            each = [(f"{number}/{name}", value) for number, one in enumerate(fresh) for name, value in _pack(one, part)]
+            kept[part] = dict(each)
+            if cached:
+                _write(keys[part], kept[part])
     groups = [_unpack(kept, number, len(real.positions)) for number in range(3 if halves else 1)]
-    for group in groups:
-        group.reused = not missing
-    return Reference(groups[0], (groups[1], groups[2]) if halves else None)
+    return Reference(groups[0], (groups[1], groups[2]) if halves else None, not missing)
 
 
-def _gather(
-    real: Pictures,
-    size: tuple[int, int],
-    parts: Sequence[Lens | None],
-    seed: int,
-    halves: bool,
-    batch_size: int,
-    told: Told | None,
-) -> list[Statistics]:
-    lenses = [part for part in parts if part is not None]
-    groups = [Gathering(sliced=None in parts, lenses=lenses, seed=seed) for _ in range(3 if halves else 1)]
+def _gather(real: Images, size: Size, wanted: Wanted, halves: bool, progress: Told | None) -> list[Statistics]:
+    groups = [Gathering(wanted) for _ in range(3 if halves else 1)]
     done = 0
-    for images in image_batches(real, size, batch_size):
-        features = through(lenses, images)
+    for images in real.batches(size, wanted.protocol.batch_size):
+        features = {key: network(images) for key, network in wanted.networks.items()}
         groups[0].add(images, features)
         for half, group in enumerate(groups[1:]):
             chosen = slice((half - done) % 2, None, 2)
             if len(images[chosen]):
                 group.add(images[chosen], {key: rows[chosen] for key, rows in features.items()})
         done += len(images)
-        if told is not None:
-            told(done, len(real.positions))
+        if progress is not None:
+            progress(done, len(real.positions))
     return [group.statistics() for group in groups]
 
 
 # ------------------------------------------------------------------------------------------------------- the cache
 
 
-def _key(real: Pictures, size: tuple[int, int], part: Lens | None, seed: int, halves: bool) -> str:
+def _key(real: Images, size: Size, network: Features | None, wanted: Wanted, halves: bool) -> str:
     depends = {
         "contents": real.contents(),
         "prepared": real.prepared,
@@ -170,10 +150,13 @@ def _key(real: Pictures, size: tuple[int, int], part: Lens | None, seed: int, ha
         "size": size,
         "sizes": [real.sizes[position] for position in real.positions],
         "filter": FILTER,
-        "measured by": "patches" if part is None else [part.features.fingerprint, part.features.input],
+        "measured by": ["patches", wanted.protocol.patches]
+        if network is None
+        else [network.fingerprint, network.input],
         "limits": [PATCHES, ROWS],
-        "seed": seed,
+        "seed": wanted.protocol.seed,
         "halves": halves,
+        "format": FORMAT,
         "version": __version__,
     }
     return cache_key(depends)
@@ -195,25 +178,25 @@ def _write(key: str, arrays: Arrays) -> None:
     STATISTICS.put(key, stream.getvalue())
 
 
-def _pack(statistics: Statistics, part: Lens | None) -> list[tuple[str, Any]]:
-    """Return the arrays of one part."""
-    if part is None:
+def _pack(statistics: Statistics, key: str) -> list[tuple[str, Any]]:
+    """Return the arrays of one part: of the patches for an empty key, else of a network's features."""
+    if not key:
         assert statistics.patches is not None
         return list(statistics.patches.to_arrays().items())
-    seen = statistics.seen[part.key]
-    return [("rows", seen.rows), *((f"moments_{name}", value) for name, value in seen.moments.to_arrays().items())]
+    moments = statistics.moments[key].to_arrays()
+    return [("rows", statistics.features[key]), *((f"moments_{name}", value) for name, value in moments.items())]
 
 
-def _unpack(kept: Mapping[Lens | None, Arrays], number: int, images: int) -> Statistics:
+def _unpack(kept: Mapping[str, Arrays], number: int, images: int) -> Statistics:
     """Return the statistics of the whole (0) or of one half (1, 2)."""
-    patches, seen = None, {}
-    count = images if number == 0 else (images + 2 - number) // 2
-    for part, every in kept.items():
+    found = Statistics(images if number == 0 else (images + 2 - number) // 2)
+    for key, every in kept.items():
         prefix = f"{number}/"
         arrays = {name[len(prefix) :]: value for name, value in every.items() if name.startswith(prefix)}
-        if part is None:
-            patches = Patches.from_arrays(arrays)
+        if not key:
+            found.patches = Patches.from_arrays(arrays)
         else:
             moments = {name[8:]: value for name, value in arrays.items() if name.startswith("moments_")}
-            seen[part.key] = Seen(Moments.from_arrays(moments), np.asarray(arrays["rows"], np.float32))
-    return Statistics(count, patches, seen)
+            found.moments[key] = Moments.from_arrays(moments)
+            found.features[key] = np.asarray(arrays["rows"], np.float32)
+    return found

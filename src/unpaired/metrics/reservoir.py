@@ -11,7 +11,7 @@ from unpaired.metrics.inputs import Features, checked_rows
 
 
 @final
-class Kept:
+class Reservoir:
     """A sample without replacement of the rows added so far, of at most `limit`: memory is the same for any number.
 
     Every row gets a random number, and the rows of the `limit` smallest numbers stay. So every set of rows is equally
@@ -52,6 +52,10 @@ class Kept:
     def rows(self) -> NDArray[np.float32]:
         """Return the kept rows [n, dim] in the order in which they were added."""
         return self._rows[: len(self)][np.argsort(self._numbers[: len(self)])]
+
+    def numbers(self) -> NDArray[np.int64]:
+        """Return which of all added rows the kept ones are, [n], counted from 0 and rising."""
+        return np.sort(self._numbers[: len(self)])
 
     def _contest(self, rows: NDArray[np.floating], priorities: NDArray[np.float64], numbers: NDArray[np.int64]) -> None:
         """Put those of the new rows that are among the smallest in the place of those that no longer are."""

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
+from unpaired.metrics.estimate import deal, jackknife_error
 from unpaired.metrics.inputs import checked_images
-from unpaired.metrics.reservoir import Kept
+from unpaired.metrics.reservoir import Reservoir
 
 PATCH = 7
 SMALLEST = 16
@@ -31,6 +32,8 @@ CHUNK = 8
 """Images whose pyramid is in memory at a time."""
 BLOCK = 64
 """Projections that are sorted at a time."""
+ERROR_GROUPS, ERROR_PROJECTIONS = 10, 64
+"""Groups and projections of the standard error, which then takes about as long as the distance itself."""
 FLAT = 1e-6
 """A deviation below this is rounding error: the level has no contrast."""
 
@@ -39,13 +42,26 @@ Descriptors = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
+class Level:
+    """The distance at one level of the pyramid, times 1000."""
+
+    size: int
+    """Pixels of the shorter side."""
+    value: float
+    error: float | None = None
+    """Standard error by the sampling of images; None where it was not asked for or there are too few images."""
+
+
+@dataclass(frozen=True, slots=True)
 class SlicedDistance:
     """Sliced Wasserstein distances, times 1000."""
 
-    levels: tuple[tuple[int, float], ...]
-    """The pixels of each level's shorter side, and the distance there; the finest first."""
+    levels: tuple[Level, ...]
+    """The finest first."""
     mean: float
     """The mean over the levels."""
+    error: float | None = None
+    """The standard error of the mean by the sampling of images; None as for a level."""
 
 
 @final
@@ -68,8 +84,9 @@ class Patches:
         """How many images were added."""
         self.shape: tuple[int, int, int] | None = None
         """Channels, height and width of the images."""
-        self._kept: tuple[Kept, ...] = ()
+        self._kept: tuple[Reservoir, ...] = ()
         self._given: dict[int, Descriptors] = {}
+        self._given_numbers: dict[int, NDArray[np.int64]] = {}
         self._random = np.random.default_rng([seed, 0])
 
     def add(self, images: Tensor) -> None:
@@ -90,7 +107,7 @@ class Patches:
         if self.shape is None:
             self.shape = channels, height, width
             self._kept = tuple(
-                Kept(self.limit, channels * PATCH**2, self.seed + 1 + level) for level in range(len(self.sizes))
+                Reservoir(self.limit, channels * PATCH**2, self.seed + 1 + level) for level in range(len(self.sizes))
             )
         if self.shape != (channels, height, width):
             raise ValueError(
@@ -112,12 +129,20 @@ class Patches:
             raise ValueError(f"there is no level of {size} pixels; there are {list(self.sizes)}")
         return self._given[size] if self._given else self._kept[self.sizes.index(size)].rows()
 
+    def images_of(self, size: int) -> NDArray[np.int64]:
+        """Return the number of the image that each row of `descriptors(size)` was cut from, [n]."""
+        level = self.sizes.index(size)
+        numbers = self._given_numbers[size] if self._given else self._kept[level].numbers()
+        return numbers // self.per_image
+
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return what `from_arrays` takes; `ValueError` where no image was added."""
         if self.shape is None:
             raise ValueError("there are no patches of no images")
         settings = np.array([self.per_image, self.seed, self.limit, self.images, *self.shape], np.int64)
-        return {"settings": settings} | {f"level_{size}": self.descriptors(size) for size in self.sizes}
+        levels = {f"level_{size}": self.descriptors(size) for size in self.sizes}
+        numbers = {f"numbers_{size}": kept.numbers() for size, kept in zip(self.sizes, self._kept, strict=True)}
+        return {"settings": settings, **levels, **numbers}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[np.generic]]) -> Patches:
@@ -126,6 +151,7 @@ class Patches:
         patches = cls(per_image=per_image, seed=seed, limit=limit)
         patches.images, patches.shape = images, (channels, height, width)
         patches._given = {size: arrays[f"level_{size}"].astype(np.float32) for size in patches.sizes}
+        patches._given_numbers = {size: arrays[f"numbers_{size}"].astype(np.int64) for size in patches.sizes}
         return patches
 
     def _cut(self, images: Tensor) -> None:
@@ -159,12 +185,15 @@ def laplacian_pyramid(images: Tensor) -> list[Tensor]:
     return bands
 
 
-def sliced_wasserstein(real: Patches, fake: Patches, *, projections: int = 512, seed: int = 0) -> SlicedDistance:
+def sliced_wasserstein(
+    real: Patches, fake: Patches, *, projections: int = 512, seed: int = 0, errors: bool = False
+) -> SlicedDistance:
     """Return the distance at every level and its mean, times 1000; at least 0, and 0 for the same patches.
 
     Sets of different sizes are compared exactly: the distance is the area between their quantile functions, which for
-    sets of one size is the mean difference of the sorted values. Raises `ValueError` where a set is empty or the images
-    of the two differ in channels or size.
+    sets of one size is the mean difference of the sorted values. `errors` asks for standard errors by the delete-group
+    jackknife over images (see `unpaired.metrics.estimate`), along 64 of the projections; None for fewer than three
+    images. Raises `ValueError` where a set is empty or the images of the two differ in channels or size.
     """
     if real.shape is None or fake.shape is None:
         raise ValueError("the sliced Wasserstein distance needs at least one image in each set")
@@ -175,13 +204,35 @@ def sliced_wasserstein(real: Patches, fake: Patches, *, projections: int = 512, 
     if projections < 1:
         raise ValueError(f"at least one projection is needed; received {projections}")
     random = np.random.default_rng(seed)
-    levels = []
+    groups = deal(real.images, fake.images, ERROR_GROUPS) if errors else 0
+    levels, left = list[Level](), list[list[float]]()
     for size in real.sizes:
-        a, b = (_normalised(patches.descriptors(size), real.shape[0]) for patches in (real, fake))
-        directions = random.standard_normal((projections, a.shape[1]))
+        directions = random.standard_normal((projections, real.shape[0] * PATCH**2))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        levels.append((size, 1000 * _projected_distance(a, b, directions.astype(np.float32))))
-    return SlicedDistance(tuple(levels), float(np.mean([value for _, value in levels])))
+        along = directions.astype(np.float32)
+        left.append(_without_groups(real, fake, size, along[:ERROR_PROJECTIONS], groups))
+        value = _distance(real.descriptors(size), fake.descriptors(size), real.shape[0], along)
+        levels.append(Level(size, value, jackknife_error(left[-1])))
+    mean = float(np.mean([level.value for level in levels]))
+    return SlicedDistance(
+        tuple(levels), mean, jackknife_error([float(np.mean(each)) for each in zip(*left, strict=True)])
+    )
+
+
+def _without_groups(
+    real: Patches, fake: Patches, size: int, directions: NDArray[np.float32], groups: int
+) -> list[float]:
+    """Return the distance at one level with each group of images left out of both sets."""
+    if not groups:
+        return []
+    channels = 0 if real.shape is None else real.shape[0]
+    (a, in_a), (b, in_b) = ((one.descriptors(size), one.images_of(size) % groups) for one in (real, fake))
+    return [_distance(a[in_a != group], b[in_b != group], channels, directions) for group in range(groups)]
+
+
+def _distance(a: Descriptors, b: Descriptors, channels: int, directions: NDArray[np.float32]) -> float:
+    """Return the distance of patches that are not yet normalised, times 1000."""
+    return 1000 * _projected_distance(_normalised(a, channels), _normalised(b, channels), directions)
 
 
 def _projected_distance(a: Descriptors, b: Descriptors, directions: NDArray[np.float32]) -> float:

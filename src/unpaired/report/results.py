@@ -164,6 +164,8 @@ class Direction(Part):
     charts: tuple[Chart, ...] = Field(default=(), validation_alias=AliasChoices("charts", "curves"))
     pictures: tuple[Picture, ...] = ()
     warnings: tuple[str, ...] = ()
+    reference_reused: bool = False
+    """Whether the statistics of the real images came from the user's cache; it changes no figure."""
 
     def figure(self, name: str) -> Figure | None:
         """Return the figure of this name, None where it was not measured."""

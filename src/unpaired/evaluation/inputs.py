@@ -1,0 +1,272 @@
+"""What a model is evaluated with: its translators, its held-out images, and what the document says of both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from unpaired.core.errors import UserError
+from unpaired.core.settings import option
+from unpaired.data.config import DataConfig
+from unpaired.data.directions import DIRECTIONS, Side, heading, parse_direction, reverse, sides
+from unpaired.data.held_out import HeldOut, open_held_out
+from unpaired.data.labels import Labels
+from unpaired.data.labels_config import LabelsConfig
+from unpaired.data.transforms import prepared_size
+from unpaired.data.values import Domain
+from unpaired.evaluation.dataset import Images, Row, Task
+from unpaired.evaluation.translations import Translators
+from unpaired.methods import METHODS
+from unpaired.models.engines.choice import EngineChoice, Precision
+from unpaired.models.folder import BEST, CHECKPOINTS, ModelCard, find_model, read_card
+from unpaired.models.loading import load_generator
+from unpaired.models.translator import Translator
+from unpaired.report.results import Fact, Model
+
+CONFIG = "config.json"
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInputs:
+    """An opened model and the images that it is measured on."""
+
+    folder: Path
+    """The checkpoint or model folder."""
+    run: Path | None
+    """The run that it belongs to."""
+    card: ModelCard
+    translators: Mapping[str, Translator]
+    fingerprints: Mapping[str, str]
+    directions: tuple[str, ...]
+    """Those that are measured; there may be translators of others for the way back."""
+    held_out: HeldOut
+    config: DataConfig
+    """How the images were prepared."""
+    model: Model
+    """What the results say of the model."""
+    data: dict[str, Any]
+    """What the results say of the images."""
+    notices: tuple[str, ...]
+
+    def ways(self, direction: str) -> Translators:
+        """Return the translator of a direction, and that of the way back; none for a search, which takes too long."""
+        forward = self.translators[direction]
+        searches = forward.search is not None
+        return Translators(forward=forward, backward=None if searches else self.translators.get(reverse(direction)))
+
+    def facts(self, direction: str) -> dict[str, Fact]:
+        """Return what figures of a direction depend on beside the images."""
+        translator = self.translators[direction]
+        return {"checkpoint": self.model.checkpoint, "engine": str(translator.engine), "device": str(translator.device)}
+
+    def task(self, direction: str, images: int | None = None) -> Task:
+        """Return what a direction is measured on: at most so many images of each domain, spread evenly."""
+        return model_task(
+            direction, self.held_out, self.config, self.card.domains, images, 1 if self.run is None else 4
+        )
+
+
+def open_model(
+    model: str | Path,
+    *,
+    checkpoint: str | int | None = None,
+    data: str | Path | None = None,
+    direction: str = "both",
+    size: tuple[int, int] | None = None,
+    on_bad_image: Any = None,
+    back: bool = True,
+    device: str = "auto",
+    engine: EngineChoice = "torch",
+    precision: Precision = "fp32",
+    progress: Progress | None = None,
+) -> ModelInputs:
+    """Open a run, checkpoint or model folder and find its held-out images.
+
+    `direction` names one or `both` that the model has; `back` opens the other directions too, for reconstructions.
+    Raises `UserError` where there is no such model or direction, where there are no images, where they are bad, or do
+    not fit the model.
+    """
+    folder, notices = find_model(model, checkpoint)
+    card = read_card(folder)
+    there = [name for name in DIRECTIONS if name in card.translators]
+    wanted = there if direction == "both" else [parse_direction(direction, card.domains)]
+    translators, fingerprints = dict[str, Translator](), dict[str, str]()
+    for name in dict.fromkeys([*wanted, *(there if back else [])]):
+        loaded = load_generator(folder, name)
+        translators[name] = Translator(
+            loaded.network,
+            loaded.card,
+            loaded.direction,
+            device=device,
+            engine=engine,
+            precision=precision,
+            fingerprint=loaded.fingerprint,
+        )
+        fingerprints[name] = loaded.fingerprint
+    run = run_of(folder)
+    held_out, config = open_model_data(folder, card, data=data, size=size, on_bad_image=on_bad_image, progress=progress)
+    return ModelInputs(
+        folder=folder,
+        run=run,
+        card=card,
+        translators=translators,
+        fingerprints=fingerprints,
+        directions=tuple(wanted),
+        held_out=held_out,
+        config=config,
+        model=Model(
+            path=str(model),
+            checkpoint=folder.resolve().name,
+            images_seen=card.images_seen,
+            method=card.method,
+            origin=card.origin or "",
+            fingerprints=fingerprints,
+        ),
+        data={
+            "root": str(data) if data is not None else config.root or f"{config.a} and {config.b}",
+            "split": held_out.taken_from,
+            "images": {side: len(files) for side, files in sorted(held_out.files.items())},
+            "contents": {side: held_out.contents(side) for side in ("a", "b")},
+            "layout": held_out.layout,
+            "run": None if run is None else str(run),
+        },
+        notices=(*notices, *held_out.notices),
+    )
+
+
+def run_of(folder: Path) -> Path | None:
+    """Return the run that a checkpoint belongs to (`RUN/checkpoints/NAME`, `RUN/best`), or None."""
+    above = folder.resolve().parent
+    run = above.parent if above.name == CHECKPOINTS else above
+    return run if (run / CONFIG).is_file() and (above.name == CHECKPOINTS or folder.resolve().name == BEST) else None
+
+
+def open_model_data(
+    folder: Path,
+    card: ModelCard,
+    *,
+    data: str | Path | None = None,
+    size: tuple[int, int] | None = None,
+    on_bad_image: Any = None,
+    progress: Progress | None = None,
+) -> tuple[HeldOut, DataConfig]:
+    """Find the held-out images that a model is measured on, prepared as in its training; return them and the settings.
+
+    Raises `UserError` where there are none, where they are bad, or do not fit the model.
+    """
+    run = run_of(folder)
+    paired = card.method in METHODS and METHODS[card.method].paired
+    if run is not None:
+        config = read_data_config(run)
+    elif data is None:
+        raise UserError(f"{option('data')} is missing: {folder} belongs to no run, so its images are not known.")
+    else:
+        config = DataConfig(preprocess="none")
+    if data is not None:
+        root, a, b = _places(Path(data), config)
+        config = replace(config, root=root, a=a, b=b, test_a=None, test_b=None)
+    if size is not None:
+        config = replace(config, preprocess="resize_and_crop", crop_size=size, load_size=None)
+    if on_bad_image is not None:
+        config = replace(config, on_bad_image=on_bad_image)
+    config = _as_the_model_sees(config, card)
+    held_out = open_held_out(config, paired=paired, size_multiple=1 if run is None else 4, progress=progress)
+    if data is not None and config.root is None:
+        held_out = replace(held_out, taken_from="test")
+    return held_out, config
+
+
+def read_data_config(run: Path) -> DataConfig:
+    """Return the settings of the data that a run was trained with; raises `UserError` where they cannot be read."""
+    path = run / CONFIG
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return TypeAdapter(DataConfig).validate_python(document["data"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise UserError(f"{path} cannot be read: {reason}.") from error
+
+
+def model_task(
+    direction: str,
+    held_out: HeldOut,
+    config: DataConfig,
+    domains: Mapping[Any, Domain],
+    images: int | None,
+    size_multiple: int,
+) -> Task:
+    """Return what one direction is measured on: at most so many held-out images of each domain, spread evenly."""
+    source, target = sides(direction)
+    sets = {side: _images(held_out, side, config, domains[side], size_multiple) for side in (source, target)}
+    positions = held_out.images.positions(source, images)
+    if held_out.images.pairs:
+        reference = [partner for _, partner in positions if partner is not None]
+    else:
+        reference = [position for position, _ in held_out.images.positions(target, images)]
+    return Task(
+        direction=direction,
+        heading=heading(direction, domains),
+        target_name=domains[target].title(target),
+        inputs=sets[source].only([position for position, _ in positions]),
+        fakes=None,
+        real=sets[target].only(reference),
+        rows=tuple(Row(position, None, partner) for position, partner in positions),
+        split=held_out.taken_from,
+    )
+
+
+_TESTS_ALONE = (("testA", "testB"), ("test/A", "test/B"), ("testannot", "test"))
+
+
+def _places(root: Path, config: DataConfig) -> tuple[str | None, str | None, str | None]:
+    """Return `root`, `a` and `b`: ROOT, or its two folders of test images where it holds no others."""
+    if config.side_by_side is None:
+        for a, b in _TESTS_ALONE:
+            trained_on = [root / name.replace("test", "train") for name in (a, b)]
+            if (root / a).is_dir() and (root / b).is_dir() and not any(folder.is_dir() for folder in trained_on):
+                return None, str(root / a), str(root / b)
+    return str(root), None, None
+
+
+def _as_the_model_sees(config: DataConfig, card: ModelCard) -> DataConfig:
+    """Return the settings with channels, ranges and label maps as the model knows them."""
+    a, b = card.domains["a"], card.domains["b"]
+    return replace(
+        config,
+        labels_a=_labels_setting(a.labels),
+        labels_b=_labels_setting(b.labels),
+        channels_a=None if a.labels else a.channels,
+        channels_b=None if b.labels else b.channels,
+        range_a=None if a.labels else a.range,
+        range_b=None if b.labels else b.range,
+    )
+
+
+def _labels_setting(labels: Labels | None) -> LabelsConfig | None:
+    if labels is None:
+        return None
+    return LabelsConfig(
+        kind=labels.kind, palette=labels.palette, names=labels.names, void=labels.void, feed=labels.feed
+    )
+
+
+def _images(held_out: HeldOut, side: Side, config: DataConfig, domain: Domain, size_multiple: int) -> Images:
+    files = held_out.files[side]
+    sizes = [
+        held_out.size or prepared_size(info.height, info.width, config, size_multiple=size_multiple) for info in files
+    ]
+    at = "" if held_out.size is None else f" {held_out.size[0]} x {held_out.size[1]}"
+    return Images(
+        source=held_out.images.of(side),
+        domain=domain,
+        files=tuple(files),
+        sizes=tuple(sizes),
+        positions=tuple(range(len(files))),
+        prepared=f"{config.preprocess}{at}: {held_out.part}",
+    )

@@ -1,0 +1,94 @@
+"""The metrics. To add one, write its class and add one line to `METRICS`; a user names his as `package.module:Name`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from unpaired.core.errors import UserError, did_you_mean
+from unpaired.core.extensions import as_subclass, installed, is_spec, load_extension
+from unpaired.evaluation.metrics.base import Context, ImageMetric, Metric, Need, SetMetric
+from unpaired.evaluation.metrics.content import EdgeDistance, StructureDistance
+from unpaired.evaluation.metrics.distribution import FID, KID, Frechet, Kernel, Precision, Recall, SlicedWasserstein
+from unpaired.evaluation.metrics.labels import FCNScores, LabelScores
+from unpaired.evaluation.metrics.pairs import (
+    L1,
+    LPIPS,
+    MSSSIM,
+    PSNR,
+    SSIM,
+    InputL1,
+    ReconstructionL1,
+    ReconstructionPSNR,
+    ReconstructionSSIM,
+)
+
+__all__ = [
+    "FAMILIES",
+    "METRICS",
+    "Context",
+    "ImageMetric",
+    "Metric",
+    "Need",
+    "SetMetric",
+    "find_metrics",
+    "metric_names",
+]
+
+METRICS: dict[str, type[Metric]] = {
+    metric.name: metric
+    for metric in (
+        SlicedWasserstein,
+        FID,
+        KID,
+        Frechet,
+        Kernel,
+        Precision,
+        Recall,
+        L1,
+        PSNR,
+        SSIM,
+        MSSSIM,
+        LPIPS,
+        EdgeDistance,
+        StructureDistance,
+        InputL1,
+        ReconstructionL1,
+        ReconstructionPSNR,
+        ReconstructionSSIM,
+        LabelScores,
+        FCNScores,
+    )
+}
+"""Name -> metric, in the order in which figures are shown."""
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "paired": ("l1", "psnr", "ssim", "ms_ssim"),
+    "reconstruction": ("reconstruction_l1", "reconstruction_psnr", "reconstruction_ssim"),
+}
+"""Names for several metrics."""
+
+
+def metric_names() -> list[str]:
+    """Return every name that can be asked for."""
+    return [*METRICS, *FAMILIES]
+
+
+def find_metrics(names: Sequence[str]) -> Mapping[str, tuple[type[Metric], ...]]:
+    """Return the metrics that each name means: one of `METRICS` or `FAMILIES`, or a user's `package.module:Name`.
+
+    Raises `UserError` for anything else.
+    """
+    found = dict[str, tuple[type[Metric], ...]]()
+    for name in names:
+        if name in FAMILIES:
+            found[name] = tuple(METRICS[one] for one in FAMILIES[name])
+        elif name in METRICS:
+            found[name] = (METRICS[name],)
+        elif is_spec(name) or name in installed("metric"):
+            found[name] = (as_subclass(load_extension(name, "metric"), Metric, name),)
+        else:
+            allowed = metric_names()
+            raise UserError(
+                f'there is no metric "{name}".{did_you_mean(name, allowed)} Allowed: {", ".join(allowed)}, or '
+                "package.module:Name for one of your own."
+            )
+    return found

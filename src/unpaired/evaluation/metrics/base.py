@@ -1,0 +1,266 @@
+"""What a metric is: a class that says what it is called, what it needs, and how it computes from batches."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, ClassVar, Literal, final
+
+from torch import Tensor
+
+from unpaired.evaluation.dataset import Batch, Task
+from unpaired.evaluation.networks import Networks
+from unpaired.evaluation.protocol import Protocol
+from unpaired.evaluation.running_mean import RunningMean
+from unpaired.report.results import Better, Fact, Figure, Picture, Table
+
+if TYPE_CHECKING:
+    from unpaired.evaluation.sets import Sets
+    from unpaired.evaluation.statistics import Statistics
+    from unpaired.metrics.features import Features, Lpips
+
+
+class Need(Enum):
+    """What a metric needs of an evaluation; the engine opens each once for all metrics."""
+
+    INPUT = "input"
+    """The images that were translated: `Batch.input`, `Batch.input_at_size`."""
+    TARGET = "target"
+    """The true image of every translation: `Batch.target`."""
+    RECONSTRUCTION = "reconstruction"
+    """What the other direction makes of the translations: `Batch.reconstruction`."""
+    REAL = "real"
+    """All real images of the target domain, which `update_real` is given."""
+    PATCHES = "patches"
+    """Patches of translations and of real images: a `SetMetric` compares `Statistics.patches`."""
+    FEATURES = "features"
+    """Features of a network, one vector an image: a `SetMetric` compares `Statistics.features`."""
+    MAPS = "maps"
+    """A feature network that gives features of every position."""
+    LPIPS = "lpips"
+    """The network of LPIPS."""
+    LABELS = "labels"
+    """Translations are label maps."""
+    SEGMENTER = "segmenter"
+    """Inputs are label maps, and a network that labels photos."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a metric is made for: one direction of an evaluation."""
+
+    task: Task
+    networks: Networks
+    protocol: Protocol
+    sets: Sets | None = None
+    """The statistics of all sets, where a metric needs PATCHES or FEATURES."""
+
+
+class Metric(ABC):
+    """Measures translations: `update` with every batch, then `compute`.
+
+    A class describes itself by its attributes. The engine makes one object for each direction, adds the protocol to
+    its figures, and leaves a metric out where its needs are not met.
+    """
+
+    name: ClassVar[str]
+    """Short and fixed, such as `psnr`; the figure's name."""
+    title: str
+    unit: ClassVar[str] = ""
+    better: ClassVar[Better | None] = None
+    group: ClassVar[str]
+    """Key of `report.results.GROUPS`."""
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    smallest: ClassVar[int] = 1
+    """Pixels that the shorter side of every translation must have."""
+    network: ClassVar[Literal["features", "inception", "any"]] = "features"
+    """Which feature network FEATURES means: that of --features, Inception, or the first of the two that is there."""
+    untranslated: ClassVar[bool] = False
+    """Whether the untranslated input is a bound: the metric is then computed of it too."""
+    by_default: ClassVar[bool] = True
+    """Whether it is measured where no metrics are named, wherever its needs are met."""
+    quiet: ClassVar[bool] = False
+    """Whether nothing is said where images are too small for it and it was not asked for by name."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    @classmethod
+    def unavailable(cls, context: Context) -> str | None:
+        """Return why this metric cannot be computed although its needs are met; None where it can."""
+        return None
+
+    @abstractmethod
+    def update(self, batch: Batch) -> None:
+        """Take in a batch of translations."""
+
+    def update_real(self, images: Tensor) -> None:
+        """Take in real images [N, C, H, W] in [-1, 1], where REAL is needed; called before all translations."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def compute(self) -> Figure | Sequence[Figure]:
+        """Return what was found; `figure` makes a figure."""
+
+    def bounds(self) -> Mapping[str, Sequence[Figure]]:
+        """Return the same figures of other images, by the name of the bound."""
+        return {}
+
+    def tables(self) -> Sequence[Table]:
+        """Return tables, such as one of the classes."""
+        return ()
+
+    def pictures(self) -> Sequence[Picture]:
+        """Return pictures, such as the best and the worst images."""
+        return ()
+
+    def warnings(self) -> Sequence[str]:
+        """Return what a reader of the figures must know, one sentence each without its full stop."""
+        return ()
+
+    def figure(
+        self,
+        value: float | None,
+        error: float | None = None,
+        *,
+        name: str | None = None,
+        title: str | None = None,
+        note: str | None = None,
+        detail: bool = False,
+        facts: Mapping[str, Fact] | None = None,
+    ) -> Figure:
+        """Return a figure of this metric; `facts` are those that it depends on beside the protocol.
+
+        `detail` says that it is a part of another figure, which tables leave out.
+        """
+        if value is None or not math.isfinite(value):
+            note = note or "not a finite number"
+        return Figure(
+            name=name or self.name,
+            title=title or self.title,
+            value=value,
+            error=error,
+            unit=self.unit,
+            better=self.better,
+            group=self.group,
+            protocol=dict(facts or {}),
+            note=note,
+            detail=detail,
+        )
+
+
+class ImageMetric(Metric):
+    """The mean of one number per image, with its standard error over the images; what is compared follows `needs`.
+
+    RECONSTRUCTION compares reconstructions with inputs, TARGET translations with true images, INPUT translations with
+    inputs.
+    """
+
+    most: ClassVar[float] = math.inf
+    """What an infinite number counts as in the mean."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.mean = RunningMean()
+        self._infinite = 0
+        self._not_finite: str | None = None
+
+    @abstractmethod
+    def compare(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return one number for each pair of images [N, C, H, W] in [-1, 1], [N]."""
+
+    def facts(self) -> Mapping[str, Fact]:
+        """Return what the figure depends on beside the protocol."""
+        return {}
+
+    @final
+    def update(self, batch: Batch) -> None:
+        """Compare each image of a batch."""
+        if Need.RECONSTRUCTION in self.needs:
+            if batch.not_finite is not None:
+                self._not_finite = batch.not_finite
+                return
+            pair = batch.reconstruction, batch.input
+        else:
+            pair = batch.fake, batch.target if Need.TARGET in self.needs else batch.input_at_size
+        values = self.compare(*pair).double()
+        self._infinite += int(values.isinf().sum())
+        values = values.clamp(max=self.most)
+        self.mean.add(values.tolist())
+        self.observe(batch, values)
+
+    def observe(self, batch: Batch, values: Tensor) -> None:
+        """Look at the numbers of a batch, such as to keep the pictures of the worst."""
+
+    @final
+    def compute(self) -> Figure:
+        """Return the mean over all images."""
+        facts = {**self.facts(), "error": "standard error over the images"}
+        if self._not_finite is not None:
+            return self.figure(None, note=f"the reconstruction of {self._not_finite} is not finite", facts=facts)
+        note = None
+        if self._infinite:
+            every = self.mean.count
+            note = f"{self._infinite:,} of {every:,} images are identical and count as {self.most:g} {self.unit}"
+        return self.figure(self.mean.mean(), self.mean.error(), note=note, facts=facts)
+
+
+class SetMetric(Metric):
+    """Compares the set of translations with the set of real images; its bounds compare other sets.
+
+    The engine gathers the statistics once for all such metrics.
+    """
+
+    @abstractmethod
+    def distance(self, real: Statistics, fake: Statistics) -> Sequence[Figure]:
+        """Return the figures of two sets."""
+
+    @final
+    def update(self, batch: Batch) -> None:
+        """Do nothing: the statistics are gathered for all metrics together."""
+
+    @property
+    def sets(self) -> Sets:
+        """The statistics of all sets."""
+        assert self.context.sets is not None
+        return self.context.sets
+
+    @final
+    def compute(self) -> Sequence[Figure]:
+        """Return the figures of translations and real images."""
+        return self.distance(self.sets.real, self.sets.fake)
+
+    def bounds(self) -> Mapping[str, Sequence[Figure]]:
+        """Return the figures of the untranslated inputs, and of two halves of the real images."""
+        found = {}
+        for name, (real, fake) in self.sets.bounds().items():
+            halves = {"reference_images": real.images, "translations": fake.images}
+            figures = [
+                one.model_copy(update={"protocol": {**halves, **one.protocol}}) for one in self.distance(real, fake)
+            ]
+            found[name] = figures
+        return found
+
+
+def feature_network(metric: type[Metric], networks: Networks) -> Features | None:
+    """Return the feature network of a metric that needs FEATURES or MAPS; None where it is not open."""
+    if metric.network == "any":
+        return networks.features.get("features") or networks.features.get("inception")
+    return networks.features.get(metric.network)
+
+
+def network_facts(network: Features | Lpips) -> dict[str, Fact]:
+    """Return what a figure says of the network that it was computed with."""
+    return {
+        "features": network.name,
+        "features_fingerprint": network.fingerprint,
+        "features_input": network.input,
+    }
+
+
+def as_colour(images: Tensor) -> Tensor:
+    """Return grey images as RGB."""
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
