@@ -18,7 +18,7 @@ INDEX, COLOUR = LabelsConfig(kind="index"), LabelsConfig(kind="colour")
 
 
 def found(paths: list[Path], config: LabelsConfig, half: Any = None) -> Labels:
-    return settled_labels("A", config, paths, half, max_pixels=10**6, workers=2)
+    return settled_labels("a", config, paths, half, max_pixels=10**6, workers=2)
 
 
 def save(path: Path, values: NDArray[Any], palette: list[int] | None = None) -> Path:

@@ -92,9 +92,9 @@ def test_halves(tmp_path: Path) -> None:
 
 
 def test_which_half_belongs_to_whom() -> None:
-    assert [half_of("A", "ab"), half_of("B", "ab")] == ["left", "right"]
-    assert [half_of("A", "ba"), half_of("B", "ba")] == ["right", "left"]
-    assert half_of("A", None) is None
+    assert [half_of("a", "ab"), half_of("b", "ab")] == ["left", "right"]
+    assert [half_of("a", "ba"), half_of("b", "ba")] == ["right", "left"]
+    assert half_of("a", None) is None
 
 
 def test_label_maps_become_indices_or_bad_files(tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ def _describe_folder(folder: Path, progress: Progress | None) -> dict[str, Any]:
             "folders": images,
         }
     parts = {"train A": found.train_a, "train B": found.train_b, "test A": found.test_a, "test B": found.test_b}
-    folders = {name: _describe_images(name, part, progress) for name, part in parts.items() if part is not None}
+    folders = {name: _describe_images(name, part, progress) for name, part in parts.items() if isinstance(part, Path)}
     pairs, unmatched = count_pairs(found)
     return {
         "kind": "data",

@@ -9,14 +9,16 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from unpaired.core.errors import UserError
-from unpaired.core.text import printable
+from unpaired.core.settings import option
+from unpaired.core.text import plural, printable
 from unpaired.data.bad_image import MAX_PIXELS, BadImage, refuse_bomb
 from unpaired.data.check_memory import CheckMemory, ImageInfo
+from unpaired.data.own import ImageFile
 from unpaired.data.parallel import for_each
 from unpaired.data.reading import PICTURES, Reading
 from unpaired.data.values import DTYPE_RANGES
@@ -32,8 +34,12 @@ _TOLERANCE = 1e-3
 class BadFile:
     """A file that cannot be used, and why."""
 
-    path: Path
+    path: ImageFile
     reason: str
+
+    def __str__(self) -> str:
+        """Return path and reason."""
+        return f"{printable(self.path)}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +58,17 @@ class BadFiles(UserError):
         self.bad_files = list(bad_files)
 
 
+class _Limits(NamedTuple):
+    """What the settings ask of a sound image."""
+
+    max_pixels: int
+    minimum: tuple[int, int]
+    channels: int | None
+    value_range: tuple[float, float] | None
+
+
 def check_images(
-    paths: Sequence[Path],
+    paths: Sequence[ImageFile],
     *,
     reading: Reading = PICTURES,
     max_pixels: int = MAX_PIXELS,
@@ -70,82 +85,78 @@ def check_images(
     files is remembered in the user's cache, by path, size and modification time. `progress(done, total)` is called in
     this thread.
     """
-    memory = CheckMemory(reading.key())
-    known = memory.recall(paths)
-    unknown = [path for path in paths if path not in known]
-    refused: dict[Path, str] = {}
-    _inspect_all(unknown, known, refused, memory, reading, max_pixels, workers, progress, len(paths))
+    found = _inspect_all(paths, reading, max_pixels, workers, progress)
+    limits = _Limits(max_pixels, minimum, channels, value_range)
     good, bad = list[ImageInfo](), list[BadFile]()
     for path in paths:
-        info = known.get(path)
-        reason = refused[path] if info is None else _unfit(info, max_pixels, minimum, channels, value_range)
-        if info is not None and reason is None:
+        info = found[path]
+        reason = info if isinstance(info, str) else _unfit(info, limits)
+        if reason is not None:
+            bad.append(BadFile(path, reason))
+        elif isinstance(info, ImageInfo):
             good.append(info)
-        else:
-            bad.append(BadFile(path, reason or "unreadable"))
     return Checked(good, bad)
 
 
 def require(checked: Mapping[str, Checked], on_bad: Literal["fail", "skip"]) -> list[str]:
-    """Judge the bad files of all folders (by name) at once; return what a person should know.
+    """Raise `BadFiles` where files of any folder (by name) cannot be used; return what a person should know.
 
     "fail": any bad file is an error that lists all of them. "skip": they are left out, with a notice; a folder of
-    which nothing is left is an error. Errors are `BadFiles`.
+    which nothing is left is an error.
     """
-    # A side-by-side file is read once for each half, and told of once.
+    # A side-by-side file is read once for each half, and listed once.
     every = dict.fromkeys(file for part in checked.values() for file in part.bad)
-    bad = sorted(every, key=lambda file: file.path)
+    bad = sorted(every, key=lambda file: os.fspath(file.path))
     if bad and on_bad == "fail":
         raise BadFiles(
-            f"{_files(len({file.path for file in bad}))} cannot be used:\n{_listing(bad)}\n"
-            "Repair or remove them, or leave them out with data.on_bad_image = skip.",
+            f"{plural(len({file.path for file in bad}), 'file')} cannot be used:\n{_listing(bad)}\n"
+            f"Repair or remove them, or leave them out with {option('data.on_bad_image', 'skip')}.",
             bad,
         )
     for name, part in checked.items():
         if not part.good:
             raise BadFiles(f"no usable image is left in {name}:\n{_listing(part.bad)}", bad)
     return [
-        f"{name}: {_files(len(part.bad))} left out:\n{_listing(part.bad)}" for name, part in checked.items() if part.bad
+        f"{name}: {plural(len(part.bad), 'file')} left out:\n{_listing(part.bad)}"
+        for name, part in checked.items()
+        if part.bad
     ]
 
 
 def _listing(bad: Sequence[BadFile]) -> str:
-    return "\n".join(f"  {printable(file.path)}: {file.reason}" for file in bad)
-
-
-def _files(count: int) -> str:
-    return f"{count} file{'s' if count > 1 else ''}"
+    return "\n".join(f"  {file}" for file in bad)
 
 
 def _inspect_all(
-    unknown: Sequence[Path],
-    known: dict[Path, ImageInfo],
-    refused: dict[Path, str],
-    memory: CheckMemory,
+    paths: Sequence[ImageFile],
     reading: Reading,
     max_pixels: int,
     workers: int,
     progress: Callable[[int, int], None] | None,
-    total: int,
-) -> None:
-    """Read the files that are not known; what is found is remembered as it comes, also when this is interrupted."""
+) -> dict[ImageFile, ImageInfo | str]:
+    """Return what every file holds, or why it is bad; remembered as it is found, also when this is interrupted."""
+    memory = CheckMemory(reading.key())
+    known = memory.recall(path for path in paths if isinstance(path, Path))
+    found: dict[ImageFile, ImageInfo | str] = {path: known[path] for path in known}
+    unknown = [path for path in paths if path not in found]
     fresh: list[tuple[ImageInfo, os.stat_result]] = []
     lock = threading.Lock()
 
     def work(index: int) -> None:
         path = unknown[index]
         try:
-            status = os.stat(path)
-            info = _inspect(path, reading, max_pixels)
+            status = os.stat(path) if isinstance(path, Path) else None
+            info = found[path] = _inspect(path, reading, max_pixels)
         except BadImage as error:
-            refused[path] = error.reason
+            found[path] = error.reason
             return
         except OSError as error:
             missing = isinstance(error, FileNotFoundError)
-            refused[path] = "missing: no such file, or a broken link" if missing else f"unreadable: {error.strerror}"
+            found[path] = "missing: no such file, or a broken link" if missing else f"unreadable: {error.strerror}"
+            return
+        if status is None:  # an own image: nothing says whether it has changed
             return
         with lock:
-            known[path] = info
             fresh.append((info, status))
             ready = fresh[:] if len(fresh) >= _REMEMBERED_AT_ONCE else []
             if ready:
@@ -153,21 +164,26 @@ def _inspect_all(
         if ready:
             memory.remember(ready)
 
-    before = total - len(unknown)
-    report = None if progress is None else lambda done, _: progress(before + done, total)
+    before = len(paths) - len(unknown)
+    report = None if progress is None else lambda done, _: progress(before + done, len(paths))
     try:
         for_each(len(unknown), work, workers=workers, progress=report)
     finally:
         if fresh:
             memory.remember(fresh)
+    return found
 
 
-def _inspect(path: Path, reading: Reading, max_pixels: int) -> ImageInfo:
+def _inspect(path: ImageFile, reading: Reading, max_pixels: int) -> ImageInfo:
     """Decode one file fully; raises `BadImage`."""
     image = reading.read(path, max_pixels=max_pixels)
-    with path.open("rb") as stream:
-        half = (reading.half or "").encode()
-        digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16, person=half)).digest()
+    if isinstance(path, Path):
+        with path.open("rb") as stream:
+            half = (reading.half or "").encode()
+            digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16, person=half)).digest()
+    else:
+        kind = f"{image.shape} {image.dtype}".encode()
+        digest = hashlib.blake2b(kind + image.tobytes(), digest_size=16, person=b"own").digest()
     height, width, channels = image.shape
     if reading.labels is not None:
         channels = reading.labels.channels
@@ -177,33 +193,23 @@ def _inspect(path: Path, reading: Reading, max_pixels: int) -> ImageInfo:
     return ImageInfo(path, height, width, channels, sys.intern(image.dtype.name), digest, low, high)
 
 
-def _unfit(
-    info: ImageInfo,
-    max_pixels: int,
-    minimum: tuple[int, int],
-    channels: int | None,
-    value_range: tuple[float, float] | None,
-) -> str | None:
-    """Say why a sound image cannot be used with these settings, or None."""
+def _unfit(info: ImageInfo, limits: _Limits) -> str | None:
+    """Return why a sound image cannot be used with these settings, or None."""
+    minimum, channels = limits.minimum, limits.channels
     try:
-        refuse_bomb(info.path, info.height, info.width, info.channels, max_pixels)
+        refuse_bomb(Path(info.path), info.height, info.width, info.channels, limits.max_pixels)
     except BadImage as error:
         return error.reason
     if info.height < minimum[0] or info.width < minimum[1]:
         return f"too small: {info.height} x {info.width} (height x width), at least {minimum[0]} x {minimum[1]} needed"
     if channels is not None and info.channels != channels and {info.channels, channels} != {1, 3}:
         return f"{info.channels} channels, where the domain has {channels}"
-    if value_range is not None:
+    if limits.value_range is not None:
         return None
+    remedy = f"declare the values that become -1 and 1 ({option('data.range_a')}, {option('data.range_b')})"
     if info.dtype not in DTYPE_RANGES:
-        return (
-            f"values of type {info.dtype} have no obvious range; declare the values that become -1 and 1 "
-            "(data.range_a, data.range_b)"
-        )
+        return f"values of type {info.dtype} have no obvious range; {remedy}"
     outside = info.low is not None and info.high is not None and (info.low < -_TOLERANCE or info.high > 1 + _TOLERANCE)
     if info.dtype.startswith("float") and outside:
-        return (
-            f"floats from {info.low:g} to {info.high:g}, where [0, 1] is expected; declare the values that become "
-            "-1 and 1 (data.range_a, data.range_b)"
-        )
+        return f"floats from {info.low:g} to {info.high:g}, where [0, 1] is expected; {remedy}"
     return None

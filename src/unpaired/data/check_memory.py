@@ -14,6 +14,7 @@ from pathlib import Path
 
 from unpaired.core.cache import user_cache_folder
 from unpaired.core.errors import UserError
+from unpaired.data.own import ImageFile
 
 _FILE = "checked-2.sqlite"
 """The number changes with the rules of decoding: what older rules found is forgotten."""
@@ -27,7 +28,7 @@ _GONE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 class ImageInfo:
     """What checking found out about a sound image file, or the half of it that is used."""
 
-    path: Path
+    path: ImageFile
     height: int
     width: int
     channels: int
@@ -35,7 +36,7 @@ class ImageInfo:
     dtype: str
     """Name of the NumPy dtype."""
     digest: bytes
-    """BLAKE2b-128 of the file's bytes, and of which half of it this is."""
+    """BLAKE2b-128 of the file's bytes, and of which half of it this is; of the values for own images."""
     low: float | None
     """Smallest value; None for 8-bit images, where it is of no interest."""
     high: float | None
@@ -73,7 +74,7 @@ class CheckMemory:
         """Remember sound images, each with the status that its file had before it was read."""
         if self._file is None:
             return
-        rows = [(_key(info.path) + self._suffix, *_row(info, status)) for info, status in images]
+        rows = [(_key(Path(info.path)) + self._suffix, *_row(info, status)) for info, status in images]
         for _attempt in range(2):
             try:
                 with closing(self._open()) as database, database:

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from unpaired.core.extensions import allow_extensions
 from unpaired.core.settings import Settings
+from unpaired.data.directions import DOMAIN_NAME, Side, check_names
 from unpaired.data.labels_config import LabelsConfig
 
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
@@ -29,6 +31,21 @@ class DataConfig(Settings):
     """Folder of held-out images of domain A; optional."""
     test_b: str | None = None
     """Folder of held-out images of domain B; optional."""
+    source_a: str | None = None
+    """Your own images of domain A, `package.module:Name`, in place of the folder `a`: an object, or what makes one,
+    with `len`, `[index]` (an image [H, W, C]) and `name(index)`."""
+    source_b: str | None = None
+    """Your own images of domain B, in place of the folder `b`."""
+    test_source_a: str | None = None
+    """Your own held-out images of domain A, in place of the folder `test_a`."""
+    test_source_b: str | None = None
+    """Your own held-out images of domain B, in place of the folder `test_b`."""
+    readers: tuple[str, ...] = ()
+    """Your own readers of image files, `package.module:Name`, asked before those of the package."""
+    name_a: Annotated[str, Field(max_length=40, pattern=DOMAIN_NAME)] = ""
+    """What domain A is called, such as `horse`: letters, digits, spaces, `-` and `_`."""
+    name_b: Annotated[str, Field(max_length=40, pattern=DOMAIN_NAME)] = ""
+    """What domain B is called, such as `zebra`."""
     side_by_side: Literal["ab", "ba"] | None = None
     """One file holds an image of each domain: A on the left (`ab`) or on the right (`ba`); with `root`."""
     labels_a: LabelsConfig | None = None
@@ -42,7 +59,7 @@ class DataConfig(Settings):
     load_size: Size | None = None
     """Size before the crop: one number, or (height, width); 1.12 x `crop_size` by default (286 for 256)."""
     flip: bool = True
-    """Mirror every second image at random."""
+    """Flip every second image from left to right, at random."""
     channels_a: Positive | None = None
     """Channels of domain A; taken from the images by default (3 for colour, 1 where all are grey)."""
     channels_b: Positive | None = None
@@ -58,4 +75,28 @@ class DataConfig(Settings):
     max_pixels: Positive = 178_956_970
     """Larger images are refused as decompression bombs; the default is Pillow's limit of about 179 megapixels."""
     workers: Annotated[int, Field(ge=0)] = 0
-    """Threads that decode and prepare images; 0 takes one per processor core, at most 8."""
+    """Threads that decode and prepare images; 0 takes one per CPU core, at most 8."""
+
+    def check(self) -> None:
+        """Refuse names that leave open which domain is meant; import the user's own code that was chosen."""
+        check_names(self.name_a, self.name_b)
+        if self.is_set("readers"):
+            allow_extensions(self.readers)
+        own = ("source_a", "source_b", "test_source_a", "test_source_b")
+        allow_extensions(getattr(self, name) for name in own if self.is_set(name))
+
+    def title(self, side: Side) -> str:
+        """Return what a domain is called: its name, or its letter."""
+        return (self.name_a if side == "a" else self.name_b) or side.upper()
+
+    def labels(self, side: Side) -> LabelsConfig | None:
+        """Return what is set about the label maps of a domain."""
+        return self.labels_a if side == "a" else self.labels_b
+
+    def channels(self, side: Side) -> int | None:
+        """Return the channels that are set for a domain."""
+        return self.channels_a if side == "a" else self.channels_b
+
+    def value_range(self, side: Side) -> tuple[float, float] | None:
+        """Return the range of values that is declared for a domain."""
+        return self.range_a if side == "a" else self.range_b

@@ -17,18 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
-from unpaired.data.bad_image import MAX_PIXELS, BadImage
-from unpaired.data.formats import npy, pillow, png, tiff
+from unpaired.data.bad_image import MAX_PIXELS, BadImage, refuse_bomb
+from unpaired.data.formats import find_reader, own_readers
 from unpaired.data.formats.quiet import quiet
 from unpaired.data.values import Image
 
-__all__ = ["UNSUPPORTED", "BadImage", "as_channels", "decode"]
+__all__ = ["UNSUPPORTED", "BadImage", "as_channels", "decode", "plain"]
 
 UNSUPPORTED = {
-    suffix: f"{suffix} files are not supported; convert them to PNG or TIFF"
+    suffix: f"{suffix} files are not supported; convert them to PNG or TIFF, or give a reader (data.readers)"
     for suffix in (".heic", ".heif", ".jxl", ".exr", ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".svg", ".npz")
 }
-"""Image files that are recognised only to be refused with a reason, by suffix."""
+"""Image files that are recognised only to be refused with a reason, by suffix, unless an own reader takes them."""
 
 _TELLING = (OSError, ValueError, SyntaxError, RuntimeError, EOFError)
 # Of other types the text speaks of the decoder, not of the file.
@@ -45,9 +45,10 @@ def decode(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, stored
     path = Path(path)
     try:
         with quiet(), np.errstate(all="ignore"):
-            _require_file(path)
-            image, orientation = _read(path, max_pixels, stored)
-            return _plain(path, upright(image, orientation))
+            reader = find_reader(_start(path), path.suffix.lower())
+            header = reader.probe(path)
+            refuse_bomb(path, header.height, header.width, header.channels, max_pixels)
+            return plain(path, reader.read(path, stored=stored))
     except BadImage:
         raise
     except Exception as error:  # decoders raise anything on damaged files
@@ -72,43 +73,8 @@ def as_channels(image: Image, channels: int) -> Image:
     )
 
 
-def _require_file(path: Path) -> None:
-    if path.suffix.lower() in UNSUPPORTED:
-        raise BadImage(path, UNSUPPORTED[path.suffix.lower()])
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise BadImage(path, "wrongly typed: not a regular file")
-    if status.st_size == 0:
-        raise BadImage(path, "empty: 0 bytes")
-
-
-def _read(path: Path, max_pixels: int, stored: bool) -> tuple[Image, int]:
-    with path.open("rb") as stream:
-        start = stream.read(32)
-    if start.startswith(npy.MAGIC) or path.suffix.lower() == ".npy":
-        array = npy.read_npy(path, max_pixels)
-        return (array.astype(np.uint8) if stored and array.dtype == np.bool_ else array), 1
-    if start.startswith(tiff.MAGICS):
-        return tiff.read_tiff(path, max_pixels, stored=stored)
-    if start.startswith(png.MAGIC) and png.is_sixteen_bit(start):
-        image, exif = png.read_png(path, max_pixels)
-        return image, pillow.orientation_of(exif) if exif else 1
-    return pillow.read_pillow(path, max_pixels, stored=stored)
-
-
-def upright(image: Image, orientation: int) -> Image:
-    """Undo how the camera was held; EXIF 2.3, table of the tag Orientation."""
-    if orientation in (5, 6, 7, 8):
-        image = image.transpose(1, 0, 2)
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    return image
-
-
-def _plain(path: Path, image: Image) -> Image:
-    """Return a contiguous array in the machine's byte order, whose floats are finite float32."""
+def plain(path: str | os.PathLike[str], image: Image) -> Image:
+    """Return [H, W, C] as a contiguous array in the machine's byte order, floats as float32; `BadImage` for others."""
     if image.ndim != 3 or 0 in image.shape:
         raise BadImage(path, f"has no pixels: an array of shape {image.shape}")
     if image.dtype.kind == "b":
@@ -120,6 +86,20 @@ def _plain(path: Path, image: Image) -> Image:
         if not (np.isfinite(image.min()) and np.isfinite(image.max())):
             raise BadImage(path, "contains NaN or infinite values")
     return np.ascontiguousarray(image.astype(image.dtype.newbyteorder("="), copy=False))
+
+
+def _start(path: Path) -> bytes:
+    """Return the first bytes of a file, which tell its format."""
+    suffix = path.suffix.lower()
+    if suffix in UNSUPPORTED and not any(suffix in reader.suffixes for reader in own_readers().values()):
+        raise BadImage(path, UNSUPPORTED[suffix])
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise BadImage(path, "wrongly typed: not a regular file")
+    if status.st_size == 0:
+        raise BadImage(path, "empty: 0 bytes")
+    with path.open("rb") as stream:
+        return stream.read(32)
 
 
 def _luma(image: Image) -> Image:
@@ -134,7 +114,7 @@ def _luma(image: Image) -> Image:
 
 
 def _reason(error: Exception) -> str:
-    """Say in a few words what a decoder's exception means."""
+    """Return in a few words what a decoder's exception means."""
     if isinstance(error, FileNotFoundError):
         return "missing: no such file, or a broken link"
     if isinstance(error, PermissionError):

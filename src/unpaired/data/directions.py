@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 Side = Literal["a", "b"]
 Direction = Literal["a2b", "b2a"]
+DOMAIN_NAME = r"^(\w[\w \-]*)?$"
+"""Pattern of what people call a domain; empty where nobody said."""
 DIRECTIONS: tuple[Direction, Direction] = ("a2b", "b2a")
 
 

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from unpaired.core.errors import UserError, did_you_mean
-from unpaired.core.text import printable
+from unpaired.core.settings import option
+from unpaired.core.text import listing, plural, printable
 from unpaired.data.config import DataConfig
 from unpaired.data.decode import UNSUPPORTED
+from unpaired.data.formats import readable_suffixes
+from unpaired.data.own import ImageFile, OwnImage, open_source
+from unpaired.data.source import ImageSource
 
-# fmt: off
-READABLE = frozenset({
-    ".apng", ".avif", ".avifs", ".blp", ".bmp", ".bw", ".cur", ".dcx", ".dds", ".dib", ".fit", ".fits", ".flc",
-    ".fli", ".ftc", ".ftu", ".gbr", ".gif", ".icb", ".icns", ".ico", ".iim", ".im", ".j2c", ".j2k", ".jfif", ".jp2",
-    ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".msp", ".npy", ".pbm", ".pcd", ".pcx", ".pfm", ".pgm", ".png",
-    ".pnm", ".ppm", ".psd", ".pxr", ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff", ".vda", ".vst",
-    ".webp", ".xbm", ".xpm",
-})
-# fmt: on
-"""Suffixes (in lower case) of the files that are read as images."""
-
-_LISTED = READABLE | set(UNSUPPORTED)
 ANNOTATIONS = "ROOT/{trainannot,train[,testannot,test]}"
 """The layout of CamVid: label maps, which are A, beside photos, which are B."""
 _LAYOUTS = {
@@ -32,44 +25,53 @@ _LAYOUTS = {
     ANNOTATIONS: ("trainannot", "train", "testannot", "test"),
 }
 _EXPLICIT = "two folders, a and b"
+_GIVEN = ("a", "b", "test_a", "test_b", "source_a", "source_b", "test_source_a", "test_source_b")
+
+
+Place = Path | ImageSource
+"""Where the images of a domain are: a folder, or the user's own source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folders:
-    """The folders of one data set; with side-by-side files, A and B are in the same ones."""
+    """The folders (or own sources) of one data set; with side-by-side files, A and B are in the same ones."""
 
-    train_a: Path
+    train_a: Place
     """Training images of domain A."""
-    train_b: Path
+    train_b: Place
     """Training images of domain B."""
-    test_a: Path | None = None
+    test_a: Place | None = None
     """Held-out images of domain A; None where there are none for either domain."""
-    test_b: Path | None = None
+    test_b: Place | None = None
     """Held-out images of domain B; None where there are none for either domain."""
     layout: str
     """How they were found, in words."""
 
 
 def find_folders(config: DataConfig) -> Folders:
-    """Find the folders of both domains.
+    """Find the folders of both domains, or the user's own sources that stand for them.
 
     Raises `UserError` where settings contradict one another, a folder is missing, no known layout fits, or A and B are
     the same folder or one inside the other.
     """
-    explicit = {"a": config.a, "b": config.b, "test_a": config.test_a, "test_b": config.test_b}
-    given = [name for name, value in explicit.items() if value is not None]
+    given = [name for name in _GIVEN if getattr(config, name) is not None]
     if config.root is not None and given:
         raise UserError(
-            f"data.root is given together with {', '.join(f'data.{name}' for name in given)}. "
-            "Give either one root folder, or the folders a and b (and, if wanted, test_a and test_b)."
+            f"{option('data.root', config.root)} is given together with "
+            f"{listing([option(f'data.{name}') for name in given])}. Give either one root folder, or the folders "
+            "(or sources) of both domains."
         )
     if config.side_by_side is not None:
         return _side_by_side(config)
     folders = _explicit(config) if config.root is None else _in_root(Path(config.root).expanduser())
     _require_apart("training", folders.train_a, folders.train_b)
-    if folders.test_a is not None and folders.test_b is not None:
-        _require_apart("test", folders.test_a, folders.test_b)
+    _require_apart("test", folders.test_a, folders.test_b)
     return folders
+
+
+def list_files(place: Place) -> Sequence[ImageFile]:
+    """Return the image files below a folder, sorted by path, or the images of an own source in its order."""
+    return list_images(place) if isinstance(place, Path) else [OwnImage(place, n) for n in range(len(place))]
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -78,7 +80,7 @@ def list_images(folder: Path) -> list[Path]:
     Links are followed, every real folder is read once (so loops end), hidden files and folders are left out; broken
     links are kept, so that checking reports them. Raises `UserError` for an unreadable folder, and where no image is.
     """
-    found = _Found()
+    found = _Found(readable_suffixes() | set(UNSUPPORTED))
     folders, links, seen = [os.fspath(folder)], list[str](), set[tuple[int, int]]()
     while folders or links:
         current = folders.pop() if folders else links.pop()
@@ -101,14 +103,15 @@ def list_images(folder: Path) -> list[Path]:
 
 @dataclass(slots=True)
 class _Found:
+    suffixes: Set[str]
     images: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     folders: int = 0
 
     def others_in_words(self) -> str:
         kinds = [f"{count} {suffix or 'without a suffix'}" for suffix, count in self.others.most_common(8)]
-        files = f"{self.others.total()} other files ({', '.join(kinds)})" if kinds else "no files"
-        return f"{files} and {self.folders} folders"
+        files = f"{plural(self.others.total(), 'other file')} ({', '.join(kinds)})" if kinds else "no files"
+        return f"{files} and {plural(self.folders, 'folder')}"
 
 
 def _scan(folder: str, found: _Found, folders: list[str], links: list[str]) -> None:
@@ -121,7 +124,7 @@ def _scan(folder: str, found: _Found, folders: list[str], links: list[str]) -> N
                 continue
             if _is_folder(entry):
                 below.append((entry.is_symlink(), entry.path))
-            elif os.path.splitext(name)[1].lower() in _LISTED:
+            elif os.path.splitext(name)[1].lower() in found.suffixes:
                 found.images.append(entry.path)
             else:
                 found.others[os.path.splitext(name)[1].lower()] += 1
@@ -138,23 +141,35 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _explicit(config: DataConfig) -> Folders:
-    if config.a is None or config.b is None:
-        missing = " and ".join(name for name, value in (("data.a", config.a), ("data.b", config.b)) if value is None)
+    places = {name: _place(config, name) for name in ("a", "b", "test_a", "test_b")}
+    a, b, test_a, test_b = places.values()
+    if a is None or b is None:
+        missing = listing([option(f"data.{name}") for name, place in (("a", a), ("b", b)) if place is None])
         raise UserError(
-            f"no images are given: {missing} missing. Give data.root (a folder with one of the layouts "
-            f"{', '.join(_LAYOUTS)}), or both folders data.a and data.b."
+            f"no images are given: {missing} missing. Give {option('data.root')} (a folder with one of the layouts "
+            f"{', '.join(_LAYOUTS)}), or both folders {option('data.a')} and {option('data.b')}."
         )
-    if (config.test_a is None) != (config.test_b is None):
-        raise UserError("data.test_a and data.test_b belong together, and only one is given. Give both or none.")
-    named = {"a": config.a, "b": config.b, "test_a": config.test_a, "test_b": config.test_b}
-    paths = {name: _existing(f"data.{name}", Path(value).expanduser()) for name, value in named.items() if value}
-    return Folders(
-        train_a=paths["a"],
-        train_b=paths["b"],
-        test_a=paths.get("test_a"),
-        test_b=paths.get("test_b"),
-        layout=_EXPLICIT,
-    )
+    if (test_a is None) != (test_b is None):
+        raise UserError(
+            f"{option('data.test_a')} and {option('data.test_b')} belong together, and only one is given. Give both "
+            "or none."
+        )
+    layout = _EXPLICIT if isinstance(a, Path) and isinstance(b, Path) else "own image sources"
+    return Folders(train_a=a, train_b=b, test_a=test_a, test_b=test_b, layout=layout)
+
+
+def _place(config: DataConfig, name: str) -> Place | None:
+    """Return the folder or the own source that is given for `a`, `b`, `test_a` or `test_b`."""
+    source_name = f"test_source_{name[-1]}" if name.startswith("test") else f"source_{name}"
+    folder, source = getattr(config, name), getattr(config, source_name)
+    if folder is not None and source is not None:
+        raise UserError(
+            f"{option(f'data.{name}', folder)} and {option(f'data.{source_name}', source)} are both given. Leave one "
+            "of them out."
+        )
+    if source is not None:
+        return open_source(f"data.{source_name}", source)
+    return None if folder is None else _existing(f"data.{name}", Path(folder).expanduser())
 
 
 def _in_root(root: Path) -> Folders:
@@ -164,16 +179,15 @@ def _in_root(root: Path) -> Folders:
         trouble = "more than one known layout fits" if fitting else "no known layout fits"
         raise UserError(
             f'{trouble} in "{printable(root)}". Tried: {", ".join(_LAYOUTS)}. Found there: {_contents(root)}. '
-            f"Rename the folders, or name them with data.a and data.b.{_hint(root)}"
+            f"Rename the folders, or name them with {option('data.a')} and {option('data.b')}.{_hint(root)}"
         )
     train_a, train_b, test_a, test_b = (root / name for name in _LAYOUTS[fitting[0]])
     tests = test_a.is_dir()
     if tests != test_b.is_dir():
         there, absent = (test_a, test_b) if tests else (test_b, test_a)
         raise UserError(
-            f'there are test images in "{printable(there)}" and none in "{printable(absent)}". Add the missing '
-            "folder or "
-            "rename the one that is there: held-out images are needed for both domains or for none."
+            f'there are test images in "{printable(there)}" and none in "{printable(absent)}". Add the missing folder '
+            "or rename the one that is there: held-out images are needed for both domains or for none."
         )
     return Folders(
         train_a=train_a,
@@ -188,15 +202,18 @@ def _hint(root: Path) -> str:
     """Return a sentence for folders that look as if every file held both domains."""
     if not (_holds_images(root) or _holds_images(root / "train")):
         return ""
-    return " Where every file holds an image of A and one of B side by side, set data.side_by_side to ab or ba."
+    return (
+        f" Where every file holds an image of A and one of B side by side, set {option('data.side_by_side')} to ab or "
+        "ba."
+    )
 
 
 def _side_by_side(config: DataConfig) -> Folders:
     """Find the folders of files that hold an image of A and one of B each."""
     if config.root is None:
         raise UserError(
-            f'data.side_by_side is "{config.side_by_side}": every file holds both domains, so data.a and data.b are of '
-            "no use. Give data.root: a folder with train (and test or val), or with the files themselves."
+            f"{option('data.side_by_side', config.side_by_side)}: every file holds both domains. Give one folder, "
+            f"{option('data.root')}: with train (and test or val), or with the files themselves."
         )
     root = _existing("data.root", Path(config.root).expanduser())
     order = "A left, B right" if config.side_by_side == "ab" else "B left, A right"
@@ -207,9 +224,8 @@ def _side_by_side(config: DataConfig) -> Folders:
     if not _holds_images(root):
         raise UserError(
             f'no side-by-side files in "{printable(root)}". Tried: image files in ROOT/train, and in ROOT itself. '
-            "Found "
-            f"there: {_contents(root)}. Move the files, or leave data.side_by_side out where A and B have folders of "
-            "their own."
+            f"Found there: {_contents(root)}. Move the files, or leave {option('data.side_by_side')} out where A and B "
+            "have folders of their own."
         )
     return Folders(train_a=root, train_b=root, layout=f"ROOT, side by side: {order}")
 
@@ -218,16 +234,19 @@ def _holds_images(folder: Path) -> bool:
     """Say whether image files lie in a folder itself, whatever lies in folders below."""
     if not folder.is_dir():
         return False
-    return any(path.suffix.lower() in READABLE and not path.name.startswith(".") for path in folder.iterdir())
+    readable = readable_suffixes()
+    return any(path.suffix.lower() in readable and not path.name.startswith(".") for path in folder.iterdir())
 
 
 def _existing(setting: str, folder: Path) -> Path:
     if folder.is_dir():
         return folder
     if folder.exists():
-        raise UserError(f'{setting} is "{printable(folder)}", which is a file. Give a folder of images.')
+        raise UserError(f"{option(setting, printable(folder))}: this is a file. Give a folder of images.")
     siblings = [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
-    raise UserError(f'{setting} is "{printable(folder)}", which does not exist.{did_you_mean(folder.name, siblings)}')
+    raise UserError(
+        f"{option(setting, printable(folder))}: there is no such folder.{did_you_mean(folder.name, siblings)}"
+    )
 
 
 def _contents(root: Path) -> str:
@@ -242,7 +261,9 @@ def _contents(root: Path) -> str:
     return f"{f'the folders {listed}' if folders else 'no folders'}, and {sum(p.is_file() for p in entries)} files"
 
 
-def _require_apart(kind: str, a: Path, b: Path) -> None:
+def _require_apart(kind: str, a: Place | None, b: Place | None) -> None:
+    if not (isinstance(a, Path) and isinstance(b, Path)):
+        return
     real_a, real_b = a.resolve(), b.resolve()
     if real_a == real_b or os.path.samefile(real_a, real_b):
         raise UserError(
@@ -251,7 +272,7 @@ def _require_apart(kind: str, a: Path, b: Path) -> None:
         )
     if real_a.is_relative_to(real_b) or real_b.is_relative_to(real_a):
         raise UserError(
-            f'one folder of {kind} images lies inside the other: "{printable(a)}" and "{printable(b)}". Folders '
-            "are read with "
-            "everything below them, so one domain would contain the other; give two folders beside one another."
+            f'one folder of {kind} images lies inside the other: "{printable(a)}" and "{printable(b)}". Folders are '
+            "read with everything below them, so one domain would contain the other; give two folders beside one "
+            "another."
         )

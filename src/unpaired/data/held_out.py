@@ -2,52 +2,91 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
+from unpaired.core.settings import option
 from unpaired.data.check import ImageInfo
 from unpaired.data.config import DataConfig
 from unpaired.data.directions import Side
-from unpaired.data.labels import Labels, as_picture, truth_of
+from unpaired.data.labels import Labels, as_picture, decoded
 from unpaired.data.source import CentreCropped, ImageSource
-from unpaired.data.training import Progress, TrainingData, contents_of, open_training_data
-from unpaired.data.transforms import height_width, load_size, training_size
+from unpaired.data.training import SIDES, Part, Progress, contents_of, open_training_data, with_found_labels
+from unpaired.data.transforms import height_width, load_size, prepared_size, training_size
 from unpaired.data.values import Domain, Image, from_signed, to_signed
 
-__all__ = [
-    "HeldOut",
-    "Images",
-    "Material",
-    "Picture",
-    "Side",
-    "displayed",
-    "evenly",
-    "open_held_out",
-    "open_material",
-    "shown",
-    "signed_batch",
-    "truth_of",
-]
 Picture = NDArray[np.uint8]
+_EIGHT_BIT = Domain(channels=3)
 
 
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Images:
-    """Images of both domains, prepared alike; `pairs` are positions in A and B of those that belong together."""
+class ImageSet:
+    """Images of one domain by position, prepared alike, nothing about them random; itself an `ImageSource`."""
 
-    a: ImageSource
-    b: ImageSource
+    source: ImageSource
+    domain: Domain
+    files: Sequence[ImageInfo]
+    """The files, in the order of the images."""
+    sizes: Sequence[tuple[int, int]]
+    """(height, width) of every image as it is given."""
+
+    def __len__(self) -> int:
+        """Return how many images there are."""
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Image:
+        """Return one image, [H, W, C] in its own dtype."""
+        return self.source[index]
+
+    def name(self, index: int) -> str:
+        """Return the path of one image."""
+        return self.source.name(index)
+
+    def signed(self, positions: Sequence[int]) -> NDArray[np.float32]:
+        """Return images of one size as networks see them, [N, C, H, W] in [-1, 1]."""
+        return signed_batch(self.source, positions, self.domain)
+
+    def contents(self, positions: Sequence[int] | None = None) -> str:
+        """Return a digest of what the files hold, in order, wherever they lie."""
+        digest = hashlib.blake2b(digest_size=16)
+        for position in range(len(self)) if positions is None else positions:
+            digest.update(self.files[position].digest)
+        return digest.hexdigest()
+
+    def formats(self, positions: Sequence[int] | None = None) -> str:
+        """Return the files' formats, by content: `JPEG (118), PNG (2)`."""
+        chosen = range(len(self)) if positions is None else positions
+        counts = Counter(_format_of(self.files[position]) for position in chosen)
+        if len(counts) == 1:
+            return next(iter(counts))
+        return ", ".join(f"{name} ({count:,})" for name, count in counts.most_common())
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """The training images or the held-out images of both domains."""
+
+    a: ImageSet
+    b: ImageSet
     pairs: tuple[tuple[int, int], ...]
-    """Empty where the two do not belong together."""
+    """Positions in A and B of those that belong together; empty where the two do not belong together."""
+    taken_from: Literal["test", "train"]
+    """Whether these are test images or training images, which stand in for held-out images where there are none."""
+
+    def of(self, side: Side) -> ImageSet:
+        """Return the images of one domain."""
+        return self.a if side == "a" else self.b
 
     def positions(self, side: Side, most: int | None = None) -> list[tuple[int, int | None]]:
         """Return (position on a side, that of its partner or None), spread evenly over all, at most `most` of them."""
@@ -57,128 +96,128 @@ class Images:
             every = [(index, None) for index in range(len(self.of(side)))]
         return [every[index] for index in evenly(len(every), most)]
 
-    def of(self, side: Side) -> ImageSource:
-        """Return the images of one domain."""
-        return self.a if side == "a" else self.b
 
-
+@final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeldOut:
-    """The images that a trained method is measured on."""
+class Dataset:
+    """All images of a data set, prepared for measuring: training images too, and nothing random about them either."""
 
-    images: Images
-    taken_from: Literal["test", "train"]
-    """Whether they are test images or, where there are none, training images."""
-    domains: dict[Side, Domain]
+    train: Split
+    test: Split
+    """The held-out images: test images or, where there are none, training images (see `taken_from`)."""
     size: tuple[int, int] | None
     """(height, width) of all images, or None where they keep sizes of their own."""
-    part: str
-    """What of every image is seen, in words."""
-    files: dict[Side, Sequence[ImageInfo]]
-    """The files, in the order of the images."""
-    notices: tuple[str, ...]
-    layout: str
-
-    def contents(self, side: Side) -> str:
-        """Return a digest of what the files of one domain hold, wherever they lie."""
-        return contents_of({side: self.files[side]})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
-    """The data of a comparison."""
-
-    train: Images
-    """Nothing about them is random either."""
-    test: Images
-    test_from: Literal["test", "train"]
-    """Whether the images measured on are test images or, where there are none, training images."""
-    domains: dict[Side, Domain]
-    size: tuple[int, int]
-    """(height, width) of all images."""
     part: str
     """What of every image is seen, in words: all of it, or the middle where `data.preprocess` only crops."""
     layout: str
     notices: tuple[str, ...]
-    epoch_images: dict[bool, int]
-    """Images of an epoch for unpaired (False) and, where there are such, for paired (True) methods."""
-    fingerprint: dict[str, Any]
-    """How many images there are and a digest of their names: what a comparison that goes on must find again."""
     contents: str
-    """A digest of what the files hold, which must be the same too."""
+    """A digest of what the files hold, wherever they lie."""
+    config: DataConfig
+    """The settings as they were given, with what was found in the files."""
+
+    @property
+    def domains(self) -> dict[Side, Domain]:
+        """Return what the images of both domains are."""
+        return {"a": self.test.a.domain, "b": self.test.b.domain}
 
     def labels(self, side: Side) -> Labels | None:
         """Return what the label maps of a domain mean; None where it holds none."""
         return self.domains[side].labels
 
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """Return how many images there are and a digest of their names: what continued work must find again."""
+        splits = {"train": self.train, "test": self.test}
+        names = {f"{name}_{side}": _names(split.of(side)) for name, split in splits.items() for side in ("a", "b")}
+        digest = hashlib.sha256(json.dumps(names, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
+        return {**{part: len(listed) for part, listed in names.items()}, "names": digest[:16]}
 
-def open_material(config: DataConfig, *, paired: bool, progress: Progress | None = None) -> Material:
-    """Find and check the images of a comparison, and bring them to the size of training: whole, or cut to the middle.
 
-    `paired` says that a method learns from pairs, so there must be some. Raises `UserError` where images are bad,
-    where they keep sizes of their own, and where there are no pairs and they are needed.
+def open_dataset(
+    config: DataConfig,
+    *,
+    paired: bool = False,
+    aligned: bool = False,
+    one_size: str = "",
+    size_multiple: int = 4,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Find and check all images of a data set, and bring them to the size of training: whole, or cut to the middle.
+
+    - `paired`: a method learned from pairs, so names decide what belongs together. Files of one name need not belong
+      together (1.png) unless something says so: this, side-by-side files, or label maps.
+    - `aligned`: row i of A belongs to row i of B; whatever has no partner is an error or left out.
+    - `one_size`: what needs images of one size, for the error where they keep sizes of their own.
+    - `size_multiple`: what sizes are rounded to where `data.preprocess` does not cut them.
+
+    Raises `UserError` where images are bad, `BadFiles` where pairs are needed and missing.
     """
     size = training_size(config)
-    if size is None:
+    if one_size and size is None:
         raise UserError(
-            f'a comparison needs images of one size, and data.preprocess "{config.preprocess}" leaves them sizes of '
-            'their own. Use "resize_and_crop", "crop" or "scale_width_and_crop".'
+            f"{one_size} needs images of one size, and {option('data.preprocess', config.preprocess)} leaves them "
+            "sizes of their own. Use resize_and_crop, crop or scale_width_and_crop."
         )
-    whole = _whole(config)
-    data = open_training_data(whole, progress=progress)
-    epoch_images = {False: max(len(data.a), len(data.b))}
-    if paired:
-        pairs = open_training_data(whole, paired=True, progress=progress)
-        epoch_images[True] = len(pairs.a)
-    held_out = _held_out(data, config, paired=paired)
-    return Material(
-        train=Images(
-            a=CentreCropped(data.a, size),
-            b=CentreCropped(data.b, size),
-            pairs=_pairs(data.a, data.b) if _in_pairs(data, config, paired) else (),
-        ),
-        test=held_out.images,
-        test_from=held_out.taken_from,
-        domains=held_out.domains,
+    whole = replace(config, cache="none")
+    if config.preprocess == "resize_and_crop":
+        whole = replace(whole, load_size=height_width(config.crop_size))
+    data = open_training_data(whole, paired=aligned, size_multiple=size_multiple, progress=progress)
+    by_name = paired or config.side_by_side is not None or bool(data.domain_a.labels or data.domain_b.labels)
+    a, b = (source if size is None else CentreCropped(source, size) for source in (data.a, data.b))
+    tests = data.held_out_from == "test"
+
+    def split(a: ImageSource, b: ImageSource, test: bool) -> Split:
+        sets = [
+            _image_set(source, domain, data.files[Part(test, side)], whole, size, size_multiple)
+            for side, source, domain in zip(SIDES, (a, b), (data.domain_a, data.domain_b), strict=True)
+        ]
+        pairs = _by_position(*sets) if aligned else _pairs(*sets) if by_name else ()
+        return Split(a=sets[0], b=sets[1], pairs=pairs, taken_from="test" if test else "train")
+
+    return Dataset(
+        train=split(a, b, test=False),
+        test=split(data.held_out_a, data.held_out_b, test=tests),
         size=size,
-        part=held_out.part,
-        layout=data.layout,
-        notices=tuple(data.notices),
-        epoch_images=epoch_images,
-        fingerprint=_fingerprint(data),
-        contents=data.contents,
-    )
-
-
-def open_held_out(
-    config: DataConfig, *, paired: bool, size_multiple: int = 4, progress: Progress | None = None
-) -> HeldOut:
-    """Find and check all images of a data set and return those to measure on, prepared as `open_material` does.
-
-    `paired` says that the method learned from pairs, so names decide what belongs together. Images keep sizes of their
-    own where `data.preprocess` does not cut them; `size_multiple` is what those are rounded to. Raises `UserError`
-    where images are bad.
-    """
-    data = open_training_data(_whole(config), size_multiple=size_multiple, progress=progress)
-    return _held_out(data, config, paired=paired)
-
-
-def _held_out(data: TrainingData, config: DataConfig, *, paired: bool) -> HeldOut:
-    a, b = data.held_out_a, data.held_out_b
-    return HeldOut(
-        images=Images(a=a, b=b, pairs=_pairs(a, b) if _in_pairs(data, config, paired) else ()),
-        taken_from=data.held_out_from,
-        domains={"a": data.domain_a, "b": data.domain_b},
-        size=training_size(config),
         part=_part(config),
-        files={"a": data.held_out_files[0], "b": data.held_out_files[1]},
-        notices=tuple(notice for notice in data.notices if not notice.startswith(_OF_CACHE)),
         layout=data.layout,
+        # Each image is read once or twice for measuring, so that they are not kept is no news.
+        notices=tuple(notice for notice in data.notices if not notice.startswith("decoded images are not kept")),
+        contents=data.contents,
+        config=with_found_labels(config, data),
     )
 
 
-_OF_CACHE = "decoded images are not kept"
-"""Each image is read once or twice for measuring, so that they are not kept is no news."""
+def evenly(count: int, most: int | None) -> list[int]:
+    """Return at most `most` of `count` positions, spread evenly; all of them for None."""
+    chosen = count if most is None else min(most, count)
+    return [index * count // chosen for index in range(chosen)]
+
+
+def signed_batch(source: ImageSource, positions: Sequence[int], domain: Domain) -> NDArray[np.float32]:
+    """Return images of one size as networks see them, [N, C, H, W] in [-1, 1]."""
+    return np.stack([to_signed(source[index], domain.range).transpose(2, 0, 1) for index in positions])
+
+
+def displayed(image: Image, domain: Domain) -> Picture:
+    """Return an image as a person looks at it, [H, W, 3] uint8: label maps in colours, deep values in 8 bits."""
+    if domain.labels is not None:
+        return as_picture(image, domain.labels)
+    levels = image if image.dtype == np.uint8 else from_signed(to_signed(image, domain.range), _EIGHT_BIT)
+    kept = levels[:, :, :3] if levels.shape[2] >= 3 else np.repeat(levels[:, :, :1], 3, axis=2)
+    return np.ascontiguousarray(kept, np.uint8)
+
+
+def _image_set(
+    source: ImageSource,
+    domain: Domain,
+    files: Sequence[ImageInfo],
+    config: DataConfig,
+    size: tuple[int, int] | None,
+    size_multiple: int,
+) -> ImageSet:
+    sizes = [size or prepared_size(info.height, info.width, config, size_multiple=size_multiple) for info in files]
+    return ImageSet(source=source, domain=domain, files=files, sizes=sizes)
 
 
 def _part(config: DataConfig) -> str:
@@ -193,50 +232,26 @@ def _part(config: DataConfig) -> str:
     }[config.preprocess]
 
 
-def _whole(config: DataConfig) -> DataConfig:
-    """Return the settings under which images are seen whole where training sees random crops of them."""
-    whole = dataclasses.replace(config, cache="none")
-    if config.preprocess == "resize_and_crop":
-        whole = dataclasses.replace(whole, load_size=height_width(config.crop_size))
-    return whole
+def _pairs(a: ImageSet, b: ImageSet) -> tuple[tuple[int, int], ...]:
+    """Return the positions of images of the same name, where every image of both sides has exactly one partner.
 
-
-def _in_pairs(data: TrainingData, config: DataConfig, paired: bool) -> bool:
-    """Say whether names tell pairs. Files of one name need not belong together (1.png) unless something says so."""
-    return (
-        paired
-        or config.side_by_side is not None
-        or data.domain_a.labels is not None
-        or data.domain_b.labels is not None
-    )
-
-
-def evenly(count: int, most: int | None) -> list[int]:
-    """Return at most `most` of `count` positions, spread evenly; all of them for None."""
-    chosen = count if most is None else min(most, count)
-    return [index * count // chosen for index in range(chosen)]
-
-
-def displayed(image: Image, domain: Domain) -> Picture:
-    """Return an image as a person looks at it, [H, W, 3] uint8: label maps in colours, deep values in 8 bits."""
-    if domain.labels is not None:
-        return as_picture(image, domain.labels)
-    levels = image if image.dtype == np.uint8 else from_signed(to_signed(image, domain.range), _EIGHT_BIT)
-    kept = levels[:, :, :3] if levels.shape[2] >= 3 else np.repeat(levels[:, :, :1], 3, axis=2)
-    return np.ascontiguousarray(kept, np.uint8)
-
-
-_EIGHT_BIT = Domain(channels=3)
-shown = displayed  # until every room uses the new name
-
-
-def _pairs(a: ImageSource, b: ImageSource) -> tuple[tuple[int, int], ...]:
-    """Return the positions of images of the same name, where every image of both sides has exactly one partner."""
-    names_a, names_b = (_names(source) for source in (a, b))
+    Own sources match by position.
+    """
+    if not (_is_file(a) or _is_file(b)):
+        return _by_position(a, b)
+    names_a, names_b = _names(a), _names(b)
     at = {name: index for index, name in enumerate(names_b)}
     if len(set(names_a)) < len(names_a) or len(at) < len(names_b) or set(names_a) != set(at):
         return ()
     return tuple((index, at[name]) for index, name in enumerate(names_a))
+
+
+def _by_position(a: ImageSet, b: ImageSet) -> tuple[tuple[int, int], ...]:
+    return tuple((index, index) for index in range(len(a))) if len(a) == len(b) else ()
+
+
+def _is_file(images: ImageSet) -> bool:
+    return isinstance(images.files[0].path, Path)
 
 
 def _names(source: ImageSource) -> list[str]:
@@ -249,13 +264,98 @@ def _names(source: ImageSource) -> list[str]:
     return ["/".join(path.with_suffix("").parts[common:]) for path in paths]
 
 
-def _fingerprint(data: TrainingData) -> dict[str, Any]:
-    parts = {"train_a": data.a, "train_b": data.b, "test_a": data.held_out_a, "test_b": data.held_out_b}
-    names = {part: _names(source) for part, source in parts.items()}
-    digest = hashlib.sha256(json.dumps(names, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
-    return {**{part: len(listed) for part, listed in names.items()}, "names": digest[:16]}
+def _format_of(info: ImageInfo) -> str:
+    """Return a file's format by its first bytes, else by its suffix."""
+    if not isinstance(info.path, Path):
+        return type(info.path.source).__name__
+    with info.path.open("rb") as stream:
+        head = stream.read(8)
+    if head.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    return "PNG" if head.startswith(b"\x89PNG") else info.path.suffix[1:].upper()
 
 
-def signed_batch(source: ImageSource, positions: Sequence[int], domain: Domain) -> NDArray[np.float32]:
-    """Return images as networks see them, [N, C, H, W] in [-1, 1]."""
-    return np.stack([to_signed(source[index], domain.range).transpose(2, 0, 1) for index in positions])
+# ------------------------------------------------------------------- what rooms that have not moved yet still ask for
+
+
+Images = Split
+shown, truth_of = displayed, decoded
+__all__ = ["Dataset", "ImageSet", "Side", "Split", "displayed", "evenly", "open_dataset", "truth_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """As `Dataset.test`."""
+
+    images: Split
+    taken_from: Literal["test", "train"]
+    domains: dict[Side, Domain]
+    size: tuple[int, int] | None
+    part: str
+    files: dict[Side, Sequence[ImageInfo]]
+    notices: tuple[str, ...]
+    layout: str
+
+    def contents(self, side: Side) -> str:
+        """Return a digest of what the files of a domain hold."""
+        return contents_of({Part(False, side): self.files[side]})
+
+
+def open_held_out(
+    config: DataConfig, *, paired: bool, size_multiple: int = 4, progress: Progress | None = None
+) -> HeldOut:
+    """Open the held-out images alone."""
+    data = open_dataset(config, paired=paired, size_multiple=size_multiple, progress=progress)
+    return HeldOut(
+        images=data.test,
+        taken_from=data.test.taken_from,
+        domains=data.domains,
+        size=data.size,
+        part=data.part,
+        files={"a": data.test.a.files, "b": data.test.b.files},
+        notices=data.notices,
+        layout=data.layout,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """As `Dataset`, of one size, and how many images an epoch has."""
+
+    train: Split
+    test: Split
+    test_from: Literal["test", "train"]
+    domains: dict[Side, Domain]
+    size: tuple[int, int]
+    part: str
+    layout: str
+    notices: tuple[str, ...]
+    epoch_images: dict[bool, int]
+    fingerprint: dict[str, Any]
+    contents: str
+
+    def labels(self, side: Side) -> Labels | None:
+        """Return what the label maps of a domain mean."""
+        return self.domains[side].labels
+
+
+def open_material(config: DataConfig, *, paired: bool, progress: Progress | None = None) -> Material:
+    """Open the data of a comparison."""
+    data = open_dataset(config, paired=paired, one_size="a comparison", progress=progress)
+    epoch_images = {False: max(len(data.train.a), len(data.train.b))}
+    if paired:
+        epoch_images[True] = len(open_dataset(config, aligned=True, progress=progress).train.pairs)
+    assert data.size is not None
+    return Material(
+        train=data.train,
+        test=data.test,
+        test_from=data.test.taken_from,
+        domains=data.domains,
+        size=data.size,
+        part=data.part,
+        layout=data.layout,
+        notices=data.notices,
+        epoch_images=epoch_images,
+        fingerprint=data.fingerprint,
+        contents=data.contents,
+    )

@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from unpaired.core.errors import UserError
+from unpaired.core.settings import option
 from unpaired.data.bad_image import BadImage
-from unpaired.data.decode import decode
+from unpaired.data.directions import Side
 from unpaired.data.formats.quiet import quiet
 from unpaired.data.labels import Labels, distinct_colours
 from unpaired.data.labels_config import MAX_CLASSES, Colour, LabelsConfig
+from unpaired.data.own import ImageFile, read_image
 from unpaired.data.parallel import for_each
 from unpaired.data.reading import Half, halved, refuse_changed_indices
 from unpaired.data.values import Image
@@ -51,16 +53,16 @@ _LISTED = 3
 
 
 def settled_labels(
-    name: str,
+    side: Side,
     config: LabelsConfig,
-    paths: Sequence[Path],
+    paths: Sequence[ImageFile],
     half: Half | None = None,
     *,
     max_pixels: int,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Labels:
-    """Return what the label maps of domain `name` ("A") mean: as set, and what is left open found from the files.
+    """Return what the label maps of a domain mean: as set, and what is left open found from the files.
 
     Damaged files are passed over, to be reported by the check. Raises `UserError` where the files are plainly no label
     maps of that kind.
@@ -76,7 +78,7 @@ def settled_labels(
                 search.refused = error
 
         for_each(len(paths), work, workers=workers, progress=progress)
-        palette = search.palette(name, config, half)
+        palette = search.palette(side, config, half)
     return Labels(kind=config.kind, palette=palette, names=config.names, void=config.void, feed=config.feed)
 
 
@@ -84,15 +86,15 @@ def settled_labels(
 class _IndexSearch:
     """The values of all files, and the palettes that files bring with them."""
 
-    values: dict[int, Path] = field(default_factory=dict)
+    values: dict[int, ImageFile] = field(default_factory=dict)
     """Each value that occurs, and a file where it does."""
     palettes: set[tuple[Colour, ...]] = field(default_factory=set)
     refused: BadImage | None = None
     """What is wrong with one of the files that were passed over."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def look_at(self, path: Path, half: Half | None, max_pixels: int) -> None:
-        image: NDArray[Any] = halved(path, decode(path, max_pixels=max_pixels, stored=True), half)
+    def look_at(self, path: ImageFile, half: Half | None, max_pixels: int) -> None:
+        image: NDArray[Any] = halved(path, read_image(path, max_pixels=max_pixels, stored=True), half)
         if image.dtype.kind not in "iu" or image.shape[2] != 1:
             raise BadImage(path, "not one channel of whole numbers")
         refuse_changed_indices(path, image)
@@ -104,24 +106,24 @@ class _IndexSearch:
             if palette is not None:
                 self.palettes.add(palette)
 
-    def palette(self, name: str, config: LabelsConfig, half: Half | None) -> tuple[Colour, ...]:
+    def palette(self, side: Side, config: LabelsConfig, half: Half | None) -> tuple[Colour, ...]:
         if config.names is not None:
             return self._colours(len(config.names))  # values beyond are for the check to list
         classes = [value for value in self.values if value not in config.void]
-        setting = f"data.labels_{name.lower()}"
+        setting = f"data.labels_{side}"
         if not classes:
             raise UserError(
-                f"the files of domain {name} hold no class indices: none has one channel of whole numbers that are not "
-                f'void{_such_as(self.refused)}. For label maps in colours set {setting}.kind to "colour".'
-                f"{_other_half(half)}"
+                f"the files of domain {side.upper()} hold no class indices: none has one channel of whole numbers that "
+                f"are not void{_such_as(self.refused)}. For label maps in colours set "
+                f"{option(setting + '.kind', 'colour')}.{_other_half(half)}"
             )
         count = max(classes) + 1
         if count > MAX_CLASSES or min(classes) < 0:
             odd = min(classes) if min(classes) < 0 else max(classes)
             raise UserError(
-                f"the files of domain {name} hold {len(classes)} different values, and {odd} (such as in "
+                f"the files of domain {side.upper()} hold {len(classes)} different values, and {odd} (such as in "
                 f'"{self.values[odd]}") is no class index: these are 0 to {MAX_CLASSES - 1}. Name the values that are '
-                f"no class in {setting}.void, such as [255]."
+                f"no class in {option(setting + '.void')}, such as [255]."
             )
         return self._colours(count)
 
@@ -139,8 +141,10 @@ def _can_be_told_apart(colours: tuple[Colour, ...]) -> bool:
     return bool((distance[np.triu_indices(len(points), 1)] >= DISTINCT).all())
 
 
-def _palette_of_file(path: Path) -> tuple[Colour, ...] | None:
+def _palette_of_file(path: ImageFile) -> tuple[Colour, ...] | None:
     """Return the colours of a palette file (PNG, GIF, BMP, ...); None for all others."""
+    if not isinstance(path, Path):
+        return None
     try:
         with quiet(), PillowImage.open(path) as picture:
             flat = picture.getpalette("RGB") if picture.mode == "P" else None
@@ -165,8 +169,8 @@ class _ColourSearch:
     """What is wrong with one of the files that were passed over."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def look_at(self, path: Path, half: Half | None, max_pixels: int) -> None:
-        image = halved(path, decode(path, max_pixels=max_pixels), half)
+    def look_at(self, path: ImageFile, half: Half | None, max_pixels: int) -> None:
+        image = halved(path, read_image(path, max_pixels=max_pixels), half)
         if image.dtype != np.uint8 or image.shape[2] not in (1, 3):
             raise BadImage(path, "not RGB of 8 bits")
         colours = np.broadcast_to(image, (*image.shape[:2], 3)).astype(np.int32)
@@ -181,11 +185,11 @@ class _ColourSearch:
                 self.exact |= set(np.unique(packed).tolist())
                 self.exact = None if blurred or len(self.exact) > MAX_CLASSES else self.exact
 
-    def palette(self, name: str, config: LabelsConfig, half: Half | None) -> tuple[Colour, ...]:
-        setting = f"data.labels_{name.lower()}"
+    def palette(self, side: Side, config: LabelsConfig, half: Half | None) -> tuple[Colour, ...]:
+        setting = f"data.labels_{side}"
         if not self.files:
             raise UserError(
-                f"the files of domain {name} hold no label maps in colours: none is grey or RGB of 8 bits"
+                f"the files of domain {side.upper()} hold no label maps in colours: none is grey or RGB of 8 bits"
                 f"{_such_as(self.refused)}."
             )
         if self.exact is not None:
@@ -200,10 +204,11 @@ class _ColourSearch:
         if flat < FLAT_SHARE or share < EXPLAINED or not 1 <= len(peaks) <= MAX_CLASSES:
             many = int((cube.reshape(_BINS, 8, _BINS, 8, _BINS, 8).sum(axis=(1, 3, 5)) > 0).sum())
             raise UserError(
-                f"the files of domain {name} are plainly no label maps: they hold too many colours. Their flat places "
-                f"({flat:.0%} of all pixels) have {int((self.flat > 0).sum()):,} ({many:,} when similar ones count "
-                f"once), and the {len(peaks)} most common ones make up {share:.0%} of these. If they are label maps "
-                f"all the same, give {setting}.palette; if not, leave {setting} out.{_other_half(half)}"
+                f"the files of domain {side.upper()} are plainly no label maps: they hold too many colours. Their flat "
+                f"places ({flat:.0%} of all pixels) have {int((self.flat > 0).sum()):,} ({many:,} when similar ones "
+                f"count once), and the {len(peaks)} most common ones make up {share:.0%} of these. If they are label "
+                f"maps all the same, give {option(setting + '.palette')}; if not, leave {option(setting)} out."
+                f"{_other_half(half)}"
             )
         return tuple(sorted(peaks))
 
@@ -215,11 +220,13 @@ def _such_as(refused: BadImage | None) -> str:
 def _other_half(half: Half | None) -> str:
     if half is None:
         return ""
-    return " The label maps may also be in the other half of the files: see data.side_by_side."
+    return f" The label maps may also be in the other half of the files: see {option('data.side_by_side')}."
 
 
-def _may_be_blurred(path: Path) -> bool:
+def _may_be_blurred(path: ImageFile) -> bool:
     """Say whether a file has a format that loses something: JPEG, JPEG 2000, AVIF, or WebP that is not lossless."""
+    if not isinstance(path, Path):
+        return False
     with path.open("rb") as stream:
         start = stream.read(16)
     webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"

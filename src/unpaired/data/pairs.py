@@ -1,4 +1,4 @@
-"""Which image of A belongs to which of B: files of the same name, or the two halves of one file."""
+"""Which image of A belongs to which of B: files of the same name, the two halves of one file, or equal positions."""
 
 from __future__ import annotations
 
@@ -8,13 +8,41 @@ from pathlib import Path
 from typing import Literal
 
 from unpaired.core.errors import UserError
-from unpaired.core.text import printable
+from unpaired.core.settings import option
+from unpaired.core.text import plural, printable
 from unpaired.data.check import BadFile, BadFiles, Checked, ImageInfo
 from unpaired.data.config import DataConfig
-from unpaired.data.folders import Folders, list_images
+from unpaired.data.folders import Folders, Place, list_images
+from unpaired.data.own import ImageFile
 from unpaired.data.transforms import prepared_size
 
 _LISTED = 10
+_RULE = "A pair is two files whose paths agree, below their folders and without suffix"
+
+
+def match_pairs(
+    place_a: Place,
+    place_b: Place,
+    a: Sequence[ImageFile],
+    b: Sequence[ImageFile],
+    on_mismatch: Literal["fail", "skip"],
+) -> tuple[Sequence[ImageFile], Sequence[ImageFile], list[str]]:
+    """Return the images of both domains that have a partner, in one order, and what a person should know.
+
+    Files match by name; two own sources match by position and must be of one length.
+    """
+    if isinstance(place_a, Path) and isinstance(place_b, Path):
+        return match_by_name(place_a, place_b, [Path(f) for f in a], [Path(f) for f in b], on_mismatch)
+    if isinstance(place_a, Path) or isinstance(place_b, Path) or len(a) != len(b):
+        raise UserError(
+            f"pairs need two folders whose files agree in their names, or two own sources of one length; received "
+            f"{_described(place_a, a)} and {_described(place_b, b)}."
+        )
+    return a, b, []
+
+
+def _described(place: Place, files: Sequence[ImageFile]) -> str:
+    return f"{'a folder' if isinstance(place, Path) else 'a source'} of {plural(len(files), 'image')}"
 
 
 def match_by_name(
@@ -38,19 +66,17 @@ def match_by_name(
         for name, path in named.items()
         if name not in others
     ]
-    rule = "A pair is two files whose paths agree, below their folders and without suffix"
     if not both:
         raise BadFiles(
-            f'no file of "{printable(folder_a)}" has a partner in '
-            f'"{printable(folder_b)}":\n{_listing(without)}\n{rule}. '
-            "Rename the files, or train a method that needs no pairs.",
+            f'no file of "{printable(folder_a)}" has a partner in "{printable(folder_b)}":\n{_listing(without)}\n'
+            f"{_RULE}. Rename the files, or train a method that needs no pairs.",
             without,
         )
-    count = f"{len(without)} file{'s' if len(without) > 1 else ''} without a partner"
+    count = f"{plural(len(without), 'file')} without a partner"
     if without and on_mismatch == "fail":
         raise BadFiles(
-            f"{count}:\n{_listing(without)}\n{rule}. Rename or remove them, or leave them out with "
-            "data.on_bad_image = skip.",
+            f"{count}:\n{_listing(without)}\n{_RULE}. Rename or remove them, or leave them out with "
+            f"{option('data.on_bad_image', 'skip')}.",
             without,
         )
     notices = [f"{count}, left out:\n{_listing(without)}"] if without else []
@@ -59,43 +85,43 @@ def match_by_name(
 
 def count_pairs(folders: Folders) -> tuple[int | None, str | None]:
     """Return how many training pairs the names of the files make, or None and why; test images must match as well."""
-    counts, alone = list[int](), list[Path]()
+    counts, alone = list[int](), list[ImageFile]()
     for a, b in ((folders.train_a, folders.train_b), (folders.test_a, folders.test_b)):
-        if a is None or b is None:
-            continue
-        try:
-            counts.append(len(match_by_name(a, b, list_images(a), list_images(b), "fail")[0]))
-        except BadFiles as error:
-            alone += [bad.path for bad in error.bad_files]
-        except UserError as error:
-            return None, str(error)
+        if isinstance(a, Path) and isinstance(b, Path):
+            try:
+                counts.append(len(match_by_name(a, b, list_images(a), list_images(b), "fail")[0]))
+            except BadFiles as error:
+                alone += [bad.path for bad in error.bad_files]
+            except UserError as error:
+                return None, str(error)
     if alone:
-        files = f"{len(alone):,} file{'s have' if len(alone) > 1 else ' has'} no partner of the same name"
+        files = f"{plural(len(alone), 'file')} {'has' if len(alone) == 1 else 'have'} no partner of the same name"
         return None, f'{files}, such as "{printable(alone[0])}"'
-    return counts[0], None
+    return (counts[0] if counts else None), None
 
 
 def whole_pairs(
-    paths_a: Sequence[Path], paths_b: Sequence[Path], a: Checked, b: Checked
+    files_a: Sequence[ImageFile], files_b: Sequence[ImageFile], a: Checked, b: Checked
 ) -> tuple[list[ImageInfo], list[ImageInfo], list[str]]:
     """Return the pairs of which both sides are sound, and what a person should know; row i of both lists is a pair.
 
-    `paths_a[i]` and `paths_b[i]` are partners. Raises `BadFiles` where no pair is left.
+    `files_a[i]` and `files_b[i]` are partners. Raises `BadFiles` where no pair is left.
     """
     sound_a, sound_b = ({info.path: info for info in side.good} for side in (a, b))
     rows = [
         (sound_a[one], sound_b[two])
-        for one, two in zip(paths_a, paths_b, strict=True)
+        for one, two in zip(files_a, files_b, strict=True)
         if one in sound_a and two in sound_b
     ]
     if not rows:
         raise BadFiles("no pair is left of which both images can be used.", [*a.bad, *b.bad])
-    widowed = len(sound_a) + len(sound_b) - 2 * len(rows)
+    alone = len(sound_a) + len(sound_b) - 2 * len(rows)
     notices = []
-    if widowed:
+    if alone:
+        one = alone == 1
         notices.append(
-            f"{widowed} sound image{'s are' if widowed > 1 else ' is'} left out because the other image of "
-            f"{'their pairs' if widowed > 1 else 'its pair'} cannot be used"
+            f"{plural(alone, 'sound image')} {'is' if one else 'are'} left out because the other image of "
+            f"{'its pair' if one else 'their pairs'} cannot be used"
         )
     return [one for one, _ in rows], [two for _, two in rows], notices
 
@@ -113,12 +139,10 @@ def require_equal_sizes(
                 f"{two.width}"
             )
     if different:
-        more = f"\n  and {len(different) - _LISTED} more" if len(different) > _LISTED else ""
         raise UserError(
-            f"{len(different)} pair{'s' if len(different) > 1 else ''} of images of different sizes (height x width):\n"
-            + "\n".join(different[:_LISTED])
-            + f'{more}\nThe two images of a pair are cut at the same place, and data.preprocess "{config.preprocess}" '
-            'does not bring them to one size. Use "resize_and_crop", or make their sizes equal.'
+            f"{plural(len(different), 'pair')} of images of different sizes (height x width):\n{_first(different)}\n"
+            f"The two images of a pair are cut at the same place, and {option('data.preprocess', config.preprocess)} "
+            "does not bring them to one size. Use resize_and_crop, or make their sizes equal."
         )
 
 
@@ -129,13 +153,16 @@ def _by_name(folder: Path, paths: Sequence[Path]) -> dict[str, Path]:
         if name in named:
             raise UserError(
                 f'"{printable(named[name])}" and "{printable(path)}" have the same name without suffix, so it is not '
-                "clear "
-                "which of them belongs to the other domain's. Rename or remove one of them."
+                "clear which of them belongs to the other domain's. Rename or remove one of them."
             )
         named[name] = path
     return named
 
 
 def _listing(files: Sequence[BadFile]) -> str:
-    lines = [f"  {printable(file.path)}: {file.reason}" for file in files[:_LISTED]]
-    return "\n".join([*lines, *([f"  and {len(files) - _LISTED} more"] if len(files) > _LISTED else [])])
+    return _first([f"  {file}" for file in files])
+
+
+def _first(lines: Sequence[str]) -> str:
+    more = [f"  and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    return "\n".join([*lines[:_LISTED], *more])

@@ -11,8 +11,10 @@ import numpy as np
 
 from unpaired.core.errors import UserError
 from unpaired.data.bad_image import MAX_PIXELS, BadImage
-from unpaired.data.decode import decode
-from unpaired.data.labels import Indices, Labels, to_indices
+from unpaired.data.directions import Side
+from unpaired.data.formats import own_readers
+from unpaired.data.labels import Labels, to_indices
+from unpaired.data.own import ImageFile, OwnImage, read_image
 from unpaired.data.values import Image
 
 _JPEG = b"\xff\xd8\xff"
@@ -32,7 +34,8 @@ class Reading:
 
     def key(self) -> str:
         """Return a text that differs where the same file would give other pixels; empty for whole pictures."""
-        return f"{self.half or ''} {asdict(self.labels) if self.labels else ''}".strip()
+        readers = " ".join(f"{name} {reader.version}" for name, reader in own_readers().items())
+        return f"{self.half or ''} {asdict(self.labels) if self.labels else ''}".strip() + (readers and f" {readers}")
 
     def read(self, path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image:
         """Return a file's picture [H, W, C] in its own dtype, or the class indices of a label map, uint8 [H, W, 1].
@@ -40,46 +43,44 @@ class Reading:
         Raises `BadImage` for damaged files, side-by-side files of odd width, class indices in JPEG, and values or
         colours that are no class.
         """
-        path = Path(path)
+        file = path if isinstance(path, OwnImage) else Path(path)
         stored = self.labels is not None and self.labels.kind == "index"
-        image = halved(path, decode(path, max_pixels=max_pixels, stored=stored), self.half)
+        image = halved(file, read_image(file, max_pixels=max_pixels, stored=stored), self.half)
+        if self.labels is None:
+            return image
         if stored:
-            refuse_changed_indices(path, image)
-        return image if self.labels is None else indices_of(path, image, self.labels)[:, :, None]
+            refuse_changed_indices(file, image)
+        try:
+            return to_indices(image, self.labels)[:, :, None]
+        except UserError as error:
+            raise BadImage(file, f"no label map: {error}") from error
 
 
 PICTURES = Reading()
 """Whole files that hold pictures."""
 
 
-def halved(path: Path, image: Image, half: Half | None) -> Image:
+def halved(file: ImageFile, image: Image, half: Half | None) -> Image:
     """Return one half of a side-by-side image [H, W, C], a view; the whole where `half` is None."""
     if half is None:
         return image
     width = image.shape[1]
     if width % 2:
-        raise BadImage(path, f"an odd width of {width} pixels, which two images side by side cannot have")
+        raise BadImage(file, f"an odd width of {width} pixels, which two images side by side cannot have")
     cut = image[:, : width // 2] if half == "left" else image[:, width // 2 :]
     return np.ascontiguousarray(cut)
 
 
-def refuse_changed_indices(path: Path, image: Image) -> None:
+def refuse_changed_indices(file: ImageFile, image: Image) -> None:
     """Raise `BadImage` for class indices that a JPEG file holds: other classes appear at every edge, unnoticed."""
-    with path.open("rb") as stream:
-        if stream.read(3) == _JPEG and image.shape[2] == 1:
-            raise BadImage(path, "JPEG, which is lossy: its values are not the class indices that were stored")
+    if isinstance(file, Path) and image.shape[2] == 1:
+        with file.open("rb") as stream:
+            if stream.read(3) == _JPEG:
+                raise BadImage(file, "JPEG, which is lossy: its values are not the class indices that were stored")
 
 
-def indices_of(path: Path, image: Image, labels: Labels) -> Indices:
-    """Return the class indices of a decoded label map, uint8 [H, W]; `BadImage` where it is none."""
-    try:
-        return to_indices(image, labels)
-    except UserError as error:
-        raise BadImage(path, f"no label map: {error}") from error
-
-
-def half_of(domain: Literal["A", "B"], order: SideBySide | None) -> Half | None:
+def half_of(side: Side, order: SideBySide | None) -> Half | None:
     """Return which half of side-by-side files a domain takes: "ab" has A on the left."""
     if order is None:
         return None
-    return "left" if (domain == "A") == (order == "ab") else "right"
+    return "left" if (side == "a") == (order == "ab") else "right"

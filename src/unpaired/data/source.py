@@ -55,21 +55,14 @@ class FolderSource:
 
     def __getitem__(self, index: int) -> Image:
         """Decode and prepare one image; raises `UserError` where its file has changed or gone since it was checked."""
-        info = self.images[index]
+        info, labels = self.images[index], self.reading.labels
         try:
             image = self.reading.read(info.path, max_pixels=self.config.max_pixels)
         except BadImage as error:
-            raise UserError(
-                f'the image "{printable(info.path)}" was sound when the data was checked and is not any more: '
-                f"{error.reason}. Put it back, or start again to have the files checked again."
-            ) from error
-        labels = self.reading.labels
+            raise _changed(info, f"was sound when the data was checked and is not any more: {error.reason}") from error
         channels = image.shape[2] if labels is None else labels.channels
         if (*image.shape[:2], channels, image.dtype.name) != (info.height, info.width, info.channels, info.dtype):
-            raise UserError(
-                f'the image "{printable(info.path)}" has changed since the data was checked. '
-                "Start again to have the files checked again."
-            )
+            raise _changed(info, "has changed since the data was checked")
         if labels is not None:
             # Classes between two others would be invented by any resize but the nearest pixel's.
             return encoded(resize_nearest(np.asarray(image[:, :, 0], np.uint8), self.size(index)), labels)
@@ -83,6 +76,12 @@ class FolderSource:
         """Return (height, width) of one prepared image, without reading it."""
         info = self.images[index]
         return prepared_size(info.height, info.width, self.config, size_multiple=self.size_multiple)
+
+
+def _changed(info: ImageInfo, what: str) -> UserError:
+    return UserError(
+        f'the image "{printable(info.path)}" {what}. Put it back, or start again to have the files checked again.'
+    )
 
 
 class CentreCropped:

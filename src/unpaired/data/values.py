@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from unpaired.core.errors import UserError
 from unpaired.core.settings import STRICT
+from unpaired.data.directions import DOMAIN_NAME
 from unpaired.data.labels import Indices, Labels, classes_of, encoded
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Domain:
 
     labels: Labels | None = None
     """What label maps mean, where this domain holds label maps and no pictures."""
-    name: Annotated[str, Field(max_length=40, pattern=r"^(\w[\w \-]*)?$")] = ""
+    name: Annotated[str, Field(max_length=40, pattern=DOMAIN_NAME)] = ""
     """What people call it, such as `horse`; empty where nobody said."""
 
     def __post_init__(self) -> None:

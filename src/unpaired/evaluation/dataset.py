@@ -59,7 +59,7 @@ class Images:
         """Return the files' formats, by content: `JPEG (118), PNG (2)`; None without files."""
         if not self.files:
             return None
-        counts = Counter(_format(self.files[position].path) for position in self.positions)
+        counts = Counter(_format(Path(self.files[position].path)) for position in self.positions)
         if len(counts) == 1:
             return next(iter(counts))
         return ", ".join(f"{name} ({count:,})" for name, count in counts.most_common())

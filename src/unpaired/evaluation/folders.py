@@ -48,7 +48,7 @@ class _Folder:
         """Return the position of every file by what it is matched by; `UserError` where two would be the same."""
         found: dict[str, int] = {}
         for position, info in enumerate(self.files):
-            key = key_of(info.path, self.root)
+            key = key_of(Path(info.path), self.root)
             if key in found:
                 raise UserError(
                     f'{self.option}: "{printable(self.files[found[key]].path)}" and "{printable(info.path)}" have the '

@@ -9,7 +9,8 @@ import numpy as np
 import PIL.Image
 
 from unpaired.core.errors import UserError
-from unpaired.data.decode import as_channels, upright
+from unpaired.data.decode import as_channels
+from unpaired.data.formats.base import upright
 from unpaired.data.formats.pillow import orientation_of, to_array
 from unpaired.data.values import DTYPE_RANGES, Domain, Image, Signed, from_signed, to_signed
 from unpaired.models.label_conversion import (

@@ -9,8 +9,8 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
-from unpaired.data.decode import upright
 from unpaired.data.encode import write_image, write_indices
+from unpaired.data.formats.base import upright
 from unpaired.data.formats.pillow import few_bits, orientation_of, stored_values, to_array
 from unpaired.data.labels import Indices, Labels, encoded, from_colours, paint, to_indices
 from unpaired.data.reading import Half, Reading

@@ -1,1 +1,62 @@
-"""One reader per family of image files; `unpaired.data.decode` chooses among them by content."""
+"""The readers of image files, one per family: a reader is one file and one line of `READERS`.
+
+A user's own readers, `package.module:Name` or entry points of the group `unpaired.readers`, are asked first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from unpaired.core.extensions import as_subclass, find_extension, installed
+from unpaired.data.formats.base import Header, Reader
+from unpaired.data.formats.npy import NpyReader
+from unpaired.data.formats.pillow import PillowReader
+from unpaired.data.formats.png import DeepPngReader
+from unpaired.data.formats.tiff import TiffReader
+
+__all__ = ["READERS", "Header", "Reader", "find_reader", "own_readers", "readable_suffixes", "use_readers"]
+
+READERS: dict[str, Reader] = {
+    "npy": NpyReader(),
+    "tiff": TiffReader(),
+    "deep png": DeepPngReader(),
+    "pillow": PillowReader(),
+}
+"""The readers that come with the package, in the order in which they are asked; the last one takes what is left."""
+_used: dict[str, Reader] = {}
+"""The user's own readers by their spec."""
+
+
+def use_readers(specs: Sequence[str], needed_by: str = "the data") -> None:
+    """Read files with the user's own readers from now on, before those of the package.
+
+    Raises `UserError` where one is neither installed nor named by the user, see `unpaired.core.extensions`.
+    """
+    for spec in specs:
+        if spec not in _used:
+            reader: type[Reader] = as_subclass(find_extension(spec, "reader", needed_by), Reader, spec)
+            _used[spec] = reader()
+
+
+def own_readers() -> dict[str, Reader]:
+    """Return the user's own readers by name or spec: those named, and those installed as entry points."""
+    return {**_used, **_installed()}
+
+
+def find_reader(start: bytes, suffix: str) -> Reader:
+    """Return the reader of a file that begins with these bytes (32) and has this suffix (in lower case)."""
+    for reader in own_readers().values():
+        if reader.accepts(start, suffix):
+            return reader
+    return next((reader for reader in READERS.values() if reader.accepts(start, suffix)), READERS["pillow"])
+
+
+def readable_suffixes() -> frozenset[str]:
+    """Return the suffixes (in lower case) of the files that are read as images."""
+    return frozenset().union(*(reader.suffixes for reader in (*READERS.values(), *own_readers().values())))
+
+
+@cache
+def _installed() -> dict[str, Reader]:
+    return {name: as_subclass(find_extension(name, "reader"), Reader, name)() for name in installed("reader")}

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import struct
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from unpaired.data.bad_image import BadImage, refuse_bomb
+from unpaired.data.bad_image import BadImage
+from unpaired.data.formats.base import Header, Reader
 from unpaired.data.values import Image
 
 MAGIC = b"\x93NUMPY"
@@ -28,35 +28,45 @@ class _Header(NamedTuple):
     offset: int
 
 
-def read_npy(path: Path, max_pixels: int) -> Image:
-    """Read [H, W, C] from a `.npy` file; its size is judged from the header before anything is read."""
-    with path.open("rb") as stream:
-        header = _read_header(path, stream)
-        if len(header.shape) not in (2, 3):
-            raise BadImage(path, f"an array of shape {header.shape}; allowed are H x W and H x W x C")
-        height, width, channels = (*header.shape, 1)[:3]
-        refuse_bomb(path, height, width, channels, max_pixels)
+class NpyReader(Reader):
+    """Reads [H, W, C] from `.npy` files; their size is known from the header before anything is read."""
+
+    suffixes = frozenset({".npy"})
+
+    def accepts(self, start: bytes, suffix: str) -> bool:
+        """Take files with NumPy's header, and those that should have one."""
+        return start.startswith(MAGIC) or suffix == ".npy"
+
+    def probe(self, path: Path) -> Header:
+        """Read the header."""
+        found = _read_header(path)
+        height, width, channels = (*found.shape, 1)[:3]
+        return Header(height, width, channels, found.dtype.name)
+
+    def read(self, path: Path, *, stored: bool = False) -> Image:
+        """Read the numbers; booleans are 0 and 1 with `stored`, else 0 and 255."""
+        header = _read_header(path)
         count = math.prod(header.shape)
-        needed = header.offset + count * header.dtype.itemsize
-        found = os.fstat(stream.fileno()).st_size
+        needed, found = header.offset + count * header.dtype.itemsize, path.stat().st_size
         if found < needed:
             raise BadImage(path, f"truncated: {found} bytes of {needed}")
-        stream.seek(header.offset)
-        flat = np.fromfile(stream, header.dtype, count)
-    return flat.reshape(header.shape, order="F" if header.fortran else "C").reshape(height, width, channels)
+        flat = np.fromfile(path, header.dtype, count, offset=header.offset)
+        image = flat.reshape(header.shape, order="F" if header.fortran else "C").reshape((*header.shape, 1)[:3])
+        return image.astype(np.uint8) if stored and image.dtype == np.bool_ else image
 
 
-def _read_header(path: Path, stream: BinaryIO) -> _Header:
+def _read_header(path: Path) -> _Header:
     # The header is a Python literal; a pattern reads the numbers that it may hold and evaluates nothing.
-    start = stream.read(len(MAGIC) + 2)
-    if len(start) < len(MAGIC) + 2 or not start.startswith(MAGIC):
-        raise BadImage(path, "wrongly typed: a .npy file without NumPy's header")
-    width, code = (2, "<H") if start[-2] == 1 else (4, "<I")
-    raw = stream.read(width)
-    if len(raw) < width:
-        raise BadImage(path, "truncated: the file ends in its header")
-    (length,) = struct.unpack(code, raw)
-    text = stream.read(min(length, 65536)).decode("latin-1")
+    with path.open("rb") as stream:
+        start = stream.read(len(MAGIC) + 2)
+        if len(start) < len(MAGIC) + 2 or not start.startswith(MAGIC):
+            raise BadImage(path, "wrongly typed: a .npy file without NumPy's header")
+        width, code = (2, "<H") if start[-2] == 1 else (4, "<I")
+        raw = stream.read(width)
+        if len(raw) < width:
+            raise BadImage(path, "truncated: the file ends in its header")
+        (length,) = struct.unpack(code, raw)
+        text = stream.read(min(length, 65536)).decode("latin-1")
     if len(text) < length:
         raise BadImage(path, "truncated: the file ends in its header")
     descr, order, shape = _DESCR.search(text), _ORDER.search(text), _SHAPE.search(text)
@@ -65,4 +75,6 @@ def _read_header(path: Path, stream: BinaryIO) -> _Header:
         raise BadImage(path, f"an array of {kind}; allowed are plain integers, floats and booleans")
     sizes = tuple(int(number.strip(" L")) for number in shape[1].split(",") if number.strip(" L"))
     dtype = np.dtype(f"{descr[1]}{descr[2]}{descr[3]}")
+    if len(sizes) not in (2, 3):
+        raise BadImage(path, f"an array of shape {sizes}; allowed are H x W and H x W x C")
     return _Header(dtype, order[1] == "True", sizes, len(start) + width + length)

@@ -11,7 +11,8 @@ from PIL import Image as PillowImage
 from PIL import ImageFile
 
 from unpaired.data.alpha import over_white
-from unpaired.data.bad_image import BadImage, refuse_bomb
+from unpaired.data.bad_image import BadImage
+from unpaired.data.formats.base import Header, Reader, upright
 from unpaired.data.values import Image
 
 # fmt: off
@@ -31,20 +32,36 @@ ORIENTATION = 0x0112
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
-def read_pillow(path: Path, max_pixels: int, *, stored: bool = False) -> tuple[Image, int]:
-    """Read the first frame of an image file and its EXIF orientation (1 to 8).
+class PillowReader(Reader):
+    """Reads the first frame of whatever Pillow opens.
 
     1 bit becomes 8-bit grey; palettes, CMYK, YCbCr, HSV and LAB become RGB; transparency is laid over white; 16-bit
-    grey stays uint16, 32-bit integers int32, floats float32. With `stored`, see `stored_values`.
+    grey stays uint16, 32-bit integers int32, floats float32. Class indices are read by `stored_values`.
     """
-    with path.open("rb") as stream:
-        image = _recognised(stream)
-        if image is None:
-            raise BadImage(path, "wrongly typed: not an image")
-        refuse_bomb(path, image.height, image.width, len(image.getbands()), max_pixels)
-        bits = few_bits(image)
-        image.load()
-        return (stored_values(image, bits) if stored else to_array(image)), _orientation(image)
+
+    # fmt: off
+    suffixes = frozenset({
+        ".apng", ".avif", ".avifs", ".blp", ".bmp", ".bw", ".cur", ".dcx", ".dds", ".dib", ".fit", ".fits", ".flc",
+        ".fli", ".ftc", ".ftu", ".gbr", ".gif", ".icb", ".icns", ".ico", ".iim", ".im", ".j2c", ".j2k", ".jfif",
+        ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".msp", ".pbm", ".pcd", ".pcx", ".pfm", ".pgm",
+        ".png", ".pnm", ".ppm", ".psd", ".pxr", ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".vda", ".vst",
+        ".webp", ".xbm", ".xpm",
+    })
+    # fmt: on
+
+    def probe(self, path: Path) -> Header:
+        """Open the file without decoding it."""
+        with path.open("rb") as stream:
+            image = _recognised(path, stream)
+            return Header(image.height, image.width, len(image.getbands()), _dtype_of(image))
+
+    def read(self, path: Path, *, stored: bool = False) -> Image:
+        """Decode the first frame."""
+        with path.open("rb") as stream:
+            image = _recognised(path, stream)
+            bits = few_bits(image)
+            image.load()
+            return upright(stored_values(image, bits) if stored else to_array(image), _orientation(image))
 
 
 def orientation_of(exif: bytes) -> int:
@@ -58,7 +75,7 @@ def orientation_of(exif: bytes) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _recognised(stream: BinaryIO) -> ImageFile.ImageFile | None:
+def _recognised(path: Path, stream: BinaryIO) -> ImageFile.ImageFile:
     # Instead of Image.open: its own pixel limit is a global setting, and it would try the formats left out above.
     PillowImage.init()
     start = stream.read(16)
@@ -73,7 +90,13 @@ def _recognised(stream: BinaryIO) -> ImageFile.ImageFile | None:
             return factory(stream, "")
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue  # as Image.open does: not this format after all
-    return None
+    raise BadImage(path, "wrongly typed: not an image")
+
+
+def _dtype_of(image: PillowImage.Image) -> str:
+    if image.mode in _SIXTEEN_BIT or (image.mode == "I" and image.format == "PPM"):
+        return "uint16"
+    return {"I": "int32", "F": "float32"}.get(image.mode, "uint8")
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
@@ -110,8 +133,7 @@ def to_array(image: PillowImage.Image) -> Image:
         return np.asarray(image).astype(np.uint16, copy=False)[..., None]
     if image.mode == "I":
         # Pillow widens 16-bit PGM and the like to 32 bits.
-        wide = image.format != "PPM"
-        return np.asarray(image).astype(np.int32 if wide else np.uint16, copy=False)[..., None]
+        return np.asarray(image).astype(_dtype_of(image), copy=False)[..., None]
     if image.mode == "F":
         return np.asarray(image, np.float32)[..., None]
     if image.has_transparency_data:

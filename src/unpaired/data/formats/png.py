@@ -10,38 +10,48 @@ from pathlib import Path
 import numpy as np
 
 from unpaired.data.alpha import over_white
-from unpaired.data.bad_image import BadImage, refuse_bomb
+from unpaired.data.bad_image import BadImage
+from unpaired.data.formats.base import Header, Reader, upright
+from unpaired.data.formats.pillow import orientation_of
 from unpaired.data.values import Image
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 _KEPT = (b"IHDR", b"tRNS", b"IDAT", b"IEND")
 
 
-def is_sixteen_bit(start: bytes) -> bool:
-    """Say whether the first 25 bytes of a PNG file announce 16 bits per sample."""
-    return len(start) >= 25 and start[12:16] == b"IHDR" and start[24] == 16
+class DeepPngReader(Reader):
+    """Reads PNG files of 16 bits: uint16 [H, W, 1 or 3]."""
 
+    suffixes = frozenset({".png"})
 
-def read_png(path: Path, max_pixels: int) -> tuple[Image, bytes]:
-    """Read a 16-bit PNG: uint16 [H, W, 1 or 3], transparency laid over white, and its EXIF block (may be empty)."""
-    import imagecodecs
+    def accepts(self, start: bytes, suffix: str) -> bool:
+        """Take what announces 16 bits per sample."""
+        return start.startswith(MAGIC) and len(start) >= 25 and start[12:16] == b"IHDR" and start[24] == 16
 
-    content = path.read_bytes()
-    width, height = struct.unpack(">II", content[16:24])
-    refuse_bomb(path, height, width, 4, max_pixels)
-    exif, kept = b"", [MAGIC]
-    for kind, chunk in _chunks(path, content):
-        if kind in _KEPT:
-            kept.append(chunk)
-        elif kind == b"eXIf":
-            exif = chunk[8:-4]
-    # Other chunks (profiles, text) change no pixel, and libpng prints its complaints about them to the terminal.
-    image = np.atleast_3d(imagecodecs.png_decode(b"".join(kept)))
-    if image.shape[:2] != (height, width) or image.dtype != np.uint16:
-        raise BadImage(path, "cannot be decoded: the pixels do not fit the header")
-    if image.shape[2] in (2, 4):
-        image = over_white(image[..., :-1], image[..., -1])
-    return image, exif
+    def probe(self, path: Path) -> Header:
+        """Read the header; grey and alpha count as four channels too."""
+        with path.open("rb") as stream:
+            width, height = struct.unpack(">16xII", stream.read(24))
+        return Header(height, width, 4, "uint16")
+
+    def read(self, path: Path, *, stored: bool = False) -> Image:
+        """Decode with libpng; transparency is laid over white."""
+        import imagecodecs
+
+        content = path.read_bytes()
+        exif, kept = b"", [MAGIC]
+        for kind, chunk in _chunks(path, content):
+            if kind in _KEPT:
+                kept.append(chunk)
+            elif kind == b"eXIf":
+                exif = chunk[8:-4]
+        # Other chunks (profiles, text) change no pixel, and libpng prints its complaints about them to the terminal.
+        image = np.atleast_3d(imagecodecs.png_decode(b"".join(kept)))
+        if image.shape[1::-1] != struct.unpack(">II", content[16:24]) or image.dtype != np.uint16:
+            raise BadImage(path, "cannot be decoded: the pixels do not fit the header")
+        if image.shape[2] in (2, 4):
+            image = over_white(image[..., :-1], image[..., -1])
+        return upright(image, orientation_of(exif) if exif else 1)
 
 
 def _chunks(path: Path, content: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from unpaired.data.alpha import over_white
-from unpaired.data.bad_image import BadImage, refuse_bomb
+from unpaired.data.bad_image import BadImage
+from unpaired.data.formats.base import Header, Reader, upright
 from unpaired.data.values import Image
 
 if TYPE_CHECKING:
@@ -31,35 +32,51 @@ _JPEG_COMPRESSIONS = (6, 7)
 _ORIENTATION = 274
 
 
-def read_tiff(path: Path, max_pixels: int, *, stored: bool = False) -> tuple[Image, int]:
-    """Read [H, W, C] and the orientation (1 to 8).
+class TiffReader(Reader):
+    """Reads TIFF files of any number of channels.
 
     Samples of odd widths (1, 4, 12 bits) are scaled to the full range of the type that holds them. White-is-zero is
     inverted, palettes, CMYK and YCbCr become 8-bit RGB, a sample marked as alpha is laid over white; samples of
     unspecified meaning are channels. Several pages of one sample each and of one shape are the channels of one image;
     pages marked as reduced copies are ignored; other files of several pages are refused. A stack that tifffile wrote
-    from an array of [H, W, C] with at most 32 channels is recognised. With `stored`, files of one sample give the
-    numbers that they hold: palette indices, and few bits without scaling.
+    from an array of [H, W, C] with at most 32 channels is recognised.
     """
-    import tifffile
 
-    with tifffile.TiffFile(path) as file:
-        pages = _pages(path, file)
-        _require_end(path, file)
-        first = pages[0]
-        height, width = first.imagelength, first.imagewidth
-        if not (isinstance(height, int) and isinstance(width, int)):  # a forged tag may hold several numbers
-            raise BadImage(path, "damaged: height or width is no single number")
-        refuse_bomb(path, height, width, len(pages) * first.samplesperpixel, max_pixels)
-        for page in pages:
-            _require_sound(path, page, file.filehandle.size, max_pixels)
-        if stored and len(pages) == 1 and first.samplesperpixel == 1:
-            samples = _samples(first)
-            return (samples.astype(np.uint8) if samples.dtype == np.bool_ else samples), _orientation(first)
-        if len(pages) == 1:
-            return _colour(path, first, _samples(first)), _orientation(first)
-        stack = np.concatenate([_full_range(page, _samples(page)) for page in pages], axis=2)
-        return (_channels_last(stack) if file.is_shaped else stack), 1
+    suffixes = frozenset({".tif", ".tiff"})
+
+    def accepts(self, start: bytes, suffix: str) -> bool:
+        """Take TIFF and BigTIFF in either byte order."""
+        return start.startswith(MAGICS)
+
+    def probe(self, path: Path) -> Header:
+        """Read the headers of all pages."""
+        import tifffile
+
+        with tifffile.TiffFile(path) as file:
+            pages = _pages(path, file)
+            height, width = pages[0].imagelength, pages[0].imagewidth
+            if not (isinstance(height, int) and isinstance(width, int)):  # a forged tag may hold several numbers
+                raise BadImage(path, "damaged: height or width is no single number")
+            return Header(height, width, len(pages) * pages[0].samplesperpixel, str(pages[0].dtype))
+
+    def read(self, path: Path, *, stored: bool = False) -> Image:
+        """Decode all pages; with `stored`, one sample gives palette indices, and few bits without scaling."""
+        import tifffile
+
+        with tifffile.TiffFile(path) as file:
+            pages = _pages(path, file)
+            _require_end(path, file)
+            for page in pages:
+                _require_sound(path, page, file.filehandle.size)
+            if len(pages) > 1:
+                stack = np.concatenate([_full_range(page, _samples(page)) for page in pages], axis=2)
+                return _channels_last(stack) if file.is_shaped else stack
+            samples = _samples(pages[0])
+            if stored and pages[0].samplesperpixel == 1:
+                image = samples.astype(np.uint8) if samples.dtype == np.bool_ else samples
+            else:
+                image = _colour(path, pages[0], samples)
+            return upright(image, _orientation(pages[0]))
 
 
 def _pages(path: Path, file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
@@ -88,7 +105,7 @@ def _require_end(path: Path, file: tifffile.TiffFile) -> None:
             raise BadImage(path, "truncated or damaged: pages are missing")
 
 
-def _require_sound(path: Path, page: tifffile.TiffPage, file_bytes: int, max_pixels: int) -> None:
+def _require_sound(path: Path, page: tifffile.TiffPage, file_bytes: int) -> None:
     """Refuse what would decode to zeros or to far more than the page announces."""
     if page.dtype is None:
         raise BadImage(path, f"samples of {page.bitspersample} bits of an unknown type")
@@ -100,7 +117,7 @@ def _require_sound(path: Path, page: tifffile.TiffPage, file_bytes: int, max_pix
     if any(offset + count > file_bytes for offset, count in segments):
         raise BadImage(path, "truncated: the file ends before the image does")
     # A tile may be larger than a small image, but not as large as a forged tag can say.
-    if math.prod(page.chunks) > max(4 * max_pixels, 2**24):
+    if math.prod(page.chunks) > max(4 * math.prod(page.shape), 2**24):
         raise BadImage(path, f"damaged: tiles of {' x '.join(map(str, page.chunks))} samples")
 
 
