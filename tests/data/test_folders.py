@@ -72,8 +72,8 @@ def test_settings_that_contradict_or_are_missing(tmp_path: Path) -> None:
         (DataConfig(root=a, b=a), "together with data.b"),
         (DataConfig(root=a, test_a=a), "together with data.test_a"),
         (DataConfig(a=a, b=a, test_a=a), "belong together"),
-        (DataConfig(root=str(tmp_path / "none")), "does not exist"),
-        (DataConfig(a=a, b=str(tmp_path / "aa")), 'does not exist.*Did you mean "a"'),
+        (DataConfig(root=str(tmp_path / "none")), "no such folder"),
+        (DataConfig(a=a, b=str(tmp_path / "aa")), 'no such folder.*Did you mean "a"'),
     ):
         with pytest.raises(UserError, match=words):
             find_folders(config)
@@ -129,7 +129,7 @@ def test_a_name_that_is_no_unicode(tmp_path: Path) -> None:
 def test_no_images_says_what_was_found(tmp_path: Path) -> None:
     put(tmp_path / "a.txt", tmp_path / "b.txt", tmp_path / "c.json")
     (tmp_path / "sub").mkdir()
-    with pytest.raises(UserError, match=r"3 other files \(2 \.txt, 1 \.json\) and 1 folders"):
+    with pytest.raises(UserError, match=r"3 other files \(2 \.txt, 1 \.json\) and 1 folder"):
         list_images(tmp_path)
 
 

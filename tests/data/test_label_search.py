@@ -92,7 +92,7 @@ def test_a_value_too_large_for_a_class_names_file_and_remedy(tmp_path: Path) -> 
 
 def test_colour_pictures_hold_no_indices(tmp_path: Path) -> None:
     path = save(tmp_path / "x.png", np.zeros((2, 2, 3), np.uint8))
-    with pytest.raises(UserError, match=r"hold no class indices.*data\.labels_a\.kind to .colour."):
+    with pytest.raises(UserError, match=r"hold no class indices.*data\.labels_a\.kind = colour"):
         found([path], INDEX)
 
 

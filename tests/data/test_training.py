@@ -78,7 +78,7 @@ def test_channels_are_taken_from_the_images(tmp_path: Path) -> None:
 def test_colour_becomes_grey_where_that_is_set(tmp_path: Path) -> None:
     data = opened(make(tmp_path, trainA=[image(3)], trainB=[image(3)]), channels_b=1)
     assert data.b[0].shape[2] == 1
-    assert any("1 colour images of 1" in notice for notice in data.notices)
+    assert any("1 colour image of 1" in notice for notice in data.notices)
 
 
 def test_channels_that_do_not_agree(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_images_of_their_own_sizes(tmp_path: Path) -> None:
     data = open_training_data(DataConfig(root=str(tmp_path), preprocess="none"))
     assert data.size is None
     assert [data.a[index].shape[:2] for index in range(2)] == [(20, 32), (40, 32)]
-    with pytest.raises(UserError, match="batch of 2 images needs images of one size"):
+    with pytest.raises(UserError, match=r"training\.batch_size = 2 needs images of one size"):
         open_training_data(DataConfig(root=str(tmp_path), preprocess="none"), batch_size=2)
     with pytest.raises(BadFiles, match=r"too small: 24 x 20.*at least 22 x 22"):
         open_training_data(DataConfig(root=str(tmp_path), preprocess="none"), minimum_size=22)
@@ -136,8 +136,8 @@ def test_what_appears_on_two_sides_is_told(tmp_path: Path) -> None:
     same = image()
     make(tmp_path, trainA=[same, image()], trainB=[same], testA=[same], testB=[image()])
     notices = opened(tmp_path).notices
-    assert "1 images are the same in A and B" in notices
-    assert "1 images are the same in A and A (test)" in notices
+    assert "1 image is the same in A and B" in notices
+    assert "1 image is the same in A and A (test)" in notices
 
 
 def test_errors_come_before_anything_is_read(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_an_odd_width_is_a_bad_file(side_by_side: Path) -> None:
 
 
 def test_where_side_by_side_files_may_lie(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.a and data\.b are of no use"):
+    with pytest.raises(UserError, match=r"data\.side_by_side = ab.*data\.root"):
         find_folders(DataConfig(a="x", b="y", side_by_side="ab"))
     with pytest.raises(UserError, match=r"no side-by-side files.*ROOT/train.*Found there: no folders"):
         opened(tmp_path, side_by_side="ab")
@@ -274,7 +274,7 @@ def test_what_was_found_is_put_into_the_settings(annotated: Path) -> None:
 @pytest.mark.parametrize("setting", [{"channels_a": 3}, {"range_a": (0, 10)}])
 def test_settings_of_pictures_do_not_fit_label_maps(annotated: Path, setting: dict[str, Any]) -> None:
     (name,) = setting
-    with pytest.raises(UserError, match=rf"data\.{name} is .* label maps.*Leave data\.{name} out"):
+    with pytest.raises(UserError, match=rf"data\.{name} = .* label maps.*Leave data\.{name} out"):
         opened(annotated, labels_a=INDEX, **setting)
 
 

@@ -46,6 +46,11 @@ def allow_extensions(specs: Iterable[str]) -> None:
         _allowed.add(spec)
 
 
+def named_extensions() -> list[str]:
+    """Return the specs that the user has named in this process, sorted."""
+    return sorted(_allowed)
+
+
 def load_extension(spec: str, kind: Kind) -> Any:
     """Return the object that the user names: `package.module:Name`, or the plain name of an installed entry point.
 

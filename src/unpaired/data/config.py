@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from unpaired.core.extensions import allow_extensions
+from unpaired.core.extensions import load_extension
 from unpaired.core.settings import Settings
 from unpaired.data.directions import DOMAIN_NAME, Side, check_names
 from unpaired.data.labels_config import LabelsConfig
@@ -80,10 +80,11 @@ class DataConfig(Settings):
     def check(self) -> None:
         """Refuse names that leave open which domain is meant; import the user's own code that was chosen."""
         check_names(self.name_a, self.name_b)
-        if self.is_set("readers"):
-            allow_extensions(self.readers)
-        own = ("source_a", "source_b", "test_source_a", "test_source_b")
-        allow_extensions(getattr(self, name) for name in own if self.is_set(name))
+        for spec in self.readers if self.is_set("readers") else ():
+            load_extension(spec, "reader")
+        for name in ("source_a", "source_b", "test_source_a", "test_source_b"):
+            if self.is_set(name):
+                load_extension(getattr(self, name), "source")
 
     def title(self, side: Side) -> str:
         """Return what a domain is called: its name, or its letter."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from unpaired.core.extensions import as_subclass, find_extension, installed
+from unpaired.core.extensions import as_subclass, find_extension, import_name, installed, named_extensions
 from unpaired.data.formats.base import Header, Reader
 from unpaired.data.formats.npy import NpyReader
 from unpaired.data.formats.pillow import PillowReader
@@ -24,24 +24,18 @@ READERS: dict[str, Reader] = {
     "pillow": PillowReader(),
 }
 """The readers that come with the package, in the order in which they are asked; the last one takes what is left."""
-_used: dict[str, Reader] = {}
-"""The user's own readers by their spec."""
 
 
 def use_readers(specs: Sequence[str], needed_by: str = "the data") -> None:
-    """Read files with the user's own readers from now on, before those of the package.
-
-    Raises `UserError` where one is neither installed nor named by the user, see `unpaired.core.extensions`.
-    """
+    """Raise `UserError` unless these readers of the user are installed or named, see `unpaired.core.extensions`."""
     for spec in specs:
-        if spec not in _used:
-            reader: type[Reader] = as_subclass(find_extension(spec, "reader", needed_by), Reader, spec)
-            _used[spec] = reader()
+        as_subclass(find_extension(spec, "reader", needed_by), Reader, spec)
 
 
 def own_readers() -> dict[str, Reader]:
-    """Return the user's own readers by name or spec: those named, and those installed as entry points."""
-    return {**_used, **_installed()}
+    """Return the user's own readers by name or spec: those named in this process, and those installed."""
+    named = {spec: _named(spec) for spec in named_extensions()}
+    return {**{spec: reader for spec, reader in named.items() if reader is not None}, **_installed()}
 
 
 def find_reader(start: bytes, suffix: str) -> Reader:
@@ -55,6 +49,13 @@ def find_reader(start: bytes, suffix: str) -> Reader:
 def readable_suffixes() -> frozenset[str]:
     """Return the suffixes (in lower case) of the files that are read as images."""
     return frozenset().union(*(reader.suffixes for reader in (*READERS.values(), *own_readers().values())))
+
+
+@cache
+def _named(spec: str) -> Reader | None:
+    """Return a reader where that is what the user has named; it may also be a method or a network."""
+    found = import_name(spec)
+    return found() if isinstance(found, type) and issubclass(found, Reader) else None
 
 
 @cache
