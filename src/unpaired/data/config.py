@@ -82,9 +82,22 @@ class DataConfig(Settings):
         check_names(self.name_a, self.name_b)
         for spec in self.readers if self.is_set("readers") else ():
             load_extension(spec, "reader")
-        for name in ("source_a", "source_b", "test_source_a", "test_source_b"):
-            if self.is_set(name):
-                load_extension(getattr(self, name), "source")
+        for name, spec in self.sources().items():
+            if spec is not None and self.is_set(name):
+                load_extension(spec, "source")
+
+    def folders(self) -> dict[str, str | None]:
+        """Return the folders of both domains by the name of their setting."""
+        return {"a": self.a, "b": self.b, "test_a": self.test_a, "test_b": self.test_b}
+
+    def sources(self) -> dict[str, str | None]:
+        """Return the user's own sources by the name of their setting, in the order of `folders`."""
+        return {
+            "source_a": self.source_a,
+            "source_b": self.source_b,
+            "test_source_a": self.test_source_a,
+            "test_source_b": self.test_source_b,
+        }
 
     def title(self, side: Side) -> str:
         """Return what a domain is called: its name, or its letter."""

@@ -25,7 +25,6 @@ _LAYOUTS = {
     ANNOTATIONS: ("trainannot", "train", "testannot", "test"),
 }
 _EXPLICIT = "two folders, a and b"
-_GIVEN = ("a", "b", "test_a", "test_b", "source_a", "source_b", "test_source_a", "test_source_b")
 
 
 Place = Path | ImageSource
@@ -54,7 +53,7 @@ def find_folders(config: DataConfig) -> Folders:
     Raises `UserError` where settings contradict one another, a folder is missing, no known layout fits, or A and B are
     the same folder or one inside the other.
     """
-    given = [name for name in _GIVEN if getattr(config, name) is not None]
+    given = [name for name, place in (config.folders() | config.sources()).items() if place is not None]
     if config.root is not None and given:
         raise UserError(
             f"{option('data.root', config.root)} is given together with "
@@ -141,8 +140,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _explicit(config: DataConfig) -> Folders:
-    places = {name: _place(config, name) for name in ("a", "b", "test_a", "test_b")}
-    a, b, test_a, test_b = places.values()
+    given = zip(config.folders().items(), config.sources().items(), strict=True)
+    a, b, test_a, test_b = (_place(*folder, *source) for folder, source in given)
     if a is None or b is None:
         missing = listing([option(f"data.{name}") for name, place in (("a", a), ("b", b)) if place is None])
         raise UserError(
@@ -158,10 +157,8 @@ def _explicit(config: DataConfig) -> Folders:
     return Folders(train_a=a, train_b=b, test_a=test_a, test_b=test_b, layout=layout)
 
 
-def _place(config: DataConfig, name: str) -> Place | None:
-    """Return the folder or the own source that is given for `a`, `b`, `test_a` or `test_b`."""
-    source_name = f"test_source_{name[-1]}" if name.startswith("test") else f"source_{name}"
-    folder, source = getattr(config, name), getattr(config, source_name)
+def _place(name: str, folder: str | None, source_name: str, source: str | None) -> Place | None:
+    """Return the folder or the own source that is given for a domain."""
     if folder is not None and source is not None:
         raise UserError(
             f"{option(f'data.{name}', folder)} and {option(f'data.{source_name}', source)} are both given. Leave one "

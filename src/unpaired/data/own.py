@@ -49,7 +49,7 @@ def open_source(setting: str, spec: str) -> ImageSource:
             raise UserError(
                 f"{option(setting, spec)}: it cannot be made without arguments ({type(error).__name__}: {error})."
             ) from error
-    lacking = [name for name in ("__len__", "__getitem__", "name") if not hasattr(found, name)]
+    lacking = [name for name in ("__len__", "__getitem__", "name") if name not in dir(found)]
     if lacking:
         raise UserError(
             f"{option(setting, spec)} is no image source: it lacks {', '.join(lacking)}. A source has len(source), "
