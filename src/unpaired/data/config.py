@@ -80,11 +80,11 @@ class DataConfig(Settings):
     def check(self) -> None:
         """Refuse names that leave open which domain is meant; import the user's own code that was chosen."""
         check_names(self.name_a, self.name_b)
-        for spec in self.readers if self.is_set("readers") else ():
-            load_extension(spec, "reader")
-        for name, spec in self.sources().items():
-            if spec is not None and self.is_set(name):
-                load_extension(spec, "source")
+        for reader in self.readers if self.is_set("readers") else ():
+            load_extension(reader, "reader")
+        for name, source in self.sources().items():
+            if source is not None and self.is_set(name):
+                load_extension(source, "source")
 
     def folders(self) -> dict[str, str | None]:
         """Return the folders of both domains by the name of their setting."""
