@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,17 @@ from unpaired.core.errors import UserError
 from unpaired.data.config import DataConfig
 from unpaired.data.held_out import evenly
 from unpaired.data.training import TrainingData, open_training_data
-from unpaired.data.values import Domain, from_signed, to_signed
+from unpaired.data.values import rounded
+from unpaired.evaluation.dataset import at_size
+from unpaired.evaluation.metrics.pairs import MOST_DECIBELS
+from unpaired.evaluation.protocol import TRAINING
 from unpaired.metrics.features import Features
 from unpaired.metrics.frechet import Moments, frechet_distance
 from unpaired.metrics.kernel import kernel_distance
 from unpaired.metrics.sliced import Patches, sliced_wasserstein
 from unpaired.networks import CoupledGenerator, CoupledGeneratorConfig, LatentSearch, LatentSearchConfig
 from unpaired.training import evaluation
-from unpaired.training.evaluation import HeldOut, rounded
+from unpaired.training.evaluation import HeldOut
 
 CPU = torch.device("cpu")
 COUNTS = {"trainA": 2, "trainB": 2, "testA": 5, "testB": 5}
@@ -63,11 +67,11 @@ def test_the_distance_is_that_of_all_held_out_images(images: Path) -> None:
     data = _open(images)
     found = HeldOut(data, 50, CPU).measure({"a2b": Shifted(0.25)}).figures
     assert found.keys() == {"swd_a2b"}
-    real, fake = Patches(per_image=evaluation.PATCHES), Patches(per_image=evaluation.PATCHES)
+    real, fake = Patches(per_image=TRAINING.patches), Patches(per_image=TRAINING.patches)
     for index in range(5):
         real.add(_tensor(data.held_out_b[index]))
         fake.add(rounded(_tensor(data.held_out_a[index]) + 0.25, data.domain_b))
-    wanted = sliced_wasserstein(real, fake, projections=evaluation.PROJECTIONS).mean
+    wanted = sliced_wasserstein(real, fake, projections=TRAINING.projections).mean
     assert found["swd_a2b"] == pytest.approx(wanted, rel=1e-6)
     assert wanted > 1
 
@@ -82,7 +86,7 @@ def test_pairs_are_compared_with_what_was_wanted_and_with_what_comes_back(images
         translated = ((x + 0.25).clamp(-1, 1) + 1).mul(127.5).round() / 127.5 - 1
         l1s.append((translated - y).abs().mean().item())
         psnrs.append(10 * math.log10(4 / (translated - y).square().mean().item()))
-        again = ((translated - 0.5).clamp(-1, 1) + 1).mul(127.5).round() / 127.5 - 1
+        again = ((x + 0.25 - 0.5).clamp(-1, 1) + 1).mul(127.5).round() / 127.5 - 1
         returned.append((again - x).abs().mean().item())
     assert found["l1_a2b"] == pytest.approx(np.mean(l1s), rel=1e-5)
     assert found["psnr_a2b"] == pytest.approx(np.mean(psnrs), rel=1e-5)
@@ -100,28 +104,7 @@ def test_identical_pairs_are_no_infinity(tmp_path: Path) -> None:
     found = HeldOut(_open(tmp_path, paired=True), 50, CPU).measure({"a2b": Shifted(0.0)}).figures
     assert found["l1_a2b"] == pytest.approx(0, abs=1e-6)
     assert found["ssim_a2b"] == pytest.approx(1)
-    assert found["psnr_a2b"] == evaluation.MOST_DECIBELS
-
-
-@pytest.mark.parametrize(
-    "domain",
-    [
-        Domain(channels=1),
-        Domain(channels=1, range=(-0.5, 300.25)),
-        Domain(channels=1, dtype="uint16"),
-        Domain(channels=1, dtype="uint16", range=(0, 4095)),
-        Domain(channels=1, dtype="int16", range=(-1000, 2000)),
-        Domain(channels=1, dtype="float32"),
-    ],
-)
-def test_translations_are_rounded_as_files_of_their_domain_hold_them(domain: Domain) -> None:
-    images = torch.empty(1, 1, 40, 50).uniform_(-1.1, 1.1, generator=torch.Generator().manual_seed(0))
-    stored = from_signed(images[0].permute(1, 2, 0).numpy(), domain)
-    found = rounded(images, domain)[0].permute(1, 2, 0).numpy()
-    assert stored.dtype.name == domain.dtype
-    apart = np.abs(found - to_signed(stored, domain.range))
-    assert (apart > 3e-7).mean() < 0.01, "where the digits of float32 end, a value in the middle may go either way"
-    assert torch.isnan(rounded(torch.full((1, 1, 2, 2), math.nan), domain)).all()
+    assert found["psnr_a2b"] == MOST_DECIBELS
 
 
 def test_sixteen_bits_are_measured_with_all_their_levels(tmp_path: Path) -> None:
@@ -180,7 +163,7 @@ def test_translations_that_are_not_finite_have_no_figure(images: Path) -> None:
     assert math.isnan(found["reconstruction_l1_b2a"])
 
 
-def test_images_that_keep_their_sizes_are_cut_to_the_smallest(tmp_path: Path) -> None:
+def test_images_that_keep_their_sizes_are_resized_to_the_commonest(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     sizes = {"trainA": [(32, 24)], "trainB": [(24, 32)], "testA": [(32, 24), (20, 28), (20, 28)], "testB": [(24, 36)]}
     for folder, of_folder in sizes.items():
@@ -193,23 +176,25 @@ def test_images_that_keep_their_sizes_are_cut_to_the_smallest(tmp_path: Path) ->
     assert held_out.shortest_side == 20
     network = Shifted(0.0)
     found = held_out.measure({"a2b": network}).figures["swd_a2b"]
-    real, fake = Patches(per_image=evaluation.PATCHES), Patches(per_image=evaluation.PATCHES)
-    real.add(_tensor(data.held_out_b[0])[..., 2:22, 6:30])
-    for index, cut in enumerate(
-        [(slice(6, 26), slice(0, 24)), (slice(0, 20), slice(2, 26)), (slice(0, 20), slice(2, 26))]
-    ):
-        fake.add(_tensor(data.held_out_a[index])[..., cut[0], cut[1]])
-    assert found == pytest.approx(sliced_wasserstein(real, fake, projections=evaluation.PROJECTIONS).mean, rel=1e-6)
+    real, fake = Patches(per_image=TRAINING.patches), Patches(per_image=TRAINING.patches)
+    real.add(at_size([data.held_out_b[0]], data.domain_b, (20, 28)))
+    for index in range(3):
+        fake.add(at_size([data.held_out_a[index]], data.domain_a, (20, 28)))
+    assert found == pytest.approx(sliced_wasserstein(real, fake, projections=TRAINING.projections).mean, rel=1e-6)
     assert network.seen == 3
 
 
-def test_batches_hold_images_of_one_size_and_no_more_pixels_than_they_may(
-    images: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(evaluation, "BATCH_PIXELS", 2 * 16 * 16)
-    assert list(HeldOut(_open(images), 50, CPU)._batches("a")) == [[0, 1], [2, 3], [4]]
-    monkeypatch.setattr(evaluation, "BATCH_PIXELS", 1)
-    assert list(HeldOut(_open(images), 50, CPU)._batches("a")) == [[0], [1], [2], [3], [4]]
+def test_batches_hold_no_more_pixels_than_they_may(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Sizes(Shifted):
+        def forward(self, images: Tensor) -> Tensor:
+            batches.append(len(images))
+            return super().forward(images)
+
+    for pixels, expected in ((2 * 16 * 16, [2, 2, 1]), (1, [1] * 5)):
+        batches: list[int] = []
+        monkeypatch.setattr(evaluation, "TRAINING", replace(TRAINING, batch_pixels=pixels))
+        HeldOut(_open(images), 50, CPU).measure({"a2b": Sizes(0.0)})
+        assert batches == expected
 
 
 def test_a_search_is_measured_by_what_it_generates(images: Path) -> None:
@@ -220,11 +205,11 @@ def test_a_search_is_measured_by_what_it_generates(images: Path) -> None:
     data = _open(images)
     found = HeldOut(data, 50, CPU).measure({"a2b": search}).figures
     assert found.keys() == {"swd_a2b"}
-    real, fake = Patches(per_image=evaluation.PATCHES), Patches(per_image=evaluation.PATCHES)
+    real, fake = Patches(per_image=TRAINING.patches), Patches(per_image=TRAINING.patches)
     fake.add(rounded(search.generate(5)[1], data.domain_b))
     for index in range(5):
         real.add(_tensor(data.held_out_b[index]))
-    wanted = sliced_wasserstein(real, fake, projections=evaluation.PROJECTIONS).mean
+    wanted = sliced_wasserstein(real, fake, projections=TRAINING.projections).mean
     assert found["swd_a2b"] == pytest.approx(wanted, rel=1e-6)
 
 

@@ -10,8 +10,10 @@ import pytest
 
 from unpaired.core.errors import UserError
 from unpaired.core.given import Given
+from unpaired.evaluation.metrics import METRICS
+from unpaired.report.logged_metrics import LOGGED, logged_metric
 from unpaired.training.config import TrainingConfig
-from unpaired.training.measures import MEASURES, measure_of
+from unpaired.training.evaluation import MEASURED
 from unpaired.training.selection import MOST_SHARE, Selection, short
 from unpaired.training.settings import resolve
 
@@ -60,9 +62,9 @@ def test_higher_is_better_for_similarity() -> None:
 
 
 def test_auto_is_l1_for_pairs_and_swd_else() -> None:
-    assert _selection().measure.name == "swd"
-    assert _selection(paired=True).measure.name == "l1"
-    assert _selection(searches=True, paired=True).measure.name == "swd"
+    assert _selection().metric.name == "swd"
+    assert _selection(paired=True).metric.name == "l1"
+    assert _selection(searches=True, paired=True).metric.name == "swd"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_distances_of_features_need_features() -> None:
     assert selection.observe({"kernel_a2b": 2.0, "kernel_b2a": -1.0}, 100)
     assert selection.best is not None
     assert selection.best.value == 0.5
-    assert _selection(best="frechet", evaluate_features="vgg", searches=True).measure.name == "frechet"
+    assert _selection(best="frechet", evaluate_features="vgg", searches=True).metric.name == "frechet"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -186,11 +188,11 @@ def test_advice_says_what_to_use_and_why() -> None:
     assert "it is also the last one" in str(selection.advice(100))
 
 
-def test_every_measure_has_words_for_people() -> None:
-    plain = {"SWD", "L1", "SSIM", "PSNR", "reconstruction L1"}
-    assert {short(name) for name in MEASURES} == plain | {"Fréchet distance of features", "kernel distance of features"}
-    assert measure_of("reconstruction_l1_b2a") is MEASURES["reconstruction_l1"]
-    assert measure_of("swd") is None
-    assert measure_of("unheard_of_a2b") is None
-    assert MEASURES["psnr"].is_better(3, 2)
-    assert MEASURES["l1"].is_better(2, 3)
+def test_metrics_of_the_log_are_those_of_the_registry() -> None:
+    assert set(MEASURED) == set(LOGGED)
+    for name, logged in LOGGED.items():
+        assert (logged.title, logged.better) == (METRICS[name].title, METRICS[name].better)
+    assert {"SWD", "L1", "reconstruction L1", "Fréchet distance", "kernel distance"} <= {short(n) for n in MEASURED}
+    assert logged_metric("reconstruction_l1_b2a") is LOGGED["reconstruction_l1"]
+    assert logged_metric("swd") is None
+    assert logged_metric("unheard_of_a2b") is None

@@ -243,7 +243,7 @@ def _stream(chosen: Plan) -> Iterable[Batch]:
     if chosen.stream is not None:
         return chosen.stream()
     back = any(Need.RECONSTRUCTION in metric.needs for metric in chosen.metrics)
-    return batches(chosen.task, chosen.translators, chosen.context.protocol.batch_size, back=back)
+    return batches(chosen.task, chosen.translators, chosen.context.protocol, back=back)
 
 
 def _result(chosen: Plan, metrics: Sequence[Metric], plain: Sequence[Metric], sets: Sets | None) -> Direction:

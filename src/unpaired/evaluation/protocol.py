@@ -23,12 +23,16 @@ class Protocol:
     seed: int = 0
     """Of patches, projections, samples and shuffles."""
     batch_size: int = 8
-    """At most so many images of one size are handled together; large images are fewer."""
+    """At most so many images of one size are handled together, ..."""
+    batch_pixels: int = 1 << 22
+    """... and at most so many pixels; a larger image by itself."""
 
 
 FULL = Protocol()
 """`unpaired evaluate`."""
-TRAINING = Protocol(name="training", patches=64, projections=128, errors=False, bounds=False, pictures=False)
+TRAINING = Protocol(
+    name="training", patches=64, projections=128, errors=False, bounds=False, pictures=False, batch_pixels=1 << 18
+)
 """Evaluation during training: half the patches and a quarter of the projections, always the same."""
 COMPARISON = Protocol(name="comparison", pictures=False)
 """`unpaired compare`."""

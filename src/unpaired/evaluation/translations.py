@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from unpaired.core.errors import UserError
 from unpaired.data.values import Domain, Image, Signed
 from unpaired.evaluation.dataset import Batch, Images, Row, Size, Task, evenly_sized
+from unpaired.evaluation.protocol import Protocol
 from unpaired.models.translation import Translation
-
-MOST_PIXELS = 1 << 22
-"""Images of a batch are fewer where they are large, so that together they have at most so many pixels."""
 
 
 class NotFiniteError(UserError):
     """A translation holds values that are not finite, so nothing can be measured."""
 
 
-class Translates(Protocol):
+class Translates(typing.Protocol):
     """What an evaluation asks of a translator; `unpaired.models.translator.Translator` is one."""
 
     @property
@@ -46,9 +44,7 @@ class Translators:
     backward: Translates | None = None
 
 
-def batches(
-    task: Task, translators: Translators | None, batch_size: int, *, back: bool = True, most_pixels: int = MOST_PIXELS
-) -> Iterator[Batch]:
+def batches(task: Task, translators: Translators | None, protocol: Protocol, *, back: bool = True) -> Iterator[Batch]:
     """Yield all translations of a task in order, in batches of one size; memory holds one of them.
 
     `back` asks for reconstructions where there is a way back. Raises `NotFiniteError`.
@@ -59,7 +55,7 @@ def batches(
 
     def most(row: Row) -> int:
         height, width = next(one for one in size(row) if one is not None)
-        return max(1, min(batch_size, most_pixels // (height * width)))
+        return max(1, min(protocol.batch_size, protocol.batch_pixels // (height * width)))
 
     done = 0
     for rows in evenly_sized(task.rows, size, most):

@@ -37,17 +37,17 @@ class Estimate:
     """Whether a covariance was made of too few images (n <= dim), so that the value leans high."""
 
 
-def frechet_estimate(real: Features, fake: Features, *, groups: int | None = None) -> Estimate:
+def frechet_estimate(real: Features, fake: Features, *, groups: int | None = None, errors: bool = True) -> Estimate:
     """Return the squared Fréchet distance of feature rows [N, D] and [M, D], and its standard error.
 
-    The value is `frechet_distance` of the same rows. The error is None for fewer than three rows in a set; `groups` of
-    None is 20, and 10 where more than 1024 features and rows make each group slow.
+    The value is `frechet_distance` of the same rows. The error is None for fewer than three rows in a set, and without
+    `errors`; `groups` of None is 20, and 10 where more than 1024 features and rows make each group slow.
     Raises `ValueError` for fewer than two rows, different widths, or values that are not finite.
     """
     a, b = (_Sample(rows) for rows in checked_sets(real, fake, least=2))
     if groups is None:
         groups = GROUPS if min(*a.rows.shape, *b.rows.shape) <= LARGE else GROUPS_OF_LARGE
-    dealt = deal(len(a.rows), len(b.rows), groups)
+    dealt = deal(len(a.rows), len(b.rows), groups) if errors else 0
     left = [_frechet(a.without(group, dealt), b.without(group, dealt), exact=False) for group in range(dealt)]
     few = a.few(len(a.rows)) or b.few(len(b.rows))
     return Estimate(_frechet(a.whole(), b.whole(), exact=True), jackknife_error(left), few)

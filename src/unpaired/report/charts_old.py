@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from unpaired.report.chart_old import LONGEST_LABEL, Chart, Line
+from unpaired.report.logged_metrics import logged_metric
 from unpaired.report.measured import MeasuredChart
 from unpaired.report.run_curves import LOSS_GROUPS, OTHER_LOSSES
 from unpaired.report.run_curves import Chart as LoggedChart
 from unpaired.report.runs import Run
-from unpaired.training.measures import measure_of
 
 MOST_POINTS = 150
 """Of a line in a chart; that is more than its width can show."""
@@ -53,8 +53,8 @@ def evaluation_charts(runs: Sequence[Run]) -> list[Chart]:
     names = dict.fromkeys(name for run in runs for moment in run.moments for name in moment.values)
     groups: dict[str, list[str]] = {}
     for name in names:
-        known = measure_of(name)
-        groups.setdefault(known.name if known else name, []).append(name)
+        known = logged_metric(name)
+        groups.setdefault(known.title if known else name, []).append(name)
     charts = []
     for own in groups.values():
         title, unit = _told(own[0])
@@ -165,8 +165,8 @@ def _ringed(lines: Sequence[Line]) -> str:
 
 def _told(name: str) -> tuple[str, str]:
     """Return the heading and the unit of a figure; of one that this version does not know its name."""
-    measure = measure_of(name)
-    return (measure.heading, measure.unit) if measure else (name, "")
+    metric = logged_metric(name)
+    return (metric.heading, metric.unit) if metric else (name, "")
 
 
 def _direction(name: str) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unpaired.report.logged_metrics import LOGGED, logged_metric
 from unpaired.report.run_log import means_among
-from unpaired.training.measures import MEASURES, measure_of
 
 MOST_POINTS = 2000
 """Points per line; more records than this are averaged in buckets."""
@@ -85,10 +85,10 @@ def _evaluations(records: Sequence[Mapping[str, Any]]) -> list[Chart]:
         return []
     starts = _bucket_starts(len(records))
     ends = np.append(starts[1:], len(records)) - 1
-    groups: dict[tuple[str, str], list[str]] = {(each.heading, each.unit): [] for each in MEASURES.values()}
+    groups: dict[tuple[str, str], list[str]] = {(each.heading, each.unit): [] for each in LOGGED.values()}
     for key in _names(records, "evaluation"):
-        measure = measure_of(key)
-        groups.setdefault((measure.heading, measure.unit) if measure else (key, ""), []).append(key)
+        metric = logged_metric(key)
+        groups.setdefault((metric.heading, metric.unit) if metric else (key, ""), []).append(key)
     return [
         Chart(
             title=title,

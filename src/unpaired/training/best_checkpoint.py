@@ -26,7 +26,7 @@ from unpaired.training.watchdog import Watchdog
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Evaluated:
     """What an evaluation came to; the same in every process."""
 
     is_best: bool
@@ -38,11 +38,11 @@ class Verdict:
     """What a person should know about the evaluations to come."""
 
 
-class Judge:
+class BestCheckpoints:
     """Evaluates a run's translators where that is due, and keeps the best checkpoint.
 
     Every process of a training has one. The first measures; all hear the same figures and the same seconds, so they
-    decide the same. Raises `UserError` where the settings ask for a measure that the method or the images cannot give.
+    decide the same. Raises `UserError` where the settings ask for a metric that the method or the images cannot give.
     """
 
     def __init__(
@@ -74,17 +74,17 @@ class Judge:
         self._held_out = self._open(config)
 
     def _open(self, config: TrainingConfig) -> HeldOut | None:
-        measure = self.selection.measure
+        metric = self.selection.metric
         if not config.evaluate_images:
             return None
         device = self._trainer.device
         features = self._world.together(lambda: self._open_features(config.evaluate_features, device))
         self._fingerprint = self._world.collect(None if features is None else features.fingerprint)[0]
         held_out = self._world.together(lambda: HeldOut(self._data, config.evaluate_images, device, features))
-        if held_out.shortest_side >= measure.smallest:
+        if held_out.shortest_side >= metric.smallest:
             return held_out
         told = (
-            f"{measure.title} needs images of at least {measure.smallest} x {measure.smallest} pixels, and the "
+            f"{metric.title} needs images of at least {metric.smallest} x {metric.smallest} pixels, and the "
             f"shortest side of the held-out images has {held_out.shortest_side}"
         )
         self._world.together(lambda: _refuse_where_asked_for(config, told))
@@ -105,7 +105,7 @@ class Judge:
         """Whether to evaluate after a step that went from `before` to `now` images."""
         return self._held_out is not None and self.selection.is_due(before, now)
 
-    def evaluate(self, images_seen: int, seconds: float, watchdog: Watchdog) -> Verdict:
+    def evaluate(self, images_seen: int, seconds: float, watchdog: Watchdog) -> Evaluated:
         """Measure the translators after `images_seen` images and so many seconds of training.
 
         The other processes wait for the first one, for as long as it takes.
@@ -124,7 +124,7 @@ class Judge:
             "evaluation_share": self.selection.share(seconds),
             "best": is_best,
         }
-        return Verdict(is_best, seconds, record, notice)
+        return Evaluated(is_best, seconds, record, notice)
 
     def _measure(self, seconds: float) -> tuple[Measured, float] | None:
         if self._held_out is None or not self._world.is_first:
@@ -172,7 +172,7 @@ class Judge:
         self.selection.load_json(kept)
         if kept["contents"] != self._data.contents:
             self._choose_anew("The images are others than before")
-        elif self.selection.measure.of_features and kept.get("features", self._fingerprint) != self._fingerprint:
+        elif self.selection.is_of_features and kept.get("features", self._fingerprint) != self._fingerprint:
             self._choose_anew("The features (training.evaluate_features) are others than before")
 
     def restore_best(self) -> None:
@@ -204,5 +204,5 @@ def _refuse_where_asked_for(config: TrainingConfig, told: str) -> None:
         if is_set:
             raise UserError(
                 f"training.{name}: {told}. Leave training.{name} out, train on larger images, or let "
-                "another measure choose (training.best)."
+                "another metric choose (training.best)."
             )

@@ -1,8 +1,8 @@
-"""Measuring the translators on held-out images while they are trained.
+"""Measuring the translators on held-out images while they are trained: a small client of the evaluation engine.
 
-Translations are measured as a user gets them: of the averages where there are any, in evaluation mode, in float32,
-rounded to the levels of their files. Nothing here draws from the training's random numbers, so a training with
-evaluations ends in the same weights as one without.
+Translations are measured as a user gets them: of the averages where there are any, in evaluation mode, in float32, as
+files hold them. Nothing here draws from the training's random numbers, so a training with evaluations ends in the same
+weights as one without.
 """
 
 from __future__ import annotations
@@ -11,32 +11,32 @@ import contextlib
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from unpaired.core.errors import UserError
+from unpaired.data.directions import DIRECTIONS, Side, heading, reverse, sides
 from unpaired.data.held_out import evenly
 from unpaired.data.source import CentreCropped, ImageSource
 from unpaired.data.training import TrainingData
-from unpaired.data.values import Domain, to_signed, value_range
+from unpaired.data.values import Domain, Image, Signed, to_signed
+from unpaired.evaluation.dataset import Batch, Images, Row, Size, Task
+from unpaired.evaluation.engine import Plan, measure, open_reference, plan
+from unpaired.evaluation.metrics import METRICS
+from unpaired.evaluation.networks import Networks
+from unpaired.evaluation.protocol import TRAINING
+from unpaired.evaluation.statistics import Reference
+from unpaired.evaluation.translations import NotFiniteError, Translators
 from unpaired.metrics.features import Features
-from unpaired.metrics.frechet import factor_of_rows, gaussian_distance
-from unpaired.metrics.kernel import kernel_distance
-from unpaired.metrics.paired import l1, psnr, ssim
-from unpaired.metrics.sliced import Patches, sliced_wasserstein
+from unpaired.models.translation import Translation
 from unpaired.networks import LatentSearch
-from unpaired.training.measures import MEASURES
 
-PATCHES, PROJECTIONS = 64, 128
-"""Patches per image and level, and random projections, of the sliced Wasserstein distance: half and a quarter of the
-published ones. They are the same in every evaluation, so that evaluations are comparable with one another."""
-BATCH_PIXELS = 4 * 256 * 256
-"""Images are translated in batches of so many pixels; a larger one by itself."""
-MOST_DECIBELS = 100.0
-"""What identical images count as in a mean of PSNRs; one level in one value of a 256 x 256 image is 101 dB."""
+MEASURED = ("swd", "frechet", "kernel", "l1", "psnr", "ssim", "reconstruction_l1")
+"""The metrics that are quick enough; those whose needs are met are logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,51 +44,41 @@ class Measured:
     """What one evaluation found."""
 
     figures: dict[str, float]
-    """Measure and direction (`swd_a2b`, see `unpaired.training.measures`) -> value, NaN where translations are not
-    finite."""
+    """Metric and direction (`swd_a2b`) -> value; NaN where translations are not finite."""
     seconds: float
 
 
 class HeldOut:
-    """A run's held-out images, and how far its translators are from what is wanted.
+    """A run's held-out images, and how far its translators are from them.
 
     At most `count` images per domain, spread evenly over all; the same in every evaluation. Memory does not grow with
-    their number: images are read when they are needed. Where they keep sizes of their own (`data.preprocess = none`),
-    the sliced Wasserstein distance is measured on their middles, all cut to the smallest height and width among them.
-
-    `features` are what `training.evaluate_features` names (see `unpaired.metrics.features`), None for none; the
-    held-out images pass through them at once. Raises `UserError` where they cannot, or where there are fewer than two
-    of a domain.
+    their number. `features` are what `training.evaluate_features` names, None for none; the held-out images pass
+    through them at once. Raises `UserError` where they cannot, or where there are fewer than two of a domain.
     """
 
     def __init__(self, data: TrainingData, count: int, device: torch.device, features: Features | None = None) -> None:
-        self._data, self._device = data, device
-        self._sources = {"a": data.held_out_a, "b": data.held_out_b}
-        self._domains = {"a": data.domain_a, "b": data.domain_b}
-        self._places = {domain: evenly(len(source), count) for domain, source in self._sources.items()}
-        self._sizes = {
-            domain: [_size(self._sources[domain], place, data.size) for place in places]
-            for domain, places in self._places.items()
-        }
-        sizes = np.array([size for of_domain in self._sizes.values() for size in of_domain])
-        self._common = int(sizes[:, 0].min()), int(sizes[:, 1].min())
-        self._features = features
-        self._real: dict[str, _Gathered] = {}
+        self._device, self._paired = device, data.paired
+        self._domains: dict[str, Domain] = {"a": data.domain_a, "b": data.domain_b}
+        sources: dict[Side, ImageSource] = {"a": data.held_out_a, "b": data.held_out_b}
+        self._images = {side: _images(sources[side], self._domains[side], count, data.size) for side in sources}
+        self._split = data.held_out_from
+        self._networks = Networks(features={} if features is None else {"features": features})
+        self._references: dict[str, Reference] = {}
         if features is not None:
             self._require_two()
             with torch.no_grad(), own_random_numbers(device):
-                for domain in self._sources:
-                    self._of_held_out(domain)
+                for direction in DIRECTIONS:
+                    self._reference(self._plan(direction))
 
     @property
     def counts(self) -> dict[str, int]:
         """Return how many images of each domain are measured."""
-        return {domain: len(places) for domain, places in self._places.items()}
+        return {side: len(images.positions) for side, images in self._images.items()}
 
     @property
     def shortest_side(self) -> int:
-        """Return the pixels of the shortest side of all images, which some measures are too large for."""
-        return min(self._common)
+        """Return the pixels of the shortest side of all images, which some metrics are too large for."""
+        return min(min(images.sizes[place]) for images in self._images.values() for place in images.positions)
 
     @torch.no_grad()
     def measure(self, translators: Mapping[str, nn.Module]) -> Measured:
@@ -102,67 +92,71 @@ class HeldOut:
         begun = time.monotonic()
         figures: dict[str, float] = {}
         with _evaluating(translators.values()), own_random_numbers(self._device):
-            for direction, network in translators.items():
-                source, target = direction.split("2")
-                if isinstance(network, LatentSearch):
-                    found = self._of_generated(network, target)
-                else:
-                    found = self._of_direction(network, translators.get(f"{target}2{source}"), source, target)
-                figures |= {f"{name}_{direction}": value for name, value in found.items()}
+            for direction in translators:
+                chosen = self._plan(direction, translators)
+                try:
+                    found = measure(chosen, reference=self._reference(chosen)).figures
+                except NotFiniteError:
+                    figures[f"swd_{direction}"] = math.nan
+                    continue
+                values = {one.name: one.value for one in found if not one.detail}
+                figures |= {f"{name}_{direction}": math.nan if x is None else x for name, x in values.items()}
         return Measured(figures, time.monotonic() - begun)
 
-    # ------------------------------------------------------------------------------------------------------- details
+    def _plan(self, direction: str, translators: Mapping[str, nn.Module] | None = None) -> Plan:
+        """Return what is measured of a direction; without translators, of which only the real images are seen."""
+        network = (translators or {}).get(direction)
+        metrics = [METRICS[name] for name in MEASURED]
+        if isinstance(network, LatentSearch):
+            search = network
+            task = replace(self._task(direction), inputs=None, rows=(Row(None, None, None),) * self._count(direction))
+            return plan(
+                task,
+                metrics,
+                networks=self._networks,
+                protocol=TRAINING,
+                stream=lambda: [_generated(search, direction, task)],
+            )
+        return plan(
+            self._task(direction),
+            metrics,
+            translators=None if network is None else self._ways(direction, translators or {}),
+            networks=self._networks,
+            protocol=TRAINING,
+        )
 
-    def _of_direction(self, network: nn.Module, back: nn.Module | None, source: str, target: str) -> dict[str, float]:
-        gathered = self._gather()
-        values: dict[str, list[Tensor]] = {}
+    def _task(self, direction: str) -> Task:
+        source, target = sides(direction)
+        inputs, real = self._images[source], self._images[target]
+        partners = real.positions if self._paired else [None] * len(inputs.positions)
+        return Task(
+            direction=direction,
+            heading=heading(direction, self._domains),
+            target_name=self._domains[target].title(target),
+            inputs=inputs,
+            fakes=None,
+            real=real,
+            rows=tuple(Row(place, None, partner) for place, partner in zip(inputs.positions, partners, strict=True)),
+            split=self._split,
+        )
 
-        def note(name: str, of_images: Tensor) -> None:
-            values.setdefault(name, []).append(of_images.double().cpu())
+    def _count(self, direction: str) -> int:
+        return len(self._images[sides(direction)[1]].positions)
 
-        for numbers in self._batches(source):
-            images = self._read(source, numbers)
-            # `forward`: networks that are compiled for training batches are not compiled again for these.
-            outputs = rounded(network.forward(images), self._domains[target])
-            if not bool(torch.isfinite(outputs).all()):
-                return {"swd": math.nan}
-            gathered.add(outputs)
-            if self._data.paired:
-                wanted = self._read(target, numbers)
-                note("l1", l1(outputs, wanted))
-                note("psnr", psnr(outputs, wanted).clamp(max=MOST_DECIBELS))
-                if self._can("ssim"):
-                    note("ssim", ssim(outputs, wanted))
-            if back is not None:
-                returned = rounded(back.forward(outputs), self._domains[source])
-                note(
-                    "reconstruction_l1", l1(returned, images) if bool(torch.isfinite(returned).all()) else _nan(images)
-                )
-        means = {name: float(torch.cat(parts).mean()) for name, parts in values.items()}
-        return gathered.distances(self._of_held_out(target)) | means
+    def _ways(self, direction: str, translators: Mapping[str, nn.Module]) -> Translators:
+        source, target = (self._domains[side] for side in sides(direction))
+        back = translators.get(reverse(direction))
+        return Translators(
+            forward=_InTraining(translators[direction], source, target, self._device),
+            backward=None if back is None else _InTraining(back, target, source, self._device),
+        )
 
-    def _of_generated(self, search: LatentSearch, target: str) -> dict[str, float]:
-        pairs = dict(zip("ab", search.generate(len(self._places[target])), strict=True))
-        outputs = rounded(pairs[target], self._domains[target])
-        if not bool(torch.isfinite(outputs).all()):
-            return {"swd": math.nan}
-        gathered = self._gather()
-        gathered.add(outputs)
-        return gathered.distances(self._of_held_out(target))
-
-    def _can(self, measure: str) -> bool:
-        return self.shortest_side >= MEASURES[measure].smallest
-
-    def _gather(self) -> _Gathered:
-        return _Gathered(self._common if self._can("swd") else None, self._features)
-
-    def _of_held_out(self, domain: str) -> _Gathered:
-        """Return what is gathered of a domain's held-out images, once."""
-        if domain not in self._real:
-            self._real[domain] = self._gather()
-            for numbers in self._batches(domain):
-                self._real[domain].add(self._read(domain, numbers))
-        return self._real[domain]
+    def _reference(self, chosen: Plan) -> Reference:
+        """Return the statistics of a domain's held-out images, gathered once."""
+        direction = chosen.task.direction
+        if direction not in self._references:
+            self._references[direction] = open_reference(chosen, cached=False)
+        return self._references[direction]
 
     def _require_two(self) -> None:
         for domain, count in self.counts.items():
@@ -172,82 +166,44 @@ class HeldOut:
                     f"and {domain.upper()} has {count}. Give more test images, or leave training.evaluate_features out."
                 )
 
-    def _batches(self, domain: str) -> Iterator[list[int]]:
-        """Yield the numbers of all images, those of one size that stand together as one batch."""
-        batch: list[int] = []
-        sizes = self._sizes[domain]
-        for number, (height, width) in enumerate(sizes):
-            full = (len(batch) + 1) * height * width > BATCH_PIXELS
-            if batch and (full or sizes[batch[-1]] != (height, width)):
-                yield batch
-                batch = []
-            batch.append(number)
-        yield batch
 
-    def _read(self, domain: str, numbers: Sequence[int]) -> Tensor:
-        """Return images, [N, C, H, W] in [-1, 1] on the device."""
-        stored = [self._sources[domain][self._places[domain][number]] for number in numbers]
-        signed = np.stack([to_signed(image, self._domains[domain].range) for image in stored])
-        return torch.from_numpy(np.ascontiguousarray(signed.transpose(0, 3, 1, 2))).to(self._device)
+@final
+class _InTraining:
+    """A network of the training as the engine asks a translator; all images of a call have one size."""
 
+    def __init__(self, network: nn.Module, source: Domain, target: Domain, device: torch.device) -> None:
+        self._network, self._source, self._device = network, source, device
+        self.target = target
 
-class _Gathered:
-    """What the distances between two sets of images need of each: patches of their middles, and features.
+    def translate_images(self, images: Sequence[Image], batch_size: int = 1) -> list[Translation]:
+        return self.translate_values([to_signed(image, self._source.range) for image in images], batch_size)
 
-    `cut` is the (height, width) of the middles; None gathers no patches.
-    """
-
-    def __init__(self, cut: tuple[int, int] | None, features: Features | None) -> None:
-        self._cut, self._features = cut, features
-        self._patches = Patches(per_image=PATCHES)
-        self._rows: list[Tensor] = []
-
-    def add(self, images: Tensor) -> None:
-        """Take in images [N, C, H, W] of one size."""
-        if self._cut is not None:
-            height, width = self._cut
-            top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
-            self._patches.add(images[..., top : top + height, left : left + width])
-        if self._features is not None:
-            self._rows.append(self._features(images))
-
-    def distances(self, real: _Gathered) -> dict[str, float]:
-        """Return the distances from the real images."""
-        figures: dict[str, float] = {}
-        if self._cut is not None:
-            figures["swd"] = sliced_wasserstein(real._patches, self._patches, projections=PROJECTIONS).mean
-        if self._features is not None:
-            x, y = (torch.cat(each._rows).double().numpy() for each in (real, self))
-            # From the rows: with fewer images than features, that is the same and quicker than from covariances.
-            factors = factor_of_rows(x), factor_of_rows(y)
-            figures["frechet"] = gaussian_distance(x.mean(0), factors[0], y.mean(0), factors[1])
-            figures["kernel"] = kernel_distance(x, y).value
-        return figures
+    def translate_values(self, values: Sequence[Signed], batch_size: int = 1) -> list[Translation]:
+        images = torch.from_numpy(np.ascontiguousarray(np.stack(values).transpose(0, 3, 1, 2)))
+        # `forward`: networks that are compiled for training batches are not compiled again for these.
+        made = self._network.forward(images.to(self._device)).float().permute(0, 2, 3, 1).cpu().numpy()
+        return [Translation(one, self.target) for one in made]
 
 
-def rounded(images: Tensor, domain: Domain) -> Tensor:
-    """Return images in [-1, 1] as a file of their domain holds them, float32.
-
-    It is what `from_signed` and `to_signed` make of them, on any device; what is not finite stays so.
-    """
-    signed, dtype = images.float().clamp(-1, 1), np.dtype(domain.dtype)
-    if dtype.kind not in "iu":
-        return signed
-    low, high = value_range(dtype, domain.range)
-    bounds, half = np.iinfo(dtype), (high - low) / 2
-    levels = ((signed + 1) * half + low).round().clamp(int(bounds.min), int(bounds.max))
-    return ((levels - low) / half - 1).clamp(-1, 1)
+def _generated(search: LatentSearch, direction: str, task: Task) -> Batch:
+    """Return what a search renders from always the same noise, in place of translations."""
+    pairs = dict(zip("ab", search.generate(len(task.rows)), strict=True))
+    made = pairs[sides(direction)[1]].float()
+    if not bool(torch.isfinite(made).all()):
+        raise NotFiniteError("what the search renders is not finite")
+    images = [Translation(one, task.target).image for one in made.permute(0, 2, 3, 1).cpu().numpy()]
+    names = tuple(str(number) for number in range(len(images)))
+    return Batch(task=task, rows=task.rows, first=0, names=names, fake_images=tuple(images), fake_domain=task.target)
 
 
-def _size(source: ImageSource, place: int, cropped: tuple[int, int] | None) -> tuple[int, int]:
-    if cropped is not None and isinstance(source, CentreCropped):
-        return cropped  # without reading it
-    height, width = source[place].shape[:2]
-    return height, width
-
-
-def _nan(images: Tensor) -> Tensor:
-    return torch.full((len(images),), math.nan)
+def _images(source: ImageSource, domain: Domain, count: int, cropped: Size | None) -> Images:
+    places = evenly(len(source), count)
+    sizes = [cropped or (0, 0)] * len(source)
+    if cropped is None or not isinstance(source, CentreCropped):
+        for place in places:
+            height, width = source[place].shape[:2]
+            sizes[place] = height, width
+    return Images(source=source, domain=domain, sizes=sizes, positions=tuple(places), prepared="the middle of each")
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from unpaired.report.image_grid import save_grid
 from unpaired.report.run_log import EventKind, Log, event
 from unpaired.report.run_page import write_page
 from unpaired.training import health
-from unpaired.training.best_checkpoint import Judge
+from unpaired.training.best_checkpoint import BestCheckpoints
 from unpaired.training.distributed import STEP_TIMEOUT
 from unpaired.training.means import Means
 from unpaired.training.memory import MENTION, described, peak_memory
@@ -99,7 +99,7 @@ class Run:
         self.world = trainer.world
         self.watchdog = Watchdog(STEP_TIMEOUT.total_seconds())
         lengths = {"epoch_images": self.epoch_images, "total_images": self.total_images}
-        self.judge = Judge(folder, config.training, data, trainer, display, **lengths)
+        self.judge = BestCheckpoints(folder, config.training, data, trainer, display, **lengths)
         self.selection = self.judge.selection
 
     # ------------------------------------------------------------------------------------------------------ state

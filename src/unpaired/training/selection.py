@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from unpaired.core.errors import UserError
+from unpaired.core.settings import option
+from unpaired.core.text import plural
+from unpaired.evaluation.metrics import METRICS, Metric, Need
 from unpaired.models.best import BestCheckpoint
 from unpaired.models.folder import BEST
 from unpaired.training.config import TrainingConfig
-from unpaired.training.measures import MEASURES, Measure
 
 MOST_SHARE = 0.05
 """Share of the training time that evaluation may take where its interval was not given."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """One evaluation, reduced to what it is judged by."""
+class Score:
+    """One evaluation, reduced to the value that is compared."""
 
     value: float
     images_seen: int
@@ -32,7 +34,7 @@ class Selection:
     """What a training remembers of its evaluations; every process of it holds the same.
 
     `directions` are those that the method translates in, `paired` says whether it learns from pairs, so that there is a
-    wanted image for every held-out one, `searches` whether its translators are searches. Raises `UserError` where
+    true image for every held-out one, `searches` whether its translators are searches. Raises `UserError` where
     `training.best` or `training.best_direction` asks for what this method or data cannot give.
     """
 
@@ -47,13 +49,18 @@ class Selection:
         searches: bool = False,
     ) -> None:
         self._config, self._total_images = config, total_images
-        self.measure = _chosen_measure(config, directions, paired=paired, searches=searches)
+        self.metric = _chosen_metric(config, directions, paired=paired, searches=searches)
         self.directions = _chosen_directions(config, directions)
         self.interval = config.evaluate_every_images or epoch_images
-        self.best: Judged | None = None
-        self.last: Judged | None = None
+        self.best: Score | None = None
+        self.last: Score | None = None
         self.evaluations = self.without_better = 0
         self.seconds = 0.0
+
+    @property
+    def is_of_features(self) -> bool:
+        """Whether the values depend on the network that `training.evaluate_features` names."""
+        return Need.FEATURES in self.metric.needs
 
     # ------------------------------------------------------------------------------------------------- what is due
 
@@ -68,8 +75,8 @@ class Selection:
 
     def reason_to_end(self) -> str:
         """Say why the training ends early."""
-        count = self.without_better
-        return f"{count} evaluation{'s' if count > 1 else ''} without a better {self.title} (training.patience)"
+        count = plural(self.without_better, "evaluation")
+        return f"{count} without a better {self.title} (training.patience)"
 
     # ------------------------------------------------------------------------------------------------- what was found
 
@@ -81,17 +88,24 @@ class Selection:
         self.evaluations += 1
         value = self.value_of(figures)
         self.last = (
-            Judged(value=value, images_seen=images_seen, number=self.evaluations) if math.isfinite(value) else None
+            Score(value=value, images_seen=images_seen, number=self.evaluations) if math.isfinite(value) else None
         )
-        better = self.last is not None and (self.best is None or self.measure.is_better(value, self.best.value))
+        better = self.last is not None and (self.best is None or self._is_better(value, self.best.value))
         if better:
             self.best = self.last
         self.without_better = 0 if better else self.without_better + 1
         return better
 
+    def _is_better(self, value: float, other: float) -> bool:
+        return value > other if self.metric.better == "higher" else value < other
+
+    @property
+    def _superlative(self) -> str:
+        return "highest" if self.metric.better == "higher" else "lowest"
+
     def value_of(self, figures: Mapping[str, float]) -> float:
-        """Return what an evaluation is judged by: the mean of the chosen directions; NaN where one was not measured."""
-        values = [figures.get(f"{self.measure.name}_{direction}", math.nan) for direction in self.directions]
+        """Return what is compared: the mean of the chosen directions; NaN where one was not measured."""
+        values = [figures.get(f"{self.metric.name}_{direction}", math.nan) for direction in self.directions]
         return sum(values) / len(values)
 
     def spend(self, evaluation_seconds: float, training_seconds: float, images_seen: int) -> str | None:
@@ -127,13 +141,13 @@ class Selection:
     def title(self) -> str:
         """Return what is compared, such as `SWD (mean of a2b and b2a)`."""
         of = self.directions[0] if len(self.directions) == 1 else f"mean of {' and '.join(self.directions)}"
-        return f"{short(self.measure.name)} ({of})"
+        return f"{short(self.metric.name)} ({of})"
 
     def why(self) -> str:
         """Say why the best was the best when it was found."""
         number = 0 if self.best is None else self.best.number
         of = f"of the first {number} evaluations" if number > 1 else "at the first evaluation"
-        return f"{self.measure.superlative} {self.title} {of}"
+        return f"{self._superlative} {self.title} {of}"
 
     def best_checkpoint(self, run: Path, *, images: dict[str, int], held_out_from: str) -> BestCheckpoint | None:
         """Return what `RUN/best` is to say of itself; None where nothing was found yet.
@@ -145,10 +159,10 @@ class Selection:
             return None
         return BestCheckpoint(
             path=run / BEST,
-            measure=self.measure.name,
+            measure=self.metric.name,
             directions=self.directions,
             value=self.best.value,
-            better="higher" if self.measure.higher_is_better else "lower",
+            better=self.metric.better or "lower",
             images_seen=self.best.images_seen,
             why=self.why(),
             evaluations=self.best.number,
@@ -164,7 +178,7 @@ class Selection:
         if self.evaluations == 1:
             text = f"{found}: the only evaluation, {self.title} {self.best.value:.4g}"
             return f"{text}. Evaluation took {self.share(seconds):.1%} of the training time."
-        text = f"{found}: {self.measure.superlative} {self.title}, {self.best.value:.4g}, "
+        text = f"{found}: {self._superlative} {self.title}, {self.best.value:.4g}, "
         text += f"of {self.evaluations} evaluations; "
         if self.last is None:
             text += "the last one found no finite value"
@@ -193,8 +207,8 @@ class Selection:
 
     def load_json(self, state: Mapping[str, Any]) -> None:
         """Go on from a state; an interval that was given wins over the one in it."""
-        self.best = None if state["best"] is None else Judged(**state["best"])
-        self.last = None if state["last"] is None else Judged(**state["last"])
+        self.best = None if state["best"] is None else Score(**state["best"])
+        self.last = None if state["last"] is None else Score(**state["last"])
         self.evaluations, self.without_better = state["evaluations"], state["without_better"]
         self.seconds = state["seconds"]
         if self._config.evaluate_every_images is None:
@@ -207,25 +221,29 @@ class Selection:
 
 
 def short(name: str) -> str:
-    """Return a measure's name as it stands in a sentence: `SWD`, `L1`, `reconstruction L1`."""
+    """Return a metric's name as it stands in a sentence: `SWD`, `L1`, `reconstruction L1`."""
     if name in ("frechet", "kernel"):
-        return MEASURES[name].title.replace("Kernel", "kernel")
+        return METRICS[name].title.replace("Kernel", "kernel")
     return " ".join(part if part == "reconstruction" else part.upper() for part in name.split("_"))
 
 
-def _chosen_measure(config: TrainingConfig, directions: tuple[str, ...], *, paired: bool, searches: bool) -> Measure:
+def _chosen_metric(
+    config: TrainingConfig, directions: tuple[str, ...], *, paired: bool, searches: bool
+) -> type[Metric]:
     if config.best == "auto":
-        return MEASURES["l1" if paired and not searches else "swd"]
+        return METRICS["l1" if paired and not searches else "swd"]
     reason = None
     if config.best in ("l1", "ssim", "psnr") and not paired:
-        reason = "compares translations with the images that were wanted, which only pairs have"
+        reason = "compares translations with their true images, which only pairs have"
     elif config.best == "reconstruction_l1" and len(directions) < 2:
         reason = f"needs both directions, and this method translates {directions[0]} alone"
     elif config.best in ("reconstruction_l1", "l1", "ssim", "psnr") and searches:
         reason = "needs translations, and this method's, which are searches, would take minutes each time"
     if reason:
-        raise UserError(f"training.best = {config.best} {reason}. Leave it out, or set training.best = swd.")
-    return MEASURES[config.best]
+        raise UserError(
+            f"{option('training.best', config.best)} {reason}. Leave it out, or set {option('training.best', 'swd')}."
+        )
+    return METRICS[config.best]
 
 
 def _chosen_directions(config: TrainingConfig, directions: tuple[str, ...]) -> tuple[str, ...]:
@@ -233,7 +251,7 @@ def _chosen_directions(config: TrainingConfig, directions: tuple[str, ...]) -> t
         return directions
     if config.best_direction not in directions:
         raise UserError(
-            f"training.best_direction = {config.best_direction}: this method translates {' and '.join(directions)} "
-            "alone. Leave it out, or set method.direction."
+            f"{option('training.best_direction', config.best_direction)}: this method translates "
+            f"{' and '.join(directions)} alone. Leave it out, or set method.direction."
         )
     return (config.best_direction,)

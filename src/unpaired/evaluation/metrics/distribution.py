@@ -110,8 +110,8 @@ class Frechet(_OfFeatures):
         quick = self.of.dim <= QUICK or max(map(len, rows)) <= QUICK
         # Errors of bounds take as long as those of the translations, so they are left out where that is minutes.
         errors = self.context.protocol.errors and (quick or fake is self.sets.fake)
-        estimate = frechet_estimate(*rows) if errors else None
         whole = max(one.count for one in moments) <= statistics.ROWS  # else the rows are a sample
+        estimate = frechet_estimate(*rows, errors=errors) if errors or whole else None
         value = estimate.value if estimate and whole else frechet_distance(*moments)
         method = f"squared distance of Gaussians; errors of at most {statistics.ROWS:,} images a set"
         error = "standard error by delete-group jackknife" if errors else None

@@ -1,0 +1,116 @@
+"""The same name is the same arithmetic: training, `evaluate` and a comparison agree on the same images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from evaluations import pictures, write_data, write_pictures, write_small_model
+from unpaired.data.config import DataConfig
+from unpaired.data.labels import Labels
+from unpaired.data.training import open_training_data
+from unpaired.data.values import Domain
+from unpaired.evaluation import evaluate
+from unpaired.evaluation.dataset import Images, Row, Task
+from unpaired.evaluation.engine import measure, open_reference, plan
+from unpaired.evaluation.inputs import open_model
+from unpaired.evaluation.metrics import METRICS
+from unpaired.evaluation.protocol import COMPARISON, FULL, TRAINING, Protocol
+from unpaired.models.translator import Translator
+from unpaired.report.results import Direction
+from unpaired.training.evaluation import HeldOut
+
+CPU = torch.device("cpu")
+PALETTE = ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255))
+
+
+def evaluated(model: Path, data: Path, direction: str, protocol: Protocol) -> Direction:
+    opened = open_model(model, data=data, device="cpu")
+    ways = opened.ways(direction)
+    return measure(plan(opened.task(direction), METRICS.values(), translators=ways, protocol=protocol))
+
+
+def values(found: Direction) -> dict[str, float | None]:
+    return {one.name: one.value for one in found.figures}
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_training_and_evaluate_agree(tmp_path: Path, labelled: bool) -> None:
+    """Also where the target is a label map: it is snapped to the palette before anything is measured."""
+    data = write_data(tmp_path / "data", test=5)
+    domains = {"a": Domain(channels=3), "b": Domain(channels=3)}
+    config = DataConfig(root=str(data), preprocess="none")
+    if labelled:
+        rng = np.random.default_rng(0)
+        for part in ("trainB", "testB"):
+            for path in (data / part).iterdir():
+                path.unlink()
+            maps = [np.array(PALETTE, np.uint8)[rng.integers(0, 4, (32, 32))] for _ in range(5)]
+            write_pictures(data / part, maps)
+        labels: Any = {"kind": "colour", "palette": PALETTE}
+        config = DataConfig(root=str(data), preprocess="none", labels_b=labels)
+        domains["b"] = open_training_data(config).domain_b
+        assert isinstance(domains["b"].labels, Labels)
+    model = write_small_model(tmp_path / "model", domains)
+    networks = {name: Translator.load(model, name, device="cpu", engine="torch").network for name in ("a2b", "b2a")}
+    training = HeldOut(open_training_data(config, size_multiple=1), 50, CPU).measure(networks).figures
+    for direction in ("a2b", "b2a"):
+        found = values(evaluated(model, data, direction, TRAINING))
+        for name in ("swd", "reconstruction_l1"):
+            assert training[f"{name}_{direction}"] == pytest.approx(found[name], rel=1e-5)
+        full = values(evaluated(model, data, direction, FULL))
+        assert full["reconstruction_l1"] == found["reconstruction_l1"], "only the distances of sets have a protocol"
+        assert full["swd"] != found["swd"]
+
+
+def test_a_comparison_and_evaluate_agree_figure_by_figure_and_bound_by_bound(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data", test=6)
+    model = write_small_model(tmp_path / "model")
+    expected = evaluated(model, data, "a2b", FULL)
+    opened = open_model(model, data=data, device="cpu")
+    sources = {"a": opened.held_out.images.of("a"), "b": opened.held_out.images.of("b")}
+    images = {
+        side: Images(
+            source=source,
+            domain=opened.card.domains[side],
+            sizes=[source[place].shape[:2] for place in range(len(source))],
+            positions=tuple(range(len(source))),
+            files=opened.held_out.files[side],  # type: ignore[index]
+        )
+        for side, source in sources.items()
+    }
+    task = Task(
+        direction="a2b",
+        heading="A to B",
+        target_name="B",
+        inputs=images["a"],
+        fakes=None,
+        real=images["b"],
+        rows=tuple(Row(place, None, None) for place in images["a"].positions),
+        split="test",
+    )
+    chosen = plan(task, METRICS.values(), translators=opened.ways("a2b"), protocol=replace(COMPARISON, batch_size=3))
+    found = measure(chosen, reference=open_reference(chosen, cached=False))
+    assert values(found) == pytest.approx(values(expected), rel=1e-5)
+    assert found.bounds.keys() == expected.bounds.keys() == {"untranslated", "real_halves"}
+    for name, bound in found.bounds.items():
+        assert [one.value for one in bound] == pytest.approx([one.value for one in expected.bounds[name]], rel=1e-5)
+
+
+def test_folders_of_written_translations_agree_with_the_model_that_made_them(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data", test=4)
+    model = write_small_model(tmp_path / "model")
+    translator = Translator.load(model, "a2b", device="cpu", engine="torch")
+    images = pictures(4, 32, 2)  # those of testA
+    (tmp_path / "fake").mkdir()
+    for number, made in enumerate(translator.translate_images(images)):
+        made.write(tmp_path / "fake" / f"{number}.png")
+    written = evaluate(real=data / "testB", fake=tmp_path / "fake", input=data / "testA", device="cpu")
+    made_now = values(evaluated(model, data, "a2b", FULL))
+    for name, value in values(written.directions["folders"]).items():
+        assert value == pytest.approx(made_now[name], rel=1e-5), name
