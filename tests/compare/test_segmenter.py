@@ -18,7 +18,8 @@ from unpaired.compare.segmenter import read_fcn, train_or_read
 from unpaired.core.errors import UserError
 from unpaired.core.given import Given
 from unpaired.data.config import DataConfig
-from unpaired.data.held_out import Material, open_material, signed_batch, truth_of
+from unpaired.data.held_out import Material, open_material, signed_batch
+from unpaired.data.labels import decoded
 from unpaired.data.labels_config import LabelsConfig
 from unpaired.evaluation.segmentation.segmenter import DOCUMENT, WEIGHTS, Segmenter
 from unpaired.evaluation.segmentation.train import start_training
@@ -56,7 +57,7 @@ def test_it_learns_and_is_kept(material: Material, tmp_path: Path) -> None:
     photos = signed_batch(material.test.b, [0, 1, 2], material.domains["b"])
     labels = material.labels("a")
     assert labels is not None
-    truth = np.stack([truth_of(material.test.a[index], labels) for index in range(3)])
+    truth = np.stack([decoded(material.test.a[index], labels) for index in range(3)])
     found = first(photos)
     assert found.shape == truth.shape
     assert (found == truth)[truth != 255].mean() > 0.9

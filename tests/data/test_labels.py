@@ -18,7 +18,7 @@ from unpaired.data.labels import (
     as_picture,
     classes_of,
     distinct_colours,
-    fed,
+    encoded,
     from_colours,
     nearest,
     paint,
@@ -73,8 +73,8 @@ def test_painting_and_snapping_give_back_every_class_and_void(data: st.DataObjec
     real = indices != VOID
     np.testing.assert_array_equal(classes_of(paint(indices, labels), labels)[real], indices[real])
     one_hot = Labels(kind=kind, palette=palette, void=void, feed="one_hot")
-    np.testing.assert_array_equal(classes_of(fed(indices, one_hot), one_hot)[real], indices[real])
-    np.testing.assert_array_equal(as_picture(fed(indices, one_hot), one_hot), paint(indices, labels))
+    np.testing.assert_array_equal(classes_of(encoded(indices, one_hot), one_hot)[real], indices[real])
+    np.testing.assert_array_equal(as_picture(encoded(indices, one_hot), one_hot), paint(indices, labels))
 
 
 @given(
@@ -145,7 +145,7 @@ def test_grey_files_are_colours_too() -> None:
 def test_one_hot_by_hand() -> None:
     labels = Labels(kind="index", palette=(RED, GREEN, BLUE), void=(9,), feed="one_hot")
     assert labels.channels == 3
-    assert fed(np.array([[2, 0, VOID]], np.uint8), labels).tolist() == [[[0, 0, 255], [255, 0, 0], [0, 0, 0]]]
+    assert encoded(np.array([[2, 0, VOID]], np.uint8), labels).tolist() == [[[0, 0, 255], [255, 0, 0], [0, 0, 0]]]
     assert classes_of(np.array([[[3, 7, 7]]], np.uint8), labels).tolist() == [[1]]
 
 

@@ -165,7 +165,7 @@ def test_own_sources_are_measured_like_folders() -> None:
     data = open_dataset(own(), paired=True)
     assert data.test.pairs == tuple((index, index) for index in range(6))
     assert data.test.a.signed([0, 3]).shape == (2, 3, 16, 16)
-    assert data.test.a.formats() == "Drawn"
+    assert {info.format for info in data.test.a.files} == {"Drawn"}
     assert data.contents == open_dataset(own()).contents
     assert data.contents != open_dataset(own(source_b="own_images:Drawn")).contents
 

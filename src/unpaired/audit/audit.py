@@ -16,15 +16,16 @@ from unpaired.audit.charts import error_chart, spectrum_chart
 from unpaired.audit.figure import draw as svg_file
 from unpaired.audit.findings import Findings, few_images, figures_of, table_of
 from unpaired.audit.measure import measure
-from unpaired.audit.model import SIDES, AuditedModel, AuditOptions, open_model
+from unpaired.audit.model import AuditedModel, AuditOptions, open_model
 from unpaired.audit.pictures import draw
 from unpaired.audit.sensitivity import response
 from unpaired.audit.shares import RESAMPLES, shares_of
 from unpaired.audit.spectrum import spectrum_of
 from unpaired.audit.summary import summary, verdict
 from unpaired.core.files import write_atomic
+from unpaired.data.directions import reverse, sides
 from unpaired.data.held_out import evenly
-from unpaired.data.training import Progress
+from unpaired.data.training import SIDES, Progress
 from unpaired.evaluation.dataset import FILTER, SPLITS
 from unpaired.methods import Direction
 from unpaired.models.folder import checkpoint_title
@@ -69,10 +70,10 @@ def _audited(
     model: AuditedModel, direction: Direction, options: AuditOptions, progress: Progress | None
 ) -> DirectionResult:
     """Measure one direction."""
-    source, target = SIDES[direction]
-    forward, backward = model.translators[direction], model.translators["b2a" if direction == "a2b" else "a2b"]
+    source, target = sides(direction)
+    forward, backward = model.translators[direction], model.translators[reverse(direction)]
     inputs, real = model.images(source, options.images), model.images(target, options.images)
-    names = (source.upper(), target.upper())
+    names = (model.card.domains[source].title(source), model.card.domains[target].title(target))
     heading = " to ".join(names)
     on_progress = None if progress is None else partial(progress, f"auditing {heading}")
     measured = measure(forward, backward, inputs, seed=options.seed, progress=on_progress)
@@ -114,7 +115,7 @@ def _audited(
 
 
 def _warnings(model: AuditedModel, found: Findings) -> tuple[str, ...]:
-    trained = model.held_out.taken_from == "train" and "there are no test images, so training images were measured"
+    trained = model.dataset.test.taken_from == "train" and "there are no test images, so training images were measured"
     return tuple(each for each in (*found.reconstructions.notices, few_images(found), trained) if each)
 
 
@@ -123,11 +124,11 @@ def _protocol(model: AuditedModel, options: AuditOptions, inputs: int, real: int
     height, width = model.size
     return {
         "checkpoint": model.checkpoint.resolve().name,
-        "split": SPLITS[model.held_out.taken_from],
+        "split": SPLITS[model.dataset.test.taken_from],
         "images": inputs,
         "real_images_of_the_target": real,
         "size": f"{height} x {width}",
-        "prepared": f"{model.config.preprocess}: {model.held_out.part}",
+        "prepared": f"{model.config.preprocess}: {model.dataset.part}",
         "resize_filter": FILTER,
         "disturbed": "translations in float, clamped to the range of values; JPEG by Pillow, 4:4:4",
         "errors": f"standard errors over images; of shares by {RESAMPLES} resamples of the images",
@@ -139,7 +140,7 @@ def _protocol(model: AuditedModel, options: AuditOptions, inputs: int, real: int
 
 
 def _document(model: AuditedModel, options: AuditOptions, directions: dict[str, DirectionResult]) -> Audit:
-    config, held_out = model.config, model.held_out
+    config, test = model.config, model.dataset.test
     return Audit(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=options.command,
@@ -154,9 +155,9 @@ def _document(model: AuditedModel, options: AuditOptions, directions: dict[str, 
         ),
         data={
             "root": str(options.data or config.root or f"{config.a} and {config.b}"),
-            "split": held_out.taken_from,
-            "images": {side: len(model.images(side, options.images)) for side in SIDES["a2b"]},
-            "contents": {side: held_out.contents(side) for side in SIDES["a2b"]},
+            "split": test.taken_from,
+            "images": {side: len(model.images(side, options.images)) for side in SIDES},
+            "contents": {side: test.contents(side) for side in SIDES},
         },
         notices=model.notices,
         directions=directions,

@@ -19,7 +19,7 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from unpaired.core.text import plural
-from unpaired.data.labels import classes_of, fed
+from unpaired.data.labels import classes_of, encoded
 from unpaired.data.values import Domain, from_signed
 
 LEVEL = 2.0 / 255.0
@@ -149,7 +149,7 @@ def snapped(images: Tensor, domain: Domain) -> Tensor:
     labels = domain.labels
     assert labels is not None
     pixels = images.permute(0, 2, 3, 1).numpy()
-    maps = [fed(classes_of(from_signed(image, domain), labels), labels) for image in pixels]
+    maps = [encoded(classes_of(from_signed(image, domain), labels), labels) for image in pixels]
     return torch.from_numpy(np.stack(maps)).permute(0, 3, 1, 2).to(images.dtype) / 127.5 - 1
 
 

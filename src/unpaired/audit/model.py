@@ -14,20 +14,16 @@ from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.files import require_writable
 from unpaired.core.settings import option
 from unpaired.data.config import DataConfig
-from unpaired.data.held_out import HeldOut, Side, signed_batch
-from unpaired.data.source import ImageSource
+from unpaired.data.directions import DIRECTIONS, Direction, Side
+from unpaired.data.held_out import Dataset, ImageSet
 from unpaired.data.training import Progress
-from unpaired.data.values import Domain
 from unpaired.evaluation.inputs import open_model_data, run_of
-from unpaired.methods import Direction
 from unpaired.models.folder import ModelCard, find_model, read_card
 from unpaired.models.loading import load_generator
 from unpaired.models.translator import Translator
 
 AUDITS = "audits"
 """Folder of a run that holds its audits, each named as the checkpoint."""
-DIRECTIONS: tuple[Direction, Direction] = ("a2b", "b2a")
-SIDES: dict[Direction, tuple[Side, Side]] = {"a2b": ("a", "b"), "b2a": ("b", "a")}
 SMALLEST = 8
 """Pixels of a side below which an image has no detail to measure."""
 LARGEST_SEED = 2**32 - 1
@@ -78,8 +74,8 @@ class AuditOptions:
 class HeldOutImages:
     """Chosen images of one domain, as networks see them."""
 
-    def __init__(self, source: ImageSource, positions: Sequence[int], domain: Domain) -> None:
-        self._source, self._positions, self._domain = source, positions, domain
+    def __init__(self, images: ImageSet, positions: Sequence[int]) -> None:
+        self._images, self._positions = images, positions
 
     def __len__(self) -> int:
         """Return how many images were chosen."""
@@ -87,8 +83,7 @@ class HeldOutImages:
 
     def batch(self, numbers: Sequence[int]) -> Tensor:
         """Return images [N, C, H, W] in [-1, 1]."""
-        positions = [self._positions[number] for number in numbers]
-        return torch.from_numpy(signed_batch(self._source, positions, self._domain))
+        return torch.from_numpy(self._images.signed([self._positions[number] for number in numbers]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +94,7 @@ class AuditedModel:
     card: ModelCard
     translators: Mapping[Direction, Translator]
     fingerprints: Mapping[Direction, str]
-    held_out: HeldOut
+    dataset: Dataset
     size: tuple[int, int]
     config: DataConfig
     folder: Path
@@ -107,8 +102,8 @@ class AuditedModel:
 
     def images(self, side: Side, most: int) -> HeldOutImages:
         """Return at most so many images of one domain, spread evenly."""
-        positions = [position for position, _ in self.held_out.images.positions(side, most)]
-        return HeldOutImages(self.held_out.images.of(side), positions, self.card.domains[side])
+        test = self.dataset.test
+        return HeldOutImages(test.of(side), [position for position, _ in test.positions(side, most)])
 
 
 def open_model(options: AuditOptions, progress: Progress | None = None) -> AuditedModel:
@@ -126,15 +121,15 @@ def open_model(options: AuditOptions, progress: Progress | None = None) -> Audit
         name: Translator(one.network, card, name, device=options.device, engine="torch", precision="fp32")
         for name, one in loaded.items()
     }
-    held_out, config = open_model_data(checkpoint, card, data=options.data, size=options.size, progress=progress)
-    if held_out.size is None:
+    dataset, config = open_model_data(checkpoint, card, data=options.data, size=options.size, progress=progress)
+    if dataset.size is None:
         raise UserError(
             "the audit compares images of one size, and these keep sizes of their own: data.preprocess is "
             f'"{config.preprocess}". Give a size: {option("size", "256")} or {option("size", "HEIGHTxWIDTH")}.'
         )
-    if min(held_out.size) < SMALLEST:
+    if min(dataset.size) < SMALLEST:
         raise UserError(
-            f"images of {held_out.size[0]} x {held_out.size[1]} (height x width) have no detail to measure. Give a "
+            f"images of {dataset.size[0]} x {dataset.size[1]} (height x width) have no detail to measure. Give a "
             f"{option('size')} of at least {SMALLEST}."
         )
     return AuditedModel(
@@ -143,10 +138,10 @@ def open_model(options: AuditOptions, progress: Progress | None = None) -> Audit
         folder=folder,
         translators=translators,
         fingerprints={name: one.fingerprint for name, one in loaded.items()},
-        held_out=held_out,
-        size=held_out.size,
+        dataset=dataset,
+        size=dataset.size,
         config=config,
-        notices=(*passed_over, *held_out.notices),
+        notices=(*passed_over, *dataset.notices),
     )
 
 

@@ -15,7 +15,7 @@ from unpaired.compare.plan import INPUT, TRUTH
 from unpaired.compare.results import Line, Results
 from unpaired.compare.score import Scorer, sides
 from unpaired.compare.table import NONE, PUBLISHED, Table, heading, tables_of
-from unpaired.data.held_out import Picture, shown
+from unpaired.data.held_out import Picture, displayed
 from unpaired.methods import Direction
 from unpaired.report.image_grid import TINY, grid, png, stack
 from unpaired.report.webpage import webpage
@@ -46,9 +46,9 @@ def pictures_of(results: Results, scorer: Scorer, direction: Direction) -> Pictu
     rows = []
     for number, row in enumerate(scorer.shown_rows(direction)):
         position, partner = positions[row]
-        found = {INPUT: shown(test.of(source)[position], domains[source])}
+        found = {INPUT: displayed(test.of(source)[position], domains[source])}
         if partner is not None:
-            found[TRUTH] = shown(test.of(target)[partner], domains[target])
+            found[TRUTH] = displayed(test.of(target)[partner], domains[target])
         found |= {line.entry.label: _read(scorer, line, direction, number) for line in lines}
         rows.append(found)
     given = (INPUT, TRUTH) if scorer.material.test.pairs else (INPUT,)

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from unpaired import __version__
 from unpaired.core.errors import UserError
 from unpaired.core.files import write_atomic
-from unpaired.data.held_out import Material, Picture, Side, shown, signed_batch, truth_of
-from unpaired.data.labels import VOID, Indices, classes_of, paint
+from unpaired.data.directions import Side
+from unpaired.data.held_out import Material, Picture, displayed, signed_batch
+from unpaired.data.labels import VOID, Indices, classes_of, decoded, paint
 from unpaired.data.values import Domain, Image, from_signed, to_signed
 from unpaired.methods import Direction
 from unpaired.metrics.confusion import Confusion, Scores
@@ -112,7 +113,7 @@ class Scorer:
         return self.material.test.positions(sides(direction)[0], self.most)
 
     def shown_rows(self, direction: Direction) -> list[int]:
-        """Return which of the positions are shown as pictures: spread evenly, whatever they look like."""
+        """Return which of the positions are displayed as pictures: spread evenly, whatever they look like."""
         count = len(self.positions(direction))
         rows = min(self.rows, count)
         return [index * count // rows for index in range(rows)]
@@ -186,19 +187,19 @@ class Scorer:
         if to_labels is not None:
             for image, (_, partner) in zip(images, part, strict=True):
                 assert partner is not None
-                confusion.add(truth_of(test.of(target)[partner], to_labels), classes_of(image, to_labels))
+                confusion.add(decoded(test.of(target)[partner], to_labels), classes_of(image, to_labels))
             return
         from_labels = self.material.labels(source)
         assert from_labels is not None
         assert self.labeller is not None
         photos = _as_photos(images, self.material.domains[target])
         for found, (position, _) in zip(self.labeller(photos), part, strict=True):
-            confusion.add(truth_of(test.of(source)[position], from_labels), found)
+            confusion.add(decoded(test.of(source)[position], from_labels), found)
 
     def _looked_at(self, image: Image, domain: Domain) -> Picture:
         """Return a translation as a person looks at it; in a label domain every pixel is one of its colours."""
         if domain.labels is None:
-            return shown(image, domain)
+            return displayed(image, domain)
         return paint(classes_of(image, domain.labels), domain.labels)
 
     def _key(self, checkpoint: Path, direction: Direction) -> str:
@@ -237,7 +238,7 @@ def bounds(scorer: Scorer, direction: Direction) -> dict[str, dict[str, Any]]:
         label_side, place = (source, position) if task == "labels_to_photos" else (target, partner)
         labels = scorer.material.labels(label_side)
         assert labels is not None
-        truths.append(truth_of(test.of(label_side)[place], labels))
+        truths.append(decoded(test.of(label_side)[place], labels))
         if task == "labels_to_photos":
             assert scorer.labeller is not None
             found.append(scorer.labeller(signed_batch(test.of(target), [partner], domains[target]))[0])

@@ -15,7 +15,8 @@ import torch
 
 from unpaired.compare.plan import SegmenterSettings
 from unpaired.core.errors import UserError
-from unpaired.data.held_out import Material, Side
+from unpaired.data.directions import Side
+from unpaired.data.held_out import Material
 from unpaired.evaluation.segmentation.config import SegmenterConfig, settle
 from unpaired.evaluation.segmentation.dataset import LabelledPhotos
 from unpaired.evaluation.segmentation.segmenter import (

@@ -34,8 +34,9 @@ from unpaired.core.device import find_device
 from unpaired.core.errors import UserError
 from unpaired.core.files import write_atomic
 from unpaired.core.given import Given
-from unpaired.data.held_out import Material, Side, open_material, truth_of
-from unpaired.data.labels import VOID
+from unpaired.data.directions import Side
+from unpaired.data.held_out import Material, open_material
+from unpaired.data.labels import VOID, decoded
 from unpaired.data.training import Progress
 from unpaired.evaluation.segmentation.segmenter import Segmenter
 from unpaired.methods import METHODS, Direction, ImageShapes
@@ -251,7 +252,7 @@ def _require_classes(material: Material, plan: Plan) -> None:
             parts["of the training"] = (material.train, None)
         for part, (images, most) in parts.items():
             places = (position for position, _ in images.positions(side, most))
-            if not any((truth_of(images.of(side)[place], labels) != VOID).any() for place in places):
+            if not any((decoded(images.of(side)[place], labels) != VOID).any() for place in places):
                 raise UserError(
                     f"the label maps {part} (domain {side.upper()}) hold void alone, so there is nothing to score. "
                     f"Check the files, and data.labels_{side}.void."

@@ -42,6 +42,17 @@ class ImageInfo:
     high: float | None
     """Largest value; None for 8-bit images."""
 
+    @property
+    def format(self) -> str:
+        """The file's format by its first bytes, else by its suffix; what an own source is called for its images."""
+        if not isinstance(self.path, Path):
+            return type(self.path.source).__name__
+        with self.path.open("rb") as stream:
+            head = stream.read(8)
+        if head.startswith(b"\xff\xd8\xff"):
+            return "JPEG"
+        return "PNG" if head.startswith(b"\x89PNG") else self.path.suffix[1:].upper()
+
 
 class CheckMemory:
     """Remembers sound files by absolute path, size and modification time, in one SQLite file of the user's cache.

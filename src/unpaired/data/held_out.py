@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +17,9 @@ from unpaired.core.settings import option
 from unpaired.data.check import ImageInfo
 from unpaired.data.config import DataConfig
 from unpaired.data.directions import Side
-from unpaired.data.labels import Labels, as_picture, decoded
+from unpaired.data.labels import Labels, as_picture
 from unpaired.data.source import CentreCropped, ImageSource
-from unpaired.data.training import SIDES, Part, Progress, contents_of, open_training_data, with_found_labels
+from unpaired.data.training import SIDES, Part, Progress, open_training_data, with_found_labels
 from unpaired.data.transforms import height_width, load_size, prepared_size, training_size
 from unpaired.data.values import Domain, Image, from_signed, to_signed
 
@@ -56,21 +55,6 @@ class ImageSet:
         """Return images of one size as networks see them, [N, C, H, W] in [-1, 1]."""
         return signed_batch(self.source, positions, self.domain)
 
-    def contents(self, positions: Sequence[int] | None = None) -> str:
-        """Return a digest of what the files hold, in order, wherever they lie."""
-        digest = hashlib.blake2b(digest_size=16)
-        for position in range(len(self)) if positions is None else positions:
-            digest.update(self.files[position].digest)
-        return digest.hexdigest()
-
-    def formats(self, positions: Sequence[int] | None = None) -> str:
-        """Return the files' formats, by content: `JPEG (118), PNG (2)`."""
-        chosen = range(len(self)) if positions is None else positions
-        counts = Counter(_format_of(self.files[position]) for position in chosen)
-        if len(counts) == 1:
-            return next(iter(counts))
-        return ", ".join(f"{name} ({count:,})" for name, count in counts.most_common())
-
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +71,14 @@ class Split:
     def of(self, side: Side) -> ImageSet:
         """Return the images of one domain."""
         return self.a if side == "a" else self.b
+
+    def contents(self, side: Side) -> str:
+        """Return a digest of what the files of one domain hold, in order, wherever they lie."""
+        files = self.of(side).files
+        digest = hashlib.blake2b(f"{side}:{len(files)}:".encode(), digest_size=8)
+        for info in files:
+            digest.update(info.digest)
+        return digest.hexdigest()
 
     def positions(self, side: Side, most: int | None = None) -> list[tuple[int, int | None]]:
         """Return (position on a side, that of its partner or None), spread evenly over all, at most `most` of them."""
@@ -264,58 +256,7 @@ def _names(source: ImageSource) -> list[str]:
     return ["/".join(path.with_suffix("").parts[common:]) for path in paths]
 
 
-def _format_of(info: ImageInfo) -> str:
-    """Return a file's format by its first bytes, else by its suffix."""
-    if not isinstance(info.path, Path):
-        return type(info.path.source).__name__
-    with info.path.open("rb") as stream:
-        head = stream.read(8)
-    if head.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    return "PNG" if head.startswith(b"\x89PNG") else info.path.suffix[1:].upper()
-
-
 # ------------------------------------------------------------------- what rooms that have not moved yet still ask for
-
-
-Images = Split
-shown, truth_of = displayed, decoded
-__all__ = ["Dataset", "ImageSet", "Side", "Split", "displayed", "evenly", "open_dataset", "truth_of"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldOut:
-    """As `Dataset.test`."""
-
-    images: Split
-    taken_from: Literal["test", "train"]
-    domains: dict[Side, Domain]
-    size: tuple[int, int] | None
-    part: str
-    files: dict[Side, Sequence[ImageInfo]]
-    notices: tuple[str, ...]
-    layout: str
-
-    def contents(self, side: Side) -> str:
-        """Return a digest of what the files of a domain hold."""
-        return contents_of({Part(False, side): self.files[side]})
-
-
-def open_held_out(
-    config: DataConfig, *, paired: bool, size_multiple: int = 4, progress: Progress | None = None
-) -> HeldOut:
-    """Open the held-out images alone."""
-    data = open_dataset(config, paired=paired, size_multiple=size_multiple, progress=progress)
-    return HeldOut(
-        images=data.test,
-        taken_from=data.test.taken_from,
-        domains=data.domains,
-        size=data.size,
-        part=data.part,
-        files={"a": data.test.a.files, "b": data.test.b.files},
-        notices=data.notices,
-        layout=data.layout,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

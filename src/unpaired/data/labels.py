@@ -133,9 +133,6 @@ def decoded(image: Pixels, labels: Labels) -> Indices:
     return indices
 
 
-fed, truth_of = encoded, decoded  # until every room uses the new names
-
-
 def nearest(rgb: Pixels, palette: tuple[Colour, ...]) -> Indices:
     """Return the position of the nearest colour (squared distance in RGB, the first of equals): uint8 [H, W].
 

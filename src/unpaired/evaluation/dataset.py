@@ -59,7 +59,7 @@ class Images:
         """Return the files' formats, by content: `JPEG (118), PNG (2)`; None without files."""
         if not self.files:
             return None
-        counts = Counter(_format(Path(self.files[position].path)) for position in self.positions)
+        counts = Counter(self.files[position].format for position in self.positions)
         if len(counts) == 1:
             return next(iter(counts))
         return ", ".join(f"{name} ({count:,})" for name, count in counts.most_common())
@@ -277,12 +277,3 @@ def _resized(image: Image, domain: Domain, size: Size) -> Image:
     if domain.labels is None:
         return resize(image, size)
     return encoded(resize_nearest(decoded(image, domain.labels), size), domain.labels)
-
-
-def _format(path: Path) -> str:
-    """Return a file's format by its first bytes, else by its suffix."""
-    with path.open("rb") as stream:
-        head = stream.read(8)
-    if head.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    return "PNG" if head.startswith(b"\x89PNG") else path.suffix[1:].upper()

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from unpaired.core.errors import UserError
+from unpaired.core.given import Given, flatten, read_document, settings_of, without_none
 from unpaired.core.settings import option
 from unpaired.data.config import DataConfig
-from unpaired.data.directions import DIRECTIONS, Side, heading, parse_direction, reverse, sides
-from unpaired.data.held_out import HeldOut, open_held_out
+from unpaired.data.directions import DIRECTIONS, heading, parse_direction, reverse, sides
+from unpaired.data.held_out import Dataset, ImageSet, open_dataset
 from unpaired.data.labels import Labels
 from unpaired.data.labels_config import LabelsConfig
-from unpaired.data.transforms import prepared_size
 from unpaired.data.values import Domain
 from unpaired.evaluation.dataset import Images, Row, Task
 from unpaired.evaluation.translations import Translators
@@ -45,7 +42,7 @@ class ModelInputs:
     fingerprints: Mapping[str, str]
     directions: tuple[str, ...]
     """Those that are measured; there may be translators of others for the way back."""
-    held_out: HeldOut
+    dataset: Dataset
     config: DataConfig
     """How the images were prepared."""
     model: Model
@@ -67,9 +64,7 @@ class ModelInputs:
 
     def task(self, direction: str, images: int | None = None) -> Task:
         """Return what a direction is measured on: at most so many images of each domain, spread evenly."""
-        return model_task(
-            direction, self.held_out, self.config, self.card.domains, images, 1 if self.run is None else 4
-        )
+        return model_task(direction, self.dataset, self.config, self.card.domains, images)
 
 
 def open_model(
@@ -110,7 +105,8 @@ def open_model(
         )
         fingerprints[name] = loaded.fingerprint
     run = run_of(folder)
-    held_out, config = open_model_data(folder, card, data=data, size=size, on_bad_image=on_bad_image, progress=progress)
+    dataset, config = open_model_data(folder, card, data=data, size=size, on_bad_image=on_bad_image, progress=progress)
+    test = dataset.test
     return ModelInputs(
         folder=folder,
         run=run,
@@ -118,7 +114,7 @@ def open_model(
         translators=translators,
         fingerprints=fingerprints,
         directions=tuple(wanted),
-        held_out=held_out,
+        dataset=dataset,
         config=config,
         model=Model(
             path=str(model),
@@ -130,13 +126,13 @@ def open_model(
         ),
         data={
             "root": str(data) if data is not None else config.root or f"{config.a} and {config.b}",
-            "split": held_out.taken_from,
-            "images": {side: len(files) for side, files in sorted(held_out.files.items())},
-            "contents": {side: held_out.contents(side) for side in ("a", "b")},
-            "layout": held_out.layout,
+            "split": test.taken_from,
+            "images": {"a": len(test.a), "b": len(test.b)},
+            "contents": {"a": test.contents("a"), "b": test.contents("b")},
+            "layout": dataset.layout,
             "run": None if run is None else str(run),
         },
-        notices=(*notices, *held_out.notices),
+        notices=(*notices, *dataset.notices),
     )
 
 
@@ -155,7 +151,7 @@ def open_model_data(
     size: tuple[int, int] | None = None,
     on_bad_image: Any = None,
     progress: Progress | None = None,
-) -> tuple[HeldOut, DataConfig]:
+) -> tuple[Dataset, DataConfig]:
     """Find the held-out images that a model is measured on, prepared as in its training; return them and the settings.
 
     Raises `UserError` where there are none, where they are bad, or do not fit the model.
@@ -176,48 +172,47 @@ def open_model_data(
     if on_bad_image is not None:
         config = replace(config, on_bad_image=on_bad_image)
     config = _as_the_model_sees(config, card)
-    held_out = open_held_out(config, paired=paired, size_multiple=1 if run is None else 4, progress=progress)
+    dataset = open_dataset(config, paired=paired, size_multiple=1 if run is None else 4, progress=progress)
     if data is not None and config.root is None:
-        held_out = replace(held_out, taken_from="test")
-    return held_out, config
+        dataset = replace(dataset, test=replace(dataset.test, taken_from="test"))
+    return dataset, config
 
 
 def read_data_config(run: Path) -> DataConfig:
     """Return the settings of the data that a run was trained with; raises `UserError` where they cannot be read."""
     path = run / CONFIG
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        return TypeAdapter(DataConfig).validate_python(document["data"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise UserError(f"{path} cannot be read: {reason}.") from error
+    # A record: nothing in it is a choice of the user, so no code that it names is imported.
+    given = Given(flatten(without_none(read_document(path, str(path)))), f"{path}: {{name}}", record=True)
+    config: DataConfig = settings_of("data", DataConfig, [given])
+    return config
 
 
 def model_task(
     direction: str,
-    held_out: HeldOut,
+    dataset: Dataset,
     config: DataConfig,
     domains: Mapping[Any, Domain],
     images: int | None,
-    size_multiple: int,
 ) -> Task:
     """Return what one direction is measured on: at most so many held-out images of each domain, spread evenly."""
     source, target = sides(direction)
-    sets = {side: _images(held_out, side, config, domains[side], size_multiple) for side in (source, target)}
-    positions = held_out.images.positions(source, images)
-    if held_out.images.pairs:
+    test = dataset.test
+    at = "" if dataset.size is None else f" {dataset.size[0]} x {dataset.size[1]}"
+    prepared = f"{config.preprocess}{at}: {dataset.part}"
+    positions = test.positions(source, images)
+    if test.pairs:
         reference = [partner for _, partner in positions if partner is not None]
     else:
-        reference = [position for position, _ in held_out.images.positions(target, images)]
+        reference = [position for position, _ in test.positions(target, images)]
     return Task(
         direction=direction,
         heading=heading(direction, domains),
         target_name=domains[target].title(target),
-        inputs=sets[source].only([position for position, _ in positions]),
+        inputs=_images(test.of(source), domains[source], [position for position, _ in positions], prepared),
         fakes=None,
-        real=sets[target].only(reference),
+        real=_images(test.of(target), domains[target], reference, prepared),
         rows=tuple(Row(position, None, partner) for position, partner in positions),
-        split=held_out.taken_from,
+        split=test.taken_from,
     )
 
 
@@ -256,17 +251,12 @@ def _labels_setting(labels: Labels | None) -> LabelsConfig | None:
     )
 
 
-def _images(held_out: HeldOut, side: Side, config: DataConfig, domain: Domain, size_multiple: int) -> Images:
-    files = held_out.files[side]
-    sizes = [
-        held_out.size or prepared_size(info.height, info.width, config, size_multiple=size_multiple) for info in files
-    ]
-    at = "" if held_out.size is None else f" {held_out.size[0]} x {held_out.size[1]}"
+def _images(images: ImageSet, domain: Domain, positions: Sequence[int], prepared: str) -> Images:
     return Images(
-        source=held_out.images.of(side),
+        source=images,
         domain=domain,
-        files=tuple(files),
-        sizes=tuple(sizes),
-        positions=tuple(range(len(files))),
-        prepared=f"{config.preprocess}{at}: {held_out.part}",
+        files=images.files,
+        sizes=images.sizes,
+        positions=tuple(positions),
+        prepared=prepared,
     )

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import option
 from unpaired.data.config import DataConfig
-from unpaired.data.held_out import truth_of
-from unpaired.data.labels import Indices, Labels
-from unpaired.data.source import CentreCropped, ImageSource
-from unpaired.data.training import Progress, open_training_data, with_found_labels
-from unpaired.data.transforms import crop_offsets, height_width, resize_nearest, training_size
+from unpaired.data.directions import other
+from unpaired.data.held_out import open_dataset
+from unpaired.data.labels import Indices, Labels, decoded
+from unpaired.data.labels_config import LabelsConfig
+from unpaired.data.source import ImageSource
+from unpaired.data.training import Progress
+from unpaired.data.transforms import crop_offsets, resize_nearest
 from unpaired.data.values import Domain, Image, to_signed
 
 CACHE_BYTES = 2 << 30
@@ -72,7 +73,7 @@ class LabelledPhotos:
         """Return the classes of one photo's pixels, uint8 [H, W]; `VOID` where there is none."""
         if index in self._cache:
             return self._cache[index][1]
-        return truth_of(self._maps[self._pairs[index][1]], self._labels)
+        return decoded(self._maps[self._pairs[index][1]], self._labels)
 
     def signed(self, index: int) -> tuple[Photos, Indices]:
         """Return a photo as networks see it, float32 [C, H, W] in [-1, 1], and its classes."""
@@ -152,12 +153,6 @@ def open_labelled(config: DataConfig, *, progress: Progress | None = None) -> La
 
     Exactly one domain holds label maps (`data.labels_a` or `data.labels_b`). Raises `UserError`.
     """
-    size = training_size(config)
-    if size is None:
-        raise UserError(
-            f"a segmenter learns from photos of one size, and {option('data.preprocess', config.preprocess)} leaves "
-            "them sizes of their own. Use resize_and_crop, crop or scale_width_and_crop."
-        )
     side = label_side(config)
     _refuse_unused(config)
     # One channel per class says more than colours where a class is black.
@@ -165,27 +160,31 @@ def open_labelled(config: DataConfig, *, progress: Progress | None = None) -> La
         name: None if setting is None else replace(setting, feed="one_hot")
         for name, setting in (("labels_a", config.labels_a), ("labels_b", config.labels_b))
     }
-    whole = replace(config, cache="none", **one_hot)
-    if config.preprocess == "resize_and_crop":
-        whole = replace(whole, load_size=height_width(config.crop_size))
-    data = open_training_data(whole, paired=True, progress=progress)
-    a, b = CentreCropped(data.a, size), CentreCropped(data.b, size)
-    train, held_out = (b, a), (data.held_out_b, data.held_out_a)
-    photos, maps = data.domain_b, data.domain_a
-    if side == "b":
-        train, held_out, photos, maps = train[::-1], held_out[::-1], maps, photos
-    assert maps.labels is not None
-    return LabelledData(
-        train=LabelledPhotos(*train, photos, maps.labels),
-        held_out=LabelledPhotos(*held_out, photos, maps.labels),
-        held_out_from=data.held_out_from,
-        labels=maps.labels,
-        photos=photos,
-        size=size,
-        config=with_found_labels(config, data),
-        contents=data.contents,
-        notices=tuple(notice for notice in data.notices if not notice.startswith("decoded images are not kept")),
+    data = open_dataset(
+        replace(config, **one_hot), aligned=True, one_size="a segmenter", size_multiple=4, progress=progress
     )
+    photos, labels = data.domains[other(side)], data.labels(side)
+    assert data.size is not None
+    assert labels is not None
+    train, held_out = (
+        LabelledPhotos(split.of(other(side)), split.of(side), photos, labels) for split in (data.train, data.test)
+    )
+    return LabelledData(
+        train=train,
+        held_out=held_out,
+        held_out_from=data.test.taken_from,
+        labels=labels,
+        photos=photos,
+        size=data.size,
+        config=replace(config, labels_a=_found(config.labels_a, labels), labels_b=_found(config.labels_b, labels)),
+        contents=data.contents,
+        notices=data.notices,
+    )
+
+
+def _found(setting: LabelsConfig | None, labels: Labels) -> LabelsConfig | None:
+    """Return the setting with the palette that was found in the files."""
+    return None if setting is None else replace(setting, palette=labels.palette)
 
 
 def label_side(config: DataConfig) -> Literal["a", "b"]:
