@@ -227,7 +227,7 @@ def test_features_that_would_overflow_are_refused(module: str, tmp_path: Path, i
         ("scalar", r"returned a tensor \[\] for images"),
         ("fails", "failed: RuntimeError: no such checkpoint"),
         ("something", "is a int; it must be a function"),
-        ("nothing", "has no nothing. Give MODULE:CALLABLE"),
+        ("nothing", "has no nothing"),
     ],
 )
 def test_what_is_no_network_is_told(module: str, function: str, message: str) -> None:
@@ -248,7 +248,7 @@ def test_features_that_are_not_finite_are_refused(module: str, images: Tensor) -
 
 def test_modules_that_cannot_be_imported(module: str, tmp_path: Path) -> None:
     (tmp_path / f"{module}.py").write_text("1 / 0")
-    with pytest.raises(UserError, match=f"The module {module} cannot be imported: ZeroDivisionError"):
+    with pytest.raises(UserError, match=f"{module}.*ZeroDivisionError"):
         open_features(f"{module}:vectors")
     (tmp_path / f"{module}.py").write_text("import module_that_it_needs")
     with pytest.raises(UserError, match='no Python module "module_that_it_needs"'):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 import torch
 
 from unpaired.core.device import find_device
 from unpaired.core.errors import UserError, did_you_mean
+from unpaired.core.extensions import is_spec
 from unpaired.metrics.features.base import Features
 from unpaired.metrics.features.inception import InceptionFeatures
 from unpaired.metrics.features.lpips import Lpips, open_lpips
@@ -38,7 +38,7 @@ def open_features(spec: str, *, device: str | torch.device = "cpu", notice: Noti
         return InceptionFeatures(file, chosen) if kind == "inception" else VggFeatures(file, chosen)
     if spec.lower().endswith(".pt2"):
         return ProgramFeatures(Path(spec).expanduser(), find_device(device))
-    if kind not in ("inception", "vgg") and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*", spec):
+    if kind not in ("inception", "vgg") and is_spec(spec):
         return CallableFeatures(spec, find_device(device))
     raise UserError(f'"{spec}" names no features. Allowed: {ALLOWED}.{_hint(spec, kind)}')
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
-import importlib.util
 import sys
 import warnings
 from collections.abc import Callable
@@ -16,6 +14,7 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from unpaired.core.errors import UserError
+from unpaired.core.extensions import import_name
 from unpaired.metrics.features.base import Features
 from unpaired.metrics.features.weights import file_checksum
 
@@ -200,31 +199,12 @@ def _input_shape(program: torch.export.ExportedProgram, path: Path) -> list[int 
 
 def _call(spec: str) -> Any:
     """Import MODULE of MODULE:CALLABLE and return what the callable returns; UserError where that fails."""
-    name, _, attribute = spec.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:  # a console script does not search the current folder by itself
-        sys.path.append(here)
-    try:
-        found: Any = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f'There is no Python module "{error.name}" for {spec}. Run the command in the folder of the module, or '
-            "install it."
-        ) from error
-    except Exception as error:  # the user's module can raise anything
-        raise UserError(f"The module {name} cannot be imported: {type(error).__name__}: {error}.") from error
-    for part in attribute.split("."):
-        if part not in vars(found):
-            raise UserError(
-                f"The module {name} has no {attribute}. Give MODULE:CALLABLE, a function of this module that returns "
-                "a network."
-            )
-        found = vars(found)[part]
+    found = import_name(spec)
     if not callable(found):
         raise UserError(f"{spec} is a {type(found).__name__}; it must be a function that returns a network.")
     try:
         return found()
-    except Exception as error:  # so can the function
+    except Exception as error:  # the user's function can raise anything
         raise UserError(
             f"{spec}() failed: {type(error).__name__}: {error}. It is called without arguments and returns a torch "
             f"module or a function that takes {EXPECTED}."
