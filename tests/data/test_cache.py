@@ -228,9 +228,9 @@ class TestChoice:
     def test_what_is_asked_for_must_fit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(cache, "free_disk", lambda _: 10)
         monkeypatch.setattr(cache, "available_memory", lambda: 10)
-        with pytest.raises(UserError, match=r"data\.cache is disk"):
+        with pytest.raises(UserError, match=r"data\.cache = disk"):
             choose_cache("disk", 11)
-        with pytest.raises(UserError, match=r"data\.cache is memory"):
+        with pytest.raises(UserError, match=r"data\.cache = memory"):
             choose_cache("memory", 11)
 
 

@@ -8,7 +8,9 @@ the disk. Both take images of different sizes and dtypes.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,8 +18,8 @@ from numpy.typing import NDArray
 
 from unpaired.core.cache import user_cache_folder
 from unpaired.core.errors import UserError
+from unpaired.core.settings import option
 from unpaired.data.cache_file import is_made, open_cache_file
-from unpaired.data.capacity import available_memory, free_disk
 from unpaired.data.packing import Packing, pack
 from unpaired.data.source import FolderSource, ImageSource
 from unpaired.data.values import Image
@@ -26,6 +28,7 @@ CacheMode = Literal["auto", "memory", "disk", "none"]
 
 _MEMORY_LIMIT = 2 * 2**30
 _DISK_MARGIN = 2**30
+_MEMORY_UNKNOWN = 4 * 2**30
 
 
 class Choice(NamedTuple):
@@ -35,47 +38,26 @@ class Choice(NamedTuple):
     reason: str
 
 
-class MemorySource:
-    """Another source's images, each kept in one block of memory once it has been asked for."""
+class CachedSource:
+    """Another source's images in one block of bytes: a memory-mapped file, or memory that fills as they are read."""
 
-    def __init__(self, source: FolderSource) -> None:
-        self._source, self._packing = source, pack(source)
+    def __init__(self, source: FolderSource, packing: Packing, data: NDArray[np.uint8] | None = None) -> None:
+        self._source, self._packing = source, packing
+        self._filled = bytearray(len(source)) if data is None else bytearray(b"\1") * len(source)
         # Not initialised: the system hands out the pages as images are written to them.
-        self._data = np.empty(self._packing.total_bytes, np.uint8)
-        self._filled = bytearray(len(source))
+        self._data = np.empty(packing.total_bytes, np.uint8) if data is None else data
 
     def __len__(self) -> int:
-        """Return how many images there are."""
         return len(self._source)
 
     def __getitem__(self, index: int) -> Image:
-        """Return one prepared image, [H, W, C]; read-only."""
-        kept = self._packing.view(self._data, index)
+        image = self._packing.view(self._data, index)
         if not self._filled[index]:
             # Two threads may both decode the same image; they write the same bytes.
-            kept[...] = self._source[index]
+            image[...] = self._source[index]
             self._filled[index] = 1
-        kept.flags.writeable = False
-        return kept
-
-    def name(self, index: int) -> str:
-        """Return the other source's name."""
-        return self._source.name(index)
-
-
-class DiskSource:
-    """Another source's images, in a memory-mapped file."""
-
-    def __init__(self, source: FolderSource, packing: Packing, data: NDArray[np.uint8]) -> None:
-        self._source, self._packing, self._data = source, packing, data
-
-    def __len__(self) -> int:
-        """Return how many images there are."""
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> Image:
-        """Return one prepared image, [H, W, C]; read-only."""
-        return self._packing.view(self._data, index)
+        image.flags.writeable = False
+        return image
 
     def name(self, index: int) -> str:
         """Return the other source's name."""
@@ -90,39 +72,37 @@ def choose_cache(mode: CacheMode, needed: int, *, missing: int | None = None) ->
     is asked for and there is no room.
     """
     missing = needed if missing is None else missing
+    again = "decoded images are not kept, and every epoch decodes them again:"
     if mode == "none":
-        return Choice("none", "decoded images are not kept: data.cache is none")
+        return Choice("none", f"decoded images are not kept: {option('data.cache', 'none')}")
     memory = available_memory()
-    if mode == "memory":
-        if needed > memory:
-            raise UserError(
-                f"data.cache is memory, and the decoded images need {_size(needed)} where {_size(memory)} of memory "
-                "are free. Set data.cache to disk, auto or none."
-            )
-        return Choice("memory", f"decoded images are kept in memory ({_size(needed)})")
-    if mode == "disk":
-        folder = user_cache_folder()
-        free = free_disk(folder)
-        if missing > free:
-            raise UserError(
-                f'data.cache is disk, and the decoded images need {_size(missing)} where {_size(free)} are free at "'
-                f'{folder}". Make room, set UNPAIRED_CACHE to a folder on a larger disk, or set data.cache to none.'
-            )
-        return Choice("disk", f'decoded images are kept on disk ({_size(needed)} in "{folder}")')
     processes = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # set by torchrun
-    if needed * processes <= min(_MEMORY_LIMIT, memory // 4):
+    if mode == "memory" and needed > memory:
+        raise UserError(
+            f"{option('data.cache', 'memory')}: the decoded images need {_size(needed)} where {_size(memory)} of "
+            f"memory are free. Set {option('data.cache')} to disk, auto or none."
+        )
+    if mode == "memory" or (mode == "auto" and needed * processes <= min(_MEMORY_LIMIT, memory // 4)):
         return Choice("memory", f"decoded images are kept in memory ({_size(needed)})")
     try:
         folder = user_cache_folder()
     except UserError as error:
-        return Choice("none", f"decoded images are not kept, and every epoch decodes them again: {error}")
+        if mode == "disk":
+            raise
+        return Choice("none", f"{again} {error}")
     free = free_disk(folder)
-    if missing + _DISK_MARGIN <= free:
+    if missing + (_DISK_MARGIN if mode == "auto" else 0) <= free:
         return Choice("disk", f'decoded images are kept on disk ({_size(needed)} in "{folder}")')
+    if mode == "disk":
+        raise UserError(
+            f"{option('data.cache', 'disk')}: the decoded images need {_size(missing)} where {_size(free)} are free at "
+            f'"{folder}". Make room, set UNPAIRED_CACHE to a folder on a larger disk, or set {option("data.cache")} to '
+            "none."
+        )
     return Choice(
         "none",
-        f"decoded images are not kept, and every epoch decodes them again: they need {_size(needed)}, too much for "
-        f'{_size(memory)} of free memory, and {_size(free)} are free at "{folder}"',
+        f"{again} they need {_size(needed)}, too much for {_size(memory)} of free memory, and {_size(free)} are free "
+        f'at "{folder}"',
     )
 
 
@@ -140,23 +120,50 @@ def open_cache(
     packings = {name: pack(source) for name, source in sources.items()}
     needed = sum(packing.total_bytes for packing in packings.values())
     present = [name for name, source in sources.items() if mode in ("auto", "disk") and is_made(source)]
-    missing = needed - sum(packings[name].total_bytes for name in present)
-    choice = choose_cache(mode, needed, missing=missing)
-    opened: dict[str, ImageSource] = {}
+    choice = choose_cache(mode, needed, missing=needed - sum(packings[name].total_bytes for name in present))
+    if choice.mode == "none":
+        return dict(sources), choice.reason
+    opened = dict[str, ImageSource]()
     for name, source in sources.items():
-        if choice.mode == "memory":
-            opened[name] = MemorySource(source)
-        elif choice.mode == "none":
-            opened[name] = source
-        else:
-            report = None if progress is None else _named(progress, name)
+        data = None
+        if choice.mode == "disk":
+            report = None if progress is None else lambda done, total, name=name: progress(name, done, total)
             data = open_cache_file(source, packings[name], workers=workers, progress=report)
-            opened[name] = DiskSource(source, packings[name], data)
+        opened[name] = CachedSource(source, packings[name], data)
     return opened, choice.reason
 
 
-def _named(progress: Callable[[str, int, int], None], name: str) -> Callable[[int, int], None]:
-    return lambda done, total: progress(name, done, total)
+def available_memory() -> int:
+    """Return the bytes of memory that this process could still take: the machine's, or its container's if less."""
+    found = [size for size in (_memory_of_machine(), _memory_of_container()) if size is not None]
+    return max(0, min(found)) if found else _MEMORY_UNKNOWN
+
+
+def free_disk(folder: Path) -> int:
+    """Return the free bytes of the disk that holds `folder`."""
+    return shutil.disk_usage(folder).free
+
+
+def _memory_of_machine() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, StopIteration):
+        pass
+    try:  # not on Linux: half of what is built in
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _memory_of_container() -> int | None:
+    for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+        folder = Path("/sys/fs/cgroup" if limit == "memory.max" else "/sys/fs/cgroup/memory")
+        try:
+            return int((folder / limit).read_text()) - int((folder / used).read_text())
+        except (OSError, ValueError):  # absent, or "max"
+            continue
+    return None
 
 
 def _size(count: int) -> str:

@@ -38,7 +38,6 @@ class BadFile:
     reason: str
 
     def __str__(self) -> str:
-        """Return path and reason."""
         return f"{printable(self.path)}: {self.reason}"
 
 

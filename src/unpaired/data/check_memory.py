@@ -7,10 +7,14 @@ import hashlib
 import os
 import sqlite3
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from unpaired.core.cache import user_cache_folder
 from unpaired.core.errors import UserError
@@ -22,6 +26,9 @@ _MAX_BYTES = 2**28
 _COLUMNS = "path BLOB PRIMARY KEY, size INT, mtime INT, height INT, width INT, channels INT, dtype TEXT, digest BLOB"
 _TABLE = f"CREATE TABLE IF NOT EXISTS sound ({_COLUMNS}, low REAL, high REAL) WITHOUT ROWID"
 _GONE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_ROW: TypeAdapter[tuple[Any, int, int, int, int, int, str, bytes, float | None, float | None]] = TypeAdapter(
+    tuple[Any, int, int, int, int, int, str, bytes, float | None, float | None], config=ConfigDict(strict=True)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,9 @@ class ImageInfo:
         return "PNG" if head.startswith(b"\x89PNG") else self.path.suffix[1:].upper()
 
 
+_VALUES = attrgetter("height", "width", "channels", "dtype", "digest", "low", "high")
+
+
 class CheckMemory:
     """Remembers sound files by absolute path, size and modification time, in one SQLite file of the user's cache.
 
@@ -73,58 +83,44 @@ class CheckMemory:
 
     def recall(self, paths: Iterable[Path]) -> dict[Path, ImageInfo]:
         """Return what is known of those of the files that have not changed since."""
-        if self._file is None:
-            return {}
-        try:
-            return self._recall(paths)
-        except sqlite3.DatabaseError as error:
-            self._recover(error)
-            return {}
+        known = dict[Path, ImageInfo]()
+
+        def find(database: sqlite3.Connection) -> None:
+            for path in paths:
+                row = database.execute("SELECT * FROM sound WHERE path = ?", (self._key(path),)).fetchone()
+                if row is not None and (info := _info(path, row)) is not None:
+                    known[path] = info
+
+        self._use(find, attempts=1)
+        return known
 
     def remember(self, images: Iterable[tuple[ImageInfo, os.stat_result]]) -> None:
         """Remember sound images, each with the status that its file had before it was read."""
-        if self._file is None:
-            return
-        rows = [(_key(Path(info.path)) + self._suffix, *_row(info, status)) for info, status in images]
-        for _attempt in range(2):
+        rows = [
+            (self._key(Path(info.path)), status.st_size, status.st_mtime_ns, *_VALUES(info)) for info, status in images
+        ]
+        insert = f"INSERT OR REPLACE INTO sound VALUES ({', '.join('?' * 10)})"
+        self._use(lambda database: database.executemany(insert, rows), attempts=2)
+
+    def _key(self, path: Path) -> bytes:
+        return os.fsencode(os.path.abspath(path)) + self._suffix
+
+    def _use(self, work: Callable[[sqlite3.Connection], object], attempts: int) -> None:
+        """Do something with the database; a damaged one is thrown away, and a new one tried where that makes sense."""
+        for _attempt in range(attempts if self._file is not None else 0):
             try:
-                with closing(self._open()) as database, database:
-                    marks = ", ".join("?" * 10)
-                    database.executemany(f"INSERT OR REPLACE INTO sound VALUES ({marks})", rows)
+                assert self._file is not None
+                with closing(sqlite3.connect(self._file, timeout=30)) as database, database:
+                    database.execute("PRAGMA journal_mode = WAL")
+                    database.execute("PRAGMA synchronous = NORMAL")
+                    database.execute(_TABLE)
+                    work(database)
                 return
             except sqlite3.DatabaseError as error:
-                if not self._recover(error):
+                code = getattr(error, "sqlite_errorcode", None)
+                if code not in _GONE and isinstance(error, sqlite3.OperationalError):
                     return
-
-    def _open(self) -> sqlite3.Connection:
-        assert self._file is not None
-        database = sqlite3.connect(self._file, timeout=30)
-        try:
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = NORMAL")
-            database.execute(_TABLE)
-        except sqlite3.DatabaseError:
-            database.close()
-            raise
-        return database
-
-    def _recall(self, paths: Iterable[Path]) -> dict[Path, ImageInfo]:
-        known = {}
-        with closing(self._open()) as database:
-            find = "SELECT * FROM sound WHERE path = ?"
-            for path in paths:
-                row = database.execute(find, (_key(path) + self._suffix,)).fetchone()
-                info = _info(path, row) if row is not None else None
-                if info is not None:
-                    known[path] = info
-        return known
-
-    def _recover(self, error: sqlite3.DatabaseError) -> bool:
-        """Throw a damaged file away; say whether another attempt makes sense."""
-        damaged = getattr(error, "sqlite_errorcode", None) in _GONE or not isinstance(error, sqlite3.OperationalError)
-        if damaged:
-            self._forget()
-        return damaged
+                self._forget()
 
     def _forget(self) -> None:
         for suffix in ("", "-wal", "-shm"):
@@ -132,29 +128,14 @@ class CheckMemory:
                 os.unlink(f"{self._file}{suffix}")
 
 
-def _key(path: Path) -> bytes:
-    return os.fsencode(os.path.abspath(path))
-
-
-def _row(info: ImageInfo, status: os.stat_result) -> tuple[object, ...]:
-    shape = (info.height, info.width, info.channels)
-    return (status.st_size, status.st_mtime_ns, *shape, info.dtype, info.digest, info.low, info.high)
-
-
 def _info(path: Path, row: tuple[object, ...]) -> ImageInfo | None:
     """Return what a row says, or None where the file has changed or the row makes no sense."""
-    _, size, mtime, height, width, channels, dtype, digest, low, high = row
     try:
+        _, size, mtime, height, width, channels, dtype, digest, low, high = _ROW.validate_python(row)
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValidationError):
         return None
     if (status.st_size, status.st_mtime_ns) != (size, mtime):
-        return None
-    if not (isinstance(height, int) and isinstance(width, int) and isinstance(channels, int)):
-        return None
-    if not (isinstance(dtype, str) and isinstance(digest, bytes)):
-        return None
-    if not (isinstance(low, float | None) and isinstance(high, float | None)):
         return None
     # The same few words for 100,000 files are kept once.
     return ImageInfo(path, height, width, channels, sys.intern(dtype), digest, low, high)

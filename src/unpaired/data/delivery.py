@@ -27,15 +27,12 @@ class Delivery(Protocol):
 
     def prepare(self, x: Cuts, y: Cuts) -> Any:
         """Make a batch of its rows, in the memory of the processor."""
-        ...
 
     def send(self, prepared: Any) -> Any:
         """Start its way to the device, without waiting for the device."""
-        ...
 
     def receive(self, sent: Any) -> Pair:
         """Return it, ready for operations that are called from now on."""
-        ...
 
 
 class ToHost:

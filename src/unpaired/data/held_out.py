@@ -40,11 +40,9 @@ class ImageSet:
     """(height, width) of every image as it is given."""
 
     def __len__(self) -> int:
-        """Return how many images there are."""
         return len(self.source)
 
     def __getitem__(self, index: int) -> Image:
-        """Return one image, [H, W, C] in its own dtype."""
         return self.source[index]
 
     def name(self, index: int) -> str:

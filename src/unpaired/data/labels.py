@@ -50,7 +50,6 @@ class Labels:
     """What networks see: colours, or one channel per class."""
 
     def __post_init__(self) -> None:
-        """Refuse what contradicts itself, and label maps without a class."""
         check_classes(self.kind, self.palette, self.names, self.void)
 
     @property

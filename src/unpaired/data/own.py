@@ -27,7 +27,6 @@ class OwnImage:
     index: int
 
     def __fspath__(self) -> str:
-        """Return what the source calls it."""
         return str(self.source.name(self.index))
 
 

@@ -23,15 +23,12 @@ class ImageSource(Protocol):
 
     def __len__(self) -> int:
         """Return how many images there are."""
-        ...
 
     def __getitem__(self, index: int) -> Image:
         """Return one prepared image, [H, W, C] in its own dtype; not to be written to."""
-        ...
 
     def name(self, index: int) -> str:
         """Return what a person calls this image: its path, for files."""
-        ...
 
 
 class FolderSource:
@@ -50,11 +47,9 @@ class FolderSource:
         self.channels, self.size_multiple = channels, size_multiple
 
     def __len__(self) -> int:
-        """Return how many images there are."""
         return len(self.images)
 
     def __getitem__(self, index: int) -> Image:
-        """Decode and prepare one image; raises `UserError` where its file has changed or gone since it was checked."""
         info, labels = self.images[index], self.reading.labels
         try:
             image = self.reading.read(info.path, max_pixels=self.config.max_pixels)
@@ -91,11 +86,9 @@ class CentreCropped:
         self._source, self._crop = source, crop
 
     def __len__(self) -> int:
-        """Return how many images there are."""
         return len(self._source)
 
     def __getitem__(self, index: int) -> Image:
-        """Return the middle of one image, [H, W, C]."""
         return centre_crop(self._source[index], self._crop)
 
     def name(self, index: int) -> str:

@@ -52,7 +52,6 @@ class Domain:
     """What people call it, such as `horse`; empty where nobody said."""
 
     def __post_init__(self) -> None:
-        """Refuse a range without values, and label maps in another form than the one that they are fed in."""
         if self.labels is not None and (self.channels, self.dtype, self.range) != (self.labels.channels, "uint8", None):
             raise UserError(
                 f"a domain of {self.labels.in_words()} has {self.labels.channels} channels of uint8 and no range; "

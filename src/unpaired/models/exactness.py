@@ -32,7 +32,6 @@ class Exactness:
     """Peak signal-to-noise ratio in dB of the image that fares worst; infinite where nothing differs."""
 
     def __str__(self) -> str:
-        """Say it in words."""
         if self.largest == 0:
             return "equals float32"
         return (

@@ -139,7 +139,6 @@ class Translator:
         )
 
     def __repr__(self) -> str:
-        """Name the direction, the model's method and the engine."""
         trained = f", {self.card.method}" if self.card.method else ""
         return f"<Translator {self.heading}{trained}; {self.engine} on {self.device}>"
 

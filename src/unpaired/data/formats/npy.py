@@ -34,17 +34,14 @@ class NpyReader(Reader):
     suffixes = frozenset({".npy"})
 
     def accepts(self, start: bytes, suffix: str) -> bool:
-        """Take files with NumPy's header, and those that should have one."""
         return start.startswith(MAGIC) or suffix == ".npy"
 
     def probe(self, path: Path) -> Header:
-        """Read the header."""
         found = _read_header(path)
         height, width, channels = (*found.shape, 1)[:3]
         return Header(height, width, channels, found.dtype.name)
 
     def read(self, path: Path, *, stored: bool = False) -> Image:
-        """Read the numbers; booleans are 0 and 1 with `stored`, else 0 and 255."""
         header = _read_header(path)
         count = math.prod(header.shape)
         needed, found = header.offset + count * header.dtype.itemsize, path.stat().st_size

@@ -50,13 +50,11 @@ class PillowReader(Reader):
     # fmt: on
 
     def probe(self, path: Path) -> Header:
-        """Open the file without decoding it."""
         with path.open("rb") as stream:
             image = _recognised(path, stream)
             return Header(image.height, image.width, len(image.getbands()), _dtype_of(image))
 
     def read(self, path: Path, *, stored: bool = False) -> Image:
-        """Decode the first frame."""
         with path.open("rb") as stream:
             image = _recognised(path, stream)
             bits = few_bits(image)

@@ -25,17 +25,14 @@ class DeepPngReader(Reader):
     suffixes = frozenset({".png"})
 
     def accepts(self, start: bytes, suffix: str) -> bool:
-        """Take what announces 16 bits per sample."""
         return start.startswith(MAGIC) and len(start) >= 25 and start[12:16] == b"IHDR" and start[24] == 16
 
     def probe(self, path: Path) -> Header:
-        """Read the header; grey and alpha count as four channels too."""
         with path.open("rb") as stream:
             width, height = struct.unpack(">16xII", stream.read(24))
         return Header(height, width, 4, "uint16")
 
     def read(self, path: Path, *, stored: bool = False) -> Image:
-        """Decode with libpng; transparency is laid over white."""
         import imagecodecs
 
         content = path.read_bytes()

@@ -45,11 +45,9 @@ class TiffReader(Reader):
     suffixes = frozenset({".tif", ".tiff"})
 
     def accepts(self, start: bytes, suffix: str) -> bool:
-        """Take TIFF and BigTIFF in either byte order."""
         return start.startswith(MAGICS)
 
     def probe(self, path: Path) -> Header:
-        """Read the headers of all pages."""
         import tifffile
 
         with tifffile.TiffFile(path) as file:
@@ -60,7 +58,6 @@ class TiffReader(Reader):
             return Header(height, width, len(pages) * pages[0].samplesperpixel, str(pages[0].dtype))
 
     def read(self, path: Path, *, stored: bool = False) -> Image:
-        """Decode all pages; with `stored`, one sample gives palette indices, and few bits without scaling."""
         import tifffile
 
         with tifffile.TiffFile(path) as file:

@@ -38,5 +38,4 @@ class Engine(ABC):
         """Translate [N, C, H, W] in [-1, 1], N >= 1, of any size, dtype and device, to float32 [N, C', H, W]."""
 
     def __str__(self) -> str:
-        """Name the engine and its arithmetic."""
         return f"{self.label}, {self.precision}"

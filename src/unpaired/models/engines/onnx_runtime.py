@@ -32,7 +32,6 @@ class OnnxRuntimeEngine(Engine):
         self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
 
     def translate(self, images: Tensor) -> Tensor:
-        """Translate images of any size; the result lies on the CPU."""
         array = np.ascontiguousarray(images.detach().to("cpu", torch.float32).numpy())
         try:
             return torch.from_numpy(self._session.run(None, {INPUT: array})[0])

@@ -46,6 +46,5 @@ class OpenVinoEngine(Engine):
             )
 
     def translate(self, images: Tensor) -> Tensor:
-        """Translate images of any size; the result lies on the CPU."""
         array = np.ascontiguousarray(images.detach().to("cpu", torch.float32).numpy())
         return torch.from_numpy(self._model({INPUT: array})[0].copy())

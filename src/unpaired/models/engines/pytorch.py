@@ -51,7 +51,6 @@ class TorchEngine(Engine):
                 self._network.compile(dynamic=True)
 
     def translate(self, images: Tensor) -> Tensor:
-        """Translate images of any size; the result lies on the engine's device."""
         with torch.inference_mode():
             moved = images.to(self.device, torch.float32)
             padded, size = pad_to(moved, *self._padding)

@@ -45,7 +45,6 @@ class ExportReport:
     """Images on which that was measured."""
 
     def __str__(self) -> str:
-        """Say it in one line."""
         size = sum(path.stat().st_size for path in self.files) / 1e6
         kept_out = " that were not used for calibration" if self.precision == "int8" else " of different sizes"
         return (
