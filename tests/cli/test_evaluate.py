@@ -188,7 +188,7 @@ def test_the_authors_folder_of_results(capsys: pytest.CaptureFixture[str], tmp_p
         (["--real", "{data}/testA", "--fake", "{data}/testB"], "--out is missing"),
         (["{model}", "--data", "{data}"], "--out is missing"),
         (["{model}", "--out", "{out}"], "--data is missing"),
-        (["{model}", "--data", "{data}/nowhere", "--out", "{out}"], "does not exist"),
+        (["{model}", "--data", "{data}/nowhere", "--out", "{out}"], "no such folder"),
         (
             ["{model}", "--data", "{data}", "--out", "{out}", "--measures", "swd,fod"],
             'no metric "fod". Did you mean "fid"',

@@ -73,14 +73,14 @@ def test_a_comparison_and_evaluate_agree_figure_by_figure_and_bound_by_bound(tmp
     model = write_small_model(tmp_path / "model")
     expected = evaluated(model, data, "a2b", FULL)
     opened = open_model(model, data=data, device="cpu")
-    sources = {"a": opened.held_out.images.of("a"), "b": opened.held_out.images.of("b")}
+    sources = {"a": opened.dataset.test.a, "b": opened.dataset.test.b}
     images = {
         side: Images(
             source=source,
             domain=opened.card.domains[side],
             sizes=[source[place].shape[:2] for place in range(len(source))],
             positions=tuple(range(len(source))),
-            files=opened.held_out.files[side],  # type: ignore[index]
+            files=source.files,
         )
         for side, source in sources.items()
     }

@@ -66,9 +66,9 @@ def test_files_without_a_partner_are_listed_or_left_out(tmp_path: Path) -> None:
     fake = write_pictures(tmp_path / "fake", pictures(3))
     real = write_pictures(tmp_path / "real", pictures(2))
     write_pictures(real, pictures(1), "other.png")
-    with pytest.raises(BadFiles, match=r"2 files have no partner(.|\n)*2.png: nothing of this name in --real") as told:
+    with pytest.raises(BadFiles, match=r"2 files have no partner(.|\n)*2.png: nothing of this name in real") as told:
         opened(real=real, fake=fake, paired=True)
-    assert "other.png: nothing of this name in --fake" in str(told.value)
+    assert "other.png: nothing of this name in fake" in str(told.value)
     task, notices = opened(real=real, fake=fake, paired=True, on_bad_image="skip")
     assert len(task.rows) == 2
     assert len(task.real.positions) == 2

@@ -16,8 +16,9 @@ from evaluations import batch_of, images_of, made_for, pictures, task_of
 from unpaired.evaluation.dataset import signed
 from unpaired.evaluation.engine import plan
 from unpaired.evaluation.metrics import METRICS, find_metrics
+from unpaired.evaluation.metrics.base import EXAMPLES
 from unpaired.evaluation.metrics.content import EdgeDistance
-from unpaired.evaluation.metrics.pairs import EXAMPLES, L1, LPIPS, MOST_DECIBELS, PSNR, InputL1, ReconstructionL1
+from unpaired.evaluation.metrics.pairs import L1, LPIPS, MOST_DECIBELS, PSNR, InputL1, ReconstructionL1
 from unpaired.metrics.paired import l1
 from unpaired.metrics.structure import edge_distance
 

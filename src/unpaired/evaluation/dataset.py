@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -253,22 +253,6 @@ def truth_at(images: Images, position: int | None, size: Size | None = None) -> 
     assert images.domain.labels is not None
     found = decoded(images.source[position], images.domain.labels)
     return found if size is None else resize_nearest(found, size)
-
-
-def evenly_sized(
-    rows: Sequence[Row], sizes: Callable[[Row], object], most: Callable[[Row], int]
-) -> Iterator[list[Row]]:
-    """Yield neighbouring rows of one size together, at most as many as `most` says of the first."""
-    group, last = list[Row](), None
-    for row in rows:
-        size = sizes(row)
-        if group and (size != last or len(group) >= most(group[0])):
-            yield group
-            group = []
-        group.append(row)
-        last = size
-    if group:
-        yield group
 
 
 def _resized(image: Image, domain: Domain, size: Size) -> Image:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unpaired.core.errors import UserError, did_you_mean
-from unpaired.core.text import printable
+from unpaired.core.settings import option
+from unpaired.core.text import plural, printable
 from unpaired.data.check import BadFiles, ImageInfo, check_images, require
 from unpaired.data.config import DataConfig
 from unpaired.data.folders import list_images
@@ -38,7 +39,7 @@ _LISTED = 10
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """One side: its option, the folder, its sound files."""
+    """One side: its setting as its user knows it, the folder, its sound files."""
 
     option: str
     root: Path
@@ -52,9 +53,8 @@ class _Folder:
             if key in found:
                 raise UserError(
                     f'{self.option}: "{printable(self.files[found[key]].path)}" and "{printable(info.path)}" have the '
-                    "same "
-                    f"name, so it is not clear which of them is meant. {RULE}. Rename or remove one of them, or give a "
-                    f"pattern in quotes, such as '{printable(self.root)}/*_fake_B.png'."
+                    f"same name, so it is not clear which of them is meant. {RULE}. Rename or remove one of them, or "
+                    f"give a pattern in quotes, such as '{printable(self.root)}/*_fake_B.png'."
                 )
             found[key] = position
         return found
@@ -74,27 +74,30 @@ def open_folders(options: Options, progress: Progress | None) -> tuple[Task, lis
     """
     assert options.real is not None
     assert options.fake is not None
-    places = {"--real": options.real, "--fake": options.fake}
+    places = {"real": options.real, "fake": options.fake}
     if options.input is not None:
-        places["--input"] = options.input
-    listed = {option: _listed(option, place) for option, place in places.items()}
-    checked = {option: check_images(paths, progress=_told(progress, option)) for option, (_, paths) in listed.items()}
+        places["input"] = options.input
+    listed = {name: _listed(option(name), place) for name, place in places.items()}
+    checked = {
+        option(name): check_images(paths, progress=_progress_of(progress, option(name)))
+        for name, (_, paths) in listed.items()
+    }
     notices = require(checked, options.on_bad_image or "fail")
-    sides = {option: _Folder(option, listed[option][0], part.good) for option, part in checked.items()}
+    sides = {name: _Folder(option(name), root, checked[option(name)].good) for name, (root, _) in listed.items()}
     channels = _channels(sides)
     rows, alone = _match(sides, options)
     notices += alone
-    sets = {option: _images(side, channels, options) for option, side in sides.items()}
+    sets = {name: _images(side, channels, options) for name, side in sides.items()}
     chosen = [rows[index] for index in evenly(len(rows), options.images)]
     real = [row.target for row in chosen if row.target is not None] if options.paired else None
-    inputs = sets.get("--input")
+    inputs = sets.get("input")
     task = Task(
         direction="folders",
         heading=f"{_called(options.fake)} against {_called(options.real)}",
         target_name=_called(options.real),
         inputs=None if inputs is None else inputs.only([row.input for row in chosen if row.input is not None]),
-        fakes=sets["--fake"].only([row.fake for row in chosen if row.fake is not None]),
-        real=sets["--real"].only(evenly(len(sides["--real"].files), options.images) if real is None else real),
+        fakes=sets["fake"].only([row.fake for row in chosen if row.fake is not None]),
+        real=sets["real"].only(evenly(len(sides["real"].files), options.images) if real is None else real),
         rows=tuple(chosen),
         split="folder",
     )
@@ -106,67 +109,66 @@ def _called(place: str | Path) -> str:
     return printable(Path(place).expanduser().absolute().name)
 
 
-def _told(progress: Progress | None, option: str) -> Callable[[int, int], None] | None:
+def _progress_of(progress: Progress | None, option: str) -> Callable[[int, int], None] | None:
     return None if progress is None else lambda done, total: progress(f"checking {option}", done, total)
 
 
-def _listed(option: str, place: str | Path) -> tuple[Path, list[Path]]:
+def _listed(setting: str, place: str | Path) -> tuple[Path, list[Path]]:
     """Return the folder and its images, or those that a pattern names."""
     path = Path(place).expanduser()
     if path.is_dir():
         paths = list_images(path)
-        _refuse_mixture(option, path, paths)
+        _refuse_mixture(setting, path, paths)
         return path, paths
     if path.exists():
-        raise UserError(f'{option} "{printable(path)}" is a file. Give a folder of images.')
+        raise UserError(f'{setting} "{printable(path)}" is a file. Give a folder of images.')
     if _PATTERN.search(path.name) and path.parent.is_dir():
         paths = [found for found in list_images(path.parent) if fnmatch.fnmatchcase(found.name, path.name)]
         if not paths:
-            raise UserError(f'{option} "{printable(path)}": no image in "{printable(path.parent)}" fits this pattern.')
+            raise UserError(f'{setting} "{printable(path)}": no image in "{printable(path.parent)}" fits this pattern.')
         return path.parent, paths
     siblings = [other.name for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
-    raise UserError(f'{option} "{printable(path)}" does not exist.{did_you_mean(path.name, siblings)}')
+    raise UserError(f'{setting} "{printable(path)}" does not exist.{did_you_mean(path.name, siblings)}')
 
 
-def _refuse_mixture(option: str, folder: Path, paths: Sequence[Path]) -> None:
+def _refuse_mixture(setting: str, folder: Path, paths: Sequence[Path]) -> None:
     """Raise `UserError` for a folder in which inputs and translations lie together, as the authors' code leaves it."""
     kinds = Counter(found[0] for path in paths if (found := _ENDING.search(path.stem)) is not None)
     if len(kinds) > 1:
         held = ", ".join(f"{count} files *{kind}" for kind, count in kinds.most_common())
         raise UserError(
-            f'{option} "{printable(folder)}" holds images of several kinds: {held}. Say which are meant by a '
-            "pattern in "
-            f"quotes, such as {option} '{printable(folder)}/*_fake_B.png'."
+            f'{setting} "{printable(folder)}" holds images of several kinds: {held}. Say which are meant by a pattern '
+            f"in quotes, such as {setting} '{printable(folder)}/*_fake_B.png'."
         )
 
 
 def _match(sides: Mapping[str, _Folder], options: Options) -> tuple[list[Row], list[str]]:
     """Return one row for every translation that has the partners it needs; files without one are an error."""
-    fake = sides["--fake"].by_key() if options.paired or options.input is not None else None
+    fake = sides["fake"].by_key() if options.paired or options.input is not None else None
     if fake is None:
-        return [Row(None, index, None) for index in range(len(sides["--fake"].files))], []
-    partners = {"--real": options.paired, "--input": options.input is not None}
-    wanted = {option: sides[option].by_key() for option, asked in partners.items() if asked}
+        return [Row(None, index, None) for index in range(len(sides["fake"].files))], []
+    partners = [name for name, asked in {"real": options.paired, "input": options.input is not None}.items() if asked]
+    wanted = {name: sides[name].by_key() for name in partners}
     lines = list[str]()
-    for option, keys in wanted.items():
-        lines += _alone(sides["--fake"], fake, keys, option) + _alone(sides[option], keys, fake, "--fake")
+    for name, keys in wanted.items():
+        lines += _alone(sides["fake"], fake, keys, sides[name]) + _alone(sides[name], keys, fake, sides["fake"])
     keep = [key for key in fake if all(key in keys for keys in wanted.values())]
+    listed = "\n".join(lines[:_LISTED])
     if not keep or (lines and options.on_bad_image != "skip"):
         more = f"\n  and {len(lines) - _LISTED} more" if len(lines) > _LISTED else ""
         raise BadFiles(
-            f"{len(lines)} file{'s have' if len(lines) > 1 else ' has'} no partner:\n"
-            + "\n".join(lines[:_LISTED])
-            + f"{more}\n{RULE}. Rename or remove them, or leave them out with --on-bad-image skip.",
+            f"{len(lines)} file{'s have' if len(lines) > 1 else ' has'} no partner:\n{listed}{more}\n{RULE}. Rename or "
+            f"remove them, or leave them out with {option('on_bad_image', 'skip')}.",
             [],
         )
-    told = [f"{len(lines)} files without a partner, left out:\n" + "\n".join(lines[:_LISTED])] if lines else []
-    inputs, real = wanted.get("--input", {}), wanted.get("--real", {})
-    return [Row(inputs.get(key), fake[key], real.get(key)) for key in keep], told
+    notices = [f"{plural(len(lines), 'file')} without a partner, left out:\n{listed}"] if lines else []
+    inputs, real = wanted.get("input", {}), wanted.get("real", {})
+    return [Row(inputs.get(key), fake[key], real.get(key)) for key in keep], notices
 
 
-def _alone(side: _Folder, keys: Mapping[str, int], others: Mapping[str, int], option: str) -> list[str]:
+def _alone(side: _Folder, keys: Mapping[str, int], others: Mapping[str, int], other: _Folder) -> list[str]:
     return [
-        f"  {side.option} {printable(side.files[position].path)}: nothing of this name in {option}"
+        f"  {side.option} {printable(side.files[position].path)}: nothing of this name in {other.option}"
         for key, position in keys.items()
         if key not in others
     ]
@@ -179,8 +181,8 @@ def _channels(sides: Mapping[str, _Folder]) -> int:
         return 3
     if len(counts) > 1:
         found = "; ".join(
-            f"{option} has {', '.join(map(str, sorted({info.channels for info in side.files})))}"
-            for option, side in sides.items()
+            f"{side.option} has {', '.join(map(str, sorted({info.channels for info in side.files})))}"
+            for side in sides.values()
         )
         raise UserError(f"images of different channels cannot be compared: {found}. Only grey and RGB can be mixed.")
     return counts.pop()

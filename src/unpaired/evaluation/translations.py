@@ -10,7 +10,7 @@ import numpy as np
 
 from unpaired.core.errors import UserError
 from unpaired.data.values import Domain, Image, Signed
-from unpaired.evaluation.dataset import Batch, Images, Row, Size, Task, evenly_sized
+from unpaired.evaluation.dataset import Batch, Images, Row, Size, Task
 from unpaired.evaluation.protocol import Protocol
 from unpaired.models.translation import Translation
 
@@ -50,17 +50,26 @@ def batches(task: Task, translators: Translators | None, protocol: Protocol, *, 
     `back` asks for reconstructions where there is a way back. Raises `NotFiniteError`.
     """
 
-    def size(row: Row) -> tuple[Size | None, Size | None]:
-        return _size(task.fakes, row.fake), _size(task.inputs, row.input)
-
-    def most(row: Row) -> int:
-        height, width = next(one for one in size(row) if one is not None)
-        return max(1, min(protocol.batch_size, protocol.batch_pixels // (height * width)))
-
     done = 0
-    for rows in evenly_sized(task.rows, size, most):
+    for rows in _groups(task, protocol):
         yield _read(task, rows, done) if translators is None else _translate(task, rows, done, translators, back)
         done += len(rows)
+
+
+def _groups(task: Task, protocol: Protocol) -> Iterator[list[Row]]:
+    """Yield neighbouring rows whose images have one size, as many as the protocol allows."""
+    group, last, most = list[Row](), None, 0
+    for row in task.rows:
+        sizes = _size(task.fakes, row.fake), _size(task.inputs, row.input)
+        if group and (sizes != last or len(group) >= most):
+            yield group
+            group = []
+        height, width = sizes[0] or sizes[1] or (1, 1)
+        most = max(1, min(protocol.batch_size, protocol.batch_pixels // (height * width)))
+        group.append(row)
+        last = sizes
+    if group:
+        yield group
 
 
 def _size(images: Images | None, position: int | None) -> Size | None:

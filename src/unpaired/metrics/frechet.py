@@ -42,13 +42,6 @@ class Moments:
         centred = rows - mean
         self._join(len(rows), mean, centred.T @ centred)
 
-    def merge(self, other: Moments) -> None:
-        """Add all rows that the other one has seen; `ValueError` where its width is another."""
-        if other.dim != self.dim:
-            raise ValueError(f"features of different widths: {self.dim} expected, received {other.dim}")
-        if other.count:
-            self._join(other.count, other._mean, other._scatter)
-
     def without(self, features: Features) -> Moments:
         """Return the moments as they would be had these rows [N, dim] not been added, of which fewer than all are."""
         part = Moments(self.dim)

@@ -11,16 +11,21 @@ from typing import TYPE_CHECKING, ClassVar, Literal, final
 
 from torch import Tensor
 
+from unpaired.data.held_out import displayed
 from unpaired.evaluation.dataset import Batch, Task
 from unpaired.evaluation.networks import Networks
 from unpaired.evaluation.protocol import Protocol
-from unpaired.evaluation.running_mean import RunningMean
+from unpaired.evaluation.running_mean import Example, Extremes, RunningMean, Shown, png_grid
 from unpaired.report.results import Better, Fact, Figure, Picture, Table
 
 if TYPE_CHECKING:
     from unpaired.evaluation.sets import Sets
     from unpaired.evaluation.statistics import Statistics
     from unpaired.metrics.features import Features, Lpips
+
+
+EXAMPLES = 6
+"""Images shown of each end."""
 
 
 class Need(Enum):
@@ -152,6 +157,18 @@ class Metric(ABC):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """Images that a metric shows: those with its largest or smallest numbers."""
+
+    name: str
+    """Beginning of the picture's file."""
+    side: Literal["largest", "smallest"]
+    title: str
+    alt: str
+    """What the rows show, for a reader who cannot see them."""
+
+
 class ImageMetric(Metric):
     """The mean of one number per image, with its standard error over the images; what is compared follows `needs`.
 
@@ -161,10 +178,14 @@ class ImageMetric(Metric):
 
     most: ClassVar[float] = math.inf
     """What an infinite number counts as in the mean."""
+    ends: ClassVar[tuple[End, ...]] = ()
+    """The images that are shown where the protocol asks for pictures; `cells` draws each."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.mean = RunningMean()
+        shown = self.ends if context.protocol.pictures and context.task.inputs is not None else ()
+        self._shown = {end: Extremes(EXAMPLES, end.side) for end in shown}
         self._infinite = 0
         self._not_finite: str | None = None
 
@@ -190,10 +211,31 @@ class ImageMetric(Metric):
         self._infinite += int(values.isinf().sum())
         values = values.clamp(max=self.most)
         self.mean.add(values.tolist())
-        self.observe(batch, values)
+        for index, value in enumerate(values.tolist()):
+            for extremes in self._shown.values():
+                if extremes.wants(value):
+                    caption = f"{batch.names[index]}: {value:.3g}"
+                    extremes.add(value, batch.first + index, Example(self.cells(batch, index), caption))
 
-    def observe(self, batch: Batch, values: Tensor) -> None:
-        """Look at the numbers of a batch, such as to keep the pictures of the worst."""
+    def cells(self, batch: Batch, index: int) -> dict[str, Shown]:
+        """Return the pictures of one image, by their titles: input and translation."""
+        assert batch.input_images is not None
+        assert self.context.task.inputs is not None
+        return {
+            "input": displayed(batch.input_images[index], self.context.task.inputs.domain),
+            "translation": displayed(batch.fake_images[index], batch.fake_domain),
+        }
+
+    def pictures(self) -> Sequence[Picture]:
+        """Return one picture of each end."""
+        task, found = self.context.task, list[Picture]()
+        for end, extremes in self._shown.items():
+            if examples := extremes.examples():
+                title = f"{end.title}, {task.heading}"
+                alt = f"{len(examples)} rows of {end.alt}."
+                file = f"{end.name}_{task.direction}.png"
+                found.append(Picture(file=file, title=title, alt=alt, content=png_grid(examples, title)))
+        return found
 
     @final
     def compute(self) -> Figure:

@@ -10,13 +10,11 @@ from torch import Tensor
 
 from unpaired.data.held_out import displayed
 from unpaired.evaluation.dataset import FILTER, NEAREST, Batch
-from unpaired.evaluation.metrics.base import Context, ImageMetric, Need, network_facts
-from unpaired.evaluation.running_mean import Example, Extremes, png_grid
+from unpaired.evaluation.metrics.base import Context, End, ImageMetric, Need, network_facts
+from unpaired.evaluation.running_mean import Shown
 from unpaired.metrics.paired import MS_SSIM_SMALLEST, WINDOW, l1, ms_ssim, psnr, ssim
-from unpaired.report.results import Fact, Picture
+from unpaired.report.results import Fact
 
-EXAMPLES = 6
-"""Images shown of each end."""
 MOST_DECIBELS = 100.0
 """What identical images count as in a mean of PSNRs; one level in one value of a 256 x 256 image is 101 dB."""
 
@@ -26,24 +24,27 @@ class _OfPairs(ImageMetric):
 
     group, needs, untranslated = "paired", frozenset({Need.TARGET}), True
 
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        self._resized = 0
-
     def facts(self) -> Mapping[str, Fact]:
         return {"values": "in [-1, 1], a range of 2"}
 
-    def observe(self, batch: Batch, values: Tensor) -> None:
-        if Need.TARGET in self.needs:
-            self._resized += sum(image.shape[:2] != batch.size for image in batch.target_images)
-
     def warnings(self) -> list[str]:
-        if not self._resized:
+        task = self.context.task
+        if Need.TARGET not in self.needs:
             return []
-        way = FILTER if self.context.task.real.domain.labels is None else NEAREST
-        return [
-            f"{self._resized:,} true images have other sizes than their translations and were resized to them ({way})"
-        ]
+        pairs = zip(task.rows, task.fake_sizes, strict=True)
+        resized = sum(row.target is not None and task.real.sizes[row.target] != size for row, size in pairs)
+        way = FILTER if task.real.domain.labels is None else NEAREST
+        told = f"{resized:,} true images have other sizes than their translations and were resized to them ({way})"
+        return [told] if resized else []
+
+
+class _OfReconstructions(_OfPairs):
+    """Compares reconstructions with inputs."""
+
+    group, needs, untranslated = "reconstruction", frozenset({Need.RECONSTRUCTION}), False
+
+    def facts(self) -> Mapping[str, Fact]:
+        return {**super().facts(), "in_between": "the translation is not rounded"}
 
 
 class L1(_OfPairs):
@@ -52,7 +53,6 @@ class L1(_OfPairs):
     name, title, better = "l1", "L1 to the true image", "lower"
 
     def compare(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the mean absolute difference of each pair."""
         return l1(x, y)
 
 
@@ -62,7 +62,6 @@ class PSNR(_OfPairs):
     name, title, unit, better, most = "psnr", "PSNR to the true image", "dB", "higher", MOST_DECIBELS
 
     def compare(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the ratio of each pair; infinite where they are identical."""
         return psnr(x, y)
 
 
@@ -72,7 +71,6 @@ class SSIM(_OfPairs):
     name, title, better, smallest = "ssim", "SSIM to the true image", "higher", WINDOW
 
     def compare(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the similarity of each pair."""
         return ssim(x, y)
 
 
@@ -84,7 +82,6 @@ class MSSSIM(_OfPairs):
     quiet = True  # it is for large images; that it is missing for small ones surprises nobody
 
     def compare(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the similarity of each pair."""
         return ms_ssim(x, y)
 
 
@@ -102,7 +99,6 @@ class LPIPS(_OfPairs):
         self.title = f"{self._network.name} to the true image"
 
     def compare(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the distance of each pair."""
         return self._network(x, y)
 
     def facts(self) -> Mapping[str, Fact]:
@@ -122,7 +118,6 @@ class InputL1(_OfPairs):
     needs, untranslated = frozenset({Need.INPUT}), False
 
     def compare(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the mean absolute difference of each pair."""
         return l1(x, y)
 
     @classmethod
@@ -135,74 +130,31 @@ class InputL1(_OfPairs):
 
 
 @final
-class ReconstructionL1(L1):
+class ReconstructionL1(_OfReconstructions, L1):
     """Mean absolute difference of reconstructions and inputs, in [0, 2]; the worst are shown."""
 
-    name, title, group = "reconstruction_l1", "L1 of the reconstruction", "reconstruction"
-    needs, untranslated = frozenset({Need.RECONSTRUCTION}), False
+    name, title = "reconstruction_l1", "L1 of the reconstruction"
+    alt = "input, translation, reconstruction, and their difference; the image with the largest difference first"
+    ends = (End("worst_reconstruction", "largest", "Worst reconstructions", alt),)
 
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        self._worst = Extremes(EXAMPLES, "largest")
-
-    def facts(self) -> Mapping[str, Fact]:
-        return {**super().facts(), **_NOT_ROUNDED}
-
-    def observe(self, batch: Batch, values: Tensor) -> None:
-        task = self.context.task
-        if not self.context.protocol.pictures or task.inputs is None:
-            return
-        assert batch.input_images is not None
+    def cells(self, batch: Batch, index: int) -> dict[str, Shown]:
         assert batch.reconstruction_images is not None
-        for index, value in enumerate(values.tolist()):
-            if self._worst.wants(value):
-                first = displayed(batch.input_images[index], task.inputs.domain)
-                back = displayed(batch.reconstruction_images[index], task.inputs.domain)
-                cells = {
-                    "input": first,
-                    "translation": displayed(batch.fake_images[index], batch.fake_domain),
-                    "reconstruction": back,
-                    "|difference|": np.abs(back.astype(np.int16) - first.astype(np.int16)).astype(np.uint8),
-                }
-                self._worst.add(value, batch.first + index, Example(cells, f"{batch.names[index]}: L1 {value:.3g}"))
-
-    def pictures(self) -> list[Picture]:
-        """Return the worst reconstructions as one picture."""
-        examples = self._worst.examples()
-        if not examples:
-            return []
-        title = f"Worst reconstructions, {self.context.task.heading}"
-        return [
-            Picture(
-                file=f"worst_reconstruction_{self.context.task.direction}.png",
-                title=title,
-                alt=f"{len(examples)} rows of input, translation, reconstruction, and their difference; the image with "
-                "the largest difference first.",
-                content=png_grid(examples, title),
-            )
-        ]
+        assert self.context.task.inputs is not None
+        found = super().cells(batch, index)
+        back = displayed(batch.reconstruction_images[index], self.context.task.inputs.domain)
+        difference = np.abs(back.astype(np.int16) - found["input"].astype(np.int16)).astype(np.uint8)
+        return {**found, "reconstruction": back, "|difference|": difference}
 
 
 @final
-class ReconstructionPSNR(PSNR):
+class ReconstructionPSNR(_OfReconstructions, PSNR):
     """Peak signal-to-noise ratio of reconstructions against inputs, dB."""
 
-    name, title, group = "reconstruction_psnr", "PSNR of the reconstruction", "reconstruction"
-    needs, untranslated = frozenset({Need.RECONSTRUCTION}), False
-
-    def facts(self) -> Mapping[str, Fact]:
-        return {**super().facts(), **_NOT_ROUNDED}
+    name, title = "reconstruction_psnr", "PSNR of the reconstruction"
 
 
 @final
-class ReconstructionSSIM(SSIM):
+class ReconstructionSSIM(_OfReconstructions, SSIM):
     """Structural similarity of reconstructions and inputs, in [-1, 1]."""
 
-    name, title, group = "reconstruction_ssim", "SSIM of the reconstruction", "reconstruction"
-    needs, untranslated = frozenset({Need.RECONSTRUCTION}), False
-
-    def facts(self) -> Mapping[str, Fact]:
-        return {**super().facts(), **_NOT_ROUNDED}
-
-
-_NOT_ROUNDED: dict[str, Fact] = {"in_between": "the translation is not rounded"}
+    name, title = "reconstruction_ssim", "SSIM of the reconstruction"
