@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tracemalloc
 from pathlib import Path
@@ -28,7 +29,7 @@ from unpaired.metrics.estimate import frechet_estimate
 from unpaired.metrics.kernel import kernel_distance
 from unpaired.metrics.manifold import precision_recall
 from unpaired.networks.inception import Inception
-from unpaired.report.results import Direction
+from unpaired.report.results import Direction, Evaluation
 
 NETWORK = "evaluations:small_network"
 VECTORS = "evaluations:small_vectors"
@@ -307,3 +308,52 @@ def test_a_model_of_images_of_several_sizes_and_of_one_image(tmp_path: Path) -> 
     assert one.figure("reconstruction_l1").error is None
     assert one.figure("swd").value is not None
     assert any("it needs 2 images in each set" in warning for warning in one.warnings)
+
+
+def test_documents_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    """Written before there were verdicts; unknown keys are passed over, missing ones have defaults."""
+    figure = {
+        "name": "swd",
+        "title": "Sliced Wasserstein distance",
+        "value": 12.5,
+        "error": None,
+        "unit": "",
+        "better": "lower",
+        "group": "distribution",
+        "protocol": {"size": "32 x 32"},
+        "note": None,
+    }
+    document = {
+        "format": "unpaired-evaluation",
+        "version": 1,
+        "created": "2026-01-01T00:00:00+00:00",
+        "command": "",
+        "versions": {"unpaired": "0.1.0"},
+        "data": {"split": "test"},
+        "notices": [],
+        "model": {
+            "path": "runs/h2z",
+            "checkpoint": "000012000",
+            "images_seen": 12000,
+            "method": "cyclegan",
+            "origin": "trained",
+            "fingerprints": {"a2b": "1"},
+        },
+        "directions": {
+            "a2b": {
+                "heading": "A to B",
+                "figures": [figure],
+                "bounds": {"untranslated": [figure]},
+                "tables": [],
+                "pictures": [{"file": "p.png", "title": "t", "alt": "a"}],
+                "warnings": ["w"],
+                "reference_reused": False,
+            }
+        },
+    }
+    (tmp_path / "evaluation.json").write_text(json.dumps(document))
+    found = Evaluation.read(tmp_path)
+    assert found.model is not None
+    assert (found.model.images_seen, found.directions["a2b"].verdict) == (12000, "")
+    assert found.directions["a2b"].figure("swd").value == 12.5
+    assert found.directions["a2b"].bounds["untranslated"][0].name == "swd"

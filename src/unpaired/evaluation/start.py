@@ -20,9 +20,9 @@ from unpaired.evaluation.folders import open_folders
 from unpaired.evaluation.inputs import ModelInputs, open_model, run_of
 from unpaired.evaluation.networks import Networks, Notice, open_networks
 from unpaired.evaluation.options import Options
-from unpaired.evaluation.verdict import with_verdict
 from unpaired.models.folder import find_model
 from unpaired.report.results import Evaluation, Model
+from unpaired.report.verdict import with_verdict
 
 EVALUATIONS = "evaluations"
 """Folder of a run that holds its evaluations, each named as its checkpoint."""

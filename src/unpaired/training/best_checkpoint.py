@@ -171,9 +171,9 @@ class BestCheckpoints:
             return
         self.selection.load_json(kept)
         if kept["contents"] != self._data.contents:
-            self._choose_anew("The images are others than before")
+            self._choose_anew("The images have changed")
         elif self.selection.is_of_features and kept.get("features", self._fingerprint) != self._fingerprint:
-            self._choose_anew("The features (training.evaluate_features) are others than before")
+            self._choose_anew("The feature network (training.evaluate_features) has changed")
 
     def restore_best(self) -> None:
         """After `restore` in every process: bring `RUN/best` to the best that is remembered."""

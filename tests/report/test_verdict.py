@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from unpaired.evaluation.verdict import among, best_of, compare_figures, verdict
 from unpaired.report.results import Direction, Figure
+from unpaired.report.verdict import among, best_of, compare_figures, verdict
 
 
 def figure(value: float | None, error: float | None = None, name: str = "swd", **more: Any) -> Figure:
