@@ -134,5 +134,5 @@ def test_the_report_opens_under_its_policy(tmp_path: Path, serve: Callable[[Path
     browser.open(f"http://127.0.0.1:{server.port}/report?token={server.token}")
     browser.until("!!document.querySelector('table')")
     assert browser.run("location.search") == "", "the token has left the address"
-    assert browser.run("getComputedStyle(document.querySelector('main')).maxWidth") == "960px", "styles are admitted"
+    assert browser.run("getComputedStyle(document.querySelector('main')).maxWidth") == "1000px", "styles are admitted"
     assert not browser.problems

@@ -82,7 +82,7 @@ def report_json(report: Report) -> str:
         "settings": asdict(study.settings),
         "rules": asdict(study.rules),
         "made": _moment(report.made),
-        "published": [asdict(published) for published in PUBLISHED],
+        "published": [published._asdict() for published in PUBLISHED],
         "participants": [_person(person) for person in report.people],
         "answers": [{"method": p.method, **asdict(a), "fooled": a.fooled} for p in report.people for a in p.answers],
     }
@@ -91,7 +91,7 @@ def report_json(report: Report) -> str:
 
 
 def _person(person: Person) -> dict[str, object]:
-    counted = [answer for answer in person.answers if answer.kind == "trial"]
+    counted = person.counted
     return {
         "participant": person.id,
         "external": person.external,

@@ -123,12 +123,10 @@ def _drawing(report: Report) -> Markup | None:
             own.append(_bar(label, method.everybody.share, method.everybody.interval, "everybody"))
     if not own:
         return None
-    published = [
-        Bar(f"{row.method}, {row.task}", row.share, row.share - row.deviation, row.share + row.deviation, "published")
-        if row.deviation is not None
-        else Bar(f"{row.method}, {row.task}", row.share, None, None, "published")
-        for row in PUBLISHED
-    ]
+    published = []
+    for name, task, share, deviation, _ in PUBLISHED:
+        low, high = (None, None) if deviation is None else (share - deviation, share + deviation)
+        published.append(Bar(f"{name}, {task}", share, low, high, "published"))
     told = "; ".join(f"{bar.label} {percent(bar.share, 1)}" for bar in own)
     return draw([own, published], f"Shares of generated pictures taken for real: {told}. Below: published shares.")
 
@@ -139,10 +137,10 @@ def _bar(label: str, share: float, interval: Interval | None, mark: Literal["kep
 
 
 def _published() -> Table:
-    rows = []
-    for row in PUBLISHED:
-        deviation = "" if row.deviation is None else f" ± {percent(row.deviation, 1)}"
-        rows.append((row.method, row.task, f"{percent(row.share, 1)}{deviation}", row.source))
+    rows = [
+        (name, task, percent(share, 1) + (f" ± {percent(deviation, 1)}" if deviation else ""), source)
+        for name, task, share, deviation, source in PUBLISHED
+    ]
     note = "Read in later works that quote the papers; compare with the papers before you print them."
     return Table(columns=("method", "task", "share", "source"), rows=tuple(rows), notes=(note,))
 

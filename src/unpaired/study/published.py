@@ -6,21 +6,19 @@ second source confirms is left out here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 CYCLEGAN = "CycleGAN paper (Zhu et al., 2017), Table 1"
 PIX2PIX = "pix2pix paper (Isola et al., 2017)"
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
-    """One published figure; shares from 0 to 1."""
+class Published(NamedTuple):
+    """One published figure; shares from 0 to 1; `deviation` is what the paper prints after its plus-minus sign."""
 
     method: str
     task: str
     share: float
     deviation: float | None
-    """What the paper prints after its plus-minus sign; None where it is not confirmed."""
     source: str
 
 

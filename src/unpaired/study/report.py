@@ -30,6 +30,8 @@ SELECT participant, number, kind, real, fake, real_side, side, exposure_first, e
 FROM answers JOIN trials USING (participant, number) ORDER BY participant, number
 """
 _PEOPLE = "SELECT id, external, method, code, joined, finished FROM participants ORDER BY id"
+Group = Sequence[Sequence[Answered]]
+"""The counted answers of each participant."""
 OFF = 0.05
 """Exposures further than this (seconds) from the setting are counted in the report."""
 
@@ -48,6 +50,11 @@ class Person:
     answers: list[Answered]
     reasons: list[str]
     """Why the second figure leaves them out; empty where it does not."""
+
+    @property
+    def counted(self) -> list[Answered]:
+        """The answers that count: neither practice nor catch trials."""
+        return [answer for answer in self.answers if answer.kind == "trial"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,25 +153,35 @@ class Report:
 def make_report(study: Study, store: Store) -> Report:
     """Compute every figure of a study from what is stored; the same answers give the same report."""
     people = _people(study, store)
-    everybody, kept = {}, {}
+    everybody, kept, methods = dict[str, Group](), dict[str, Group](), list[MethodFigures]()
     for name in study.methods:
-        finished = [person for person in people if person.method == name and person.finished is not None]
-        everybody[name] = [counted for person in finished if (counted := _counted(person, study, sound_only=False))]
-        kept[name] = [
-            counted
-            for person in finished
-            if not person.reasons and (counted := _counted(person, study, sound_only=True))
-        ]
+        own = [person for person in people if person.method == name]
+        finished = [person for person in own if person.finished is not None]
+        stay = [person for person in finished if not person.reasons]
+        everybody[name] = [person.counted for person in finished if person.counted]
+        sound = [[a for a in person.counted if is_sound(a, study.rules, study.settings)] for person in stay]
+        kept[name] = [answers for answers in sound if answers]
+        methods.append(
+            MethodFigures(
+                name=name,
+                joined=len(own),
+                finished=len(finished),
+                everybody=_figure(everybody[name]),
+                kept=_figure(kept[name]),
+                left_out=dict(Counter(reason for person in finished for reason in person.reasons)),
+                trials_left_out=sum(len(person.counted) for person in stay) - _total(kept[name]),
+            )
+        )
     return Report(
         study=study,
         made=time.time(),
         people=people,
-        methods=[_method(study, name, people, everybody[name], kept[name]) for name in study.methods],
+        methods=methods,
         comparisons=_compare(kept),
         comparisons_of_everybody=_compare(everybody),
         pictures=[picture for name in study.methods for picture in _pictures(name, kept[name])],
         exposures=_exposures(study, people),
-        inputs=dict(Counter(a.input for person in people for a in person.answers if a.kind == "trial").most_common()),
+        inputs=dict(Counter(answer.input for person in people for answer in person.counted).most_common()),
     )
 
 
@@ -185,53 +202,24 @@ def _people(study: Study, store: Store) -> list[Person]:
     return people
 
 
-def _counted(person: Person, study: Study, *, sound_only: bool) -> list[Answered]:
-    return [
-        answer
-        for answer in person.answers
-        if answer.kind == "trial" and (not sound_only or is_sound(answer, study.rules, study.settings))
-    ]
+def _shares(group: Group) -> Shares:
+    return np.array([np.mean([answer.fooled for answer in answers]) for answers in group], dtype=np.float64)
 
 
-def _shares(people: Sequence[Sequence[Answered]]) -> Shares:
-    return np.array([np.mean([answer.fooled for answer in answers]) for answers in people], dtype=np.float64)
+def _total(group: Group) -> int:
+    return sum(map(len, group))
 
 
-def _total(people: Sequence[Sequence[Answered]]) -> int:
-    return sum(map(len, people))
-
-
-def _figure(people: Sequence[Sequence[Answered]]) -> Figure | None:
-    if not people:
+def _figure(group: Group) -> Figure | None:
+    if not group:
         return None
-    shares, answers = _shares(people), _total(people)
+    shares, answers = _shares(group), _total(group)
     interval = share_interval(shares, answers, np.random.default_rng(0))
-    return Figure(len(people), answers, float(shares.mean()), interval)
+    return Figure(len(group), answers, float(shares.mean()), interval)
 
 
-def _method(
-    study: Study,
-    name: str,
-    people: Sequence[Person],
-    everybody: Sequence[Sequence[Answered]],
-    kept: Sequence[Sequence[Answered]],
-) -> MethodFigures:
-    own = [person for person in people if person.method == name]
-    finished = [person for person in own if person.finished is not None]
-    stay = [person for person in finished if not person.reasons]
-    return MethodFigures(
-        name=name,
-        joined=len(own),
-        finished=len(finished),
-        everybody=_figure(everybody),
-        kept=_figure(kept),
-        left_out=dict(Counter(reason for person in finished for reason in person.reasons)),
-        trials_left_out=sum(len(_counted(person, study, sound_only=False)) for person in stay) - sum(map(len, kept)),
-    )
-
-
-def _compare(people: Mapping[str, Sequence[Sequence[Answered]]]) -> list[Comparison]:
-    shares = {name: _shares(answers) for name, answers in people.items()}
+def _compare(groups: Mapping[str, Group]) -> list[Comparison]:
+    shares = {name: _shares(answers) for name, answers in groups.items()}
     pairs = [(first, second) for first, second in combinations(shares, 2) if len(shares[first]) and len(shares[second])]
     random = np.random.default_rng(0)
     values = [permutation_p(shares[first], shares[second], random) for first, second in pairs]
@@ -244,7 +232,7 @@ def _compare(people: Mapping[str, Sequence[Sequence[Answered]]]) -> list[Compari
                 first=first,
                 second=second,
                 difference=float(a.mean() - b.mean()),
-                interval=difference_interval(a, b, (_total(people[first]), _total(people[second])), random),
+                interval=difference_interval(a, b, (_total(groups[first]), _total(groups[second])), random),
                 p=p,
                 p_corrected=corrected,
                 needed=needed,
@@ -255,9 +243,9 @@ def _compare(people: Mapping[str, Sequence[Sequence[Answered]]]) -> list[Compari
     return found
 
 
-def _pictures(method: str, people: Sequence[Sequence[Answered]]) -> list[PictureFigure]:
+def _pictures(method: str, group: Group) -> list[PictureFigure]:
     """Return a method's pictures, those that fooled most first."""
-    answers = [answer for person in people for answer in person]
+    answers = [answer for person in group for answer in person]
     shown, fooled = Counter(a.fake_file for a in answers), Counter(a.fake_file for a in answers if a.fooled)
     names = {answer.fake_file: answer.fake for answer in answers}
     figures = [PictureFigure(method, names[file], file, count, fooled[file]) for file, count in shown.items()]

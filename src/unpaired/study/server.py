@@ -136,9 +136,7 @@ async def _read(request: Request, adapter: TypeAdapter[Read]) -> Read:
         return adapter.validate_json(bytes(body), strict=True)
     except ValidationError as error:
         fields = ", ".join(sorted({".".join(str(part) for part in entry["loc"]) for entry in error.errors()}))
-        raise Refused(
-            400, "message", f"The message is not as it should be{f': {fields}' if fields else ''}."
-        ) from error
+        raise Refused(400, "message", f"The message is not as it should be: {fields or 'no JSON'}.") from error
 
 
 class _App:
@@ -171,13 +169,8 @@ class _App:
             wait = self._joining.wait(address)
             if wait:
                 raise Refused.busy(wait)
-            found = self._store.join(
-                message.participant,
-                message.session,
-                self._draw,
-                list(self._study.methods),
-                settings.completion_code,
-            )
+            methods, code = list(self._study.methods), settings.completion_code
+            found = self._store.join(message.participant, message.session, self._draw, methods, code)
         public = {"study": self._public()}
         if found is None:
             return {"state": "new", **public}

@@ -20,7 +20,7 @@ from unpaired.core.errors import UserError
 from unpaired.core.text import printable
 from unpaired.study.description import ANSWERS
 from unpaired.study.messages import Answer
-from unpaired.study.plan import ACTIVE_SECONDS, Kind, Trial
+from unpaired.study.plan import ACTIVE_SECONDS, Trial
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS participants (
@@ -130,8 +130,6 @@ class Store:
             finally:
                 self._connection.execute("ROLLBACK")  # nothing was written
 
-    # ---------------------------------------------------------------------------------------------- participants
-
     def find(self, *, session: str | None = None, external: str | None = None) -> Participant | None:
         """Return the participant of a session, or of the number in their link."""
         column, value = ("external", external) if external is not None else ("session", session)
@@ -144,12 +142,7 @@ class Store:
             return _counts(self._connection, methods)
 
     def join(
-        self,
-        external: str | None,
-        session: str | None,
-        draw: Draw,
-        methods: Sequence[str],
-        code: str | None = None,
+        self, external: str | None, session: str | None, draw: Draw, methods: Sequence[str], code: str | None = None
     ) -> Participant:
         """Add a participant, with a method and trials from `draw(counts)`; who is there already is returned.
 
@@ -173,21 +166,13 @@ class Store:
                 [session, external, method, now, now, code],
             )
             number = int(cursor.lastrowid or 0)
+            rows = [
+                (number, place, each.kind, each.real, each.fake, each.real_side) for place, each in enumerate(trials)
+            ]
             connection.executemany(
-                "INSERT INTO trials (participant, number, kind, real, fake, real_side) VALUES (?, ?, ?, ?, ?, ?)",
-                [
-                    (number, place, trial.kind, trial.real, trial.fake, trial.real_side)
-                    for place, trial in enumerate(trials)
-                ],
+                "INSERT INTO trials (participant, number, kind, real, fake, real_side) VALUES (?, ?, ?, ?, ?, ?)", rows
             )
         return Participant(number, session, method, code, False)
-
-    # ---------------------------------------------------------------------------------------------------- trials
-
-    def current(self, participant: Participant) -> Current | None:
-        """Return the first trial without an answer, or None at the end."""
-        with self._lock:
-            return _current(self._connection, participant.id)
 
     def serve(self, participant: Participant) -> Current | None:
         """Return the trial to show, with its token; None when all are answered.
@@ -247,16 +232,8 @@ class Store:
             connection.execute(
                 "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
-                    participant.id,
-                    current.number,
-                    answer.side,
-                    *answer.exposures,
-                    answer.frames,
-                    answer.hidden,
-                    answer.response,
-                    waited,
-                    answer.input,
-                    now,
+                    *(participant.id, current.number, answer.side, *answer.exposures, answer.frames, answer.hidden),
+                    *(answer.response, waited, answer.input, now),
                 ],
             )
             last = _current(connection, participant.id) is None
@@ -288,8 +265,7 @@ def _current(connection: sqlite3.Connection, participant: int) -> Current | None
 
 
 def _trial(row: Mapping[str, Any]) -> Trial:
-    kinds: dict[str, Kind] = {"practice": "practice", "trial": "trial", "catch": "catch"}
-    return Trial(kinds[row["kind"]], row["real"], row["fake"], int(row["real_side"]))
+    return Trial(row["kind"], row["real"], row["fake"], int(row["real_side"]))
 
 
 def _participant(row: Mapping[str, Any]) -> Participant:
