@@ -15,7 +15,6 @@ from unpaired.core.errors import UserError
 
 if TYPE_CHECKING:
     from unpaired.core.given import Given
-    from unpaired.evaluation.segmentation.score import SegmenterScore
     from unpaired.evaluation.segmentation.train import Status
 
 IMAGES = Group("Images", sort_key=1)
@@ -163,8 +162,11 @@ def score(
     quiet
         Print nothing but the table, warnings and errors.
     """
+    from rich.console import Console
+
     from unpaired.core.files import require_writable, write_atomic
     from unpaired.evaluation.segmentation.score import score_segmenter
+    from unpaired.report.terminal import render
     from unpaired.training.progress import Progress
 
     given = _given(set_, **_places(data, photos, labels, None, None, side_by_side, size))
@@ -178,35 +180,11 @@ def score(
         found = score_segmenter(segmenter, given, seed=seed, most=most, device=device, progress=display.checking)
     for notice in found.notices:
         print(f"note: {notice}", file=sys.stderr)
-    print(_tables(found))
+    Console().print(render(found), highlight=False)
     if out is not None:
         document = found.model_copy(update={"command": command_line()})
         write_atomic(out, document.to_json(), then="score again")
     return 0
-
-
-def _tables(found: SegmenterScore) -> str:
-    """Return the scores and their bound, and those of each class, as Markdown."""
-    from unpaired.core.text import number, percent
-
-    direction = found.directions["photos"]
-    assert found.model is not None
-    rows = {"real photos": direction.figures, "shuffled label maps": direction.bounds.get("shuffled_labels", ())}
-    lines = [
-        found.model.origin,
-        f"Scored on {direction.heading}.",
-        "",
-        f"| | {' | '.join(figure.title for figure in direction.figures)} |",
-        "| --- |" + " ---: |" * len(direction.figures),
-        *(f"| {name} | {' | '.join(number(one.value, 3) for one in figures)} |" for name, figures in rows.items()),
-        "",
-    ]
-    table = direction.tables[0]
-    lines += [f"| {' | '.join(table.columns)} |", "| --- |" + " ---: |" * (len(table.columns) - 1)]
-    for name, *values in table.rows:
-        share, accuracy, iou = (value if isinstance(value, float) else None for value in values)
-        lines.append(f"| {name} | {percent(share, 1)} | {number(accuracy, 3)} | {number(iou, 3)} |")
-    return "\n".join(lines)
 
 
 def _places(

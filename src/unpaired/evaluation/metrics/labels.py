@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import final
 
 from unpaired.data.labels import Indices, Labels, classes_of
 from unpaired.data.transforms import resize_nearest
 from unpaired.evaluation.dataset import Batch, Images, Row, signed, truth_at
 from unpaired.evaluation.metrics.base import Context, Metric, Need
-from unpaired.evaluation.segmentation.score import REAL, SHUFFLED, LabelBounds
+from unpaired.evaluation.segmentation.score import REAL, SCORES, SHUFFLED, LabelBounds, class_table
 from unpaired.metrics.confusion import Confusion, Scores
 from unpaired.report.results import Fact, Figure, Table
 
-SCORES = {"pixel_accuracy": "Per-pixel accuracy", "class_accuracy": "Per-class accuracy", "class_iou": "Class IoU"}
 VOID_RULE = "one confusion matrix over all images; void is left out, and classes that are absent from both"
 
 
@@ -72,7 +70,7 @@ class _OfLabels(Metric):
         ]
 
     def _figures(self, found: Scores | None) -> list[Figure]:
-        values = {} if found is None else _three(found)
+        values = {} if found is None else asdict(found)
         return [
             self.figure(
                 values.get(score),
@@ -157,28 +155,3 @@ class FCNScores(_OfLabels):
         """Say where photos have another size than those of the segmenter's training."""
         notice = self._segmenter.notice_for(self.context.task.size)
         return [*super().warnings(), *([notice] if notice else [])]
-
-
-def class_table(title: str, labels: Labels, columns: Mapping[str, Scores | None]) -> Table:
-    """Return the scores of every class; each set of scores adds two columns, named with its key before them."""
-    names = labels.names or tuple(f"class {index}" for index in range(len(labels.palette)))
-    found = {name: scores for name, scores in columns.items() if scores is not None}
-    first = next(iter(found.values()), None)
-    header = ["class", "share of pixels", *(f"{name}{what}" for name in found for what in ("accuracy", "IoU"))]
-    rows = list[tuple[str | float | int | None, ...]]()
-    total = sum(one.pixels for one in first.classes) if first else 0
-    for index in labels.classes if first else ():
-        each = [scores.classes[index] for scores in found.values()]
-        if any(one.pixels or one.predicted for one in each):
-            values = [value for one in each for value in (one.accuracy, one.iou)]
-            share = each[0].pixels / total
-            rows.append((names[index], share, *(None if math.isnan(value) else value for value in values)))
-    return Table(title=title, columns=tuple(header), rows=tuple(rows))
-
-
-def _three(found: Scores) -> dict[str, float]:
-    return {
-        "pixel_accuracy": found.pixel_accuracy,
-        "class_accuracy": found.class_accuracy,
-        "class_iou": found.class_iou,
-    }

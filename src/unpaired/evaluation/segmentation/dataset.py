@@ -20,7 +20,7 @@ from torch import Tensor
 from unpaired.core.errors import UserError
 from unpaired.data.config import DataConfig
 from unpaired.data.directions import other
-from unpaired.data.held_out import open_dataset
+from unpaired.data.held_out import Dataset, open_dataset
 from unpaired.data.labels import Indices, Labels, decoded
 from unpaired.data.labels_config import LabelsConfig
 from unpaired.data.source import ImageSource
@@ -135,17 +135,14 @@ class LabelledData:
 
     train: LabelledPhotos
     held_out: LabelledPhotos
-    held_out_from: Literal["test", "train"]
-    """Whether the held-out photos are test photos or, where there are none, training photos."""
     labels: Labels
     photos: Domain
     size: tuple[int, int]
     """(height, width) of all photos."""
     config: DataConfig
     """The settings as they were given, with what was found in the files."""
-    contents: str
-    """A digest of what the files hold."""
-    notices: tuple[str, ...]
+    found: Dataset
+    """The images of both domains, and what is known of them."""
 
 
 def open_labelled(config: DataConfig, *, progress: Progress | None = None) -> LabelledData:
@@ -154,7 +151,6 @@ def open_labelled(config: DataConfig, *, progress: Progress | None = None) -> La
     Exactly one domain holds label maps (`data.labels_a` or `data.labels_b`). Raises `UserError`.
     """
     side = label_side(config)
-    _refuse_unused(config)
     # One channel per class says more than colours where a class is black.
     one_hot: dict[str, Any] = {
         name: None if setting is None else replace(setting, feed="one_hot")
@@ -172,13 +168,11 @@ def open_labelled(config: DataConfig, *, progress: Progress | None = None) -> La
     return LabelledData(
         train=train,
         held_out=held_out,
-        held_out_from=data.test.taken_from,
         labels=labels,
         photos=photos,
         size=data.size,
         config=replace(config, labels_a=_found(config.labels_a, labels), labels_b=_found(config.labels_b, labels)),
-        contents=data.contents,
-        notices=data.notices,
+        found=data,
     )
 
 
@@ -189,28 +183,28 @@ def _found(setting: LabelsConfig | None, labels: Labels) -> LabelsConfig | None:
 
 def label_side(config: DataConfig) -> Literal["a", "b"]:
     """Return which domain holds the label maps; UserError where none does, or both."""
-    if config.labels_a is not None and config.labels_b is not None:
+    given = [name for name, labels in (("a", config.labels_a), ("b", config.labels_b)) if labels is not None]
+    if len(given) == 2:
         raise UserError(
             "data.labels_a and data.labels_b are both given, and a segmenter needs photos in one of the two domains. "
             "Leave one of them out."
         )
-    if config.labels_a is None and config.labels_b is None:
+    if not given:
         raise UserError(
             "which images are label maps is not known. Say so with --set data.labels_a.kind=index (class indices) or "
-            "--set data.labels_a.kind=colour (a colour per class); data.labels_b where domain B holds them. In folders "
-            "train and trainannot the label maps are domain A."
+            "colour (a colour per class); data.labels_b where domain B holds them. In folders train and trainannot the "
+            "label maps are domain A."
         )
     return "a" if config.labels_a is not None else "b"
 
 
-def _refuse_unused(config: DataConfig) -> None:
-    """Refuse settings of translators' training data that mean nothing here."""
-    resizes = config.load_size is not None and config.preprocess == "resize_and_crop"
-    others = (
-        ("cache", config.cache != "auto", "photos are kept decoded in memory, up to 2 GiB"),
-        ("flip", not config.flip, "whether photos are flipped is segmenter.flip"),
-        ("load_size", resizes, "photos are seen whole; how far random windows of them are enlarged is segmenter.zoom"),
-    )
-    for name, given, why in others:
-        if given:
+def refuse_unused(config: DataConfig) -> None:
+    """Raise `UserError` where a setting was given that means nothing to a segmenter."""
+    others = {
+        "cache": "photos are kept decoded in memory, up to 2 GiB",
+        "flip": "whether photos are flipped is segmenter.flip",
+        "load_size": "photos are seen whole; how far random windows of them are enlarged is segmenter.zoom",
+    }
+    for name, why in others.items():
+        if config.is_set(name) and not (name == "load_size" and config.preprocess != "resize_and_crop"):
             raise UserError(f"data.{name} is not a setting of segmenters: {why}. Leave data.{name} out.")

@@ -7,8 +7,9 @@ bounds: `real_photos`, real photos with their own label maps (the most that this
 
 from __future__ import annotations
 
+import math
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -27,8 +28,14 @@ from unpaired.data.labels import VOID, Indices, Labels
 from unpaired.data.labels_config import LabelsConfig
 from unpaired.data.training import Progress
 from unpaired.data.transforms import resize_nearest
-from unpaired.evaluation.segmentation.dataset import LabelledPhotos, open_labelled
-from unpaired.evaluation.segmentation.segmenter import IMAGES_PER_BATCH, Description, Segmenter, class_name
+from unpaired.evaluation.segmentation.dataset import LabelledPhotos, open_labelled, refuse_unused
+from unpaired.evaluation.segmentation.segmenter import (
+    IMAGES_PER_BATCH,
+    Description,
+    Segmenter,
+    class_name,
+    find_segmenter,
+)
 from unpaired.metrics.confusion import Confusion, Scores
 from unpaired.report.results import Direction, Document, Figure, Model, Protocol, Table
 
@@ -132,12 +139,12 @@ def score_segmenter(
     data = open_labelled(_data_config(given, description), progress=progress)
     segmenter.require_fitting(data.labels, data.photos.channels)
     found = score_photos(segmenter, data.held_out, seed=seed, most=most, progress=progress)
-    count = len(evenly(len(data.held_out), most))
+    count, split = len(evenly(len(data.held_out), most)), data.found.test.taken_from
     protocol: Protocol = {
         "size": f"{data.size[0]} x {data.size[1]}",
         "labelled_at": f"{segmenter.size[0]} x {segmenter.size[1]}",
         "photos": count,
-        "split": data.held_out_from,
+        "split": split,
         "resized": "photos bicubic, label maps by the nearest pixel",
         "left_out": "void, and of the means classes that are absent from both",
         "confusion": "one matrix over all photos",
@@ -145,27 +152,28 @@ def score_segmenter(
         "precision": segmenter.precision,
     }
     notices = [segmenter.notice_for(data.size)]
-    if data.held_out_from == "train":
+    if split == "train":
         notices.append("there are no test photos, so the ones given were measured; were they trained on?")
     return SegmenterScore(
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
         versions={"unpaired": __version__, "torch": torch.__version__, "python": platform.python_version()},
         model=Model(
             path=str(folder),
-            checkpoint=folder.name,
+            checkpoint=find_segmenter(folder).name,
             images_seen=description.training["images_seen"],
             method=description.network.family,
             origin=segmenter.summary,
             fingerprints={"segmenter": segmenter.fingerprint},
         ),
-        data={"root": data.config.root or data.config.b or data.config.a, "contents": data.contents},
+        data={"root": data.config.root or data.config.b or data.config.a, "contents": data.found.contents},
         notices=tuple(notice for notice in notices if notice is not None),
         directions={
             "photos": Direction(
-                heading=f"{plural(count, data.held_out_from + ' photo')} at {protocol['size']}",
-                figures=_figures(found[REAL], protocol),
-                bounds={SHUFFLED: _figures(found[SHUFFLED], protocol)} if SHUFFLED in found else {},
-                tables=(_classes(found[REAL], data.labels),),
+                summary=segmenter.summary,
+                heading=f"{plural(count, split + ' photo')} at {protocol['size']}",
+                figures=figures(found[REAL], protocol),
+                bounds={SHUFFLED: figures(found[SHUFFLED], protocol)} if SHUFFLED in found else {},
+                tables=(class_table("Class by class", data.labels, {"": found[REAL]}),),
             )
         },
     )
@@ -180,6 +188,7 @@ def _data_config(given: Sequence[Given], description: Description) -> DataConfig
                     f"{source.called(name)}: cannot be set here. A measurement has settings of data.* only."
                 )
     config: DataConfig = settings_of("data", DataConfig, given)
+    refuse_unused(config)
     if "data.crop_size" not in names:
         config = replace(config, crop_size=description.size)
     if config.labels_a is None and config.labels_b is None:
@@ -190,7 +199,8 @@ def _data_config(given: Sequence[Given], description: Description) -> DataConfig
     return config
 
 
-def _figures(scores: Scores, protocol: Protocol) -> tuple[Figure, ...]:
+def figures(scores: Scores, protocol: Protocol) -> tuple[Figure, ...]:
+    """Return the three scores as figures."""
     values = asdict(scores)
     return tuple(
         Figure(name=name, title=title, value=values[name], better="higher", group="labels", protocol=protocol)
@@ -198,10 +208,18 @@ def _figures(scores: Scores, protocol: Protocol) -> tuple[Figure, ...]:
     )
 
 
-def _classes(scores: Scores, labels: Labels) -> Table:
-    total = sum(each.pixels for each in scores.classes)
-    rows = [
-        (each["name"], each["pixels"] / total, each["accuracy"], each["iou"])
-        for each in scores_to_json(scores, labels)["classes"]
-    ]
-    return Table(title="Class by class", columns=("class", "share of pixels", "accuracy", "IoU"), rows=tuple(rows))
+def class_table(title: str, labels: Labels, columns: Mapping[str, Scores | None]) -> Table:
+    """Return the scores of every class; each set of scores adds two columns, named with its key before them."""
+    names = labels.names or tuple(f"class {index}" for index in range(len(labels.palette)))
+    found = {name: scores for name, scores in columns.items() if scores is not None}
+    first = next(iter(found.values()), None)
+    header = ["class", "share of pixels", *(f"{name}{what}" for name in found for what in ("accuracy", "IoU"))]
+    rows = list[tuple[str | float | int | None, ...]]()
+    total = sum(one.pixels for one in first.classes) if first else 0
+    for index in labels.classes if first else ():
+        each = [scores.classes[index] for scores in found.values()]
+        if any(one.pixels or one.predicted for one in each):
+            values = [value for one in each for value in (one.accuracy, one.iou)]
+            share = each[0].pixels / total
+            rows.append((names[index], share, *(None if math.isnan(value) else value for value in values)))
+    return Table(title=title, columns=tuple(header), rows=tuple(rows))

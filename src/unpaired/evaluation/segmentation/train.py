@@ -16,14 +16,14 @@ from torch import Tensor
 
 from unpaired.core.device import fast_bf16, find_device
 from unpaired.core.errors import UserError
-from unpaired.core.files import LOCK, locked, write_atomic
+from unpaired.core.files import locked, new_folder, require_new, write_atomic
 from unpaired.core.given import Given, flatten, read_document, settings_of, without_none
 from unpaired.core.interrupt import Interrupt
 from unpaired.data.config import DataConfig
 from unpaired.data.labels import VOID
 from unpaired.data.training import Progress
 from unpaired.evaluation.segmentation.config import SegmenterConfig, settle
-from unpaired.evaluation.segmentation.dataset import LabelledData, label_side, open_labelled
+from unpaired.evaluation.segmentation.dataset import LabelledData, label_side, open_labelled, refuse_unused
 from unpaired.evaluation.segmentation.score import REAL, SCORES, score_photos, scores_to_json
 from unpaired.evaluation.segmentation.segmenter import (
     BEST,
@@ -89,7 +89,8 @@ def start_training(given: Sequence[Given], folder: Path, *, say: Say, progress: 
     settings, images and weights have been found to be good. Raises `UserError`.
     """
     data_config, config = _settings(given)
-    _require_new(folder)  # before the images are checked, and again when no other process can begin in it
+    advice = f"Go on with it: --resume {folder}, or c" if (folder / CONFIG).is_file() else "C"
+    require_new(folder, f"{advice}hoose another --out.")  # before the images are checked, and again under the lock
     label_side(data_config)
     find_device(config.device)
     data = open_labelled(data_config, progress=progress)
@@ -100,8 +101,7 @@ def start_training(given: Sequence[Given], folder: Path, *, say: Say, progress: 
     if isinstance(run.trainer.network, Fcn8s) and weights:
         run.origin = load_vgg(run.trainer.network, weights, origin)
     say(f"weights: {run.origin}")
-    with locked(folder):
-        _require_new(folder)
+    with new_folder(folder):
         run.trainer.save(folder, asdict(run.status))
         _write_config(run)
         with contextlib.closing(MetricsLog(folder, tensorboard=False)) as log:
@@ -126,7 +126,7 @@ def resume_training(given: Sequence[Given], folder: Path, *, say: Say, progress:
         stored = flatten({section: kept.get(section, {}) for section in SECTIONS})
         data_config, config = _settings([Given(stored, f"{folder / CONFIG}: {{name}}", record=True), *given])
         data = open_labelled(data_config, progress=progress)
-        if data.contents != kept.get("contents"):
+        if data.found.contents != kept.get("contents"):
             raise UserError(
                 f"--resume {folder}: photos or label maps are not those that it began with. Put them back, say where "
                 "they lie now with --data, or start a new training."
@@ -153,7 +153,12 @@ def _train(run: _Run, log: MetricsLog) -> Status:
     with Interrupt() as interrupt:
         while trainer.images_seen < trainer.total and interrupt.received is None:
             before, rate = trainer.images_seen, trainer.learning_rate
-            _log_loss(run, log, trainer.step(), rate)
+            status.loss_sum += trainer.step()
+            status.loss_steps += 1
+            if status.loss_steps == LOG_STEPS:
+                mean = status.loss_sum / LOG_STEPS
+                status.loss_sum, status.loss_steps = 0.0, 0
+                log.write({"images": trainer.images_seen, "cross_entropy": mean, "learning_rate": rate})
             status.images_seen, status.seconds = trainer.images_seen, time.monotonic() - started
             if run.progress is not None:
                 run.progress("training", trainer.images_seen, trainer.total)
@@ -168,16 +173,6 @@ def _train(run: _Run, log: MetricsLog) -> Status:
         status.signal = int(interrupt.received) if interrupt.received is not None else None
     log.write(event("finished" if finished else "interrupted", trainer.images_seen, "everything is saved"))
     return status
-
-
-def _log_loss(run: _Run, log: MetricsLog, loss: float, rate: float) -> None:
-    status = run.status
-    status.loss_sum += loss
-    status.loss_steps += 1
-    if status.loss_steps == LOG_STEPS:
-        mean, seen = status.loss_sum / status.loss_steps, run.trainer.images_seen
-        status.loss_sum, status.loss_steps = 0.0, 0
-        log.write({"images": seen, "cross_entropy": mean, "learning_rate": rate})
 
 
 def _evaluate(run: _Run, log: MetricsLog) -> None:
@@ -211,12 +206,12 @@ def _description(run: _Run, scores: dict[str, Any]) -> Description:
             "settings": asdict(config),
             "images_seen": run.trainer.images_seen,
             "pairs": len(data.train),
-            "contents": data.contents,
+            "contents": data.found.contents,
             "label_side": label_side(data.config),
         },
         held_out={
             "photos": min(config.held_out_images or len(data.held_out), len(data.held_out)),
-            "from": data.held_out_from,
+            "from": data.found.test.taken_from,
             "precision": config.precision,
             "chosen_by": "class_iou on these photos, of all evaluations of the training",
             **scores,
@@ -233,6 +228,7 @@ def _settings(given: Sequence[Given]) -> tuple[DataConfig, SegmenterConfig]:
             if name.split(".")[0] not in SECTIONS or "." not in name:
                 raise UserError(f"{source.called(name)}: unknown setting. Settings are data.* and segmenter.*.")
     data: DataConfig = settings_of("data", DataConfig, given)
+    refuse_unused(data)
     config: SegmenterConfig = settings_of("segmenter", SegmenterConfig, given)
     # Absolute folders, so that a training can go on from anywhere.
     given_places = {name: place for name, place in asdict(data).items() if name in _FOLDERS and place}
@@ -242,13 +238,6 @@ def _settings(given: Sequence[Given]) -> tuple[DataConfig, SegmenterConfig]:
 
 def _absolute(place: str) -> str:
     return os.path.abspath(os.path.expanduser(place))
-
-
-def _require_new(folder: Path) -> None:
-    """Raise `UserError` unless a folder does not exist or is empty."""
-    if folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
-        advice = f"Go on with it: --resume {folder}. Or" if (folder / CONFIG).is_file() else "Please"
-        raise UserError(f"{folder} exists and is not an empty folder. {advice} choose another --out.")
 
 
 def _first_weights(config: SegmenterConfig, say: Say) -> tuple[dict[str, Tensor], SegmenterConfig, str]:
@@ -278,7 +267,7 @@ def _open(
         config = replace(config, precision="bf16" if fast_bf16(device) else "fp32")
     if config.threads:
         torch.set_num_threads(config.threads)
-    for notice in (*data.notices, f"computing on {device.type} in {config.precision}"):
+    for notice in (*data.found.notices, f"computing on {device.type} in {config.precision}"):
         say(notice)
     class_weights = _class_weights(config, data)
     network = build_network(config.network_config(), data.photos.channels, len(class_weights), config.seed)
@@ -304,6 +293,6 @@ def _write_config(run: _Run) -> None:
         "data": asdict(run.data.config),
         "segmenter": asdict(run.config),
         "origin": run.origin,
-        "contents": run.data.contents,
+        "contents": run.data.found.contents,
     }
     write_atomic(run.folder / CONFIG, json.dumps(without_none(document), indent=2) + "\n")
