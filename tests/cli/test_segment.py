@@ -45,7 +45,7 @@ def test_trained_measured_and_gone_on(data: Path, tmp_path: Path, capsys: pytest
     assert "every weight began at random" in error
     shown, error = segment(capsys, "score", out, "--data", data, "--out", report, "--device", "cpu")
     assert "3 test photos at 32 x 32" in shown
-    assert "best checkpoint" in shown
+    assert "best checkpoint" in " ".join(shown.split())
     assert re.search(r"Class IoU +0\.\d+", shown)
     assert re.search(r"road +0\.\d+ +\S+ +\S+", shown), "each class has a row"
     document = SegmenterScore.model_validate_json(report.read_text())
@@ -119,7 +119,7 @@ MISTAKES = [
         ["train", "--data", "{data}", "--out", "{out}", *INDEX, "--set", "data.labels_b.kind=index"],
         ["data.labels_a and data.labels_b are both given"],
     ),
-    (["train", "--data", "{data}", "--out", "{out}", *INDEX, "--set", "data.preprocess=none"], ["photos of one size"]),
+    (["train", "--data", "{data}", "--out", "{out}", *INDEX, "--set", "data.preprocess=none"], ["images of one size"]),
     (
         ["train", "--data", "{data}", "--out", "{out}", *INDEX, "--set", "data.load_size=40"],
         ["data.load_size is not a setting of segmenters", "segmenter.zoom"],
