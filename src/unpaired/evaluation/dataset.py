@@ -167,8 +167,7 @@ class Batch:
     @cached_property
     def fake(self) -> Tensor:
         """The translations; untranslated grey inputs have as many channels as translations."""
-        images = signed(self.fake_images, self.fake_domain)
-        return images if images.shape[1] == self.task.target.channels else images.expand(-1, self._channels, -1, -1)
+        return self._as_fakes(signed(self.fake_images, self.fake_domain))
 
     @property
     def size(self) -> Size:
@@ -211,8 +210,7 @@ class Batch:
         """The translations at the size at which sets are compared."""
         if self.size == self.task.size:
             return self.fake
-        images = at_size(self.fake_images, self.fake_domain, self.task.size)
-        return images if images.shape[1] == self._channels else images.expand(-1, self._channels, -1, -1)
+        return self._as_fakes(at_size(self.fake_images, self.fake_domain, self.task.size))
 
     def features(self, network: Features) -> Tensor:
         """Return the features [N, D] of the translations at the size at which sets are compared; computed once."""
@@ -220,8 +218,9 @@ class Batch:
             self._features[network.fingerprint] = network(self.fake_for_sets)
         return self._features[network.fingerprint]
 
+    @cached_property
     def untranslated(self) -> Batch:
-        """Return the same batch with the inputs in place of the translations; `Task.comparable` says where it can."""
+        """The same batch with the inputs in place of the translations; `Task.comparable` says where it can."""
         assert self.input_images is not None
         assert self.task.inputs is not None
         domain = self.task.inputs.domain
@@ -231,9 +230,9 @@ class Batch:
     def _features(self) -> dict[str, Tensor]:
         return {}
 
-    @property
-    def _channels(self) -> int:
-        return self.task.target.channels
+    def _as_fakes(self, images: Tensor) -> Tensor:
+        channels = self.task.target.channels
+        return images if images.shape[1] == channels else images.expand(-1, channels, -1, -1)
 
 
 def signed(images: Sequence[Image], domain: Domain) -> Tensor:

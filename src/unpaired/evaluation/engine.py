@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -103,9 +103,8 @@ def measure(chosen: Plan, *, progress: Progress | None = None, reference: Refere
     say = progress or _silent
     sets, context = None, chosen.context
     if any(_OF_SETS & metric.needs for metric in chosen.metrics):
-        reference = reference or open_reference(chosen, progress=progress)
-        sets = Sets(task, _wanted(chosen), reference)
-        context = Context(task=task, networks=context.networks, protocol=protocol, sets=sets)
+        sets = Sets(task, _wanted(chosen), reference or open_reference(chosen, progress=progress))
+        context = replace(context, sets=sets)
     metrics = [metric(context) for metric in chosen.metrics]
     plain = [metric(context) for metric in chosen.metrics if _is_bounded_by_input(metric, task, protocol)]
     _show_real(metrics, task, protocol)
@@ -116,7 +115,7 @@ def measure(chosen: Plan, *, progress: Progress | None = None, reference: Refere
         for metric in metrics:
             metric.update(batch)
         for metric in plain:
-            metric.update(batch.untranslated())
+            metric.update(batch.untranslated)
         done += len(batch.rows)
         say(f"measuring {task.heading}", done, total)
     say(f"comparing {task.heading}", 0, 1)
@@ -215,14 +214,11 @@ def _unfit(metric: type[Metric], context: Context) -> str | None:
 
 
 def _wanted(chosen: Plan) -> Wanted:
-    networks, needed = chosen.context.networks, dict[str, bool]()
-    for metric in chosen.metrics:
-        if Need.FEATURES in metric.needs:
-            network = feature_network(metric, networks)
-            needed |= {key: True for key, one in networks.features.items() if one is network}
+    networks = chosen.context.networks
+    seen = [feature_network(metric, networks) for metric in chosen.metrics if Need.FEATURES in metric.needs]
     return Wanted(
         patches=any(Need.PATCHES in metric.needs for metric in chosen.metrics),
-        networks={key: network for key, network in networks.features.items() if key in needed},
+        networks={key: network for key, network in networks.features.items() if network in seen},
         protocol=chosen.context.protocol,
     )
 

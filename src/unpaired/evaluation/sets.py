@@ -20,7 +20,7 @@ class Sets:
 
     def add(self, batch: Batch) -> None:
         """Add translations and their inputs, at the size at which sets are compared."""
-        for gathering, images in ((self._fakes, batch), (self._inputs, batch.untranslated() if self._inputs else None)):
+        for gathering, images in ((self._fakes, batch), (self._inputs, batch.untranslated if self._inputs else None)):
             if gathering is not None and images is not None:
                 features = {key: images.features(network) for key, network in self._wanted.networks.items()}
                 gathering.add(images.fake_for_sets, features)

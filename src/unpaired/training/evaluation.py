@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import final
 
 import numpy as np
@@ -84,8 +85,8 @@ class HeldOut:
     def measure(self, translators: Mapping[str, nn.Module]) -> Measured:
         """Translate every held-out image in all directions and return all that can be measured.
 
-        A translator that searches for a latent vector would take minutes: in its place as many pairs as there are
-        images are rendered from always the same noise, and compared with the domain that they belong to.
+        A translator that searches would take minutes: in its place as many pairs as there are images are rendered from
+        always the same noise, and compared with the domain that they belong to.
         """
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)  # what is still to be computed belongs to the training
@@ -109,21 +110,13 @@ class HeldOut:
         metrics = [METRICS[name] for name in MEASURED]
         if isinstance(network, LatentSearch):
             search = network
-            task = replace(self._task(direction), inputs=None, rows=(Row(None, None, None),) * self._count(direction))
-            return plan(
-                task,
-                metrics,
-                networks=self._networks,
-                protocol=TRAINING,
-                stream=lambda: [_generated(search, direction, task)],
+            task = replace(
+                self._task(direction), inputs=None, rows=(Row(None, None, None),) * self.counts[sides(direction)[1]]
             )
-        return plan(
-            self._task(direction),
-            metrics,
-            translators=None if network is None else self._ways(direction, translators or {}),
-            networks=self._networks,
-            protocol=TRAINING,
-        )
+            stream = partial(_generated, search, direction, task)
+            return plan(task, metrics, networks=self._networks, protocol=TRAINING, stream=stream)
+        ways = None if network is None else self._ways(direction, translators or {})
+        return plan(self._task(direction), metrics, translators=ways, networks=self._networks, protocol=TRAINING)
 
     def _task(self, direction: str) -> Task:
         source, target = sides(direction)
@@ -139,9 +132,6 @@ class HeldOut:
             rows=tuple(Row(place, None, partner) for place, partner in zip(inputs.positions, partners, strict=True)),
             split=self._split,
         )
-
-    def _count(self, direction: str) -> int:
-        return len(self._images[sides(direction)[1]].positions)
 
     def _ways(self, direction: str, translators: Mapping[str, nn.Module]) -> Translators:
         source, target = (self._domains[side] for side in sides(direction))
@@ -185,7 +175,7 @@ class _InTraining:
         return [Translation(one, self.target) for one in made]
 
 
-def _generated(search: LatentSearch, direction: str, task: Task) -> Batch:
+def _generated(search: LatentSearch, direction: str, task: Task) -> list[Batch]:
     """Return what a search renders from always the same noise, in place of translations."""
     pairs = dict(zip("ab", search.generate(len(task.rows)), strict=True))
     made = pairs[sides(direction)[1]].float()
@@ -193,7 +183,8 @@ def _generated(search: LatentSearch, direction: str, task: Task) -> Batch:
         raise NotFiniteError("what the search renders is not finite")
     images = [Translation(one, task.target).image for one in made.permute(0, 2, 3, 1).cpu().numpy()]
     names = tuple(str(number) for number in range(len(images)))
-    return Batch(task=task, rows=task.rows, first=0, names=names, fake_images=tuple(images), fake_domain=task.target)
+    batch = Batch(task=task, rows=task.rows, first=0, names=names, fake_images=tuple(images), fake_domain=task.target)
+    return [batch]
 
 
 def _images(source: ImageSource, domain: Domain, count: int, cropped: Size | None) -> Images:

@@ -33,9 +33,8 @@ class Score:
 class Selection:
     """What a training remembers of its evaluations; every process of it holds the same.
 
-    `directions` are those that the method translates in, `paired` says whether it learns from pairs, so that there is a
-    true image for every held-out one, `searches` whether its translators are searches. Raises `UserError` where
-    `training.best` or `training.best_direction` asks for what this method or data cannot give.
+    `directions` are those of the method, `paired` says whether there are true images, `searches` whether translators
+    are searches. Raises `UserError` where the settings ask for what this method or data cannot give.
     """
 
     def __init__(
@@ -87,9 +86,8 @@ class Selection:
         """
         self.evaluations += 1
         value = self.value_of(figures)
-        self.last = (
-            Score(value=value, images_seen=images_seen, number=self.evaluations) if math.isfinite(value) else None
-        )
+        found = Score(value=value, images_seen=images_seen, number=self.evaluations)
+        self.last = found if math.isfinite(value) else None
         better = self.last is not None and (self.best is None or self._is_better(value, self.best.value))
         if better:
             self.best = self.last
@@ -112,8 +110,7 @@ class Selection:
         """Count the seconds of an evaluation; evaluate less often where the share would be too large, and say so.
 
         `training_seconds` are those of the whole training so far, with all its evaluations. An interval that was given
-        is never changed. The evaluation in the very end is provided for, so the share of the whole stays in its bounds
-        unless the training is over before its first evaluations are made up for.
+        is never changed. The last evaluation is provided for.
         """
         self.seconds += evaluation_seconds
         if self._config.evaluate_every_images is not None:
@@ -150,11 +147,7 @@ class Selection:
         return f"{self._superlative} {self.title} {of}"
 
     def best_checkpoint(self, run: Path, *, images: dict[str, int], held_out_from: str) -> BestCheckpoint | None:
-        """Return what `RUN/best` is to say of itself; None where nothing was found yet.
-
-        `images` are how many images of each domain were measured, `held_out_from` where they come from (`test` or
-        `train`).
-        """
+        """Return what `RUN/best` says of itself; None where nothing was found yet. `images` are counts by domain."""
         if self.best is None:
             return None
         return BestCheckpoint(
@@ -174,19 +167,18 @@ class Selection:
         """Say which checkpoint to use and why, after a training of so many seconds; None where nothing was measured."""
         if self.best is None:
             return None
-        found = f"after {self.best.images_seen:,} images"
+        found, took = f"after {self.best.images_seen:,} images", f"Evaluation took {self.share(seconds):.1%} of the"
         if self.evaluations == 1:
-            text = f"{found}: the only evaluation, {self.title} {self.best.value:.4g}"
-            return f"{text}. Evaluation took {self.share(seconds):.1%} of the training time."
-        text = f"{found}: {self._superlative} {self.title}, {self.best.value:.4g}, "
-        text += f"of {self.evaluations} evaluations; "
-        if self.last is None:
-            text += "the last one found no finite value"
-        elif self.last == self.best:
-            text += "it is also the last one"
+            text = f"the only evaluation, {self.title} {self.best.value:.4g}"
         else:
-            text += f"the last one, after {self.last.images_seen:,} images, has {self.last.value:.4g}"
-        return f"{text}. Evaluation took {self.share(seconds):.1%} of the training time."
+            text = f"{self._superlative} {self.title}, {self.best.value:.4g}, of {self.evaluations} evaluations; "
+            if self.last is None:
+                text += "the last one found no finite value"
+            elif self.last == self.best:
+                text += "it is also the last one"
+            else:
+                text += f"the last one, after {self.last.images_seen:,} images, has {self.last.value:.4g}"
+        return f"{found}: {text}. {took} training time."
 
     def share(self, seconds: float) -> float:
         """Return the share of a training of so many seconds that its evaluations took."""
@@ -196,13 +188,11 @@ class Selection:
 
     def to_json(self) -> dict[str, Any]:
         """Return the state, exact."""
+        scores = {"best": self.best, "last": self.last}
+        counters = ("evaluations", "without_better", "interval", "seconds")
         return {
-            "best": None if self.best is None else dataclasses.asdict(self.best),
-            "last": None if self.last is None else dataclasses.asdict(self.last),
-            "evaluations": self.evaluations,
-            "without_better": self.without_better,
-            "interval": self.interval,
-            "seconds": self.seconds,
+            **{name: None if score is None else dataclasses.asdict(score) for name, score in scores.items()},
+            **{name: vars(self)[name] for name in counters},
         }
 
     def load_json(self, state: Mapping[str, Any]) -> None:

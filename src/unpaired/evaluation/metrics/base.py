@@ -85,8 +85,6 @@ class Metric(ABC):
     """Which feature network FEATURES means: that of --features, Inception, or the first of the two that is there."""
     untranslated: ClassVar[bool] = False
     """Whether the untranslated input is a bound: the metric is then computed of it too."""
-    by_default: ClassVar[bool] = True
-    """Whether it is measured where no metrics are named, wherever its needs are met."""
     quiet: ClassVar[bool] = False
     """Whether nothing is said where images are too small for it and it was not asked for by name."""
 
