@@ -118,7 +118,7 @@ def test_other_precisions_are_refused(
 ) -> None:
     _, told = run(capsys, "translate", model, photos, "--out", tmp_path / "out", "--precision", precision, code=2)
     assert f"--precision {precision}" in told
-    assert "float32" in told
+    assert "--precision fp32" in told
     assert not (tmp_path / "out").exists()
 
 

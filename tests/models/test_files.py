@@ -172,12 +172,12 @@ def test_a_declared_range_is_written_in_its_own_type(make_identity: MakeTranslat
 @pytest.mark.parametrize(
     ("options", "target", "message"),
     [
-        ({"format": "jpg"}, Domain(channels=3, dtype="uint16"), r"JPEG cannot hold.*uint16.*--bit-depth"),
+        ({"format": "jpg"}, Domain(channels=3, dtype="uint16"), r"JPEG cannot hold.*uint16.*bit_depth"),
         ({"bit_depth": 32}, Domain(channels=3), r"PNG cannot hold.*float32.*\.tiff"),
         ({"format": "webp", "bit_depth": 16}, Domain(channels=3), "WebP cannot hold"),
         ({}, Domain(channels=7), "PNG cannot hold images of 7 channels"),
         ({"format": "pgn"}, Domain(channels=3), r'Did you mean "\.png"'),
-        ({"bit_depth": 12}, Domain(channels=3), "8, 16 or 32.*received 12"),
+        ({"bit_depth": 12}, Domain(channels=3), "bit_depth = 12.*8, 16 and 32"),
         ({"existing": "replace"}, Domain(channels=3), "fail, skip, overwrite"),
         ({"batch_size": 0}, Domain(channels=3), "batch_size"),
     ],
@@ -201,7 +201,7 @@ def test_existing_outputs(make_identity: MakeTranslator, tmp_path: Path) -> None
     out.mkdir()
     (out / "b.png").write_bytes(b"mine")
     before = everything_in(out)
-    with pytest.raises(UserError, match=r"b\.png exists already.*--existing skip.*--existing overwrite"):
+    with pytest.raises(UserError, match=r"b\.png exists already.*existing = skip.*existing = overwrite"):
         translate_files(make_identity(), [photos], out)
     assert everything_in(out) == before
 
@@ -261,7 +261,7 @@ def test_nothing_to_translate(make_identity: MakeTranslator, tmp_path: Path) -> 
     with pytest.raises(UserError, match="no images"):
         translate_files(make_identity(), [tmp_path / "empty"], tmp_path / "out")
     file = save(tmp_path / "a.png", 8, 8, 3)
-    with pytest.raises(UserError, match="is a file; --out is the folder"):
+    with pytest.raises(UserError, match=r"out = .* is a file"):
         translate_files(make_identity(), [file], file)
 
 
@@ -311,7 +311,7 @@ def test_a_full_disk_stops_with_what_was_written_whole(
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(UserError, match=r"disk is full.*3 translations.*--existing skip"):
+    with pytest.raises(UserError, match=r"disk is full.*3 translations.*existing = skip"):
         translate_files(make_identity(), [tmp_path / "photos"], tmp_path / "out", workers=1, batch_size=2)
     left = everything_in(tmp_path / "out")
     assert len(left) == 3

@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError
 from unpaired import __version__
 from unpaired.cli.flags import flags_of
 from unpaired.core.errors import ToldElsewhere, UserError
+from unpaired.core.settings import named_by_flags
 
 app = App(
     name="unpaired",
@@ -27,6 +28,11 @@ INTERRUPTED = 128
 """A command ended by a signal exits with this plus the signal's number, as shells expect."""
 
 
+PARAMETERS = (
+    *("direction", "checkpoint", "existing", "bit_depth", "format", "out", "device", "engine", "precision"),
+    *("calibrate", "overwrite"),
+)
+"""Parameters of commands that messages name; in Python they have the same names without dashes."""
 _given: list[str] = []
 """The words after `unpaired` of the command that runs."""
 
@@ -40,7 +46,10 @@ def main(tokens: Sequence[str] | None = None) -> None:
     """Run the command line; exit code 2 is the user's error, told in one message and without a traceback."""
     _given[:] = sys.argv[1:] if tokens is None else tokens
     try:
-        code = app(tokens, exit_on_error=False, print_error=False, help_on_error=False, result_action="return_value")
+        with named_by_flags({name: f"--{name.replace('_', '-')}" for name in PARAMETERS}):
+            code = app(
+                tokens, exit_on_error=False, print_error=False, help_on_error=False, result_action="return_value"
+            )
     except ToldElsewhere:
         code = 2
     except (UserError, CycloptsError) as error:

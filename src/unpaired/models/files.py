@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, final, get_args
 
 from unpaired.core.errors import UserError
 from unpaired.core.files import means_full_disk
+from unpaired.core.settings import option
+from unpaired.core.text import plural
 from unpaired.data.bad_image import MAX_PIXELS
 from unpaired.data.decode import BadImage, decode
 from unpaired.data.encode import FORMATS, require_format
@@ -51,7 +53,7 @@ class Report:
     failed: list[Failure]
     """Files that could not be read, translated or written, in the order of the input."""
     search_errors: list[tuple[Path, SearchError]]
-    """What a latent search (CoGAN) left over of each file, in the order of the input; empty for all other models."""
+    """What a search left over of each file, in the order of the input; empty for models that do not search."""
 
 
 class _Job(NamedTuple):
@@ -62,14 +64,7 @@ class _Job(NamedTuple):
     output: Path
 
 
-class _Loaded(NamedTuple):
-    job: _Job
-    signed: Signed
-
-
-class _Failed(NamedTuple):
-    job: _Job
-    reason: str
+_Loaded = tuple[_Job, Signed]
 
 
 def translate_files(
@@ -91,9 +86,9 @@ def translate_files(
     A folder is searched recursively and its structure kept: `out/<path within the folder>.png`; a file becomes
     `out/<name>.png`. Files of an output folder that lies inside an input folder are not taken for inputs. Images of
     any mixture of sizes; those that the network sees at the same size are translated together, at most `batch_size`
-    at once and fewer where they are large. `workers` threads decode and as many encode; 0 takes one per processor
-    core, at most 8. `bit_depth` is 8, 16 or 32 (floating point); by default that of the target domain's images. Label
-    maps are read and written as label maps, see `label_array`. `half` takes one half of side-by-side files.
+    at once and fewer where they are large. `workers` threads decode and as many encode; 0 takes one per CPU core, at
+    most 8. `bit_depth` is 8, 16 or 32 (floating point); by default that of the target domain's images. Label maps are
+    read and written as label maps, see `label_array`. `half` takes one half of side-by-side files.
 
     A file that cannot be read is reported and the rest is done. Each output is written whole or not at all, so after
     an interruption the same call with `existing="skip"` goes on. Raises `UserError` before anything is written where
@@ -104,13 +99,13 @@ def translate_files(
     written_as = _output_domain(translator.target, format, bit_depth)
     _check_options(out, existing, batch_size, workers)
     jobs = _plan([Path(path) for path in inputs], out, f".{format}")
-    there = _existing_outputs(jobs)
+    there = [job for job in jobs if job.output.exists()]
     _protect_inputs(jobs, there)
     if there and existing == "fail":
         others = f" and {len(there) - 1} more of the outputs exist" if len(there) > 1 else " exists"
         raise UserError(
-            f"{there[0].output}{others} already. Nothing was translated. Choose --existing skip to leave what is "
-            "there, --existing overwrite to replace it, or another --out."
+            f"{there[0].output}{others} already. Nothing was translated. Choose {option('existing', 'skip')} to leave "
+            f"what is there, {option('existing', 'overwrite')} to replace it, or another {option('out')}."
         )
     skipped = {job.number for job in there} if existing == "skip" else set()
 
@@ -118,11 +113,19 @@ def translate_files(
         if progress is not None:
             progress(done + len(skipped), len(jobs))
 
-    run = _Run(translator, written_as, batch_size, num_threads(workers), max_pixels, half, report)
+    def load(job: _Job) -> Signed | str:
+        return _load(job.source, translator.source, max_pixels, half)
+
+    run = _Run(translator, written_as, batch_size, num_threads(workers), load, report)
     run.translate(job for job in jobs if job.number not in skipped)
-    failed = [Failure(job.source, reason) for job, reason in sorted(run.failed, key=lambda failed: failed.job.number)]
-    searched = [(job.source, error) for job, error in sorted(run.searched, key=lambda found: found[0].number)]
-    return Report(written=run.written, skipped=len(skipped), failed=failed, search_errors=searched)
+    failed = sorted(run.failed, key=lambda failed: failed[0].number)
+    searched = sorted(run.searched, key=lambda found: found[0].number)
+    return Report(
+        written=run.written,
+        skipped=len(skipped),
+        failed=[Failure(job.source, reason) for job, reason in failed],
+        search_errors=[(job.source, error) for job, error in searched],
+    )
 
 
 def count_images(inputs: Sequence[Path], out: Path) -> int:
@@ -135,11 +138,11 @@ def count_images(inputs: Sequence[Path], out: Path) -> int:
 
 def _check_options(out: Path, existing: str, batch_size: int, workers: int) -> None:
     if existing not in get_args(Existing):
-        raise UserError(f'existing is one of {", ".join(get_args(Existing))}; received "{existing}".')
+        raise UserError(f"{option('existing', existing)}: allowed are {', '.join(get_args(Existing))}.")
     if batch_size < 1 or workers < 0:
         raise UserError(f"batch_size is at least 1 and workers at least 0; received {batch_size} and {workers}.")
     if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; --out is the folder for the translations. Choose another --out.")
+        raise UserError(f"{option('out', out)}: this is a file; give the folder for the translations.")
 
 
 def _plan(inputs: Sequence[Path], out: Path, suffix: str) -> list[_Job]:
@@ -168,33 +171,22 @@ def _found(given: Path, out: Path) -> Iterator[tuple[Path, Path]]:
     if not given.is_dir():
         yield given, Path(given.name)
         return
-    inside = _path_inside(out, given)
+    # The output folder may lie inside the input; what is in it is no input.
+    inside = out.resolve().relative_to(given.resolve()) if given.resolve() in out.resolve().parents else None
     for path in list_images(given):
         relative = path.relative_to(given)
         if inside is None or not relative.is_relative_to(inside):
             yield path, relative
 
 
-def _path_inside(out: Path, folder: Path) -> Path | None:
-    """Return the path of `out` relative to `folder` where it lies strictly inside."""
-    resolved, parent = out.resolve(), folder.resolve()
-    return resolved.relative_to(parent) if parent in resolved.parents else None
-
-
-def _existing_outputs(jobs: Sequence[_Job]) -> list[_Job]:
-    return [job for job in jobs if job.output.exists()]
-
-
 def _protect_inputs(jobs: Sequence[_Job], there: Sequence[_Job]) -> None:
     """Refuse to replace an input, through whatever link it is reached."""
-    if not there:
-        return
-    identities = {_identity(job.source) for job in jobs}
+    identities = {_identity(job.source) for job in jobs} if there else set()
     for job in there:
         if _identity(job.output) in identities:
             raise UserError(
                 f"{job.output} is an input and would be replaced by a translation. Nothing was translated. "
-                "Choose another --out."
+                f"Choose another {option('out')}."
             )
 
 
@@ -213,7 +205,7 @@ def _output_domain(target: Domain, format: str, bit_depth: int | None) -> Domain
     filled from end to end.
     """
     if bit_depth is not None and bit_depth not in BIT_DEPTHS:
-        raise UserError(f"bit depth is 8, 16 or 32 (floating point); received {bit_depth}.")
+        raise UserError(f"{option('bit_depth', bit_depth)}: allowed are 8, 16 and 32 (floating point).")
     if target.labels is not None:
         require_label_format(target.labels, format, bit_depth)
         require_format(f".{format}", "uint8", 1 if target.labels.kind == "index" else 3)
@@ -222,7 +214,7 @@ def _output_domain(target: Domain, format: str, bit_depth: int | None) -> Domain
     try:
         require_format(f".{format}", dtype, target.channels)
     except UserError as error:
-        remedy = " Or choose another depth with --bit-depth." if f".{format}" in FORMATS else ""
+        remedy = f" Or choose another depth with {option('bit_depth')}." if f".{format}" in FORMATS else ""
         raise UserError(f"{error}{remedy}") from error
     return with_type(target, dtype, declared=dtype in (target.dtype, "float32"))
 
@@ -231,26 +223,21 @@ def _output_domain(target: Domain, format: str, bit_depth: int | None) -> Domain
 
 
 @final
+@dataclass
 class _Run:
     """One pass over the files; the counts so far."""
 
-    def __init__(
-        self,
-        translator: Translator,
-        written_as: Domain,
-        batch_size: int,
-        workers: int,
-        max_pixels: int,
-        half: Half | None,
-        report: Callable[[int], None],
-    ) -> None:
-        self.translator, self.written_as = translator, written_as
-        self.batch_size, self.workers, self.max_pixels, self.half = batch_size, workers, max_pixels, half
-        self.report = report
-        self.written = 0
-        self.failed: list[_Failed] = []
-        self.searched: list[tuple[_Job, SearchError]] = []
-        self._writing: deque[tuple[_Job, Future[None]]] = deque()
+    translator: Translator
+    written_as: Domain
+    batch_size: int
+    workers: int
+    load: Callable[[_Job], Signed | str]
+    """Returns an image as the network sees it, or why there is none."""
+    report: Callable[[int], None]
+    written: int = 0
+    failed: list[tuple[_Job, str]] = field(default_factory=list)
+    searched: list[tuple[_Job, SearchError]] = field(default_factory=list)
+    writing: deque[tuple[_Job, Future[None]]] = field(default_factory=deque)
 
     def translate(self, jobs: Iterable[_Job]) -> None:
         """Translate every job; what goes wrong with one file is remembered in `failed`."""
@@ -260,7 +247,7 @@ class _Run:
             for batch in self._batches(self._load_ahead(jobs, readers)):
                 for job, translation in self._translate_batch(batch):
                     self._finish_writing(self.workers)
-                    self._writing.append((job, writers.submit(self._write, job, translation)))
+                    self.writing.append((job, writers.submit(self._write, job, translation)))
             self._finish_writing(0)
         finally:
             for pool in (readers, writers):
@@ -268,22 +255,20 @@ class _Run:
 
     def _load_ahead(self, jobs: Iterable[_Job], pool: ThreadPoolExecutor) -> Iterator[_Loaded]:
         """Yield the images in order while the next ones are being decoded; leave out what cannot be."""
-        ahead: deque[Future[_Loaded | _Failed]] = deque()
-        for job in jobs:
-            ahead.append(pool.submit(_load, job, self.translator.source, self.max_pixels, self.half))
-            if len(ahead) > self.workers:
-                yield from self._unless_failed(ahead.popleft().result())
-        while ahead:
-            yield from self._unless_failed(ahead.popleft().result())
+        ahead: deque[tuple[_Job, Future[Signed | str]]] = deque()
+        for job in (*jobs, None):
+            if job is not None:
+                ahead.append((job, pool.submit(self.load, job)))
+            while len(ahead) > (0 if job is None else self.workers):
+                loaded, future = ahead.popleft()
+                signed = future.result()
+                if isinstance(signed, str):
+                    self._fail(loaded, signed)
+                else:
+                    yield loaded, signed
 
-    def _unless_failed(self, result: _Loaded | _Failed) -> Iterator[_Loaded]:
-        if isinstance(result, _Failed):
-            self._fail(result)
-        else:
-            yield result
-
-    def _fail(self, failed: _Failed) -> None:
-        self.failed.append(failed)
+    def _fail(self, job: _Job, reason: str) -> None:
+        self.failed.append((job, reason))
         self.report(self.written + len(self.failed))
 
     def _batches(self, images: Iterable[_Loaded]) -> Iterator[list[_Loaded]]:
@@ -291,7 +276,7 @@ class _Run:
         waiting: dict[tuple[int, int], list[_Loaded]] = {}
         pixels = count = 0
         for image in images:
-            size = self.translator.padded_size(image.signed.shape[0], image.signed.shape[1])
+            size = self.translator.padded_size(*image[1].shape[:2])
             waiting.setdefault(size, []).append(image)
             pixels += size[0] * size[1]
             count += 1
@@ -306,21 +291,20 @@ class _Run:
         yield from waiting.values()
 
     def _translate_batch(self, batch: list[_Loaded]) -> list[tuple[_Job, Translation]]:
+        jobs = [job for job, _ in batch]
         try:
-            translated = self.translator.translate_values([image.signed for image in batch], self.batch_size)
+            translated = self.translator.translate_values([signed for _, signed in batch], self.batch_size)
             if self.translator.search is not None:
-                jobs = (image.job for image in batch)
                 self.searched += zip(jobs, self.translator.search.last_errors, strict=True)
-            return list(zip((image.job for image in batch), translated, strict=True))
+            return list(zip(jobs, translated, strict=True))
         except (RuntimeError, MemoryError) as error:
             if not _means_out_of_memory(error):
                 raise
         if len(batch) > 1:
             return [pair for image in batch for pair in self._translate_batch([image])]
-        height, width = batch[0].signed.shape[:2]
+        height, width = batch[0][1].shape[:2]
         device = self.translator.device
-        reason = f"not enough memory on {device} to translate {height} x {width} pixels (height x width)"
-        self._fail(_Failed(batch[0].job, reason))
+        self._fail(jobs[0], f"not enough memory on {device} to translate {height} x {width} pixels (height x width)")
         return []
 
     def _write(self, job: _Job, translation: Translation) -> None:
@@ -329,32 +313,33 @@ class _Run:
 
     def _finish_writing(self, at_most: int) -> None:
         """Wait until at most this many outputs are being written."""
-        while len(self._writing) > at_most:
-            job, future = self._writing.popleft()
+        while len(self.writing) > at_most:
+            job, future = self.writing.popleft()
             try:
                 future.result()
             except (OSError, ValueError) as error:  # UserError is a ValueError; so is what an encoder refuses
                 if means_full_disk(error):
                     raise UserError(
-                        f"the disk is full: could not write {job.output}. {self.written} translations were written "
-                        "and are whole. Free some space and go on with --existing skip."
+                        f"the disk is full: could not write {job.output}. What was written before is whole "
+                        f"({plural(self.written, 'translation')}). Free some space and go on with "
+                        f"{option('existing', 'skip')}."
                     ) from error
-                self._fail(_Failed(job, str(error) if isinstance(error, UserError) else f"cannot be written: {error}"))
+                self._fail(job, str(error) if isinstance(error, UserError) else f"cannot be written: {error}")
             else:
                 self.written += 1
                 self.report(self.written + len(self.failed))
 
 
-def _load(job: _Job, source: Domain, max_pixels: int, half: Half | None) -> _Loaded | _Failed:
+def _load(path: Path, source: Domain, max_pixels: int, half: Half | None) -> Signed | str:
+    """Return an image as the network sees it, or why it cannot be read."""
     try:
         if source.labels is not None:
-            return _Loaded(job, signed_from_label_file(job.source, source.labels, max_pixels, half))
-        image = halved(job.source, decode(job.source, max_pixels=max_pixels), half)
-        return _Loaded(job, signed_from_array(image, source))
+            return signed_from_label_file(path, source.labels, max_pixels, half)
+        return signed_from_array(halved(path, decode(path, max_pixels=max_pixels), half), source)
     except BadImage as error:
-        return _Failed(job, error.reason)
+        return error.reason
     except (UserError, MemoryError) as error:
-        return _Failed(job, str(error) or "not enough memory to decode it")
+        return str(error) or "not enough memory to decode it"
 
 
 def _means_out_of_memory(error: Exception) -> bool:

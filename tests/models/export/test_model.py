@@ -101,10 +101,10 @@ def fails(message: str, *arguments: Any, **options: Any) -> None:
 def test_requests_that_cannot_be_met(model: Path, tmp_path: Path, photos: Path) -> None:
     fails('no format has the suffix ".tflite"', model, tmp_path / "m.tflite")
     fails('no format "onxn".*Did you mean "onnx"', model, tmp_path / "m.onnx", format="onxn")
-    fails(r'--format onnx writes \.onnx files; received the suffix "\.xml"', model, tmp_path / "m.xml", format="onnx")
+    fails(r'format = onnx writes \.onnx files; received the suffix "\.xml"', model, tmp_path / "m.xml", format="onnx")
     fails('no precision "int4"', model, tmp_path / "m.onnx", precision="int4")
-    fails("--precision int8 needs --calibrate", model, tmp_path / "m.onnx", precision="int8")
-    fails("--calibrate is of use for", model, tmp_path / "m.onnx", calibrate=photos)
+    fails("precision = int8 needs calibrate = DIR", model, tmp_path / "m.onnx", precision="int8")
+    fails("calibrate is of use for", model, tmp_path / "m.onnx", calibrate=photos)
     fails("for the formats onnx and openvino", model, tmp_path / "m.pt", precision="int8", calibrate=photos)
     fails("no folder at", model, tmp_path / "m.onnx", precision="int8", calibrate=tmp_path / "nowhere")
     fails("direction = c2d", model, tmp_path / "m.pt", direction="c2d")
@@ -127,7 +127,7 @@ def test_overwriting(model: Path, tmp_path: Path) -> None:
 
 def test_what_is_not_installed_names_the_command(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unpaired.models.export.formats.find_spec", lambda name: None)
-    fails(r"--format openvino needs openvino and .*pip install openvino", model, tmp_path / "m.xml")
+    fails(r"format = openvino needs openvino and .*pip install openvino", model, tmp_path / "m.xml")
 
 
 def test_a_file_that_differs_is_not_written(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

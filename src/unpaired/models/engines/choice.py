@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, final, get_args
+from pkgutil import resolve_name
+from typing import Literal, NamedTuple, final, get_args
 
 import torch
 
 from unpaired.core.device import fast_bf16, find_device
 from unpaired.core.errors import UserError, did_you_mean
+from unpaired.core.settings import option
 from unpaired.models.engines.base import ENGINE_NAMES, Arithmetic, Engine, EngineName
 from unpaired.models.engines.pytorch import TorchEngine
 from unpaired.models.exactness import EXACT, Exactness, compare, fixed_pictures, reference
@@ -31,34 +33,21 @@ WORTH_MAKING = 400
 """Images from which `auto` takes the time (five to ten seconds) to make a model's graph."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
+class _Kind(NamedTuple):
     """What is known of an engine before it is imported."""
 
     precisions: tuple[Arithmetic, ...]
     modules: tuple[str, ...] = ()
     """What must be installed to run a graph and to make one."""
-    load: Callable[[], FromGraph] | None = None
-    """Imports what opens a graph; None for PyTorch, which needs none."""
-
-
-def _onnxruntime() -> FromGraph:
-    from unpaired.models.engines.onnx_runtime import OnnxRuntimeEngine
-
-    return OnnxRuntimeEngine
-
-
-def _openvino() -> FromGraph:
-    from unpaired.models.engines.openvino import OpenVinoEngine
-
-    return OpenVinoEngine
+    opens: str = ""
+    """What opens a graph (`FromGraph`), to be imported; empty for PyTorch, which needs none."""
 
 
 ENGINES: dict[EngineName, _Kind] = {
     "torch": _Kind(("fp32", "bf16", "fp16")),
     "torch-compile": _Kind(("fp32", "bf16", "fp16")),
-    "onnxruntime": _Kind(("fp32",), ("onnxruntime", "onnxscript"), _onnxruntime),
-    "openvino": _Kind(("fp32", "bf16"), ("openvino", "onnxscript"), _openvino),
+    "onnxruntime": _Kind(("fp32",), ("onnxruntime", "onnxscript"), f"{__package__}.onnx_runtime:OnnxRuntimeEngine"),
+    "openvino": _Kind(("fp32", "bf16"), ("openvino", "onnxscript"), f"{__package__}.openvino:OpenVinoEngine"),
 }
 
 
@@ -99,7 +88,7 @@ def open_engine(job: Job) -> tuple[Engine, Callable[[], Exactness]]:
             if last:
                 raise
             continue  # a reason against this engine is none against the next
-        exactness = _Lazy(partial(_exactness, job, engine))
+        exactness = cache(partial(_exactness, job, engine))
         if last or precision == "fp32" or job.precision == precision or exactness().psnr >= SUFFICIENT_PSNR:
             return engine, exactness
     raise AssertionError("the last choice returns or raises")
@@ -107,16 +96,13 @@ def open_engine(job: Job) -> tuple[Engine, Callable[[], Exactness]]:
 
 def _open_search(job: Job, device: torch.device) -> tuple[Engine, Callable[[], Exactness]]:
     """Return PyTorch in float32 for a latent search, or `UserError` where something else was asked for."""
-    if job.engine not in ("auto", "torch"):
-        raise UserError(
-            f"--engine {job.engine} cannot translate with this model: its translation is an optimisation (CoGAN's "
-            "search for a latent vector), not a network. Choose --engine torch, or leave it out."
-        )
-    if job.precision not in ("auto", "fp32"):
-        raise UserError(
-            f"--precision {job.precision} cannot be used with this model: its translation is an optimisation (CoGAN's "
-            "search for a latent vector), which needs float32. Choose --precision fp32, or leave it out."
-        )
+    for name, given, able in (("engine", job.engine, "torch"), ("precision", job.precision, "fp32")):
+        if given not in ("auto", able):
+            raise UserError(
+                f"{option(name, given)} cannot be used with this model: its translation is an optimisation (CoGAN's "
+                f"search for a latent vector), not a network, and needs {option(name, able)}. Choose that, or leave it "
+                "out."
+            )
     engine = TorchEngine(job.network, "fp32", device)
 
     def exactness() -> Exactness:
@@ -155,7 +141,7 @@ def _open(job: Job, name: EngineName, precision: Arithmetic, device: torch.devic
             f"--engine {name} does not compute in {precision}; it does in {', '.join(kind.precisions)}. Engines for "
             f"{precision}: {', '.join(able)}."
         )
-    if kind.load is None:
+    if not kind.opens:
         return TorchEngine(job.network, precision, device, compiled=name == "torch-compile")
     if device.type != "cpu" and job.device != "auto":
         raise UserError(f"--engine {name} computes on the CPU only; received --device {device}. Choose --engine torch.")
@@ -165,7 +151,7 @@ def _open(job: Job, name: EngineName, precision: Arithmetic, device: torch.devic
             f"pip install {' '.join(missing)}, or choose --engine torch."
         )
     try:
-        engine = kind.load()
+        engine: FromGraph = resolve_name(kind.opens)
     except ImportError as error:
         raise UserError(f"--engine {name} is installed but cannot be loaded ({error}). Install it anew.") from error
     with graph_file(job.network, job.fingerprint) as graph:
@@ -196,20 +182,6 @@ def _processor(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} {torch.backends.cpu.get_cpu_capability()} {fast_bf16(device)}"
-
-
-@final
-class _Lazy:
-    """Measures when it is first asked."""
-
-    def __init__(self, measure: Callable[[], Exactness]) -> None:
-        self._measure = measure
-        self._known: Exactness | None = None
-
-    def __call__(self) -> Exactness:
-        if self._known is None:
-            self._known = self._measure()
-        return self._known
 
 
 def _check_names(job: Job) -> None:

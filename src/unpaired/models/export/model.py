@@ -16,6 +16,7 @@ from torch import Tensor
 
 from unpaired import __version__
 from unpaired.core.errors import UserError, did_you_mean
+from unpaired.core.settings import option
 from unpaired.data.values import domain_to_json
 from unpaired.models.exactness import Exactness, compare, reference
 from unpaired.models.export.formats import Exported, Format, find_format, load_format
@@ -167,20 +168,21 @@ def _check_request(out: Path, name: str, precision: str, calibrate: str | Path |
             f'there is no precision "{precision}" for exported files; choose fp32 or int8. Runtimes lower fp32 by '
             f"themselves where they are told to.{did_you_mean(precision, get_args(ExportPrecision))}"
         )
+    int8 = option("precision", "int8")
     if precision == "int8" and name not in ("onnx", "openvino"):
-        raise UserError(f"--precision int8 is for the formats onnx and openvino; received --format {name}.")
+        raise UserError(f"{int8} is for the formats onnx and openvino; received {option('format', name)}.")
     if precision == "int8" and calibrate is None:
         raise UserError(
-            "--precision int8 needs --calibrate DIR: a folder of images like those that will be translated, such as "
-            "the training images of the domain that the model translates from."
+            f"{int8} needs {option('calibrate', 'DIR')}: a folder of images like those that will be translated, such "
+            "as the training images of the domain that the model translates from."
         )
     if precision != "int8" and calibrate is not None:
-        raise UserError("--calibrate is of use for --precision int8 only. Leave it out, or choose int8.")
+        raise UserError(f"{option('calibrate')} is of use for {int8} only. Leave it out, or choose int8.")
     if out.is_dir():
-        raise UserError(f"{out} is a folder; --out is the file to be written.")
+        raise UserError(f"{option('out', out)}: this is a folder; give the file to be written.")
     for path in (out, out.with_suffix(".bin")) if name == "openvino" else (out,):
         if path.exists() and not overwrite:
-            raise UserError(f"{path} exists already. Choose --overwrite to replace it, or another --out.")
+            raise UserError(f"{path} exists already. Choose {option('overwrite')} to replace it, or another place.")
 
 
 @contextlib.contextmanager
@@ -192,4 +194,4 @@ def _errors_for_people(out: Path) -> Iterator[None]:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         what = "the disk is full" if full else str(error.strerror or error)
-        raise UserError(f"cannot write {out}: {what}. Nothing was written. Choose another place with --out.") from error
+        raise UserError(f"cannot write {out}: {what}. Nothing was written. Choose another place.") from error

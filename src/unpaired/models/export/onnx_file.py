@@ -6,17 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import final
 
-import numpy as np
 import onnx
 import onnx_ir
-import onnxruntime
-import torch
-from torch import Tensor
 
-from unpaired.models.exactness import Run
+from unpaired.models.engines.onnx_runtime import OnnxRuntimeEngine
 from unpaired.models.export.formats import Exported, Format
-from unpaired.models.graph import INPUT, trace_onnx
-from unpaired.networks import Generator
+from unpaired.models.graph import trace_onnx
 
 
 @final
@@ -25,11 +20,6 @@ class OnnxFile(Exported):
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
-
-    @classmethod
-    def convert(cls, network: Generator) -> OnnxFile:
-        """Trace a network."""
-        return cls(onnx_ir.to_proto(trace_onnx(network)))
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> list[Path]:
         """Write one file that holds the weights too; the metadata are its `metadata_props`."""
@@ -41,27 +31,16 @@ class OnnxFile(Exported):
         return [path]
 
 
-def _open(path: Path) -> Run:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-    def run(images: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {INPUT: np.ascontiguousarray(images.numpy())})[0])
-
-    return run
-
-
 def _metadata(path: Path) -> dict[str, str]:
     return {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
 
 
-FORMAT = Format(
-    label="ONNX",
-    suffix=".onnx",
-    convert=OnnxFile.convert,
-    quantized=lambda path: OnnxFile(onnx.load(path)),
-    open=_open,
-    metadata=_metadata,
-)
+FORMATS = {
+    "onnx": Format(
+        label="ONNX",
+        convert=lambda network: OnnxFile(onnx_ir.to_proto(trace_onnx(network))),
+        quantized=lambda path: OnnxFile(onnx.load(path)),
+        open=lambda path: OnnxRuntimeEngine(path, "fp32").translate,
+        metadata=_metadata,
+    )
+}

@@ -8,15 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
 import onnx_ir
 import openvino
-import torch
-from torch import Tensor
 
-from unpaired.models.exactness import Run
+from unpaired.models.engines.openvino import OpenVinoEngine
 from unpaired.models.export.formats import Exported, Format
-from unpaired.models.graph import INPUT, trace_onnx
+from unpaired.models.graph import trace_onnx
 from unpaired.networks import Generator
 
 _SECTION = "unpaired"
@@ -30,12 +27,6 @@ class OpenVinoFile(Exported):
     def __init__(self, model: Any) -> None:
         self.model = model
 
-    @classmethod
-    def convert(cls, network: Generator) -> OpenVinoFile:
-        """Trace a network to ONNX and read that: OpenVINO's own converter would report its use over the network."""
-        content = onnx_ir.to_proto(trace_onnx(network)).SerializeToString()
-        return cls(openvino.Core().read_model(io.BytesIO(content)))
-
     def save(self, path: Path, metadata: Mapping[str, str]) -> list[Path]:
         """Write the .xml and its .bin; the weights keep float32."""
         self.model.set_rt_info(json.dumps(dict(metadata), ensure_ascii=False), [_SECTION, "metadata"])
@@ -44,16 +35,10 @@ class OpenVinoFile(Exported):
         return [weights, path]
 
 
-def _open(path: Path) -> Run:
-    core = openvino.Core()
-    # Without the hint OpenVINO computes in bfloat16 where the processor can.
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    model = core.compile_model(core.read_model(path), "CPU", settings)
-
-    def run(images: Tensor) -> Tensor:
-        return torch.from_numpy(model({INPUT: np.ascontiguousarray(images.numpy())})[0].copy())
-
-    return run
+def _convert(network: Generator) -> OpenVinoFile:
+    """Trace a network to ONNX and read that: OpenVINO's own converter would report its use over the network."""
+    content = onnx_ir.to_proto(trace_onnx(network)).SerializeToString()
+    return OpenVinoFile(openvino.Core().read_model(io.BytesIO(content)))
 
 
 def _metadata(path: Path) -> dict[str, str]:
@@ -61,11 +46,12 @@ def _metadata(path: Path) -> dict[str, str]:
     return content
 
 
-FORMAT = Format(
-    label="OpenVINO",
-    suffix=".xml",
-    convert=OpenVinoFile.convert,
-    quantized=lambda path: OpenVinoFile(openvino.Core().read_model(path)),
-    open=_open,
-    metadata=_metadata,
-)
+FORMATS = {
+    "openvino": Format(
+        label="OpenVINO",
+        convert=_convert,
+        quantized=lambda path: OpenVinoFile(openvino.Core().read_model(path)),
+        open=lambda path: OpenVinoEngine(path, "fp32").translate,
+        metadata=_metadata,
+    )
+}

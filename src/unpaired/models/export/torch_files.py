@@ -43,103 +43,64 @@ class _ScriptedAnySize(nn.Module):
 
 
 @final
-class TorchScriptFile(Exported):
-    """A scripted module."""
+class TorchFile(Exported):
+    """A scripted module or a program of torch.export; its metadata are an extra file inside."""
 
-    def __init__(self, module: Any) -> None:
-        self.module = module
-
-    @classmethod
-    def convert(cls, network: Generator) -> TorchScriptFile:
-        """Trace the network, whose operations do not depend on the size, and script the padding around it."""
-        size = 2 * max(network.size_multiple, network.minimum_size)
-        with quiet_exporter(), torch.no_grad():
-            example = torch.zeros(1, network.in_channels, size, size)
-            traced = torch.jit.trace(trusting_copy(network), example, check_trace=False)  # type: ignore[no-untyped-call]
-            padded = _ScriptedAnySize(traced, network.size_multiple, network.minimum_size).eval()
-            return cls(torch.jit.freeze(torch.jit.script(padded)))
+    def __init__(self, content: Any) -> None:
+        self.content = content
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> list[Path]:
-        """Write one file with the metadata as an extra file inside."""
+        """Write one file."""
+        extra = {METADATA: json.dumps(dict(metadata), indent=2, ensure_ascii=True)}
         with quiet_exporter():
-            torch.jit.save(self.module, str(path), _extra_files={METADATA: _json(metadata)})
+            if isinstance(self.content, torch.export.ExportedProgram):
+                torch.export.save(self.content, path, extra_files=extra)
+            else:
+                torch.jit.save(self.content, str(path), _extra_files=extra)
         return [path]
 
 
-@final
-class TorchExportFile(Exported):
-    """A program of torch.export."""
-
-    def __init__(self, program: torch.export.ExportedProgram) -> None:
-        self.program = program
-
-    @classmethod
-    def convert(cls, network: Generator) -> TorchExportFile:
-        """Trace the network with its padding."""
-        return cls(trace(network))
-
-    def save(self, path: Path, metadata: Mapping[str, str]) -> list[Path]:
-        """Write one file with the metadata as an extra file inside."""
-        with quiet_exporter():
-            torch.export.save(self.program, path, extra_files={METADATA: _json(metadata)})
-        return [path]
+def _script(network: Generator) -> TorchFile:
+    """Trace the network, whose operations do not depend on the size, and script the padding around it."""
+    size = 2 * max(network.size_multiple, network.minimum_size)
+    with quiet_exporter(), torch.no_grad():
+        example = torch.zeros(1, network.in_channels, size, size)
+        traced = torch.jit.trace(trusting_copy(network), example, check_trace=False)  # type: ignore[no-untyped-call]
+        padded = _ScriptedAnySize(traced, network.size_multiple, network.minimum_size).eval()
+        return TorchFile(torch.jit.freeze(torch.jit.script(padded)))
 
 
-def _json(metadata: Mapping[str, str]) -> str:
-    return json.dumps(dict(metadata), indent=2, ensure_ascii=True)
-
-
-def _open_script(path: Path) -> Run:
+def _load_script(path: Path, extra: dict[str, Any] | None = None) -> Any:
     with quiet_exporter():
-        module = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
-    return _without_gradients(module)
+        return torch.jit.load(str(path), _extra_files=extra)  # type: ignore[no-untyped-call]
 
 
-def _open_program(path: Path) -> Run:
+def _load_program(path: Path, extra: dict[str, Any] | None = None) -> Any:
     with quiet_exporter():
-        module = torch.export.load(path).module()
-    return _without_gradients(module)
+        return torch.export.load(path, extra_files=extra).module()
 
 
-def _without_gradients(module: Any) -> Run:
-    def run(images: Tensor) -> Tensor:
-        with torch.no_grad():
-            translation: Tensor = module(images)
-            return translation
+def _format(label: str, convert: Any, load: Any) -> Format:
+    def open_(path: Path) -> Run:
+        module = load(path)
 
-    return run
+        def run(images: Tensor) -> Tensor:
+            with torch.no_grad():
+                translation: Tensor = module(images)
+                return translation
 
+        return run
 
-def _script_metadata(path: Path) -> dict[str, str]:
-    files: dict[str, Any] = {METADATA: ""}
-    with quiet_exporter():
-        torch.jit.load(str(path), _extra_files=files)  # type: ignore[no-untyped-call]
-    return _parsed(files)
+    def metadata(path: Path) -> dict[str, str]:
+        extra: dict[str, Any] = {METADATA: ""}
+        load(path, extra)
+        found: dict[str, str] = json.loads(extra[METADATA])
+        return found
 
-
-def _program_metadata(path: Path) -> dict[str, str]:
-    files: dict[str, Any] = {METADATA: ""}
-    with quiet_exporter():
-        torch.export.load(path, extra_files=files)
-    return _parsed(files)
+    return Format(label=label, convert=convert, open=open_, metadata=metadata)
 
 
-def _parsed(files: dict[str, Any]) -> dict[str, str]:
-    metadata: dict[str, str] = json.loads(files[METADATA])
-    return metadata
-
-
-TORCHSCRIPT = Format(
-    label="TorchScript",
-    suffix=".pt",
-    convert=TorchScriptFile.convert,
-    open=_open_script,
-    metadata=_script_metadata,
-)
-TORCH_EXPORT = Format(
-    label="torch.export",
-    suffix=".pt2",
-    convert=TorchExportFile.convert,
-    open=_open_program,
-    metadata=_program_metadata,
-)
+FORMATS = {
+    "torchscript": _format("TorchScript", _script, _load_script),
+    "torch-export": _format("torch.export", lambda network: TorchFile(trace(network)), _load_program),
+}
