@@ -1,6 +1,6 @@
 """The results documents: what a measurement found, written and read back by the same classes.
 
-`evaluation.json`, `audit.json` and `comparison.json` are these models as JSON. Every table, chart and page is drawn
+`evaluation.json`, `audit.json` and a comparison's `results.json` are these models as JSON. Every table, chart and page is drawn
 from them; whatever a reader needs is a field, never part of a sentence.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -290,6 +291,90 @@ class Audit(Document):
 
     FORMAT = "unpaired-audit"
     FILE = "audit.json"
+
+
+class Cost(Part):
+    """What a training took."""
+
+    seconds: Number
+    images_per_second: Number
+    parameters: int
+    """Trained weights of all its networks."""
+    device: str = ""
+    peak_memory_bytes: int | None = None
+
+
+class MeasuredTraining(Part):
+    """One training of a comparison, measured in one direction."""
+
+    name: str
+    """Name of its run's folder."""
+    seed: int
+    checkpoint: str
+    """Of the checkpoint that was measured, such as `000012000`."""
+    figures: tuple[Figure, ...] = ()
+    tables: tuple[Table, ...] = ()
+    cost: Cost
+
+
+class Published(Part):
+    """Figures of a publication, measured on other data by another network."""
+
+    values: dict[str, float]
+    """By the names of figures."""
+    mark: str = ""
+    """How sure they are, such as `second-hand`; empty where they were read in the publication."""
+
+
+class ComparedMethod(Part):
+    """One entry of a comparison in one direction."""
+
+    label: str
+    method: str
+    paired: bool = False
+    """Whether it learns from pairs."""
+    not_shared: tuple[str, ...] = ()
+    """Shared networks that it replaces by its own: `generator`, `discriminator`."""
+    trainings: tuple[MeasuredTraining, ...] = ()
+    """One for each seed that is finished."""
+    missing: tuple[str, ...] = ()
+    """Why seeds are missing, one phrase each."""
+    published: Published | None = None
+    pictures: tuple[Picture, ...] = ()
+    """Its translations of the sample images, of the first seed."""
+
+    def mean(self, name: str) -> Figure | None:
+        """Return the mean of a figure over seeds; None where one of them lacks it.
+
+        Its error is the standard error of the mean over seeds or, for one seed, that of the figure.
+        """
+        found = [figure for each in self.trainings for figure in each.figures if figure.name == name]
+        values = [figure.value for figure in found if figure.value is not None]
+        if not values or len(values) < len(self.trainings):
+            return None
+        error = found[0].error if len(values) == 1 else statistics.stdev(values) / math.sqrt(len(values))
+        return found[0].model_copy(update={"value": statistics.fmean(values), "error": error})
+
+
+class ComparedDirection(Direction):
+    """What was found of one direction of a comparison; the figures are those of its methods."""
+
+    task: Literal["labels_to_photos", "photos_to_labels"] | None = None
+    """What is compared by labels."""
+    methods: tuple[ComparedMethod, ...] = ()
+    inputs: tuple[Picture, ...] = ()
+    """The sample images."""
+    targets: tuple[Picture, ...] = ()
+    """Their true images; empty where they are not known."""
+
+
+class Comparison(Document):
+    """What `unpaired compare` found."""
+
+    FORMAT = "unpaired-comparison-results"
+    FILE = "results.json"
+
+    directions: dict[str, ComparedDirection] = Field(default_factory=dict)  # type: ignore[assignment]
 
 
 GROUPS: dict[str, str] = {
