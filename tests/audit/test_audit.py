@@ -137,7 +137,6 @@ def test_a_file_is_no_folder(run: Path, images: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"direction": "b2b"}, 'Did you mean "b2a"'),
         ({"images": 0}, "images = 0: at least 1"),
         ({"seed": -1}, "seed = -1"),
         ({"seed": 2**44}, "a number from 0 to 4294967295"),
@@ -146,6 +145,12 @@ def test_a_file_is_no_folder(run: Path, images: Path) -> None:
 def test_impossible_requests(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         AuditOptions(model="anywhere", **settings)
+
+
+def test_a_direction_that_does_not_exist(run: Path) -> None:
+    with pytest.raises(UserError, match="direction = b2b"):
+        audit(AuditOptions(model=run, direction="b2b"))
+    assert not (run / "audits").exists()
 
 
 def test_the_largest_seed_works(run: Path) -> None:

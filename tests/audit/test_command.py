@@ -17,15 +17,15 @@ def call(*tokens: str | Path) -> int:
     return ended.value.code
 
 
-def test_table_and_paragraph(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("audit", run, "--images", "2", "--direction", "a2b") == 0
+def test_verdict_table_and_paragraph(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("audit", run, "--images", "2", "--direction", "AtoB") == 0
     out = capsys.readouterr().out
-    assert "Reconstruction after a disturbance, A to B" in out
-    assert "noise of 2 levels" in out
-    assert "A to B, 2 images. Translated back to A" in " ".join(out.split())
-    assert "B to A" not in out
-    lines = out.partition("A to B, 2 images.")[0].splitlines()
-    assert max(map(len, lines)) <= 80
+    words = " ".join(out.split())
+    assert words.startswith(f"{run}, checkpoint 000000100 (100 images) A to B")
+    assert "the translations hide their inputs" in words
+    assert "A to B, 2 images. Translated back to A" in words
+    assert "B to A, 2 images" not in words
+    lines = out.partition("Protocol")[0].splitlines()
     for title in ("JPEG of quality 75", "noise of 0.5 levels", "8 bits per value"):
         assert sum(title in line for line in lines) == 1, "no row is broken at 80 columns"
     assert str(run / "audits" / "000000100") in out.replace("\n", "")
@@ -40,7 +40,7 @@ def test_json_is_all_that_is_printed(run: Path, tmp_path: Path, capsys: pytest.C
 def test_quiet_prints_the_tables_and_no_notes(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("audit", run, "--images", "2", "--direction", "b2a", "--quiet") == 0
     caught = capsys.readouterr()
-    assert "Reconstruction after" in caught.out
+    assert "noise of 2 levels" in caught.out
     assert "note:" not in caught.err
 
 

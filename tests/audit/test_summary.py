@@ -16,6 +16,7 @@ from unpaired.audit.shares import Share, shares_of
 from unpaired.audit.spectrum import spectrum_of
 from unpaired.audit.summary import percent, summary, verdict
 from unpaired.models.translator import Translator
+from unpaired.report.results import Value
 
 
 def found(translators: tuple[Translator, Translator], images: Images) -> Findings:
@@ -164,7 +165,7 @@ def test_the_headline_is_noise_of_two_levels() -> None:
     figure = figures_of(one)[0]
     assert (figure.name, figure.protocol["disturbance"]) == ("hidden_share", "noise of 2 levels")
     row = next(row for row in table_of(one).rows if row[0] == "noise of 2 levels")
-    assert (row[6], row[7]) == (figure.value, figure.error)
+    assert row[5] == Value(value=100 * figure.value, error=100 * figure.error, unit="%")  # type: ignore[operator]
 
 
 def test_no_protocol_holds_what_was_found() -> None:
@@ -179,7 +180,7 @@ def test_the_table_ends_with_what_nothing_survives() -> None:
     one = found(copying(), random_images())
     rows = table_of(one).rows
     assert rows[0][0] == "none"
-    assert rows[0][4] is None, "an exact reconstruction has no PSNR"
-    assert rows[-1][2] == pytest.approx(one.reconstructions.chance.mean())  # type: ignore[union-attr]
+    assert rows[0][3] == Value(value=None, unit="dB"), "an exact reconstruction has no PSNR"
+    assert rows[-1][2].value == pytest.approx(one.reconstructions.chance.mean())  # type: ignore[union-attr]
     disturbed = one.reconstructions.effects[-1]
     assert reconstruction_psnr(disturbed) == pytest.approx(float((20 * np.log10(255 / disturbed.squared**0.5)).mean()))

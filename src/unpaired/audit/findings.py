@@ -13,7 +13,7 @@ from unpaired.audit.sensitivity import DRAWS, STEPS, Response
 from unpaired.audit.shares import Share, Shares, carried, mean_of, most_invisible, psnr, standard_error
 from unpaired.audit.spectrum import CUTOFF, Spectrum
 from unpaired.core.text import plural
-from unpaired.report.results import Better, Fact, Figure, Protocol, Table
+from unpaired.report.results import Better, Cell, Fact, Figure, Protocol, Table, Value
 
 LEVELS = "levels of 255"
 FEW = 10
@@ -61,28 +61,40 @@ def figures_of(found: Findings) -> tuple[Figure, ...]:
 def table_of(found: Findings) -> Table:
     """Return the effect of every disturbance, that of none first; another image's reconstruction comes last."""
     measured, lost = found.reconstructions, found.shares.lost
-    rows: list[tuple[str | float | None, ...]] = [
+    rows: list[tuple[Cell, ...]] = [
         (
             each.disturbance.title,
-            psnr(each.change),
-            float(each.error.mean()),
-            standard_error(each.error),
-            reconstruction_psnr(each),
-            None if each.copy is None else float(each.copy.mean()),
-            share.value if (share := lost.get(each.disturbance)) else None,
-            share.error if share else None,
+            Value(value=_rounded(psnr(each.change)), unit="dB"),
+            Value(value=float(each.error.mean()), error=standard_error(each.error)),
+            Value(value=_rounded(reconstruction_psnr(each)), unit="dB"),
+            None if each.copy is None else _rounded(float(each.copy.mean())),
+            _percent(lost.get(each.disturbance)),
         )
         for each in measured.effects
     ]
     if measured.chance is not None:
-        mean, error = float(measured.chance.mean()), standard_error(measured.chance)
-        rows.append(("another image's reconstruction", None, mean, error, *(None,) * 4))
-    columns = ("disturbance of the translation", "change (dB)", f"error ({LEVELS})", "standard error", "PSNR (dB)")
+        error = Value(value=float(measured.chance.mean()), error=standard_error(measured.chance))
+        rows.append(("another image's reconstruction", None, error, None, None, None))
     return Table(
         title=f"Reconstruction after a disturbance, {found.heading}",
-        columns=(*columns, "plain copy", "share lost", "standard error of it"),
+        columns=("disturbance", "change", "error", "PSNR", "plain copy", "lost"),
         rows=tuple(rows),
+        references=() if measured.chance is None else (-1,),
+        notes=(
+            f"change, PSNR: of the disturbed translations and of their reconstructions. Errors are in {LEVELS}. plain "
+            "copy: the error of the same disturbance of the inputs. lost: share of the reconstruction.",
+        ),
     )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+def _percent(share: Share | None) -> Value | None:
+    if share is None:
+        return None
+    return Value(value=100 * share.value, error=None if share.error is None else 100 * share.error, unit="%")
 
 
 def few_images(found: Findings) -> str | None:

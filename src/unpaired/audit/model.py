@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import final
 
 import torch
 from torch import Tensor
 
-from unpaired.core.errors import UserError, did_you_mean
+from unpaired.core.errors import UserError
 from unpaired.core.files import require_writable
 from unpaired.core.settings import option
-from unpaired.data.config import DataConfig
-from unpaired.data.directions import DIRECTIONS, Direction, Side
-from unpaired.data.held_out import Dataset, ImageSet
+from unpaired.data.directions import DIRECTIONS, Side
+from unpaired.data.held_out import ImageSet
 from unpaired.data.training import Progress
-from unpaired.evaluation.inputs import open_model_data, run_of
+from unpaired.evaluation.inputs import ModelInputs, open_model, run_of
 from unpaired.models.folder import ModelCard, find_model, read_card
-from unpaired.models.loading import load_generator
-from unpaired.models.translator import Translator
 
 AUDITS = "audits"
 """Folder of a run that holds its audits, each named as the checkpoint."""
@@ -40,8 +37,8 @@ class AuditOptions:
     """Which checkpoint of a run: best, last or a number of images. By default the best, or else the newest."""
     data: str | Path | None = None
     """Folder with test images of both domains; by default that of the run."""
-    direction: Literal["a2b", "b2a", "both"] = "both"
-    """Which directions are audited."""
+    direction: str = "both"
+    """Which directions are audited: both, or one as `parse_direction` takes it (a2b, AtoB, horse2zebra)."""
     images: int = 50
     """At most so many images of each domain, spread evenly."""
     size: tuple[int, int] | None = None
@@ -55,22 +52,14 @@ class AuditOptions:
     command: str = ""
     """The command line, for the record."""
 
-    @property
-    def directions(self) -> tuple[Direction, ...]:
-        """The directions to audit."""
-        return DIRECTIONS if self.direction == "both" else (self.direction,)
-
     def __post_init__(self) -> None:
-        allowed = get_args(Literal["a2b", "b2a", "both"])
-        if self.direction not in allowed:
-            near = did_you_mean(self.direction, allowed)
-            raise UserError(f"{option('direction', self.direction)}: allowed are {', '.join(allowed)}.{near}")
         if self.images < 1:
             raise UserError(f"{option('images', self.images)}: at least 1 is needed, and 2 for shares.")
         if not 0 <= self.seed <= LARGEST_SEED:
             raise UserError(f"{option('seed', self.seed)}: a seed is a number from 0 to {LARGEST_SEED}.")
 
 
+@final
 class HeldOutImages:
     """Chosen images of one domain, as networks see them."""
 
@@ -86,63 +75,42 @@ class HeldOutImages:
         return torch.from_numpy(self._images.signed([self._positions[number] for number in numbers]))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditedModel:
-    """A model, the images that it is audited on, and where the results go."""
-
-    checkpoint: Path
-    card: ModelCard
-    translators: Mapping[Direction, Translator]
-    fingerprints: Mapping[Direction, str]
-    dataset: Dataset
-    size: tuple[int, int]
-    config: DataConfig
-    folder: Path
-    notices: tuple[str, ...]
-
-    def images(self, side: Side, most: int) -> HeldOutImages:
-        """Return at most so many images of one domain, spread evenly."""
-        test = self.dataset.test
-        return HeldOutImages(test.of(side), [position for position, _ in test.positions(side, most)])
+def held_out_images(inputs: ModelInputs, side: Side, most: int) -> HeldOutImages:
+    """Return at most so many held-out images of one domain, spread evenly."""
+    test = inputs.dataset.test
+    return HeldOutImages(test.of(side), [position for position, _ in test.positions(side, most)])
 
 
-def open_model(options: AuditOptions, progress: Progress | None = None) -> AuditedModel:
-    """Find the model, its images and a place for the results.
+def open_audited(options: AuditOptions, progress: Progress | None = None) -> tuple[ModelInputs, Path]:
+    """Open the model and its images, and return them with the folder of the results.
 
     Raises `UserError` where the model has one direction only or translates by a search, where its images are bad, do
     not fit it or keep sizes of their own, and where there is no place for the results.
     """
     checkpoint, passed_over = find_model(options.model, options.checkpoint)
-    card = read_card(checkpoint)
-    _require_auditable(checkpoint, card)
+    _require_auditable(checkpoint, read_card(checkpoint))
     folder = _folder_of(options, checkpoint)
-    loaded = {name: load_generator(checkpoint, name) for name in DIRECTIONS}
-    translators = {
-        name: Translator(one.network, card, name, device=options.device, engine="torch", precision="fp32")
-        for name, one in loaded.items()
-    }
-    dataset, config = open_model_data(checkpoint, card, data=options.data, size=options.size, progress=progress)
-    if dataset.size is None:
+    inputs = open_model(
+        checkpoint,
+        data=options.data,
+        direction=options.direction,
+        size=options.size,
+        device=options.device,
+        progress=progress,
+    )
+    size = inputs.dataset.size
+    if size is None:
         raise UserError(
             "the audit compares images of one size, and these keep sizes of their own: data.preprocess is "
-            f'"{config.preprocess}". Give a size: {option("size", "256")} or {option("size", "HEIGHTxWIDTH")}.'
+            f'"{inputs.config.preprocess}". Give a size: {option("size", "256")} or {option("size", "HEIGHTxWIDTH")}.'
         )
-    if min(dataset.size) < SMALLEST:
+    if min(size) < SMALLEST:
         raise UserError(
-            f"images of {dataset.size[0]} x {dataset.size[1]} (height x width) have no detail to measure. Give a "
-            f"{option('size')} of at least {SMALLEST}."
+            f"images of {size[0]} x {size[1]} (height x width) have no detail to measure. Give a {option('size')} of at "
+            f"least {SMALLEST}."
         )
-    return AuditedModel(
-        checkpoint=checkpoint,
-        card=card,
-        folder=folder,
-        translators=translators,
-        fingerprints={name: one.fingerprint for name, one in loaded.items()},
-        dataset=dataset,
-        size=dataset.size,
-        config=config,
-        notices=(*passed_over, *dataset.notices),
-    )
+    model = inputs.model.model_copy(update={"path": str(options.model)})
+    return replace(inputs, model=model, notices=(*passed_over, *inputs.notices)), folder
 
 
 def _require_auditable(folder: Path, card: ModelCard) -> None:
@@ -164,16 +132,15 @@ def _require_auditable(folder: Path, card: ModelCard) -> None:
 
 def _folder_of(options: AuditOptions, checkpoint: Path) -> Path:
     """Return the folder of the results: as asked for, or in the run that the checkpoint belongs to."""
+    run = run_of(checkpoint)
+    if options.out is None and run is None:
+        raise UserError(
+            f"{checkpoint} belongs to no run, so there is no place for the audit. Give {option('out', 'FOLDER')}."
+        )
+    folder = run / AUDITS / checkpoint.resolve().name if run else Path()
     if options.out is not None:
         folder = Path(options.out).expanduser()
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{option('out', folder)}: this is a file. Give a folder.")
-    else:
-        run = run_of(checkpoint)
-        if run is None:
-            raise UserError(
-                f"{checkpoint} belongs to no run, so there is no place for the audit. Give {option('out', 'FOLDER')}."
-            )
-        folder = run / AUDITS / checkpoint.resolve().name
     require_writable(folder)
     return folder

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from unpaired.cli.app import app, command_line
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from unpaired.report.results import Cell, Direction
 
 FLAGS = ("checkpoint", "data", "direction", "images", "size", "seed", "out", "device")
 
@@ -25,7 +20,7 @@ def audit(
     *,
     checkpoint: str | None = None,
     data: Path | None = None,
-    direction: Literal["a2b", "b2a", "both"] = "both",
+    direction: str = "both",
     images: int = 50,
     size: str | None = None,
     seed: int = 0,
@@ -50,7 +45,7 @@ def audit(
     data
         Folder with test images of both domains, as for `unpaired train`. [that of the run]
     direction
-        a2b, b2a or both.
+        Which way: a2b, b2a, by the domains' names such as horse2zebra, or both.
     images
         At most so many images of each domain, spread evenly.
     size
@@ -66,11 +61,14 @@ def audit(
     quiet
         Print nothing but tables, their summary, warnings and errors.
     """
+    from rich.console import Console
+
     from unpaired.audit.audit import audit as carry_out
     from unpaired.audit.model import AuditOptions
     from unpaired.cli.train import read_size
     from unpaired.core.settings import named_by_flags
     from unpaired.core.terminal import counting
+    from unpaired.report.terminal import render
 
     read = read_size("--size", size)
     with (
@@ -99,45 +97,10 @@ def audit(
     if not quiet:
         for notice in document.notices:
             print(f"note: {notice}", file=sys.stderr)
-    for found in document.directions.values():
-        for warning in found.warnings:
-            print(f"warning: {found.heading}: {warning}.", file=sys.stderr)
     if as_json:
         sys.stdout.write(document.to_json())
         return 0
-    _print(written.title, list(document.directions.values()))
+    Console().print(render(document, figures=False), highlight=False)
     if not quiet:
-        print(f"{written.folder}")
+        print(written.folder)
     return 0
-
-
-def _print(title: str, directions: list[Direction]) -> None:
-    from rich.console import Console
-
-    console = Console()
-    console.print(f"Audit of the {title}", highlight=False)
-    for found in directions:
-        console.print(f"\n{found.verdict}", highlight=False)
-        console.print(_table(found))
-        console.print(found.summary, highlight=False)
-
-
-def _table(found: Direction) -> RenderableType:
-    """Return the disturbances of one direction, for a terminal."""
-    from unpaired.report.results import Table
-    from unpaired.report.tables import to_terminal
-
-    content = found.tables[0]
-    rows = []
-    for title, change, error, error_of_it, psnr, copy, lost, lost_error in content.rows:
-        cells = (_rounded(change, " dB"), _rounded(error, "", error_of_it), _rounded(psnr, " dB"), _rounded(copy))
-        rows.append((title, *cells, _rounded(lost, " %", lost_error, 100)))
-    columns = ("disturbance", "change", "error", "PSNR", "plain copy", "lost")
-    return to_terminal(Table(title=content.title, columns=columns, rows=tuple(rows)))
-
-
-def _rounded(value: Cell, unit: str = "", error: Cell = None, factor: float = 1.0) -> str:
-    if not isinstance(value, int | float):
-        return ""
-    deviation = f" ± {factor * error:.1f}" if isinstance(error, int | float) else ""
-    return f"{factor * value:.1f}".replace("-0.0", "0.0") + deviation + unit
