@@ -106,8 +106,8 @@ def open_audited(options: AuditOptions, progress: Progress | None = None) -> tup
         )
     if min(size) < SMALLEST:
         raise UserError(
-            f"images of {size[0]} x {size[1]} (height x width) have no detail to measure. Give a {option('size')} of at "
-            f"least {SMALLEST}."
+            f"images of {size[0]} x {size[1]} (height x width) have no detail to measure. Give a "
+            f"{option('size')} of at least {SMALLEST}."
         )
     model = inputs.model.model_copy(update={"path": str(options.model)})
     return replace(inputs, model=model, notices=(*passed_over, *inputs.notices)), folder

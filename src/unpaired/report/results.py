@@ -1,7 +1,7 @@
 """The results documents: what a measurement found, written and read back by the same classes.
 
-`evaluation.json`, `audit.json` and a comparison's `results.json` are these models as JSON. Every table, chart and page is drawn
-from them; whatever a reader needs is a field, never part of a sentence.
+`evaluation.json`, `audit.json` and a comparison's `results.json` are these models as JSON. Every table, chart and page
+is drawn from them; whatever a reader needs is a field, never part of a sentence.
 """
 
 from __future__ import annotations
