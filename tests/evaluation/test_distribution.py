@@ -17,7 +17,7 @@ from unpaired.evaluation.metrics.base import Context, feature_network
 from unpaired.evaluation.networks import Networks
 from unpaired.evaluation.options import Options
 from unpaired.evaluation.protocol import FULL
-from unpaired.evaluation.statistics import Gathering, Statistics, Wanted
+from unpaired.evaluation.statistics import Gathering, Request, Statistics
 from unpaired.metrics.features import Features
 from unpaired.metrics.frechet import Moments, frechet_distance
 from unpaired.report.results import Figure
@@ -45,7 +45,7 @@ class Given:
 
 def compared(names: list[str], key: str, network: Features, real: Any, fake: Any) -> tuple[list[Figure], list[str]]:
     def gathered(rows: Any) -> Statistics:
-        gathering = Gathering(Wanted(patches=False, networks={key: network}, protocol=FULL))
+        gathering = Gathering(Request(patches=False, networks={key: network}, protocol=FULL))
         gathering.add(torch.zeros(len(rows), 3, 16, 16), {key: torch.from_numpy(np.asarray(rows, np.float32))})
         return gathering.statistics()
 

@@ -37,11 +37,11 @@ def test_pairs_of_small_images_leave_out_what_needs_large_ones() -> None:
     paired = find_metrics(["paired"])["paired"]
     chosen = plan(task, paired)
     assert [metric.name for metric in chosen.metrics] == ["l1", "psnr"]
-    [told] = chosen.told
+    [told] = chosen.notes
     assert "SSIM" in told
     assert "11 x 11" in told
     assert "8 x 8" in told
-    assert any("MS-SSIM" in told for told in plan(task, paired, asked=["ms_ssim"]).told), "asked for, it is said"
+    assert any("MS-SSIM" in told for told in plan(task, paired, asked=["ms_ssim"]).notes), "asked for, it is said"
 
 
 def test_true_images_of_other_sizes_are_resized_to_the_translations() -> None:

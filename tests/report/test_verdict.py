@@ -44,7 +44,7 @@ def test_a_difference_counts_where_it_is_larger_than_its_error(one: Figure, othe
     [
         (figure(30, 2), "Better than no translation at all by more than its error"),
         (figure(70, 2), "Worse than no translation at all by more than its error"),
-        (figure(49, 2), "Not to be told from no translation at all"),
+        (figure(49, 2), "No different from no translation at all within the error"),
     ],
 )
 def test_a_direction_is_better_or_worse_than_no_translation(own: Figure, words: str) -> None:
@@ -100,7 +100,7 @@ def test_one_result_among_several() -> None:
     text = among(runs, "a")
     assert "better than 1 of 3 others" in text
     assert "worse than 1 of 3 others" in text
-    assert "not to be told from 1 of 3 others" in text
+    assert "within the error of 1 of 3 others" in text
     assert "sliced Wasserstein distance" in text
     assert among({"a": figure(10, 1), "b": figure(20, 1)}, "a").startswith("better than the other one")
     assert among({"a": figure(10, 1)}, "a") == among(runs, "e") == ""

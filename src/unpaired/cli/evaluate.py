@@ -201,11 +201,11 @@ def _stages(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     current: list[tuple[str, Counter]] = []
     with ExitStack() as stack:
 
-        def told(stage: str, done: int, total: int) -> None:
+        def show(stage: str, done: int, total: int) -> None:
             if not current or current[0][0] != stage:
                 stack.close()
                 label = stage[0].upper() + stage[1:]
                 current[:] = [(stage, stack.enter_context(counting(label, quiet=quiet)))]
             current[0][1](done, total)
 
-        yield told
+        yield show

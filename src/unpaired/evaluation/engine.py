@@ -22,7 +22,7 @@ from unpaired.evaluation.metrics.base import Context, Metric, Need, SetMetric, f
 from unpaired.evaluation.networks import Networks
 from unpaired.evaluation.protocol import FULL, Protocol
 from unpaired.evaluation.sets import Sets
-from unpaired.evaluation.statistics import Reference, Wanted, reference_statistics
+from unpaired.evaluation.statistics import Reference, Request, reference_statistics
 from unpaired.evaluation.translations import Translators, batches
 from unpaired.report.results import Direction, Fact, Figure
 
@@ -39,7 +39,7 @@ class Plan:
     metrics: tuple[type[Metric], ...]
     left_out: Mapping[str, str]
     """Why the other metrics are left out, by name."""
-    told: tuple[str, ...]
+    notes: tuple[str, ...]
     """One sentence for each metric that a reader expects and that is left out."""
     translators: Translators | None = None
     """None where translations lie in a folder, or come as `stream`."""
@@ -71,7 +71,7 @@ def plan(
     """
     context = Context(task=task, networks=networks or Networks(), protocol=protocol)
     back = translators is not None and translators.backward is not None
-    chosen, left_out, told = list[type[Metric]](), dict[str, str](), list[str]()
+    chosen, left_out, notes = list[type[Metric]](), dict[str, str](), list[str]()
     for metric in metrics:
         reasons = (_missing(need, metric, context, back) for need in Need if need in metric.needs)
         missing = next((reason for reason in reasons if reason), None)
@@ -81,12 +81,12 @@ def plan(
             continue
         left_out[metric.name] = missing or unfit or ""
         if metric.name in asked or (unfit and not metric.quiet):
-            told.append(f"{metric.title} is left out: {left_out[metric.name]}")
+            notes.append(f"{metric.title} is left out: {left_out[metric.name]}")
     return Plan(
         context=context,
         metrics=tuple(chosen),
         left_out=left_out,
-        told=tuple(told),
+        notes=tuple(notes),
         translators=translators,
         stream=stream,
         facts=facts or {},
@@ -103,7 +103,7 @@ def measure(chosen: Plan, *, progress: Progress | None = None, reference: Refere
     say = progress or _silent
     sets, context = None, chosen.context
     if any(_OF_SETS & metric.needs for metric in chosen.metrics):
-        sets = Sets(task, _wanted(chosen), reference or open_reference(chosen, progress=progress))
+        sets = Sets(task, _request(chosen), reference or open_reference(chosen, progress=progress))
         context = replace(context, sets=sets)
     metrics = [metric(context) for metric in chosen.metrics]
     plain = [metric(context) for metric in chosen.metrics if _is_bounded_by_input(metric, task, protocol)]
@@ -128,7 +128,7 @@ def open_reference(chosen: Plan, *, cached: bool = True, progress: Progress | No
     return reference_statistics(
         task.real,
         task.size,
-        _wanted(chosen),
+        _request(chosen),
         cached=cached,
         progress=lambda done, total: say(f"real images, {task.heading}", done, total),
     )
@@ -173,7 +173,10 @@ def _missing(need: Need, metric: type[Metric], context: Context, back: bool) -> 
             "it is not known which true image belongs to which translation"
             + (f" ({option('paired')} says that names tell)" if task.direction == "folders" else ""),
         ),
-        Need.RECONSTRUCTION: (back, "there is no way back: the model translates in one direction, or by a search"),
+        Need.RECONSTRUCTION: (
+            back,
+            "the model translates in one direction only, or by a search, so there are no reconstructions",
+        ),
         Need.FEATURES: (
             feature_network(metric, networks) is not None,
             f"Inception's weights are not at hand ({option('inception')})"
@@ -213,10 +216,10 @@ def _unfit(metric: type[Metric], context: Context) -> str | None:
 # ---------------------------------------------------------------------------------------------------------- computing
 
 
-def _wanted(chosen: Plan) -> Wanted:
+def _request(chosen: Plan) -> Request:
     networks = chosen.context.networks
     seen = [feature_network(metric, networks) for metric in chosen.metrics if Need.FEATURES in metric.needs]
-    return Wanted(
+    return Request(
         patches=any(Need.PATCHES in metric.needs for metric in chosen.metrics),
         networks={key: network for key, network in networks.features.items() if network in seen},
         protocol=chosen.context.protocol,
@@ -251,7 +254,7 @@ def _result(chosen: Plan, metrics: Sequence[Metric], plain: Sequence[Metric], se
             bounds[name] = (*bounds.get(name, ()), *_with(facts, found))
     for metric in plain:
         bounds["untranslated"] = (*bounds.get("untranslated", ()), *_with(facts, metric.compute()))
-    warnings = [*file_warnings(chosen.task), *chosen.told]
+    warnings = [*file_warnings(chosen.task), *chosen.notes]
     warnings += [warning for metric in metrics for warning in metric.warnings()]
     return Direction(
         heading=chosen.task.heading,

@@ -68,7 +68,7 @@ def key_of(path: Path, root: Path) -> str:
 
 
 def open_folders(options: Options, progress: Progress | None) -> tuple[Task, list[str]]:
-    """Find, check and match the images of `real`, `fake` and `inputs`; return them and what a person should know.
+    """Find, check and match the images of `real`, `fake` and `inputs`; return them and notices.
 
     Raises `UserError` where a folder or pattern holds no images, `BadFiles` where images are bad or have no partner.
     """
@@ -105,7 +105,7 @@ def open_folders(options: Options, progress: Progress | None) -> tuple[Task, lis
 
 
 def _called(place: str | Path) -> str:
-    """Return what a person calls a folder or pattern: its last part."""
+    """Return the name of a folder or pattern: its last part."""
     return printable(Path(place).expanduser().absolute().name)
 
 
@@ -148,11 +148,11 @@ def _match(sides: Mapping[str, _Folder], options: Options) -> tuple[list[Row], l
     if fake is None:
         return [Row(None, index, None) for index in range(len(sides["fake"].files))], []
     partners = [name for name, asked in {"real": options.paired, "input": options.input is not None}.items() if asked]
-    wanted = {name: sides[name].by_key() for name in partners}
+    keyed = {name: sides[name].by_key() for name in partners}
     lines = list[str]()
-    for name, keys in wanted.items():
+    for name, keys in keyed.items():
         lines += _alone(sides["fake"], fake, keys, sides[name]) + _alone(sides[name], keys, fake, sides["fake"])
-    keep = [key for key in fake if all(key in keys for keys in wanted.values())]
+    keep = [key for key in fake if all(key in keys for keys in keyed.values())]
     listed = "\n".join(lines[:_LISTED])
     if not keep or (lines and options.on_bad_image != "skip"):
         more = f"\n  and {len(lines) - _LISTED} more" if len(lines) > _LISTED else ""
@@ -162,7 +162,7 @@ def _match(sides: Mapping[str, _Folder], options: Options) -> tuple[list[Row], l
             [],
         )
     notices = [f"{plural(len(lines), 'file')} without a partner, left out:\n{listed}"] if lines else []
-    inputs, real = wanted.get("input", {}), wanted.get("real", {})
+    inputs, real = keyed.get("input", {}), keyed.get("real", {})
     return [Row(inputs.get(key), fake[key], real.get(key)) for key in keep], notices
 
 

@@ -90,9 +90,9 @@ def open_model(
     folder, notices = find_model(model, checkpoint)
     card = read_card(folder)
     there = [name for name in DIRECTIONS if name in card.translators]
-    wanted = there if direction == "both" else [parse_direction(direction, card.domains)]
+    measured = there if direction == "both" else [parse_direction(direction, card.domains)]
     translators, fingerprints = dict[str, Translator](), dict[str, str]()
-    for name in dict.fromkeys([*wanted, *(there if back else [])]):
+    for name in dict.fromkeys([*measured, *(there if back else [])]):
         loaded = load_generator(folder, name)
         translators[name] = Translator(
             loaded.network,
@@ -113,7 +113,7 @@ def open_model(
         card=card,
         translators=translators,
         fingerprints=fingerprints,
-        directions=tuple(wanted),
+        directions=tuple(measured),
         dataset=dataset,
         config=config,
         model=Model(

@@ -1,4 +1,4 @@
-"""The networks that metrics need, opened before anything slow is done, so that what is missing is told at once."""
+"""The networks that metrics need, opened before anything slow is done, so that what is missing is reported at once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Networks:
 def open_networks(options: Options, notice: Notice) -> Networks:
     """Open what the options ask for; Inception's published weights by default only where they need no download.
 
-    `notice` is told of a download. Raises `UserError` where weights are missing, damaged or something else.
+    `notice` receives a line before a download. Raises `UserError` where weights are missing, damaged or something else.
     """
     features: dict[str, Features] = {}
     device = find_device(options.device)

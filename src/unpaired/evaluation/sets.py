@@ -5,24 +5,24 @@ from __future__ import annotations
 from typing import final
 
 from unpaired.evaluation.dataset import Batch, Task
-from unpaired.evaluation.statistics import Gathering, Reference, Statistics, Wanted
+from unpaired.evaluation.statistics import Gathering, Reference, Request, Statistics
 
 
 @final
 class Sets:
     """Gathers the statistics of translations and of untranslated inputs beside those of the real images."""
 
-    def __init__(self, task: Task, wanted: Wanted, reference: Reference) -> None:
-        self._wanted, self.reference = wanted, reference
-        self._fakes = Gathering(wanted)
-        self._inputs = Gathering(wanted) if wanted.protocol.bounds and task.comparable else None
+    def __init__(self, task: Task, request: Request, reference: Reference) -> None:
+        self._request, self.reference = request, reference
+        self._fakes = Gathering(request)
+        self._inputs = Gathering(request) if request.protocol.bounds and task.comparable else None
         self._fake: Statistics | None = None
 
     def add(self, batch: Batch) -> None:
         """Add translations and their inputs, at the size at which sets are compared."""
         for gathering, images in ((self._fakes, batch), (self._inputs, batch.untranslated if self._inputs else None)):
             if gathering is not None and images is not None:
-                features = {key: images.features(network) for key, network in self._wanted.networks.items()}
+                features = {key: images.features(network) for key, network in self._request.networks.items()}
                 gathering.add(images.fake_for_sets, features)
 
     @property

@@ -66,7 +66,7 @@ def evaluate(
 def _evaluate(options: Options, progress: Progress, notice: Notice | None) -> Evaluation:
     notices: list[str] = []
     say = notice or notices.append
-    find_device(options.device)  # one that is not there is told whatever is measured
+    find_device(options.device)  # a device that is missing is an error whatever is measured
     networks = open_networks(options, say)
     opened = (
         _open_folders(options, networks, progress)
@@ -198,8 +198,8 @@ def _refuse_impossible(plans: Sequence[Plan], options: Options) -> None:
     """Raise `UserError` for a metric asked for by name that no direction allows, and where nothing can be measured."""
     for name, metrics in (options.named or {}).items():
         if not any(metric in chosen.metrics for metric in metrics for chosen in plans):
-            told = "; ".join(f"{one.task.heading}: {one.left_out[metrics[0].name]}" for one in plans)
-            raise UserError(f"{name} cannot be measured here: {told}. Leave it out of {option('metrics')}.")
+            reasons = "; ".join(f"{one.task.heading}: {one.left_out[metrics[0].name]}" for one in plans)
+            raise UserError(f"{name} cannot be measured here: {reasons}. Leave it out of {option('metrics')}.")
     given = {
         "fcn": (options.fcn, "fcn"),
         "lpips": (options.lpips, "lpips"),
@@ -207,9 +207,9 @@ def _refuse_impossible(plans: Sequence[Plan], options: Options) -> None:
         "inception": (options.inception, "fid"),
     }
     for setting, (value, name) in given.items():
-        reasons = [one.left_out[name] for one in plans if name in one.left_out]
-        if value is not None and len(reasons) == len(plans):
-            raise UserError(f"{option(setting)}: {reasons[0]}. Leave it out.")
+        found = [one.left_out[name] for one in plans if name in one.left_out]
+        if value is not None and len(found) == len(plans):
+            raise UserError(f"{option(setting)}: {found[0]}. Leave it out.")
     if not any(one.metrics for one in plans):
-        told = "; ".join(sorted({reason for one in plans for reason in one.left_out.values()}))
-        raise UserError(f"nothing can be measured: {told}.")
+        reasons = "; ".join(sorted({reason for one in plans for reason in one.left_out.values()}))
+        raise UserError(f"nothing can be measured: {reasons}.")

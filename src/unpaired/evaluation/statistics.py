@@ -1,7 +1,7 @@
 """What sets of images are compared by: patches and features, gathered in bounded memory.
 
 Those of the target's real images are kept in the user's cache by what they depend on: the files' contents, how they
-were prepared, the size, the feature network, the seed and the version. A kept file that is damaged is made again.
+were prepared, the size, the feature network, the seed and the version. A damaged file is made again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FORMAT = 2
 STATISTICS = Cache(folder="statistics", suffix=".npz", limit_bytes=2 << 30, checked=True)
 
 Arrays = dict[str, NDArray[np.generic]]
-Told = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 """Called with how many images are done, and how many there are."""
 
 
@@ -53,7 +53,7 @@ class Statistics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Request:
     """What is gathered of every set."""
 
     patches: bool
@@ -65,14 +65,14 @@ class Wanted:
 class Gathering:
     """Statistics in the making: images are added and forgotten, memory is the same for any number of them."""
 
-    def __init__(self, wanted: Wanted) -> None:
-        protocol = wanted.protocol
+    def __init__(self, request: Request) -> None:
+        protocol = request.protocol
         self.images = 0
         self._patches = (
-            Patches(per_image=protocol.patches, seed=protocol.seed, limit=PATCHES) if wanted.patches else None
+            Patches(per_image=protocol.patches, seed=protocol.seed, limit=PATCHES) if request.patches else None
         )
-        self._moments = {key: Moments(network.dim) for key, network in wanted.networks.items()}
-        self._rows = {key: Reservoir(ROWS, network.dim, protocol.seed) for key, network in wanted.networks.items()}
+        self._moments = {key: Moments(network.dim) for key, network in request.networks.items()}
+        self._rows = {key: Reservoir(ROWS, network.dim, protocol.seed) for key, network in request.networks.items()}
 
     def add(self, images: Tensor, features: Mapping[str, Tensor]) -> None:
         """Add images [N, C, H, W] in [-1, 1] and their features [N, D] by network."""
@@ -100,20 +100,20 @@ class Reference:
 
 
 def reference_statistics(
-    real: Images, size: Size, wanted: Wanted, *, cached: bool = True, progress: Told | None = None
+    real: Images, size: Size, request: Request, *, cached: bool = True, progress: Progress | None = None
 ) -> Reference:
-    """Return the statistics of the real images, from the cache where they are there; what is missing is made and kept.
+    """Return the statistics of the real images, from the cache where they are there; what is missing is computed and stored.
 
     Halves are taken where the protocol asks for bounds and each has at least two images.
     """
-    halves = wanted.protocol.bounds and len(real.positions) >= 4
-    parts: dict[str, Features | None] = {**({"": None} if wanted.patches else {}), **wanted.networks}
-    keys = {part: _key(real, size, network, wanted, halves) if cached else "" for part, network in parts.items()}
+    halves = request.protocol.bounds and len(real.positions) >= 4
+    parts: dict[str, Features | None] = {**({"": None} if request.patches else {}), **request.networks}
+    keys = {part: _key(real, size, network, request, halves) if cached else "" for part, network in parts.items()}
     kept = {part: found for part, key in keys.items() if key and (found := _read(key)) is not None}
     missing = [part for part in parts if part not in kept]
     if missing:
-        networks = {part: network for part, network in wanted.networks.items() if part in missing}
-        fresh = _gather(real, size, replace(wanted, patches="" in missing, networks=networks), halves, progress)
+        networks = {part: network for part, network in request.networks.items() if part in missing}
+        fresh = _gather(real, size, replace(request, patches="" in missing, networks=networks), halves, progress)
         for part in missing:
             each = [(f"{number}/{name}", value) for number, one in enumerate(fresh) for name, value in _pack(one, part)]
             kept[part] = dict(each)
@@ -123,11 +123,11 @@ def reference_statistics(
     return Reference(groups[0], (groups[1], groups[2]) if halves else None, not missing)
 
 
-def _gather(real: Images, size: Size, wanted: Wanted, halves: bool, progress: Told | None) -> list[Statistics]:
-    groups = [Gathering(wanted) for _ in range(3 if halves else 1)]
+def _gather(real: Images, size: Size, request: Request, halves: bool, progress: Progress | None) -> list[Statistics]:
+    groups = [Gathering(request) for _ in range(3 if halves else 1)]
     done = 0
-    for images in real.batches(size, wanted.protocol.batch_size):
-        features = {key: network(images) for key, network in wanted.networks.items()}
+    for images in real.batches(size, request.protocol.batch_size):
+        features = {key: network(images) for key, network in request.networks.items()}
         groups[0].add(images, features)
         for half, group in enumerate(groups[1:]):
             chosen = slice((half - done) % 2, None, 2)
@@ -142,7 +142,7 @@ def _gather(real: Images, size: Size, wanted: Wanted, halves: bool, progress: To
 # ------------------------------------------------------------------------------------------------------- the cache
 
 
-def _key(real: Images, size: Size, network: Features | None, wanted: Wanted, halves: bool) -> str:
+def _key(real: Images, size: Size, network: Features | None, request: Request, halves: bool) -> str:
     depends = {
         "contents": real.contents(),
         "prepared": real.prepared,
@@ -150,11 +150,11 @@ def _key(real: Images, size: Size, network: Features | None, wanted: Wanted, hal
         "size": size,
         "sizes": [real.sizes[position] for position in real.positions],
         "filter": FILTER,
-        "measured by": ["patches", wanted.protocol.patches]
+        "measured by": ["patches", request.protocol.patches]
         if network is None
         else [network.fingerprint, network.input],
         "limits": [PATCHES, ROWS],
-        "seed": wanted.protocol.seed,
+        "seed": request.protocol.seed,
         "halves": halves,
         "format": FORMAT,
         "version": __version__,

@@ -34,7 +34,7 @@ class Estimate:
     error: float | None
     """The standard error by the sampling of images; None where there are too few to tell."""
     singular: bool = False
-    """Whether a covariance was made of too few images (n <= dim), so that the value leans high."""
+    """Whether a covariance was made of too few images (n <= dim), so that the value is too large."""
 
 
 def frechet_estimate(real: Features, fake: Features, *, groups: int | None = None, errors: bool = True) -> Estimate:
@@ -80,7 +80,7 @@ def _frechet(a: _Gaussian, b: _Gaussian, *, exact: bool) -> float:
 
 
 class _Sample:
-    """Rows whose Gaussian is wanted, whole and without groups: from the rows while they are few, else from moments."""
+    """Rows and their Gaussian, whole and without groups: from the rows while they are few, else from moments."""
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows

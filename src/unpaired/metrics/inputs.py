@@ -1,7 +1,4 @@
-"""What every measure asks of its input, so that a wrong one is named and no figure is silently NaN.
-
-All of these raise `ValueError`: measures are called by our own code, which says in its user's words what to do.
-"""
+"""Checks of the inputs of metrics, so that a wrong one is named and no result is NaN; all raise `ValueError`."""
 
 from __future__ import annotations
 

@@ -66,11 +66,10 @@ class SlicedDistance:
 
 @final
 class Patches:
-    """Random patches of a set of images, at every level; takes the same memory for any number of images.
+    """Random patches of a set of images, at every level at most `limit`, a uniform sample; memory does not grow.
 
-    Every level keeps at most `limit` patches, a uniform sample of all. Which ones depends on the seed and the order of
-    the images, not on how they were split into batches. Two sets of the same seed are cut at the same positions, so
-    that a set has the distance 0 to itself.
+    Which patches depends on the seed and the order of the images, not on the batches. Two sets of the same seed are cut
+    at the same positions, so that a set has the distance 0 to itself.
     """
 
     def __init__(self, *, per_image: int = 128, seed: int = 0, limit: int = 2**15) -> None:
@@ -92,8 +91,8 @@ class Patches:
     def add(self, images: Tensor) -> None:
         """Cut patches of images [N, C, H, W] in [-1, 1].
 
-        Raises `ValueError` for images of fewer than 16 pixels, of another shape than those before, or with values that
-        are not finite, and for patches that came from `from_arrays`.
+        Raises `ValueError` for images below 16 pixels, of another shape than those before or that are not finite, and
+        for patches that came from `from_arrays`.
         """
         images = checked_images(images).detach().float()
         if self._given:

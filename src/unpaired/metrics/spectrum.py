@@ -21,7 +21,7 @@ def radial_spectrum(images: Tensor) -> tuple[Tensor, Tensor]:
 
     The power is the mean over images, channels and all frequencies of a ring of the width 1 / K, where K is half the
     shorter side. It is scaled so that white noise has its variance at every frequency but the lowest, which misses what
-    the window spread there of the mean. Both are double precision and on the processor.
+    the window spread there of the mean. Both are double precision and on the CPU.
     Raises `ValueError` for images below 2x2 pixels or values that are not finite.
     """
     images = checked_images(images)
@@ -40,7 +40,7 @@ def high_frequency_share(images: Tensor, cutoff: float = 0.5) -> Tensor:
     """Return the share of the energy above `cutoff` x Nyquist of each image [N, C, H, W]: [N], in [0, 1].
 
     The energy is the power summed over channels and all frequencies but the mean, the diagonal ones above Nyquist
-    included. A constant image has the share 0. Double precision, on the processor.
+    included. A constant image has the share 0. Double precision, on the CPU.
     Raises `ValueError` for a cutoff outside of [0, sqrt(2)] or values that are not finite.
     """
     if not 0 <= cutoff <= 2**0.5:

@@ -82,18 +82,18 @@ def among(figures: Mapping[str, Figure | None], name: str) -> str:
         return ""
     relations = [compare_figures(own, other).relation for other in others]
     counts = {relation: relations.count(relation) for relation in ("better", "worse", "the same")}
-    words = {"better": "better than", "worse": "worse than", "the same": "not to be told from"}
+    words = {"better": "better than", "worse": "worse than", "the same": "within the error of"}
     several = len(others) > 1
-    told = [
+    parts = [
         f"{words[relation]} {f'{count} of {len(others)} others' if several else 'the other one'}"
         for relation, count in counts.items()
         if count
     ]
-    return f"{listing(told)} by {label(own)} ({with_error(own.value, own.error)})" if told else ""
+    return f"{listing(parts)} by {label(own)} ({with_error(own.value, own.error)})" if parts else ""
 
 
 def best_of(figures: Mapping[str, Figure | None]) -> tuple[str, list[str]] | None:
-    """Return the name of the best result by one metric, and those that cannot be told from it; None of none."""
+    """Return the name of the best result by one metric, and those within the error of it; None of none."""
     known = {name: figure for name, figure in figures.items() if figure is not None and figure.value is not None}
     if not known or next(iter(known.values())).better is None:
         return None
@@ -148,7 +148,7 @@ def _against(figure: Figure, worst: str, bounds: Mapping[str, Figure]) -> str:
     words = {
         "better": f"better than {WORST[worst]}",
         "worse": f"worse than {WORST[worst]}",
-        "the same": f"not to be told from {WORST[worst]}",
+        "the same": f"no different from {WORST[worst]} within the error",
         "unknown": f"not comparable with {WORST[worst]}",
     }[relation.relation]
     sure = "by more than its error" if relation.error is not None and relation.relation in ("better", "worse") else ""

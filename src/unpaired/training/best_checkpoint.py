@@ -35,7 +35,7 @@ class Evaluated:
     record: dict[str, Any]
     """Its line of the log."""
     notice: str | None
-    """What a person should know about the evaluations to come."""
+    """What a user should know about later evaluations."""
 
 
 class BestCheckpoints:
@@ -83,12 +83,12 @@ class BestCheckpoints:
         held_out = self._world.together(lambda: HeldOut(self._data, config.evaluate_images, device, features))
         if held_out.shortest_side >= metric.smallest:
             return held_out
-        told = (
+        reason = (
             f"{metric.title} needs images of at least {metric.smallest} x {metric.smallest} pixels, and the "
             f"shortest side of the held-out images has {held_out.shortest_side}"
         )
-        self._world.together(lambda: _refuse_where_asked_for(config, told))
-        self._display.message(f"{told}: there are no evaluations, and no best checkpoint is kept.")
+        self._world.together(lambda: _refuse_where_asked_for(config, reason))
+        self._display.message(f"{reason}: there are no evaluations, and no best checkpoint is kept.")
         return None
 
     def _open_features(self, spec: str | None, device: torch.device) -> Features | None:
@@ -191,7 +191,7 @@ class BestCheckpoints:
         self.selection.forget()
 
 
-def _refuse_where_asked_for(config: TrainingConfig, told: str) -> None:
+def _refuse_where_asked_for(config: TrainingConfig, reason: str) -> None:
     """Raise UserError where the settings rest on evaluations that cannot be made."""
     asked_for = {
         "best": config.best != "auto",
@@ -203,6 +203,6 @@ def _refuse_where_asked_for(config: TrainingConfig, told: str) -> None:
     for name, is_set in asked_for.items():
         if is_set:
             raise UserError(
-                f"training.{name}: {told}. Leave training.{name} out, train on larger images, or let "
+                f"training.{name}: {reason}. Leave training.{name} out, train on larger images, or let "
                 "another metric choose (training.best)."
             )

@@ -34,8 +34,8 @@ class _OfPairs(ImageMetric):
         pairs = zip(task.rows, task.fake_sizes, strict=True)
         resized = sum(row.target is not None and task.real.sizes[row.target] != size for row, size in pairs)
         way = FILTER if task.real.domain.labels is None else NEAREST
-        told = f"{resized:,} true images have other sizes than their translations and were resized to them ({way})"
-        return [told] if resized else []
+        note = f"{resized:,} true images have other sizes than their translations and were resized to them ({way})"
+        return [note] if resized else []
 
 
 class _OfReconstructions(_OfPairs):
