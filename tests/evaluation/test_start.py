@@ -238,7 +238,7 @@ def test_a_method_that_learns_from_pairs_is_measured_by_pairs(tmp_path: Path) ->
     run = write_small_run(tmp_path / "run", settings, "pix2pix", directions=("a2b",))
     found = evaluate(Options(model=run, device="cpu", metrics=("paired",))).directions["a2b"]
     assert [one.name for one in found.figures] == ["l1", "psnr", "ssim", "ms_ssim"]
-    with pytest.raises(UserError, match="reconstruction cannot be measured here: A to B: .*one direction only"):
+    with pytest.raises(UserError, match=r"reconstruction cannot be measured here: A to B: .*one direction only"):
         evaluate(Options(model=run, device="cpu", metrics=("reconstruction",)))
 
 

@@ -102,7 +102,7 @@ class Reference:
 def reference_statistics(
     real: Images, size: Size, request: Request, *, cached: bool = True, progress: Progress | None = None
 ) -> Reference:
-    """Return the statistics of the real images, from the cache where they are there; what is missing is computed and stored.
+    """Return the statistics of the real images, from the cache where they are there; the rest is computed.
 
     Halves are taken where the protocol asks for bounds and each has at least two images.
     """
