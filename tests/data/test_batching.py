@@ -70,7 +70,7 @@ def test_both_ways_give_the_defined_numbers(
     source = Images(6, (15, 18, 3), dtype)
     domain = Domain(channels=3, range=declared)
     cuts = cut_rows(source, domain, rows(6), size=size, flip=flip)
-    assert cuts.mirrored == ([True, False, False] * 2 if flip else [False] * 6)
+    assert cuts.flipped == ([True, False, False] * 2 if flip else [False] * 6)
     truth = expected(source, declared, size, flip=flip)
     np.testing.assert_array_equal(signed_rows(cuts, ReusedMemory()).numpy(), truth)
     stored = stored_rows(cuts, pin_memory=False)

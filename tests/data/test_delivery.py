@@ -20,7 +20,7 @@ def cuts(count: int = 2, dtype: str = "uint8", seed: int = 0) -> Cuts:
     return Cuts(images, [bool(row % 2) for row in range(count)], None)
 
 
-def test_processors_get_batches_without_a_copy() -> None:
+def test_CPUs_get_batches_without_a_copy() -> None:
     delivery = delivery_to(CPU)
     assert isinstance(delivery, ToHost)
     assert delivery.ahead == 0

@@ -94,5 +94,5 @@ def test_pairs_are_shuffled_anew_and_cut_anew_in_every_epoch_and_for_every_seed(
     orders = [tuple(row.index_a for row in rows) for rows in epochs]
     assert len(set(orders)) == 3
     assert len({row.u_a for rows in epochs for row in rows}) == 150
-    mirrored = sum(row.u_a[2] < 0.5 for rows in epochs for row in rows)
-    assert 50 < mirrored < 100
+    flipped = sum(row.u_a[2] < 0.5 for rows in epochs for row in rows)
+    assert 50 < flipped < 100

@@ -53,7 +53,7 @@ def annotated(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def side_by_side(tmp_path: Path) -> Path:
-    """Photo on the left, its mirror image on the right."""
+    """Photo on the left, its flip image on the right."""
     for part, count in (("train", 5), ("val", 2)):
         for number in range(count):
             left = smooth(number)

@@ -134,7 +134,7 @@ def test_crops_lie_inside(size: tuple[int, int], data: st.DataObject) -> None:
     assert 0 <= left <= size[1] - crop[1]
 
 
-def test_every_offset_is_equally_likely_and_half_is_mirrored() -> None:
+def test_every_offset_is_equally_likely_and_half_is_flipped() -> None:
     grid = [(k + 0.5) / 35 for k in range(35)]
     tops = Counter(crop_offsets((10, 10), (4, 6), (u, 0))[0] for u in grid)
     lefts = Counter(crop_offsets((10, 10), (4, 6), (0, u))[1] for u in grid)

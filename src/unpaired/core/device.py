@@ -8,6 +8,7 @@ import shutil
 import torch
 
 from unpaired.core.errors import UserError
+from unpaired.core.settings import option
 
 DEVICES = ("cpu", "cuda", "mps")
 
@@ -32,9 +33,9 @@ def find_device(name: str | torch.device = "auto") -> torch.device:
 
 
 def fast_bf16(device: torch.device) -> bool:
-    """Say whether the device computes faster in bfloat16, with instructions for it rather than by emulation.
+    """Return whether the device computes faster in bfloat16, with instructions for it rather than by emulation.
 
-    CUDA from compute capability 8.0 (Ampere) on, x86 processors with AVX512-BF16 (those with AMX have it too).
+    CUDA from compute capability 8.0 (Ampere) on, x86 CPUs with AVX512-BF16 (those with AMX have it too).
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
@@ -42,10 +43,10 @@ def fast_bf16(device: torch.device) -> bool:
 
 
 def has_compiler() -> bool:
-    """Say whether there is a C++ compiler, which torch.compile needs on processors; CXX may name one."""
+    """Return whether there is a C++ compiler, which torch.compile needs on CPUs; CXX may name one."""
     names = (os.environ.get("CXX", ""), "c++", "g++", "clang++", "cl")
     return any(name and shutil.which(name) for name in names)
 
 
 def _cannot_use(name: str | torch.device, reason: str) -> UserError:
-    return UserError(f"--device {name}: cannot be used ({reason}). Allowed: auto, cpu, cuda, cuda:N, mps.")
+    return UserError(f"{option('device', name)}: cannot be used ({reason}). Allowed: auto, cpu, cuda, cuda:N, mps.")

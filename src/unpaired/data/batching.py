@@ -1,6 +1,6 @@
 """From the rows of a batch to one tensor.
 
-For a processor, each row is cut, mirrored and mapped to [-1, 1] by the thread that prepares the batch (`signed_rows`).
+For a CPU, each row is cut, flipped and mapped to [-1, 1] by the thread that prepares the batch (`signed_rows`).
 For a GPU the threads only copy the cut values in the type that they are kept in, a quarter of the bytes for 8-bit
 images (`stored_rows`), and the device does the rest for all rows at once (`finish`). Both give the same numbers, bit by
 bit: those of `values.to_signed`.
@@ -20,11 +20,11 @@ from torch import Tensor
 
 from unpaired.data.buffer_pool import ReusedMemory
 from unpaired.data.source import ImageSource
-from unpaired.data.transforms import is_mirrored, random_crop
+from unpaired.data.transforms import is_flipped, random_crop
 from unpaired.data.values import Domain, Image, value_range
 
 Row = tuple[int, tuple[float, float, float]]
-"""Which image of a source, and three uniform numbers in [0, 1): where it is cut and whether it is mirrored."""
+"""Which image of a source, and three uniform numbers in [0, 1): where it is cut and whether it is flipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class Cuts:
 
     images: list[Image]
     """Each [H, W, C] in its own dtype, a view; all of one shape."""
-    mirrored: list[bool]
-    """Whether each is yet to be mirrored."""
+    flipped: list[bool]
+    """Whether each is yet to be flipped."""
     declared: tuple[float, float] | None
     """The domain's range of values; None means by dtype."""
 
@@ -51,7 +51,7 @@ class Stored:
 
     values: Tensor
     """[N, C, H, W]."""
-    mirrored: Tensor
+    flipped: Tensor
     """[N], bool."""
     bounds: tuple[float, float] | None
     """The values that become -1 and 1; None where `values` are float32 in [-1, 1] already."""
@@ -63,14 +63,14 @@ def cut_rows(
     """Get the images of all rows and cut each to `size` (height, width); None leaves them whole."""
     images = [source[index] for index, _ in rows]
     cuts = [image if size is None else random_crop(image, size, u) for image, (_, u) in zip(images, rows, strict=True)]
-    return Cuts(cuts, [flip and is_mirrored(u) for _, u in rows], domain.range)
+    return Cuts(cuts, [flip and is_flipped(u) for _, u in rows], domain.range)
 
 
 def signed_rows(cuts: Cuts, memory: ReusedMemory) -> Tensor:
     """Return the finished batch: float32 [N, C, H, W] in [-1, 1]."""
     batch = memory.empty(cuts.shape)
-    for out, image, mirror in zip(batch.numpy(), cuts.images, cuts.mirrored, strict=True):
-        write_signed(image, cuts.declared, out, mirror=mirror)
+    for out, image, flip in zip(batch.numpy(), cuts.images, cuts.flipped, strict=True):
+        write_signed(image, cuts.declared, out, flip=flip)
     return batch
 
 
@@ -88,8 +88,8 @@ def stored_rows(cuts: Cuts, *, pin_memory: bool) -> Stored:
             write_signed(image, cuts.declared, out)
         else:
             out[...] = image.transpose(2, 0, 1)
-    mirrored = torch.tensor(cuts.mirrored, pin_memory=pin_memory)
-    return Stored(values, mirrored, None if dtype is None else value_range(dtype, cuts.declared))
+    flipped = torch.tensor(cuts.flipped, pin_memory=pin_memory)
+    return Stored(values, flipped, None if dtype is None else value_range(dtype, cuts.declared))
 
 
 def finish(stored: Stored, device: torch.device) -> Tensor:
@@ -98,24 +98,24 @@ def finish(stored: Stored, device: torch.device) -> Tensor:
     Nothing in here waits for the device where `stored` is in pinned memory.
     """
     batch = stored.values.to(device, non_blocking=True).to(torch.float32)
-    mirrored = stored.mirrored.to(device, non_blocking=True)
+    flipped = stored.flipped.to(device, non_blocking=True)
     if stored.bounds is not None:
         low, high = stored.bounds
         # The order of `values.to_signed`, one rounding each: a fused form would give other last bits.
         batch = (
             batch.sub(float(np.float32(low))).mul_(float(np.float32(2.0 / (high - low)))).sub_(1.0).clamp_(-1.0, 1.0)
         )
-    return torch.where(mirrored[:, None, None, None], batch.flip(-1), batch)
+    return torch.where(flipped[:, None, None, None], batch.flip(-1), batch)
 
 
 def write_signed(
-    image: Image, declared: tuple[float, float] | None, out: NDArray[np.float32], *, mirror: bool = False
+    image: Image, declared: tuple[float, float] | None, out: NDArray[np.float32], *, flip: bool = False
 ) -> None:
     """Write [H, W, C] values into `out`, float32 [C, H, W], as [-1, 1]; the same numbers as `values.to_signed`."""
     low, high = value_range(image.dtype, declared)
     planes = np.ascontiguousarray(image.transpose(2, 0, 1))
     # NumPy's loops release the interpreter lock and, unlike torch's, start no threads of their own in every worker.
-    out[...] = _reversed_rows(planes) if mirror else planes
+    out[...] = _reversed_rows(planes) if flip else planes
     if low != 0:
         out -= np.float32(low)
     out *= np.float32(2.0 / (high - low))
@@ -134,7 +134,7 @@ def _reversed_rows(planes: NDArray[Any]) -> NDArray[Any]:
 
 @lru_cache(maxsize=32)
 def _stays_within(dtype: np.dtype[np.generic], low: float, high: float) -> bool:
-    """Say whether no value of an integer dtype leaves [-1, 1]; the arithmetic is monotonic, so its ends tell."""
+    """Return whether no value of an integer dtype leaves [-1, 1]; the arithmetic is monotonic, so its ends tell."""
     if dtype.kind not in "iu":
         return False
     bounds = np.iinfo(dtype.name)

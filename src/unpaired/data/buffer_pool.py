@@ -28,7 +28,7 @@ class ReusedMemory:
         self._free: deque[NDArray[np.uint8]] = deque(maxlen=_KEPT)
 
     def empty(self, shape: tuple[int, ...]) -> Tensor:
-        """Return a float32 tensor on the processor whose values are whatever was there."""
+        """Return a float32 tensor on the CPU whose values are whatever was there."""
         block = self._block(4 * math.prod(shape))
         # PyTorch keeps this one array for as long as any tensor or view needs the memory, and no longer.
         lease = block.view(np.float32).reshape(shape)

@@ -54,7 +54,7 @@ def decoded_key(source: FolderSource) -> str:
 
 
 def is_made(source: FolderSource) -> bool:
-    """Say whether there is a file with the prepared images of a source; it may yet turn out to be damaged."""
+    """Return whether there is a file with the prepared images of a source; it may yet turn out to be damaged."""
     return DECODED.find(decoded_key(source)) is not None
 
 

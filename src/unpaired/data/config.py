@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from unpaired.core.extensions import load_extension
-from unpaired.core.settings import Settings
+from unpaired.core.settings import Flag, Settings
 from unpaired.data.directions import DOMAIN_NAME, Side, check_names
 from unpaired.data.labels_config import LabelsConfig
 
@@ -42,9 +42,9 @@ class DataConfig(Settings):
     """Your own held-out images of domain B, in place of the folder `test_b`."""
     readers: tuple[str, ...] = ()
     """Your own readers of image files, `package.module:Name`, asked before those of the package."""
-    name_a: Annotated[str, Field(max_length=40, pattern=DOMAIN_NAME)] = ""
+    name_a: Annotated[str, Field(max_length=40, pattern=DOMAIN_NAME), Flag("--name-a")] = ""
     """What domain A is called, such as `horse`: letters, digits, spaces, `-` and `_`."""
-    name_b: Annotated[str, Field(max_length=40, pattern=DOMAIN_NAME)] = ""
+    name_b: Annotated[str, Field(max_length=40, pattern=DOMAIN_NAME), Flag("--name-b")] = ""
     """What domain B is called, such as `zebra`."""
     side_by_side: Literal["ab", "ba"] | None = None
     """One file holds an image of each domain: A on the left (`ab`) or on the right (`ba`); with `root`."""

@@ -26,7 +26,7 @@ class Delivery(Protocol):
     """Batches that are sent before they are asked for."""
 
     def prepare(self, x: Cuts, y: Cuts) -> Any:
-        """Make a batch of its rows, in the memory of the processor."""
+        """Make a batch of its rows, in the memory of the CPU."""
 
     def send(self, prepared: Any) -> Any:
         """Start its way to the device, without waiting for the device."""
@@ -36,7 +36,7 @@ class Delivery(Protocol):
 
 
 class ToHost:
-    """For processors, and for devices without streams of ours: the threads do everything, and the result is copied."""
+    """For CPUs, and for devices without streams of ours: the threads do everything, and the result is copied."""
 
     ahead = 0
 
@@ -48,7 +48,7 @@ class ToHost:
         return signed_rows(x, self._memory), signed_rows(y, self._memory)
 
     def send(self, prepared: Pair) -> Pair:
-        """Copy it to the device; on a processor there is nothing to copy."""
+        """Copy it to the device; on a CPU there is nothing to copy."""
         return prepared[0].to(self._device), prepared[1].to(self._device)
 
     def receive(self, sent: Pair) -> Pair:
@@ -90,13 +90,13 @@ class ToCuda:
             return OnItsWay(pair, self._stream.record_event())
 
     def receive(self, sent: OnItsWay) -> Pair:
-        """Let the consumer's stream wait for the batch; the processor waits only when it is two steps ahead."""
+        """Let the consumer's stream wait for the batch; the CPU waits only when it is two steps ahead."""
         current = torch.cuda.current_stream(self._device)
         current.wait_event(sent.arrived)
         for tensor in sent.pair:
             # Made on one stream and used on another: its memory must not be given away before the other is done.
             tensor.record_stream(current)
-        # Replaying graphs, the processor would run far ahead, and each step ahead holds a batch in the GPU's memory.
+        # Replaying graphs, the CPU would run far ahead, and each step ahead holds a batch in the GPU's memory.
         if len(self._received) == self._STEPS_QUEUED:
             self._received.popleft().synchronize()
         self._received.append(current.record_event())

@@ -228,7 +228,7 @@ def _side_by_side(config: DataConfig) -> Folders:
 
 
 def _holds_images(folder: Path) -> bool:
-    """Say whether image files lie in a folder itself, whatever lies in folders below."""
+    """Return whether image files lie in a folder itself, whatever lies in folders below."""
     if not folder.is_dir():
         return False
     readable = readable_suffixes()

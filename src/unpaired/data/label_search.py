@@ -37,10 +37,8 @@ SMALLEST_COUNT = 100
 """The same in pixels: in few files, a blurred edge that happens to be flat fills a larger share."""
 EXPLAINED = 0.9
 """Share of the flat places that the colours found must account for."""
-
 FLAT_SHARE = 0.1
 """Share of all pixels that lie in flat places, at least, in label maps."""
-
 DISTINCT = 12
 """Distance in RGB between any two colours of a palette that networks and people can tell apart, at least."""
 
@@ -49,7 +47,6 @@ _BLUR = 20
 _BINS = 32
 _COMPARABLE = 0.1
 """Share of a common colour's pixels from which a colour two bins away is one of its own."""
-_LISTED = 3
 
 
 def settled_labels(
@@ -83,15 +80,24 @@ def settled_labels(
 
 
 @dataclass(slots=True)
-class _IndexSearch:
+class _Search:
+    """What all files of a domain hold; several threads add to it."""
+
+    refused: BadImage | None = None
+    """What is wrong with one of the files that were passed over."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def reason(self) -> str:
+        return "" if self.refused is None else f" ({self.refused})"
+
+
+@dataclass(slots=True)
+class _IndexSearch(_Search):
     """The values of all files, and the palettes that files bring with them."""
 
     values: dict[int, ImageFile] = field(default_factory=dict)
     """Each value that occurs, and a file where it does."""
     palettes: set[tuple[Colour, ...]] = field(default_factory=set)
-    refused: BadImage | None = None
-    """What is wrong with one of the files that were passed over."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def look_at(self, path: ImageFile, half: Half | None, max_pixels: int) -> None:
         image: NDArray[Any] = halved(path, read_image(path, max_pixels=max_pixels, stored=True), half)
@@ -114,7 +120,7 @@ class _IndexSearch:
         if not classes:
             raise UserError(
                 f"the files of domain {side.upper()} hold no class indices: none has one channel of whole numbers that "
-                f"are not void{_such_as(self.refused)}. For label maps in colours set "
+                f"are not void{self.reason()}. For label maps in colours set "
                 f"{option(setting + '.kind', 'colour')}.{_other_half(half)}"
             )
         count = max(classes) + 1
@@ -135,7 +141,7 @@ class _IndexSearch:
 
 
 def _can_be_told_apart(colours: tuple[Colour, ...]) -> bool:
-    """Say whether any two colours differ by `DISTINCT` at least; those of a grey ramp do not."""
+    """Return whether any two colours differ by `DISTINCT` at least; those of a grey ramp do not."""
     points = np.array(colours, np.int64)
     distance = np.linalg.norm(points[:, None] - points[None], axis=2)
     return bool((distance[np.triu_indices(len(points), 1)] >= DISTINCT).all())
@@ -156,7 +162,7 @@ def _palette_of_file(path: ImageFile) -> tuple[Colour, ...] | None:
 
 
 @dataclass(slots=True)
-class _ColourSearch:
+class _ColourSearch(_Search):
     """The colours of all files: every one while they are few, and those of flat places."""
 
     exact: set[int] | None = field(default_factory=set)
@@ -165,9 +171,6 @@ class _ColourSearch:
     pixels: int = 0
     flat: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1 << 24, np.int64))
     """Pixels of flat places by packed colour."""
-    refused: BadImage | None = None
-    """What is wrong with one of the files that were passed over."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def look_at(self, path: ImageFile, half: Half | None, max_pixels: int) -> None:
         image = halved(path, read_image(path, max_pixels=max_pixels), half)
@@ -190,7 +193,7 @@ class _ColourSearch:
         if not self.files:
             raise UserError(
                 f"the files of domain {side.upper()} hold no label maps in colours: none is grey or RGB of 8 bits"
-                f"{_such_as(self.refused)}."
+                f"{self.reason()}."
             )
         if self.exact is not None:
             return tuple((value >> 16, value >> 8 & 255, value & 255) for value in sorted(self.exact))
@@ -213,18 +216,16 @@ class _ColourSearch:
         return tuple(sorted(peaks))
 
 
-def _such_as(refused: BadImage | None) -> str:
-    return "" if refused is None else f" ({refused})"
-
-
 def _other_half(half: Half | None) -> str:
-    if half is None:
-        return ""
-    return f" The label maps may also be in the other half of the files: see {option('data.side_by_side')}."
+    return (
+        ""
+        if half is None
+        else f" The label maps may also be in the other half of the files: see {option('data.side_by_side')}."
+    )
 
 
 def _may_be_blurred(path: ImageFile) -> bool:
-    """Say whether a file has a format that loses something: JPEG, JPEG 2000, AVIF, or WebP that is not lossless."""
+    """Return whether a file has a format that loses something: JPEG, JPEG 2000, AVIF, or WebP that is not lossless."""
     if not isinstance(path, Path):
         return False
     with path.open("rb") as stream:

@@ -192,29 +192,21 @@ def _from_values(image: Pixels, labels: Labels) -> Indices:
     if image.ndim == 3 and image.shape[2] != 1:
         raise UserError(f"{image.shape[2]} channels, where a map of class indices has one")
     values: NDArray[Any] = image[:, :, 0] if image.ndim == 3 else image
-    if values.dtype == np.bool_:
-        values = values.astype(np.uint8)
-    if values.dtype.kind not in "iu":
+    if values.dtype.kind not in "iub":
         raise UserError(f"values of type {values.dtype}, where class indices are whole numbers")
-    # 16 bits and more are brought to 8 by way of the few values that mean something.
-    if values.dtype != np.uint8:
-        narrow = np.full(values.shape, _NO_CLASS, np.uint8)
+    if values.dtype.itemsize == 1 and values.dtype.kind != "i":
+        indices = _meaning_of_bytes(len(labels.palette), labels.void)[values.astype(np.uint8, copy=False)]
+    else:  # other widths by way of the few values that mean something
+        indices = np.full(values.shape, _NO_CLASS, np.uint8)
         inside = (values >= 0) & (values < len(labels.palette))
-        narrow[inside] = values[inside].astype(np.uint8)
-        for void in labels.void:
-            narrow[values == void] = VOID
-        indices = narrow
-    else:
-        indices = _meaning_of_bytes(len(labels.palette), labels.void)[values]
-    if bool((indices == _NO_CLASS).any()):
-        raise UserError(_no_class(np.unique(values[indices == _NO_CLASS]).tolist(), labels))
+        indices[inside] = values[inside].astype(np.uint8)
+        indices[np.isin(values, labels.void)] = VOID
+    strange = np.unique(values[indices == _NO_CLASS]).tolist()
+    if strange:
+        listed = ", ".join(map(str, strange[:_LISTED])) + (", ..." if len(strange) > _LISTED else "")
+        void = f" and void {', '.join(map(str, labels.void))}" if labels.void else ""
+        raise UserError(f"values that are no class: {listed} (classes are 0 to {len(labels.palette) - 1}{void})")
     return indices
-
-
-def _no_class(found: list[int], labels: Labels) -> str:
-    listed = ", ".join(str(value) for value in found[:_LISTED]) + (", ..." if len(found) > _LISTED else "")
-    void = f" and void {', '.join(str(value) for value in labels.void)}" if labels.void else ""
-    return f"values that are no class: {listed} (classes are 0 to {len(labels.palette) - 1}{void})"
 
 
 @lru_cache(maxsize=32)

@@ -11,7 +11,7 @@ MAX_THREADS = 8
 
 
 def num_threads(workers: int) -> int:
-    """Return the threads to use: `workers`, or for 0 one per processor core that this process may use, at most 8."""
+    """Return the threads to use: `workers`, or for 0 one per CPU core that this process may use, at most 8."""
     if workers > 0:
         return workers
     try:

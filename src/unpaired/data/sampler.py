@@ -13,12 +13,12 @@ _EPOCHS_KEPT = 2  # threads that prepare ahead work on both sides of an epoch's 
 
 
 class Sample(NamedTuple):
-    """One row of a batch: which image of A, which of B, and how each is cropped and mirrored."""
+    """One row of a batch: which image of A, which of B, and how each is cropped and flipped."""
 
     index_a: int
     index_b: int
     u_a: tuple[float, float, float]
-    """Uniform in [0, 1): vertical and horizontal position of the crop of A, and whether it is mirrored."""
+    """Uniform in [0, 1): vertical and horizontal position of the crop of A, and whether it is flipped."""
     u_b: tuple[float, float, float]
     """The same for B."""
 
@@ -64,7 +64,7 @@ class Order(ABC):
 
 
 class Aligned(Order):
-    """Pairs, shuffled without replacement, an epoch being all of them; both images are cut and mirrored alike."""
+    """Pairs, shuffled without replacement, an epoch being all of them; both images are cut and flipped alike."""
 
     def __init__(self, num_pairs: int, seed: int) -> None:
         assert num_pairs > 0, num_pairs

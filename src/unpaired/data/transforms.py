@@ -128,15 +128,15 @@ def random_crop(image: Image, crop: tuple[int, int], u: Sequence[float]) -> Imag
     return image[top : top + crop[0], left : left + crop[1]]
 
 
-def is_mirrored(u: Sequence[float]) -> bool:
-    """Say whether an image is mirrored, given three uniform numbers in [0, 1): every second one is."""
+def is_flipped(u: Sequence[float]) -> bool:
+    """Return whether an image is flipped, given three uniform numbers in [0, 1): every second one is."""
     return u[2] < 0.5
 
 
 def crop_and_flip(image: Image, crop: tuple[int, int], u: Sequence[float], *, flip: bool = True) -> Image:
-    """Cut a random crop (height, width) and mirror every second one, given three uniform numbers in [0, 1); a view."""
+    """Cut a random crop (height, width) and flip every second one, given three uniform numbers in [0, 1); a view."""
     cut = random_crop(image, crop, u)
-    return cut[:, ::-1] if flip and is_mirrored(u) else cut
+    return cut[:, ::-1] if flip and is_flipped(u) else cut
 
 
 def centre_crop(image: Image, crop: tuple[int, int]) -> Image:

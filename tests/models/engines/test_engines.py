@@ -106,7 +106,7 @@ class OldProcessor:
 def test_openvino_refuses_what_the_processor_cannot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("openvino.Core", OldProcessor)
     assert OpenVinoEngine(tmp_path, "fp32").precision == "fp32"
-    with pytest.raises(UserError, match=r"--precision bf16: OpenVINO computes in f32 on this processor"):
+    with pytest.raises(UserError, match=r"--precision bf16: OpenVINO computes in f32 on this CPU"):
         OpenVinoEngine(tmp_path, "bf16")
 
 

@@ -115,7 +115,7 @@ def test_requests_that_cannot_be_met(model: Path, tmp_path: Path, photos: Path) 
 @pytest.mark.parametrize("there", ["m.xml", "m.bin"])
 def test_an_existing_file_is_not_replaced_unasked(model: Path, tmp_path: Path, there: str) -> None:
     (tmp_path / there).write_text("mine")
-    fails("exists already. Choose --overwrite", model, tmp_path / "m.xml")
+    fails("exists already. Choose overwrite", model, tmp_path / "m.xml")
     assert (tmp_path / there).read_text() == "mine"
 
 

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: float32, and bfloat16 where the processor has instructions for it."""
+"""OpenVINO on the CPU: float32, and bfloat16 where the CPU has instructions for it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class OpenVinoEngine(Engine):
         computes = self._model.get_property("INFERENCE_PRECISION_HINT").to_string()
         if computes != _HINTS[precision]:
             raise UserError(
-                f"--precision {precision}: OpenVINO computes in {computes} on this processor, which has no "
+                f"--precision {precision}: OpenVINO computes in {computes} on this CPU, which has no "
                 f"instructions for {precision}. Choose --precision fp32 or auto."
             )
 

@@ -1,4 +1,4 @@
-"""int8 with calibration: a smaller and, on some processors, faster file, and what it costs in quality."""
+"""int8 with calibration: a smaller and, on some CPUs, faster file, and what it costs in quality."""
 
 from __future__ import annotations
 
