@@ -51,7 +51,7 @@ def arguments(settings: dict[str, Any]) -> list[str]:
 def unpaired(*tokens: str | Path, check: int | None = 0, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     command = [sys.executable, "-m", "unpaired", *map(str, tokens)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     if check is not None:
         assert done.returncode == check, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done

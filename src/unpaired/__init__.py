@@ -2,29 +2,65 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Translator", "UserError", "__version__", "train"]
+__all__ = [
+    "Callback",
+    "Result",
+    "Translator",
+    "UserError",
+    "__version__",
+    "audit",
+    "evaluate",
+    "evaluation",
+    "losses",
+    "methods",
+    "metrics",
+    "networks",
+    "train",
+    "translate",
+]
 
 if TYPE_CHECKING:
+    from unpaired import audit, evaluation, methods, metrics, networks
     from unpaired.core.errors import UserError
+    from unpaired.evaluation import evaluate
+    from unpaired.methods import losses
+    from unpaired.models.files import translate_files as translate
     from unpaired.models.translator import Translator
+    from unpaired.training.callbacks import Callback
+    from unpaired.training.result import Result
     from unpaired.training.start import train
+
+_PLACES = {
+    "Callback": "unpaired.training.callbacks:Callback",
+    "Result": "unpaired.training.result:Result",
+    "Translator": "unpaired.models.translator:Translator",
+    "UserError": "unpaired.core.errors:UserError",
+    "audit": "unpaired.audit",
+    "evaluate": "unpaired.evaluation:evaluate",
+    "evaluation": "unpaired.evaluation",
+    "losses": "unpaired.methods.losses",
+    "methods": "unpaired.methods",
+    "metrics": "unpaired.metrics",
+    "networks": "unpaired.networks",
+    "train": "unpaired.training.start:train",
+    "translate": "unpaired.models.files:translate_files",
+}
+"""Public name -> where it lies: a module, or a name in one."""
 
 
 def __getattr__(name: str) -> Any:
     """Import the public names when they are first used, so that `unpaired --help` need not wait for PyTorch."""
-    if name == "Translator":
-        from unpaired.models.translator import Translator
+    if name not in _PLACES:
+        raise AttributeError(f"module 'unpaired' has no attribute {name!r}")
+    module, _, inside = _PLACES[name].partition(":")
+    found = importlib.import_module(module)
+    globals()[name] = getattr(found, inside) if inside else found
+    return globals()[name]
 
-        return Translator
-    if name == "train":
-        from unpaired.training.start import train
 
-        return train
-    if name == "UserError":
-        from unpaired.core.errors import UserError
-
-        return UserError
-    raise AttributeError(f"module 'unpaired' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__} - {"TYPE_CHECKING", "Any", "annotations", "importlib"})

@@ -21,7 +21,8 @@ from unpaired.models.best import read_best
 from unpaired.models.folder import checkpoints_of, verify
 from unpaired.report.run_log import read_metrics
 from unpaired.training.evaluation import HeldOut, Measured
-from unpaired.training.run import Result, Run
+from unpaired.training.result import Result
+from unpaired.training.run import Run
 
 SETTINGS: dict[str, Any] = {**TINY, "training.evaluate_every_images": 4, "training.checkpoint_every_images": 6}
 

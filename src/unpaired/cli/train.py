@@ -16,7 +16,7 @@ from unpaired.core.errors import UserError
 
 if TYPE_CHECKING:
     from unpaired.core.given import Given
-    from unpaired.training.run import Result
+    from unpaired.training.result import Result
 
 IMAGES = Group("Images", sort_key=1)
 TRAINING = Group("Training", sort_key=2)
@@ -109,7 +109,7 @@ def train(
     out
         New folder of the run: settings, log, samples, checkpoints and index.html, a page to watch it.
     resume
-        Run to go on with, exactly where it stopped.
+        Run to go on with, exactly where it stopped; with auto, the run in --out is begun, or gone on with.
     config
         TOML file of settings (sections method, data, training).
     set_
@@ -140,8 +140,8 @@ def train(
         "training.compile": compile,
     }
     given = _given(config, set_, values)
-    if resume is None:
-        result = _start(given, method, out, quiet)
+    if resume is None or str(resume) == "auto":
+        result = _start(given, method, out, go_on=resume is not None, quiet=quiet)
     else:
         if out is not None or config is not None:
             raise UserError("--resume takes everything from the run: leave out --out and --config.")
@@ -162,19 +162,17 @@ def _given(config: Path | None, assignments: Sequence[str] | None, values: dict[
     return given
 
 
-def _start(given: list[Given], method: str | None, out: Path | None, quiet: bool) -> Result:
-    from unpaired.training.settings import resolve
-    from unpaired.training.start import start_run
+def _start(given: list[Given], method: str | None, out: Path | None, *, go_on: bool, quiet: bool) -> Result:
+    from unpaired.training.start import begin_run
 
     named = method is not None or any("method.name" in source.values for source in given)
     if not named:
         raise UserError(
             "METHOD is missing. Say which method to train, such as: unpaired train cyclegan --data ROOT --out RUN."
         )
-    config = resolve(given)
     if out is None:
         raise UserError("--out is missing: the new folder that this run is to be written to.")
-    return start_run(config, out, quiet=quiet)
+    return begin_run(given, out, go_on=go_on, quiet=quiet)
 
 
 def read_size(option: str, text: str | None) -> int | list[int] | None:

@@ -10,8 +10,12 @@ class UserError(ValueError):
     """Something that the user asked for cannot be done.
 
     The message says what was wrong, what was received, what is allowed and what to do. The command line prints it
-    without a traceback and exits with code 2; in Python it is an ordinary `ValueError`.
+    without a traceback and exits with code 2; in Python it is an ordinary `ValueError`, in a notebook one line.
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows in place of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 class ToldElsewhere(UserError):

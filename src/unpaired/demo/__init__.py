@@ -19,7 +19,7 @@ from unpaired.demo.domains import SIZE, Picture, Scene, draw_domains, write_doma
 from unpaired.demo.picture import Example, draw_examples
 from unpaired.demo.score import Scores, score
 from unpaired.models.translator import Translator
-from unpaired.training.run import Result
+from unpaired.training.result import Result
 from unpaired.training.settings import RunConfig, resolve
 from unpaired.training.start import start_run
 

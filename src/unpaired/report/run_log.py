@@ -32,13 +32,18 @@ TENSORBOARD = "tensorboard"
 EventKind = Literal["warning", "resumed", "checkpoint", "thinned", "finished", "interrupted", "failed"]
 
 
-def event(kind: EventKind, images: int, text: str) -> dict[str, Any]:
-    """Return a record of something that happened now, after `images` images."""
+def event(kind: EventKind, images: int, text: str, **facts: Any) -> dict[str, Any]:
+    """Return a record of something that happened now, after `images` images.
+
+    `facts` are for programs; endings have `reason` (why before the last image), `seconds`, `peak_memory_bytes` and
+    `device`, warnings have `topic` (see `unpaired.training.health`).
+    """
     return {
         "event": kind,
         "images": images,
         "text": text,
         "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+        **facts,
     }
 
 

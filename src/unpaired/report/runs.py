@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unpaired.core.errors import UserError
+from unpaired.core.text import memory
 from unpaired.models.best import BestCheckpoint, read_best
 from unpaired.models.folder import CARD, CHECKPOINTS, DamagedError, checkpoints_of
 from unpaired.report.image_grid import grids_of
@@ -17,7 +18,6 @@ from unpaired.report.measured import Measured, read_measured
 from unpaired.report.run_curves import Curves, curves_of
 from unpaired.report.run_log import METRICS, read_metrics
 from unpaired.report.run_status import ENDINGS, Standing, standing_of
-from unpaired.training.memory import mentioned
 
 CONFIG = "config.json"
 
@@ -133,7 +133,7 @@ def _read(number: int, name: str, path: Path) -> Run:
     versions, device, auditable, bad_checkpoints = _of_newest_checkpoint(path)
     evaluations, bad_evaluations = read_measured(path, "evaluation")
     audits, bad_audits = read_measured(path, "audit")
-    endings = [str(entry.get("text", "")) for entry in standing.events if str(entry.get("event")) in ENDINGS]
+    endings = [entry for entry in standing.events if str(entry.get("event")) in ENDINGS]
     return Run(
         number=number,
         name=name,
@@ -148,7 +148,7 @@ def _read(number: int, name: str, path: Path) -> Run:
         best=best.images_seen if best else next((each.images for each in reversed(moments) if each.best), None),
         best_kept=best,
         device=device,
-        peak_memory=next(filter(None, map(mentioned, reversed(endings))), None),
+        peak_memory=next(filter(None, map(_peak_memory, reversed(endings))), None),
         versions=versions,
         auditable=auditable,
         evaluations=evaluations,
@@ -162,6 +162,12 @@ def _read(number: int, name: str, path: Path) -> Run:
             if line
         ],
     )
+
+
+def _peak_memory(ending: Mapping[str, Any]) -> str | None:
+    count = ending.get("peak_memory_bytes")
+    where = "GPU memory" if ending.get("device") == "cuda" else "memory"
+    return f"{memory(count)} of {where}" if isinstance(count, int) else None
 
 
 def _out_of_date(best: BestCheckpoint | None, measured: Sequence[Measured]) -> list[str]:

@@ -11,7 +11,6 @@ from unpaired.models.folder import BEST
 from unpaired.report.markup import number, percent
 from unpaired.report.measured import Direction
 from unpaired.report.runs import Run
-from unpaired.training.memory import MENTION
 
 
 def sentence(run: Run) -> str:
@@ -38,7 +37,7 @@ def _ended(run: Run) -> str:
     done = f"{standing.images:,}{of} images{epochs}{time}"
     match standing.state:
         case "finished" if standing.total_images and standing.images < standing.total_images:
-            return f"Ended early: {done} of {standing.total_images:,}; {standing.reason.partition(MENTION)[0]}."
+            return f"Ended early: {done} of {standing.total_images:,}; {standing.reason}."
         case "finished":
             return f"Finished: {done}."
         case "interrupted":

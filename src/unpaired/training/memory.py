@@ -6,6 +6,8 @@ import sys
 
 import torch
 
+from unpaired.core.text import memory
+
 
 def peak_memory(device: torch.device) -> int | None:
     """Return the bytes taken at most: on CUDA by PyTorch on the GPU, else by the process; None where nobody knows."""
@@ -19,16 +21,6 @@ def peak_memory(device: torch.device) -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
 
 
-def described(count: int, device: torch.device) -> str:
-    """Return a peak in words."""
-    where = "of GPU memory" if device.type == "cuda" else "of memory"
-    return f"{count / 2**30:.2f} GiB {where}"
-
-
-MENTION = "; at most "
-"""What stands between an ending and its peak of memory in the text of a log's last event."""
-
-
-def mentioned(text: str) -> str | None:
-    """Return the peak, in words, that the text of an ending tells of; None where it tells of none."""
-    return text.rpartition(MENTION)[2] if MENTION in text else None
+def described(count: int, device: str) -> str:
+    """Return bytes as people read them, and of which memory of a device of this type: `1.25 GiB of GPU memory`."""
+    return f"{memory(count)} {'of GPU memory' if device == 'cuda' else 'of memory'}"

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO, final
 
@@ -18,7 +19,10 @@ from rich.table import Table
 from rich.text import Text
 
 from unpaired.core.text import duration
+from unpaired.training.notebook import open_cell
 
+NOTEBOOK_SECONDS = 1.0
+"""How often the line of a notebook changes at most."""
 MOST_LOSS_COLUMNS = 4
 """Losses side by side; CycleGAN's eight stand as four pairs in 80 columns."""
 
@@ -43,15 +47,17 @@ class _Check:
 class Progress:
     """A context manager that shows how far a training is.
 
-    On a terminal a display that redraws itself; elsewhere plain lines, at most one every `every_seconds` seconds and
-    one at the end of every epoch. `quiet` leaves nothing but warnings. All of it goes to `stream`, stderr by default.
+    On a terminal a display that redraws itself, in a notebook one line above the latest samples; elsewhere plain
+    lines, at most one every `every_seconds` seconds and one at the end of every epoch. `quiet` leaves nothing but
+    warnings. All but what a notebook shows goes to `stream`, stderr by default.
     """
 
     def __init__(self, *, quiet: bool = False, every_seconds: float = 10.0, stream: TextIO | None = None) -> None:
+        self._cell = None if stream is not None or quiet else open_cell()
         stream = stream if stream is not None else sys.stderr
         terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
         self._quiet = quiet
-        self._every_seconds = every_seconds
+        self._every_seconds = every_seconds if self._cell is None else NOTEBOOK_SECONDS
         self._console = Console(file=stream, force_terminal=terminal, highlight=False, soft_wrap=not terminal)
         self._training: _Training | None = None
         self._check: _Check | None = None
@@ -97,6 +103,11 @@ class Progress:
         elif begins:
             self._last_line = time.monotonic()
 
+    def sample(self, picture: Path) -> None:
+        """Show a new grid of samples, where pictures can be shown."""
+        if self._cell is not None:
+            self._cell.show(picture=picture)
+
     def message(self, text: str) -> None:
         """Print a line of its own, above the live display."""
         if not self._quiet:
@@ -111,7 +122,10 @@ class Progress:
 
     def _line(self, text: str) -> None:
         self._last_line = time.monotonic()
-        self._console.print(Text(text))
+        if self._cell is not None:
+            self._cell.show(line=text)
+        else:
+            self._console.print(Text(text))
 
     def _make_live(self) -> Live:
         return Live(

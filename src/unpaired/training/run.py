@@ -7,9 +7,9 @@ import dataclasses
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,11 +26,14 @@ from unpaired.report.run_log import EventKind, Log, event
 from unpaired.report.run_page import write_page
 from unpaired.training import health
 from unpaired.training.best_checkpoint import BestCheckpoints
+from unpaired.training.callbacks import Callback, Callbacks
 from unpaired.training.distributed import STEP_TIMEOUT
 from unpaired.training.means import Means
-from unpaired.training.memory import MENTION, described, peak_memory
+from unpaired.training.memory import peak_memory
+from unpaired.training.pace import Pace, expectation
 from unpaired.training.preview import Preview
 from unpaired.training.progress import Progress
+from unpaired.training.result import Result, State
 from unpaired.training.schedule import Plateau, factor
 from unpaired.training.settings import RunConfig
 from unpaired.training.state import load_checkpoint, prune, save_checkpoint
@@ -43,38 +46,6 @@ LISTEN_STEPS = 10
 """On a GPU, which must be waited for, a process looks this often whether another one wants to stop."""
 PATIENCE_SECONDS = 5.0
 """With several processes, a signal that comes again so soon is the same one, passed on by torchrun."""
-
-State = Literal["finished", "interrupted"]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """How a training ended."""
-
-    run: Path
-    """The run's folder; `unpaired.Translator.load(run)` translates with it."""
-    checkpoint: Path
-    """The checkpoint written last."""
-    directions: tuple[str, ...]
-    """Which ways it translates: `a2b`, `b2a` or both."""
-    state: State
-    images_seen: int
-    seconds: float
-    """Training time, over all the times that the run was resumed."""
-    losses: dict[str, float]
-    """Mean of each loss since the last line of the log."""
-    signal: int | None = None
-    """Number of the signal that interrupted it, or that came in the very last step of one that is finished."""
-    peak_memory: str | None = None
-    """The memory that a process has taken at most, in words; None where it is not known."""
-    best: BestCheckpoint | None = None
-    """The checkpoint that was measured best on held-out images, kept as `RUN/best`; None where none was measured."""
-    advice: str | None = None
-    """What the evaluations say of the best checkpoint and of the last one, in words."""
-    ended_early: str | None = None
-    """Why the training ended before its last image; None where it did not."""
-    is_first: bool = True
-    """Whether this process is the one that speaks for all that trained together."""
 
 
 class Run:
@@ -97,6 +68,8 @@ class Run:
         self.last_losses: dict[str, float] = {}
         self.saved_at: int | None = None
         self.world = trainer.world
+        self.callbacks = Callbacks([], display.warn)
+        self.pace = Pace(self.total_images)
         self.watchdog = Watchdog(STEP_TIMEOUT.total_seconds())
         lengths = {"epoch_images": self.epoch_images, "total_images": self.total_images}
         self.judge = BestCheckpoints(folder, config.training, data, trainer, display, **lengths)
@@ -159,9 +132,10 @@ class Run:
 
     # ------------------------------------------------------------------------------------------------------- loop
 
-    def train(self, log: Log) -> Result:
-        """Train to the end or to the first signal."""
+    def train(self, log: Log, callbacks: Sequence[Callback] = ()) -> Result:
+        """Train to the end or to the first signal; `callbacks` are called in the first process."""
         training = self.config.training
+        self.callbacks = Callbacks(callbacks if self.world.is_first else (), self.display.warn)
         loader = UnpairedLoader(
             self.data,
             batch_size=training.batch_size,
@@ -174,8 +148,12 @@ class Run:
         )
         try:
             with Interrupt(PATIENCE_SECONDS if self.world.size > 1 else 0.0) as interrupt, self._watched():
-                return self._train(log, loader, interrupt)
+                self.callbacks.call("on_start", self.folder, self.config.to_json())
+                result = self._train(log, loader, interrupt)
+            self.callbacks.call("on_end", result)
+            return result
         except UserError as error:
+            self.callbacks.call("on_end", None)
             if isinstance(error, health.NonFiniteError) and not self.world.is_first:
                 raise ToldElsewhere(str(error)) from error  # losses and weights are the same everywhere
             with contextlib.suppress(UserError):  # on a full disk the log cannot say so either
@@ -213,12 +191,24 @@ class Run:
             self.epoch_means.add(losses)
             self.images_seen = loader.images_seen
             self.seconds = before + time.monotonic() - started
+            self._tell_expected_time()
             if self.world.is_first and time.monotonic() - shown > DISPLAY_SECONDS:
                 self._show(self._record(loader))
                 shown = time.monotonic()
             self._after_step(seen, log, loader)
         state: State = "finished" if self._is_complete else "interrupted"
         return self._end(log, loader, state, interrupt)
+
+    def _tell_expected_time(self) -> None:
+        rest = self.pace.observe(self.images_seen, self.seconds)
+        told = None if rest is None else expectation(rest)
+        if told is None:
+            return
+        text, is_warning = told
+        if is_warning:
+            self.display.warn(text)
+        else:
+            self.display.message(text)
 
     @property
     def _is_complete(self) -> bool:
@@ -264,7 +254,7 @@ class Run:
     def _evaluate(self, log: Log) -> bool:
         verdict = self.judge.evaluate(self.images_seen, self.seconds, self.watchdog)
         self.seconds = verdict.seconds
-        log.write(verdict.record)
+        self._write(log, verdict.record)
         if verdict.notice and "evaluations" not in self.warned:
             self.warned.add("evaluations")
             self.display.message(verdict.notice)
@@ -285,11 +275,17 @@ class Run:
             self._log(log, loader)
             checkpoint = self.save(log)
         peaks = [peak for peak in self.world.collect(peak_memory(self.trainer.device)) if peak is not None]
-        text = f"{self.images_seen} of {self.total_images} images"
         early = self.selection.reason_to_end() if state == "finished" and self.images_seen < self.total_images else None
-        text += f"; {early}" if early else ""
-        memory = described(max(peaks), self.trainer.device) if peaks else None
-        self._event(log, state, f"{text}{MENTION}{memory}" if memory else text)
+        memory = max(peaks, default=None)
+        self._event(
+            log,
+            state,
+            f"{self.images_seen} of {self.total_images} images" + (f"; {early}" if early else ""),
+            reason=early,
+            seconds=self.seconds,
+            peak_memory_bytes=memory,
+            device=self.trainer.device.type,
+        )
         return Result(
             run=self.folder,
             checkpoint=checkpoint,
@@ -299,7 +295,8 @@ class Run:
             seconds=self.seconds,
             losses=self.last_losses,
             signal=int(interrupt.received or signal.SIGTERM) if state == "interrupted" or interrupt.received else None,
-            peak_memory=memory,
+            device=self.trainer.device.type,
+            peak_memory_bytes=memory,
             best=self._best(),
             advice=self.judge.advice(self.seconds),
             ended_early=early,
@@ -336,6 +333,7 @@ class Run:
         for old in prune(checkpoints_of(self.folder), training.keep_last, training.keep_every):
             shutil.rmtree(old, ignore_errors=True)
         self._event(log, "checkpoint", folder.name)
+        self.callbacks.call("on_checkpoint", folder, self.images_seen)
         return folder
 
     def _record(self, loader: UnpairedLoader) -> dict[str, Any]:
@@ -359,7 +357,7 @@ class Run:
         health.check_finite(sums, self.step)
         record = self._record(loader)
         self.last_losses = record["losses"]
-        log.write(record)
+        self._write(log, record)
         self._show(record)
         self.interval.clear()
         self.interval_start = (self.images_seen, self.seconds, loader.waiting_seconds)
@@ -375,8 +373,10 @@ class Run:
             return
         settings = self.config.to_json()["method"]
         grid, warnings = self.preview.draw(self.trainer.translators(), self.images_seen, settings)
-        save_grid(self.folder, self.images_seen, grid)
+        picture = save_grid(self.folder, self.images_seen, grid)
         log.image("samples", grid, self.images_seen)
+        self.display.sample(picture)
+        self.callbacks.call("on_sample", picture, self.images_seen)
         if self.images_seen >= min(self.epoch_images, 1000):  # untrained networks invert and repeat as they like
             self._warn(log, warnings)
 
@@ -389,7 +389,11 @@ class Run:
             if kind not in self.warned:  # once is a message, every epoch is noise
                 self.warned.add(kind)
                 self.display.warn(text)
-                self._event(log, "warning", text)
+                self._event(log, "warning", text, topic=kind)
 
-    def _event(self, log: Log, kind: EventKind, text: str) -> None:
-        log.write(event(kind, self.images_seen, text))
+    def _event(self, log: Log, kind: EventKind, text: str, **facts: Any) -> None:
+        self._write(log, event(kind, self.images_seen, text, **facts))
+
+    def _write(self, log: Log, record: Mapping[str, Any]) -> None:
+        log.write(record)
+        self.callbacks.call("on_log", record)

@@ -6,16 +6,17 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from unpaired.core.errors import UserError
-from unpaired.core.files import locked, write_atomic
+from unpaired.core.errors import UserError, did_you_mean
+from unpaired.core.files import clear_leftovers, locked, new_folder, remove, require_new, write_atomic
 from unpaired.core.given import Given, without_none
+from unpaired.core.settings import option
+from unpaired.data.config import DataConfig
 from unpaired.data.training import TrainingData, open_training_data, with_found_labels
 from unpaired.data.transforms import training_size
 from unpaired.methods import METHODS, Batch, ImageShapes, Method
@@ -23,16 +24,23 @@ from unpaired.metrics.features import with_absolute_path
 from unpaired.models.best import recover_best
 from unpaired.models.folder import CHECKPOINTS, DamagedError, checkpoints_of, newest_checkpoint, verify
 from unpaired.networks import Generator
+from unpaired.report.image_grid import SAMPLES
 from unpaired.report.run_log import Log, MetricsLog, NoLog, event
+from unpaired.training.callbacks import Callback
+from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import World, joined
 from unpaired.training.modes import explained, settle, widest_layer
 from unpaired.training.progress import Progress
-from unpaired.training.run import Result, Run
+from unpaired.training.result import Result
+from unpaired.training.run import Run
 from unpaired.training.settings import RunConfig, read_file, resolve
 from unpaired.training.state import seed_process
 from unpaired.training.trainer import Trainer
 
 CONFIG = "config.json"
+AUTO = "auto"
+"""In place of a run to resume: begin, or go on with what is there, as job schedulers want it."""
+_SECTIONS = (("data", DataConfig), ("training", TrainingConfig))
 
 RESUMABLE = frozenset(
     {
@@ -58,28 +66,67 @@ def train(
     settings: Mapping[str, Any] | None = None,
     resume: str | Path | None = None,
     quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
+    **named: Any,
 ) -> Result:
     """Train a method on two folders of images, or resume a run; the same as `unpaired train`.
 
-    `data` is a folder with both domains, or `a` and `b` are one folder each; `out` is the run's new folder. `config` is
-    a TOML file, `settings` maps dotted names to values (`{"training.epochs": 5}`) and wins over it. With `resume`, give
-    the run and nothing else but `settings` that a resumed run may change. Raises `UserError`.
+    - `data` is a folder with both domains, or `a` and `b` are one folder each; `out` is the run's new folder.
+    - Any setting may be given by its name: `crop_size=128`, `epochs=5`, `cycle_weight=5.0`. `config` is a TOML file (or
+      the name of a shipped one), `settings` maps dotted names to values (`{"training.epochs": 5}`); settings given by
+      name win over `settings`, and these over the file. `unpaired settings METHOD` lists all of them.
+    - `resume` is a run to go on with, given with nothing else but settings that a resumed run may change. With
+      `resume="auto"` and `out`, the run in `out` is begun, or gone on with where it exists.
+    - `callbacks` are told of the log, samples, checkpoints and the end, see `unpaired.Callback`.
+
+    Raises `UserError`.
     """
     given = [read_file(config)] if config is not None else []
     if settings:
-        given.append(Given(dict(settings), "settings[{name!r}]"))
-    if resume is not None:
+        given.append(Given(dict(settings), "settings['{name}']"))
+    places = {"data.root": data, "data.a": a, "data.b": b}
+    flags = {name: str(value) for name, value in places.items() if value is not None}
+    given.append(Given(flags | _by_name(method, named), "{name}"))
+    if resume is not None and str(resume) != AUTO:
         if any(value is not None for value in (data, a, b, out, config)):
             raise UserError("resume takes everything from the run: leave out data, a, b, out and config.")
-        return resume_run(Path(resume), given, quiet=quiet)
+        return resume_run(Path(resume), given, quiet=quiet, callbacks=callbacks)
     if out is None:
         raise UserError("out is missing: the folder that this run is to be written to.")
-    places = {"data.root": data, "data.a": a, "data.b": b}
-    flags = {"method.name": method, **{name: str(value) for name, value in places.items() if value is not None}}
-    return start_run(resolve([*given, Given(flags, "{name}")]), Path(out), quiet=quiet)
+    given.append(Given({"method.name": method}, "method"))
+    return begin_run(given, Path(out), go_on=resume is not None, quiet=quiet, callbacks=callbacks)
 
 
-def start_run(config: RunConfig, folder: Path, *, quiet: bool = False) -> Result:
+def _by_name(method: str, named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings that were given without their section by their dotted names."""
+    sections: dict[str, str] = {}
+    for section, kind in (("method", METHODS[method].config if method in METHODS else None), *_SECTIONS):
+        sections |= {field.name: section for field in dataclasses.fields(kind)} if kind is not None else {}
+    for name in named:
+        if name not in sections:
+            near = did_you_mean(name, sections)
+            raise UserError(
+                f"{name}: train() has no such argument and {method} no such setting.{near} "
+                f"See: unpaired settings {method}."
+            )
+    return {f"{sections[name]}.{name}": value for name, value in named.items() if value is not None}
+
+
+def begin_run(
+    given: Sequence[Given],
+    folder: Path,
+    *,
+    go_on: bool = False,
+    quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> Result:
+    """Train from the beginning; with `go_on`, resume the run in the folder where there is one."""
+    if go_on and (folder / CONFIG).is_file():
+        return resume_run(folder, given, quiet=quiet, callbacks=callbacks)
+    return start_run(resolve(given), folder, quiet=quiet, callbacks=callbacks)
+
+
+def start_run(config: RunConfig, folder: Path, *, quiet: bool = False, callbacks: Sequence[Callback] = ()) -> Result:
     """Train from the beginning. Nothing is written before images and settings have been found to be good.
 
     Under torchrun every process calls this; the first one writes.
@@ -87,36 +134,33 @@ def start_run(config: RunConfig, folder: Path, *, quiet: bool = False) -> Result
     config = _with_absolute_paths(config)
     with contextlib.ExitStack() as stack:
         world, device = stack.enter_context(joined(config.training.device))
-        world.together(lambda: _refuse_used(folder) if world.is_first else None)
+        world.together(lambda: require_new(folder, _advice(folder)) if world.is_first else None)
         display = stack.enter_context(_display(world, quiet))
         run = _prepare(config, folder, display, world, device)
 
         def begin() -> Log:
             if not world.is_first:
                 return NoLog()
+            stack.enter_context(new_folder(folder, advice=_advice(folder)))
+            clear_leftovers(folder)
             write_atomic(folder / CONFIG, _to_bytes(run.config))
-            stack.enter_context(locked(folder))
             return MetricsLog(folder, tensorboard=config.training.tensorboard)
 
         with contextlib.closing(world.together(begin)) as log:
-            return run.train(log)
+            return run.train(log, callbacks)
 
 
-def resume_run(folder: Path, given: list[Given], *, quiet: bool = False) -> Result:
+def resume_run(
+    folder: Path, given: Sequence[Given], *, quiet: bool = False, callbacks: Sequence[Callback] = ()
+) -> Result:
     """Go on with a run from its newest intact checkpoint, exactly as if it had never stopped.
 
     Under torchrun every process calls this; their number may be another one than before, and the display says what
     that changes.
     """
     if not (folder / CONFIG).is_file():
-        raise UserError(f"--resume {folder}: this is not a run; it holds no {CONFIG}.")
-    config = _with_absolute_paths(resolve([read_file(folder / CONFIG), *given]))
-    for source in given:
-        for name in source.values.keys() - RESUMABLE:
-            raise UserError(
-                f"{source.origin.format(name=name)}: cannot be changed when a run is resumed. Start a new run, or "
-                f"change only: {', '.join(sorted(RESUMABLE))}."
-            )
+        raise UserError(f"{option('resume')} {folder}: this is not a run; it holds no {CONFIG}.")
+    config = _resumed_config(folder, given)
     with contextlib.ExitStack() as stack:
         world, device = stack.enter_context(joined(config.training.device))
         display = stack.enter_context(_display(world, quiet))
@@ -126,7 +170,8 @@ def resume_run(folder: Path, given: list[Given], *, quiet: bool = False) -> Resu
                 return None, []
             stack.enter_context(locked(folder))
             recover_best(folder)
-            _clear_leftovers(folder)
+            for place in (folder, folder / CHECKPOINTS, folder / SAMPLES):
+                clear_leftovers(place)
             checkpoint, messages = newest_checkpoint(folder) if checkpoints_of(folder) else (None, [])
             _set_damaged_aside(folder, checkpoint)
             return checkpoint, messages
@@ -155,13 +200,33 @@ def resume_run(folder: Path, given: list[Given], *, quiet: bool = False) -> Resu
             log.write(event("resumed", run.images_seen, text))
             for message in messages:
                 log.write(event("warning", run.images_seen, message))
-            return run.train(log)
+            return run.train(log, callbacks)
 
 
-def _refuse_used(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        advice = f"Go on with it: unpaired train --resume {folder}. Or" if (folder / CONFIG).is_file() else "Please"
-        raise UserError(f"{folder} exists and is not an empty folder. {advice} choose another --out.")
+def _resumed_config(folder: Path, given: Sequence[Given]) -> RunConfig:
+    """Return a run's settings with those that were given; `UserError` for a change that a resumed run cannot take."""
+    saved = read_file(folder / CONFIG)
+    before, config = (_with_absolute_paths(resolve(sources)) for sources in ([saved], [saved, *given]))
+    for source in given:
+        for name in source.values.keys() - RESUMABLE:
+            if _value(config, name) != _value(before, name):
+                raise UserError(
+                    f"{source.called(name)}: cannot be changed when a run is resumed. Start a new run, or change only: "
+                    f"{', '.join(sorted(RESUMABLE))}."
+                )
+    return config
+
+
+def _value(config: RunConfig, name: str) -> Any:
+    value: Any = config.to_json()
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _advice(folder: Path) -> str:
+    begun = f"Go on with it: unpaired train --resume {folder}. Or" if (folder / CONFIG).is_file() else "Please"
+    return f"{begun} choose another --out."
 
 
 @contextlib.contextmanager
@@ -256,18 +321,6 @@ def _to_bytes(config: RunConfig) -> bytes:
     return (json.dumps(without_none(config.to_json()), indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _clear_leftovers(folder: Path) -> None:
-    """Delete what a killed process left half-written."""
-    for place in (folder, folder / CHECKPOINTS, folder / "samples"):
-        for leftover in place.glob(".*.writing-*"):
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)
-    for leftover in (folder / CHECKPOINTS).glob(".*.replaced-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
 def _set_damaged_aside(folder: Path, good: Path | None) -> None:
     """Rename damaged checkpoints newer than the good one, so that none of them counts as one that is kept."""
     for checkpoint in checkpoints_of(folder):
@@ -277,5 +330,5 @@ def _set_damaged_aside(folder: Path, good: Path | None) -> None:
             verify(checkpoint)
         except DamagedError:
             aside = checkpoint.with_name(f"{checkpoint.name}.damaged")
-            shutil.rmtree(aside, ignore_errors=True)
+            remove(aside)
             checkpoint.rename(aside)
