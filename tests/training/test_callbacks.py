@@ -70,9 +70,7 @@ def test_a_failing_callback_is_reported_and_the_training_is_the_same(
             raise AssertionError("called again")
 
     heard = Recorder()
-    result = unpaired.train(
-        data=data, out=tmp_path / "run", settings=SETTINGS, callbacks=[Broken(), heard], quiet=True
-    )
+    result = unpaired.train(data=data, out=tmp_path / "run", settings=SETTINGS, callbacks=[Broken(), heard], quiet=True)
     told = " ".join(capsys.readouterr().err.split())
     assert "Broken failed in on_log (ConnectionError: no network)" in told
     assert "called again)" not in told
@@ -80,9 +78,7 @@ def test_a_failing_callback_is_reported_and_the_training_is_the_same(
     assert heard.of("end") == [result]
 
 
-def test_a_failed_training_ends_with_no_result(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_training_ends_with_no_result(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise unpaired.UserError("the disk is full")
 

@@ -288,7 +288,7 @@ def test_auto_begins_and_then_goes_on(data: Path, tmp_path: Path) -> None:
     assert checkpoints_of(run)[0].name == "000000008"
     assert _weights(run) == _weights(_train(data, tmp_path / "whole", training__max_images=8).run)
     refused = unpaired(*tokens, *arguments({**first, "training.seed": 9}), check=2)
-    assert "training.seed" in refused.stderr
+    assert "seed" in refused.stderr
     result = package.train(data=data, out=run, settings={**EVERYTHING, "training.max_images": 12}, resume="auto")
     assert result.images_seen == 12
 
