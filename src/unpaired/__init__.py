@@ -58,7 +58,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'unpaired' has no attribute {name!r}")
     module, _, inside = _PLACES[name].partition(":")
     found = importlib.import_module(module)
-    globals()[name] = getattr(found, inside) if inside else found
+    globals()[name] = vars(found)[inside] if inside else found
     return globals()[name]
 
 

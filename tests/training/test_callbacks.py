@@ -62,7 +62,7 @@ def test_a_callback_hears_of_everything(data: Path, tmp_path: Path) -> None:
 def test_a_failing_callback_is_reported_and_the_training_is_the_same(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Broken:
+    class Broken(unpaired.Callback):
         def on_log(self, record: Any) -> None:
             raise ConnectionError("no network")
 

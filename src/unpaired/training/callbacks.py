@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 if TYPE_CHECKING:
     from unpaired.training.result import Result
@@ -36,24 +36,40 @@ class Callback:
         """The training has finished or was interrupted; None where it failed with an error."""
 
 
-class Callbacks:
+@final
+class Callbacks(Callback):
     """Calls several callbacks, so that none of them can harm a training."""
 
     def __init__(self, callbacks: Sequence[Callback], warn: Callable[[str], None]) -> None:
         self._callbacks, self._warn = list(callbacks), warn
 
-    def call(self, name: str, *values: Any) -> None:
-        """Call a method of all, of those that have it."""
+    def on_start(self, run: Path, settings: Mapping[str, Any]) -> None:
+        """Call `on_start` of all."""
+        self._call("on_start", lambda each: each.on_start(run, settings))
+
+    def on_log(self, record: Mapping[str, Any]) -> None:
+        """Call `on_log` of all."""
+        self._call("on_log", lambda each: each.on_log(record))
+
+    def on_sample(self, picture: Path, images: int) -> None:
+        """Call `on_sample` of all."""
+        self._call("on_sample", lambda each: each.on_sample(picture, images))
+
+    def on_checkpoint(self, checkpoint: Path, images: int) -> None:
+        """Call `on_checkpoint` of all."""
+        self._call("on_checkpoint", lambda each: each.on_checkpoint(checkpoint, images))
+
+    def on_end(self, result: Result | None) -> None:
+        """Call `on_end` of all."""
+        self._call("on_end", lambda each: each.on_end(result))
+
+    def _call(self, name: str, action: Callable[[Callback], None]) -> None:
         for callback in tuple(self._callbacks):
             try:
-                getattr(callback, name, _nothing)(*values)
+                action(callback)
             except Exception as error:
                 self._callbacks.remove(callback)
                 self._warn(
                     f"the callback {type(callback).__name__} failed in {name} ({type(error).__name__}: {error}). It is "
                     "not called again; the training goes on."
                 )
-
-
-def _nothing(*_: Any) -> None:
-    """Stand for a method that a callback does not have."""

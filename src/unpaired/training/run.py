@@ -148,12 +148,12 @@ class Run:
         )
         try:
             with Interrupt(PATIENCE_SECONDS if self.world.size > 1 else 0.0) as interrupt, self._watched():
-                self.callbacks.call("on_start", self.folder, self.config.to_json())
+                self.callbacks.on_start(self.folder, self.config.to_json())
                 result = self._train(log, loader, interrupt)
-            self.callbacks.call("on_end", result)
+            self.callbacks.on_end(result)
             return result
         except UserError as error:
-            self.callbacks.call("on_end", None)
+            self.callbacks.on_end(None)
             if isinstance(error, health.NonFiniteError) and not self.world.is_first:
                 raise ToldElsewhere(str(error)) from error  # losses and weights are the same everywhere
             with contextlib.suppress(UserError):  # on a full disk the log cannot say so either
@@ -333,7 +333,7 @@ class Run:
         for old in prune(checkpoints_of(self.folder), training.keep_last, training.keep_every):
             shutil.rmtree(old, ignore_errors=True)
         self._event(log, "checkpoint", folder.name)
-        self.callbacks.call("on_checkpoint", folder, self.images_seen)
+        self.callbacks.on_checkpoint(folder, self.images_seen)
         return folder
 
     def _record(self, loader: UnpairedLoader) -> dict[str, Any]:
@@ -376,7 +376,7 @@ class Run:
         picture = save_grid(self.folder, self.images_seen, grid)
         log.image("samples", grid, self.images_seen)
         self.display.sample(picture)
-        self.callbacks.call("on_sample", picture, self.images_seen)
+        self.callbacks.on_sample(picture, self.images_seen)
         if self.images_seen >= min(self.epoch_images, 1000):  # untrained networks invert and repeat as they like
             self._warn(log, warnings)
 
@@ -396,4 +396,4 @@ class Run:
 
     def _write(self, log: Log, record: Mapping[str, Any]) -> None:
         log.write(record)
-        self.callbacks.call("on_log", record)
+        self.callbacks.on_log(record)
