@@ -66,7 +66,7 @@ def test_own_features_are_measured_as_by_hand_and_never_called_fid(tmp_path: Pat
 
 def test_a_device_that_is_not_there_is_told_though_nothing_needs_it(tmp_path: Path) -> None:
     real = write_pictures(tmp_path / "real", pictures(4))
-    with pytest.raises(UserError, match=r"--device.*gpu"):
+    with pytest.raises(UserError, match=r"device.*gpu"):
         evaluate(Options(real=real, fake=real, metrics=("swd",), device="gpu"))
 
 

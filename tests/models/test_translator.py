@@ -178,7 +178,7 @@ def test_translating_needs_none_of_the_training_code(make_model: MakeModel) -> N
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99", "meta:x"])
 def test_a_device_that_is_not_there(make_model: MakeModel, device: str) -> None:
-    with pytest.raises(UserError, match=f"--device {device}: cannot be used"):
+    with pytest.raises(UserError, match=f"device = {device}: cannot be used"):
         Translator.load(make_model(), device=device)
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unpaired.core.errors import UserError
+from unpaired.core.text import plural
 from unpaired.data.labels import Labels
 from unpaired.data.values import domain_to_json
 from unpaired.models.folder import (
@@ -315,8 +316,10 @@ def _direction(direction: Mapping[str, Any]) -> str:
 def _domain(domain: Mapping[str, Any]) -> str:
     values = "by type" if domain["range"] is None else " to ".join(f"{value:g}" for value in domain["range"])
     if domain.get("labels"):
-        return f"{Labels(**domain['labels']).in_words()}{_names(domain['labels']['names'])}"
-    return f"{domain['channels']} channels, {domain['dtype']}, values {values}"
+        found = f"{Labels(**domain['labels']).in_words()}{_names(domain['labels']['names'])}"
+    else:
+        found = f"{plural(domain['channels'], 'channel')}, {domain['dtype']}, values {values}"
+    return f"{domain['name']}: {found}" if domain.get("name") else found
 
 
 def _names(names: list[str] | None) -> str:

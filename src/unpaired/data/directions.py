@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.settings import option
+from unpaired.core.text import listing
 
 if TYPE_CHECKING:
     from unpaired.data.values import Domain
@@ -63,9 +64,10 @@ def check_names(a: str, b: str) -> None:
         by_spelling.setdefault(spelling.casefold(), set()).add(direction)
     same = bool(a) and a.casefold() == b.casefold()
     if same or a.casefold() == "b" or b.casefold() == "a" or any(len(found) > 1 for found in by_spelling.values()):
+        given = [option(f"data.name_{side}", name) for side, name in (("a", a), ("b", b)) if name]
         raise UserError(
-            f"{option('data.name_a', a)} and {option('data.name_b', b)} do not tell the domains, or the directions "
-            f'"{a}2{b}" and "{b}2{a}", apart. Choose other names.'
+            f"{listing(given)} {'does' if len(given) == 1 else 'do'} not tell domain A from domain B, or one direction "
+            "from the other. Choose other names."
         )
 
 

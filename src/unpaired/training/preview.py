@@ -30,6 +30,8 @@ class Preview:
     def __init__(self, data: TrainingData, count: int, device: torch.device) -> None:
         self.labels = {"a": data.domain_a.labels, "b": data.domain_b.labels}
         self.count, self.paired = count, data.paired
+        named = (data.domain_a.name, data.domain_b.name)
+        self.names = named if all(named) else None
         self.images = {
             "a": _first(data.held_out_a, count, data.domain_a.range, device),
             "b": _first(data.held_out_b, count, data.domain_b.range, device),
@@ -66,7 +68,9 @@ class Preview:
             if self.paired:  # what it should have become
                 for row, wanted in zip(rows, self.images[target], strict=True):
                     row["target"] = _picture(wanted, labels[1])
-            pictures.append(grid(rows, list(rows[0]), f"{heading(direction)}   after {images_seen:,} images"))
+            pictures.append(
+                grid(rows, list(rows[0]), f"{heading(direction, self.names)}   after {images_seen:,} images")
+            )
         for network, mode in modes.items():
             network.train(mode)
         return stack(pictures), warnings

@@ -43,7 +43,7 @@ def test_files_are_named_so_that_every_folder_finds_them(tmp_path: Path, monkeyp
 
 
 def test_the_device_is_checked(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--device tpu: cannot be used"):
+    with pytest.raises(UserError, match="device = tpu: cannot be used"):
         open_features(f"vgg:{write_vgg(tmp_path / 'small.safetensors')}", device="tpu")
 
 
