@@ -225,14 +225,8 @@ def _describe_folder(folder: Path, progress: Progress | None) -> dict[str, Any]:
             images = {"images": _describe_images("images", folder, progress)}
         except UserError as error:
             raise UserError(f"{error} Give {DESCRIBABLE}.") from error
-        return {
-            "kind": "data",
-            "path": str(folder),
-            "layout": None,
-            "pairs": None,
-            "unmatched": None,
-            "folders": images,
-        }
+        unknown = dict.fromkeys(("layout", "pairs", "unmatched"))
+        return {"kind": "data", "path": str(folder), **unknown, "folders": images}
     parts = {"train A": found.train_a, "train B": found.train_b, "test A": found.test_a, "test B": found.test_b}
     folders = {name: _describe_images(name, part, progress) for name, part in parts.items() if isinstance(part, Path)}
     pairs, unmatched = count_pairs(found)
