@@ -7,7 +7,7 @@ time that they take can differ. Whether a choice was right is known to the repor
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,17 +16,20 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unpaired.core.errors import UserError
-from unpaired.study.admin import Admin
 from unpaired.study.description import Study, picture_bytes, read_study
+from unpaired.study.export import answers_csv, participants_csv, report_json
 from unpaired.study.limits import Limit
 from unpaired.study.messages import CHOICE, ENTER, Choice, Enter, Refused
+from unpaired.study.page import report_page
 from unpaired.study.plan import Trial, choose_method, draw_trials
+from unpaired.study.report import Report, make_report
 from unpaired.study.store import Participant, Store
 
 POLICY = (
@@ -35,14 +38,14 @@ POLICY = (
 )
 """Content security policy of everything but the report: no inline script, no other host, no frame around it."""
 _HEADERS = {
-    b"content-security-policy": POLICY.encode(),
-    b"x-content-type-options": b"nosniff",
-    b"x-frame-options": b"DENY",
-    b"referrer-policy": b"no-referrer",
-    b"permissions-policy": b"camera=(), microphone=(), geolocation=(), payment=(), usb=()",
-    b"cross-origin-opener-policy": b"same-origin",
-    b"cross-origin-resource-policy": b"same-origin",
-    b"cache-control": b"no-store",
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "permissions-policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
 }
 _ASSETS = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -51,6 +54,8 @@ _ASSETS = {
 }
 MOST_BYTES = 4096
 """Longest message that a browser may send."""
+
+_COOKIE = "unpaired-study-report"
 
 Read = TypeVar("Read")
 
@@ -63,14 +68,17 @@ def make_app(folder: Path, admin_token: str) -> Starlette:
     study = read_study(folder, verify=True)
     store = Store(folder)
     app = _App(folder, study, store)
-    admin = Admin(folder, study, store, admin_token)
+    reader = _Reader(folder, study, store, admin_token)
     routes = [Route(path, _asset(name, media), methods=["GET"]) for path, (name, media) in _ASSETS.items()]
     routes += [
         Route("/api/enter", app.enter, methods=["POST"]),
         Route("/api/next", app.next, methods=["POST"]),
         Route("/api/pair/{token}", app.pair, methods=["GET"]),
         Route("/api/answer", app.answer, methods=["POST"]),
-        *admin.routes(),
+        Route("/report", reader.page, methods=["GET"]),
+        Route("/report/report.json", reader.file("application/json", report_json), methods=["GET"]),
+        Route("/report/answers.csv", reader.file("text/csv; charset=utf-8", answers_csv), methods=["GET"]),
+        Route("/report/participants.csv", reader.file("text/csv; charset=utf-8", participants_csv), methods=["GET"]),
     ]
     made = Starlette(routes=routes, exception_handlers={Refused: _refuse})
     made.add_middleware(_Guard)
@@ -97,18 +105,19 @@ class _Guard:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                there = {name.lower() for name, _ in message["headers"]}
-                message["headers"] = [
-                    *message["headers"],
-                    *((name, value) for name, value in _HEADERS.items() if name not in there),
-                ]
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
-        wait = self._limit.wait(scope["client"][0] if scope.get("client") else "")
-        if wait:
-            await _refuse(Request(scope), Refused.busy(wait))(scope, receive, send_guarded)
-            return
-        await self._app(scope, receive, send_guarded)
+        request = Request(scope)
+        wait = self._limit.wait(_address(request))
+        answer = _refuse(request, Refused.busy(wait)) if wait else self._app
+        await answer(scope, receive, send_guarded)
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def _asset(name: str, media: str) -> Any:
@@ -153,8 +162,7 @@ class _App:
     async def enter(self, request: Request) -> Response:
         """Say where somebody stands, and take them in once they agreed."""
         message = await _read(request, ENTER)
-        address = request.client.host if request.client else ""
-        return JSONResponse(await run_in_threadpool(self._enter, message, address))
+        return JSONResponse(await run_in_threadpool(self._enter, message, _address(request)))
 
     def _enter(self, message: Enter, address: str) -> dict[str, object]:
         settings = self._study.settings
@@ -253,12 +261,60 @@ class _App:
         return {"stored": True}
 
     async def _participant(self, request: Request) -> Participant:
-        scheme, _, session = request.headers.get("authorization", "").partition(" ")
-        possible = scheme.lower() == "bearer" and len(session) <= 64
-        found = await run_in_threadpool(lambda: self._store.find(session=session)) if possible else None
+        session = _bearer(request)
+        known = session is not None and len(session) <= 64
+        found = await run_in_threadpool(lambda: self._store.find(session=session)) if known else None
         if found is None:
             raise Refused(401, "session", "This session is not known. Please load the page again.")
-        wait = self._asking.wait(session)  # only sessions that are known take memory, and push nobody's bucket out
+        wait = self._asking.wait(found.session)  # only known sessions take memory, and push nobody's bucket out
         if wait:
             raise Refused.busy(wait)
         return found
+
+
+class _Reader:
+    """The report, for whoever holds the token that was printed when the server started."""
+
+    def __init__(self, folder: Path, study: Study, store: Store, token: str) -> None:
+        self._folder, self._study, self._store, self._token = folder, study, store, token
+        self._failures = Limit(per_second=0.1, burst=10)
+
+    async def page(self, request: Request) -> Response:
+        """Send the page, or set the cookie of who comes with the token in the address."""
+        given = request.query_params.get("token")
+        self._require(request, given)
+        if given is not None:
+            redirect = RedirectResponse("report", 303)  # so that the token leaves the address bar
+            redirect.set_cookie(_COOKIE, given, path="/report", httponly=True, samesite="strict")
+            return redirect
+        page = await run_in_threadpool(lambda: report_page(self._folder, self._report(), served=True))
+        # What may run or load is in the page itself; who may frame it can only be said in a header.
+        headers = {"content-security-policy": "frame-ancestors 'none'"}
+        return Response(page, media_type="text/html; charset=utf-8", headers=headers)
+
+    def file(self, media: str, write: Callable[[Report], str]) -> Callable[[Request], object]:
+        """Return what sends the report as a file of this type."""
+
+        async def respond(request: Request) -> Response:
+            self._require(request, None)
+            text = await run_in_threadpool(lambda: write(self._report()))
+            return Response(text, media_type=media, headers={"content-disposition": "attachment"})
+
+        return respond
+
+    def _report(self) -> Report:
+        return make_report(self._study, self._store)
+
+    def _require(self, request: Request, given: str | None) -> None:
+        """Raise `Refused` unless the token is in the address, a header or the cookie."""
+        token = given if given is not None else _bearer(request) or request.cookies.get(_COOKIE, "")
+        if self._failures.is_spent(_address(request)):
+            raise Refused.busy(10.0)
+        if not secrets.compare_digest(token.encode(), self._token.encode()):
+            self._failures.wait(_address(request))
+            raise Refused(403, "token", "Open the report with the address that was printed when the server started.")
+
+
+def _bearer(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else None
