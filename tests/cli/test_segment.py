@@ -106,7 +106,7 @@ MISTAKES = [
     (["train", "--data", "{data}", *INDEX], ["--out is missing"]),
     (["train", "--out", "{out}", *INDEX], ["--data"]),
     (["train", "--data", "{data}", "--out", "{data}", *INDEX], ["not an empty folder"]),
-    (["train", "--data", "{data}", "--out", "{out}", *INDEX, "--size", "big"], ["--size big"]),
+    (["train", "--data", "{data}", "--out", "{out}", *INDEX, "--size", "big"], ["--size", "big"]),
     (["train", "--data", "{data}", "--out", "{out}", *INDEX, "--images", "0"], ["--images", "0"]),
     (["train", "--data", "{data}", "--out", "{out}", *INDEX, "--device", "gpu"], ["gpu"]),
     (

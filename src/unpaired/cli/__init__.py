@@ -14,11 +14,17 @@ from unpaired.cli import (
     models,
     report,
     segment,
+    settings,
     study,
     train,
     translate,
 )  # importing a command adds it to the application
-from unpaired.cli.app import app, main
+from unpaired.cli.app import ORDER, app, main
+from unpaired.cli.options import WithSettings
+
+WithSettings.registered = True
+for place, name in enumerate(ORDER):
+    app[name].sort_key = place
 
 __all__ = [
     "app",
@@ -31,6 +37,7 @@ __all__ = [
     "models",
     "report",
     "segment",
+    "settings",
     "study",
     "train",
     "translate",

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from cyclopts import App, CycloptsError
 
 from unpaired import __version__
-from unpaired.cli.flags import flags_of
+from unpaired.cli.hints import explain
 from unpaired.core.errors import ToldElsewhere, UserError
-from unpaired.core.settings import named_by_flags
+from unpaired.core.naming import named_by_flags
 
 app = App(
     name="unpaired",
@@ -26,13 +27,12 @@ app = App(
 
 INTERRUPTED = 128
 """A command ended by a signal exits with this plus the signal's number, as shells expect."""
-
-
-PARAMETERS = (
-    *("direction", "checkpoint", "existing", "bit_depth", "format", "out", "device", "engine", "precision"),
-    *("calibrate", "overwrite"),
+ORDER = (
+    *("demo", "train", "translate", "evaluate", "report", "compare", "audit", "segment"),
+    *("study", "export", "convert", "info", "settings"),
 )
-"""Parameters of commands that messages name; in Python they have the same names without dashes."""
+"""The commands as `unpaired --help` lists them: in the order of use."""
+
 _given: list[str] = []
 """The words after `unpaired` of the command that runs."""
 
@@ -46,14 +46,14 @@ def main(tokens: Sequence[str] | None = None) -> None:
     """Run the command line; exit code 2 is the user's error, told in one message and without a traceback."""
     _given[:] = sys.argv[1:] if tokens is None else tokens
     try:
-        with named_by_flags({name: f"--{name.replace('_', '-')}" for name in PARAMETERS}):
-            code = app(
-                tokens, exit_on_error=False, print_error=False, help_on_error=False, result_action="return_value"
-            )
+        code = _run(list(_given))
     except ToldElsewhere:
         code = 2
-    except (UserError, CycloptsError) as error:
-        print(f"error: {_told(error, flags_of(_given[0] if _given else None))}", file=sys.stderr)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except CycloptsError as error:
+        print(f"error: {explain(error, app, ORDER)}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         code = INTERRUPTED + 2
@@ -63,17 +63,20 @@ def main(tokens: Sequence[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _told(error: UserError | CycloptsError, flags: Mapping[str, str]) -> str:
-    """Return the message, with flags in place of settings: `--seed 3` for `training.seed = 3`."""
-    if isinstance(error, UserError):
-        return re.sub(
-            r"\b((?:data|training|segmenter)\.[a-z_]+)( = )?", lambda found: _as_flag(found, flags), str(error)
-        )
-    error.verbose = False
-    return f"{' '.join(str(error).split())} See unpaired --help."
+def _run(tokens: list[str]) -> Any:
+    """Run the command, whose options name settings in messages."""
+    with named_by_flags(lambda: _flags_of(tuple(tokens))):
+        return app(tokens, exit_on_error=False, print_error=False, help_on_error=False, result_action="return_value")
 
 
-def _as_flag(setting: re.Match[str], flags: Mapping[str, str]) -> str:
-    """Return the flag of a setting; what has no flag stays as it is."""
-    flag = flags.get(setting[1])
-    return setting[0] if flag is None else flag + (" " if setting[2] else "")
+@functools.cache
+def _flags_of(tokens: tuple[str, ...]) -> dict[str, str]:
+    """Return the options of a command by what they set: a setting's dotted name, or the name of an argument."""
+    _, chain, _ = app.parse_commands(tokens)
+    command = chain[-1].default_command
+    options = {name: found[0] for name, found in getattr(command, "options", {}).items()}
+    arguments = chain[-1].assemble_argument_collection() if command else []
+    named = {argument.field_info.name: argument.name for argument in arguments if argument.name.startswith("-")}
+    own = {f"{section}.{name}": flag for section in ("data", "training") for name, flag in named.items()}
+    places = {"data.root": named["data"]} if "data" in named else {}
+    return {**own, **places, **named, "method.name": "METHOD", **options}

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from unpaired.cli.app import app, command_line
-
-FLAGS = ("checkpoint", "data", "direction", "images", "size", "seed", "out", "device")
+from unpaired.cli.options import Checkpoint, Device, Extension, Json, Quiet, allow, read_size
 
 
 @app.command
@@ -18,16 +14,17 @@ def audit(
     model: Path,
     /,
     *,
-    checkpoint: str | None = None,
+    checkpoint: Checkpoint = None,
     data: Path | None = None,
     direction: str = "both",
     images: int = 50,
     size: str | None = None,
     seed: int = 0,
     out: Path | None = None,
-    device: str = "auto",
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
-    quiet: Annotated[bool, Parameter(negative=())] = False,
+    device: Device = "auto",
+    extension: Extension = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> int:
     """Measure whether translations hide their inputs in invisible detail.
 
@@ -40,8 +37,6 @@ def audit(
     ----------
     model
         A run, a checkpoint or a model folder, of a method with both directions.
-    checkpoint
-        Which checkpoint of a run: best, last or a number of images. [the best, or else the newest]
     data
         Folder with test images of both domains, as for `unpaired train`. [that of the run]
     direction
@@ -54,27 +49,16 @@ def audit(
         Of the noise, and of the resampling for standard errors.
     out
         Folder for audit.json, audit.svg (the chart) and pictures. [audits/CHECKPOINT in the run]
-    device
-        auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.
-    as_json
-        Print audit.json in place of the table.
-    quiet
-        Print nothing but tables, their summary, warnings and errors.
     """
     from rich.console import Console
 
     from unpaired.audit.audit import audit as carry_out
     from unpaired.audit.model import AuditOptions
-    from unpaired.cli.train import read_size
-    from unpaired.core.settings import named_by_flags
     from unpaired.core.terminal import counting
     from unpaired.report.terminal import render
 
-    read = read_size("--size", size)
-    with (
-        named_by_flags({name: f"--{name}" for name in FLAGS}),
-        counting("Auditing", quiet=quiet or as_json) as bar,
-    ):
+    allow(extension)
+    with counting("Auditing", quiet=quiet or as_json) as bar:
 
         def show(stage: str, done: int, total: int) -> None:
             bar(done, total)
@@ -86,7 +70,7 @@ def audit(
             data=data,
             direction=direction,
             images=images,
-            size=None if read is None else (read, read) if isinstance(read, int) else (read[0], read[1]),
+            size=read_size("--size", size),
             seed=seed,
             out=out,
             device=device,

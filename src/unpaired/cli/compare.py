@@ -8,112 +8,101 @@ import sys
 import threading
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
 from unpaired.cli.app import INTERRUPTED, app
+from unpaired.cli.options import ASSIGNED, IMAGES, Extension, Quiet, Section, allow, read_size, with_settings
 from unpaired.core.errors import UserError
+from unpaired.core.naming import option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from unpaired.compare.start import Comparison, Done
 
-IMAGES = Group("Images", sort_key=1)
 COMPARISON = Group("Comparison", sort_key=2)
+SIZE = "Size of all images: 256, or HEIGHTxWIDTH. [that of the plan]"
+
+
+def _sections() -> list[Section]:
+    from unpaired.data.config import DataConfig
+
+    flags = {name: f"--{name.replace('_', '-')}" for name in ("a", "b", "test_a", "test_b", "crop_size")}
+    flags = {"root": "--data", **flags}
+    return [Section(name="data", kind=DataConfig, group=IMAGES, flags=flags, help={"crop_size": SIZE})]
 
 
 @app.command
+@with_settings(_sections)
 def compare(
     plan: str,
     /,
     *,
-    data: Annotated[str | None, Parameter(group=IMAGES)] = None,
-    a: Annotated[str | None, Parameter(group=IMAGES)] = None,
-    b: Annotated[str | None, Parameter(group=IMAGES)] = None,
-    test_a: Annotated[str | None, Parameter(group=IMAGES)] = None,
-    test_b: Annotated[str | None, Parameter(group=IMAGES)] = None,
-    crop_size: Annotated[str | None, Parameter(group=IMAGES)] = None,
     out: Annotated[Path | None, Parameter(group=COMPARISON)] = None,
     images: Annotated[int | None, Parameter(group=COMPARISON)] = None,
     seeds: Annotated[str | None, Parameter(group=COMPARISON)] = None,
     only: Annotated[str | None, Parameter(group=COMPARISON)] = None,
     fcn: Annotated[str | None, Parameter(group=COMPARISON)] = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", group=COMPARISON, negative=())] = None,
-    dry_run: Annotated[bool, Parameter(group=COMPARISON, negative=())] = False,
-    quiet: Annotated[bool, Parameter(group=COMPARISON, negative=())] = False,
+    dry_run: Annotated[bool, Parameter(group=COMPARISON, negative=(), show_default=False)] = False,
+    extension: Extension = None,
+    quiet: Quiet = False,
+    given: Any = (),
 ) -> int:
-    """Train several methods under one budget, measure them alike, and write one table and one page of pictures.
+    """Train several methods under one budget and compare them: one table and one page of pictures.
 
     unpaired compare paper --data camvid --out comparison --set data.labels_a.kind=index
 
-    Interrupted? The same command goes on: finished trainings are kept, a half-done one is resumed exactly.
+    Interrupted? Give the same command again: finished trainings are kept, an unfinished one is resumed exactly.
 
     Parameters
     ----------
     plan
-        A TOML file, or a plan that comes with the package: paper, ablation, identity, cut.
-    data
-        Folder with training and test images of both domains, as for `unpaired train`.
-    a
-        Folder of the training images of domain A, in place of --data; with --b.
-    b
-        Folder of the training images of domain B.
-    test_a
-        Folder of held-out images of domain A, with --a and --b.
-    test_b
-        Folder of held-out images of domain B.
-    crop_size
-        Size of all images: 256, or HEIGHTxWIDTH. [that of the plan]
+        A TOML file, or a plan that comes with the package: paper, ablation, identity, cut. --set changes its settings
+        too, such as test_images=50 or segmenter.images=8000.
     out
-        Folder of the comparison: runs, table.md, table.csv, results.json, index.html, pictures.png.
+        Folder of the comparison: runs, tables, results as JSON, index.html, pictures.
     images
-        Training images that every translator sees. [that of the plan]
+        Training images that every method sees. [that of the plan]
     seeds
         Seeds, such as 0,1,2: every method is trained once with each. [those of the plan]
     only
         Labels of the entries to train now, such as CycleGAN,CUT; the table shows all that are finished. [all]
     fcn
         Segmenter of unpaired segment train that labels photos, in place of a small one that is trained here.
-    set_
-        One setting for all, such as method.generator.width=32, or one of the plan, such as test_images=50 or
-        segmenter.images=8000; may be repeated.
     dry_run
-        Say what would be trained with which settings and what is there already, and do nothing.
-    quiet
-        Print nothing but the table, warnings and errors.
+        Print what would be trained with which settings and what is there already, and do nothing.
     """
-    from unpaired.cli.train import read_size
     from unpaired.compare.plan import read_plan
     from unpaired.compare.start import described, open_comparison
-    from unpaired.core.given import Given, read_overrides
+    from unpaired.core.given import Given
     from unpaired.training.progress import Progress
     from unpaired.training.settings import SECTIONS
 
     if out is None:
         raise UserError("--out is missing: the folder that this comparison is to be written to.")
-    places = {"data.root": data, "data.a": a, "data.b": b, "data.test_a": test_a, "data.test_b": test_b}
-    given = {name: place for name, place in places.items() if place is not None}
-    overrides = read_overrides(set_ or [])
-    changes = {name: value for name, value in overrides.values.items() if name.split(".")[0] not in SECTIONS}
-    flags = (("images", images), ("seeds", _numbers(seeds)), ("fcn", fcn), ("data.crop_size", crop_size))
-    for name, flag in flags:
-        if flag is not None and name in overrides.values:
-            raise UserError(f"{name} is given twice: by --set, and by its option. Leave one of them out.")
+    allow(extension)
+    assigned = {name: value for one in given if one.origin == ASSIGNED for name, value in one.values.items()}
+    places = {name: value for one in given if one.origin != ASSIGNED for name, value in one.values.items()}
+    size = places.pop("data.crop_size", None)
+    size = read_size("--crop-size", size) if isinstance(size, str) else size
+    own = {"images": images, "seeds": _numbers(seeds), "fcn": fcn, "data.crop_size": size}
+    flags = {name: value for name, value in own.items() if value is not None}
+    for name in flags.keys() & assigned.keys():
+        raise UserError(f"{option(name)} and --set {name} give the same setting. Leave one of them out.")
+    overrides = {name: value for name, value in (assigned | flags).items() if name.split(".")[0] in SECTIONS}
+    changes = {name: value for name, value in (assigned | flags).items() if name not in overrides}
     unused = [name for name in changes if name.startswith("segmenter.")]
-    if unused and (fcn is not None or "fcn" in changes):
+    if unused and "fcn" in changes:
         raise UserError(
             f"--set {unused[0]} is a setting of the small network that --fcn takes the place of. Leave one of them out."
         )
-    changes |= {name: value for name, value in flags[:3] if value is not None}
     found = read_plan(plan, changes)
-    overrides = Given({n: value for n, value in overrides.values.items() if n not in changes}, overrides.origin)
-    if crop_size is not None:
-        overrides = Given({**overrides.values, "data.crop_size": read_size("--crop-size", crop_size)}, overrides.origin)
     labels = found.labels_in(only) if only is not None else []
     with Progress(quiet=quiet) as display:
-        comparison = open_comparison(found, out, given, overrides, only=labels, progress=display.checking)
+        settings = Given(overrides, ASSIGNED)
+        comparison = open_comparison(found, out, places, settings, only=labels, progress=display.checking)
     if dry_run:
         print(described(comparison, labels))
         return 0

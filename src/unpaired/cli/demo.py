@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from unpaired.cli.app import app
+from unpaired.cli.options import Quiet
 
 
 @app.command
@@ -15,7 +13,7 @@ def demo(
     *,
     out: Path = Path("unpaired-demo"),
     seed: int = 0,
-    quiet: Annotated[bool, Parameter(negative=())] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Train a small CycleGAN on two drawn domains, in under three minutes; needs no files and no network.
 
@@ -25,8 +23,6 @@ def demo(
         New folder for the images, the run and the picture of the result.
     seed
         Seed of the images and of the training.
-    quiet
-        Print nothing but the scores.
     """
     from unpaired.demo import run_demo
 

@@ -8,9 +8,22 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
 from unpaired.cli.app import app, command_line
+from unpaired.cli.options import (
+    COMPUTING,
+    IMAGES,
+    METRICS,
+    RUN,
+    Checkpoint,
+    Device,
+    Extension,
+    Json,
+    Quiet,
+    allow,
+    read_size,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,26 +31,18 @@ if TYPE_CHECKING:
     from unpaired.core.terminal import Counter
     from unpaired.evaluation.options import Options
 
-IMAGES = Group("Images", sort_key=1)
-METRICS = Group("Metrics", sort_key=2)
-COMPUTING = Group("Computing and results", sort_key=3)
-FLAGS = (
-    *("checkpoint", "data", "real", "fake", "input", "paired", "direction", "size", "images", "on_bad_image"),
-    *("metrics", "features", "inception", "lpips", "fcn", "seed", "out", "device", "engine", "precision", "batch_size"),
-)
-
 
 @app.command
 def evaluate(
     model: Path | None = None,
     /,
     *,
-    checkpoint: Annotated[str | None, Parameter(group=IMAGES)] = None,
+    checkpoint: Checkpoint = None,
     data: Annotated[str | None, Parameter(group=IMAGES)] = None,
     real: Annotated[str | None, Parameter(group=IMAGES)] = None,
     fake: Annotated[str | None, Parameter(group=IMAGES)] = None,
     input: Annotated[str | None, Parameter(group=IMAGES)] = None,
-    paired: Annotated[bool, Parameter(group=IMAGES, negative=())] = False,
+    paired: Annotated[bool, Parameter(group=IMAGES, negative=(), show_default=False)] = False,
     direction: Annotated[str, Parameter(group=IMAGES)] = "both",
     size: Annotated[str | None, Parameter(group=IMAGES)] = None,
     images: Annotated[int | None, Parameter(group=IMAGES)] = None,
@@ -49,15 +54,16 @@ def evaluate(
     fcn: Annotated[str | None, Parameter(group=METRICS)] = None,
     bounds: Annotated[bool, Parameter(group=METRICS)] = True,
     seed: Annotated[int, Parameter(group=METRICS)] = 0,
-    out: Annotated[Path | None, Parameter(group=COMPUTING)] = None,
-    device: Annotated[str, Parameter(group=COMPUTING)] = "auto",
+    out: Annotated[Path | None, Parameter(group=RUN)] = None,
+    device: Device = "auto",
     engine: Annotated[
         Literal["auto", "torch", "torch-compile", "onnxruntime", "openvino"], Parameter(group=COMPUTING)
     ] = "torch",
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Parameter(group=COMPUTING)] = "fp32",
     batch_size: Annotated[int, Parameter(group=COMPUTING)] = 8,
-    json: Annotated[bool, Parameter(group=COMPUTING, negative=())] = False,
-    quiet: Annotated[bool, Parameter(group=COMPUTING, negative=())] = False,
+    extension: Extension = None,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> int:
     """Measure how good translations are, by a protocol that is printed and stored with every figure.
 
@@ -78,8 +84,6 @@ def evaluate(
     ----------
     model
         A run, a checkpoint, or a model folder.
-    checkpoint
-        Which checkpoint of a run: best, last, or a number of images. [best where there is one, else last]
     data
         Folder with images of both domains, as for unpaired train; its test images are taken. [that of the run]
     real
@@ -115,52 +119,43 @@ def evaluate(
         Seed of patches, projections and samples.
     out
         Folder for evaluation.json and pictures. [evaluations/CHECKPOINT in the run]
-    device
-        auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.
     engine
         What translates: torch, auto, torch-compile, onnxruntime or openvino.
     precision
         Arithmetic of the translation: fp32, auto, bf16, fp16.
     batch_size
         Images of equal size that are handled together.
-    json
-        Print evaluation.json in place of the table.
-    quiet
-        Print nothing but the table, warnings and errors.
     """
-    from unpaired.cli.train import read_size
-    from unpaired.core.settings import named_by_flags
     from unpaired.evaluation.options import Options
 
-    sides = read_size("--size", size)
-    with named_by_flags({name: f"--{name.replace('_', '-')}" for name in FLAGS}):
-        options = Options(
-            model=model,
-            checkpoint=checkpoint,
-            data=data,
-            real=real,
-            fake=fake,
-            input=input,
-            paired=paired,
-            direction=direction,
-            metrics=metrics,
-            features=features,
-            inception=inception,
-            lpips=lpips,
-            fcn=fcn,
-            size=None if sides is None else (sides, sides) if isinstance(sides, int) else (sides[0], sides[1]),
-            images=images,
-            seed=seed,
-            device=device,
-            engine=engine,
-            precision=precision,
-            batch_size=batch_size,
-            on_bad_image=on_bad_image,
-            bounds=bounds,
-            out=out,
-            command=command_line(),
-        )
-        return _carry_out(options, json=json, quiet=quiet)
+    allow(extension)
+    options = Options(
+        model=model,
+        checkpoint=checkpoint,
+        data=data,
+        real=real,
+        fake=fake,
+        input=input,
+        paired=paired,
+        direction=direction,
+        metrics=metrics,
+        features=features,
+        inception=inception,
+        lpips=lpips,
+        fcn=fcn,
+        size=read_size("--size", size),
+        images=images,
+        seed=seed,
+        device=device,
+        engine=engine,
+        precision=precision,
+        batch_size=batch_size,
+        on_bad_image=on_bad_image,
+        bounds=bounds,
+        out=out,
+        command=command_line(),
+    )
+    return _carry_out(options, json=json, quiet=quiet)
 
 
 def _carry_out(options: Options, *, json: bool, quiet: bool) -> int:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from unpaired.cli.app import app
+from unpaired.cli.options import Checkpoint, Direction, Extension, Quiet, allow
 
 
 @app.command
@@ -17,12 +18,13 @@ def export(
     *,
     out: Path,
     format: Literal["onnx", "openvino", "torchscript", "torch-export"] | None = None,
-    direction: str | None = None,
-    checkpoint: str | None = None,
+    direction: Direction = None,
+    checkpoint: Checkpoint = None,
     precision: Literal["fp32", "int8"] = "fp32",
     calibrate: Path | None = None,
-    overwrite: Annotated[bool, Parameter(negative=())] = False,
-    quiet: Annotated[bool, Parameter(negative=())] = False,
+    overwrite: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    extension: Extension = None,
+    quiet: Quiet = False,
 ) -> int:
     """Write a model as one file for another runtime; it takes images of any size.
 
@@ -38,21 +40,16 @@ def export(
         The file: .onnx, .xml (OpenVINO, with a .bin beside it), .pt (TorchScript) or .pt2 (torch.export).
     format
         onnx, openvino, torchscript or torch-export; by default what the suffix of --out says.
-    direction
-        a2b or b2a; by default a2b, or the only one there is.
-    checkpoint
-        Of a run: best, last or a number of images. [best where there is one, else last]
     precision
         fp32, or int8 (ONNX and OpenVINO), which loses quality: the loss is measured and printed.
     calibrate
         For int8: a folder of images like those that will be translated.
     overwrite
         Replace the file where it exists.
-    quiet
-        Print nothing but warnings and errors.
     """
     from unpaired.models.export.model import export_model
 
+    allow(extension)
     report = export_model(
         model,
         out,

@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from unpaired.cli.app import app
+from unpaired.cli.options import Checkpoint, Direction, Json
 
 
 @app.command
@@ -17,9 +18,9 @@ def convert(
     /,
     *,
     out: Path,
-    to_official: Annotated[bool, Parameter(negative=())] = False,
-    direction: str | None = None,
-    checkpoint: str | None = None,
+    to_official: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    direction: Direction = None,
+    checkpoint: Checkpoint = None,
 ) -> int:
     """Read generator weights of the authors' PyTorch code or of PyTorch-GAN, or write the authors' format.
 
@@ -35,10 +36,6 @@ def convert(
         Folder of the new model; with --to-official the new .pth file.
     to_official
         Write the authors' format.
-    direction
-        Which way the weights translate: a2b or b2a. [a2b, or the only one there is]
-    checkpoint
-        Of a run: best, last or a number of images. [best where there is one, else last]
     """
     from unpaired.models.convert.files import from_file, to_file
 
@@ -51,7 +48,7 @@ def info(
     what: Path,
     /,
     *,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: Json = False,
 ) -> int:
     """Describe a model, a run, a segmenter, a folder of images or an image.
 
@@ -59,8 +56,6 @@ def info(
     ----------
     what
         A run, a checkpoint, a model, a segmenter, a data folder or an image.
-    as_json
-        Print JSON.
     """
     from unpaired.cli.info import describe, render
     from unpaired.core.terminal import counting

@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from unpaired.cli.app import app
+from unpaired.cli.options import Quiet
 
 
 @app.command
@@ -19,7 +20,7 @@ def report(
     out: Path,
     as_json: Annotated[Path | None, Parameter(name="--json")] = None,
     title: str | None = None,
-    quiet: Annotated[bool, Parameter(negative=())] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Write one self-contained HTML page on one run, or on several side by side.
 
@@ -41,8 +42,6 @@ def report(
         File for the same as data.
     title
         Heading of the page. [the names of the runs]
-    quiet
-        Print nothing but warnings and errors.
     """
     from unpaired.report.write import write_report
 

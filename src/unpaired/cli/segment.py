@@ -7,52 +7,77 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Parameter
 
 from unpaired.cli.app import INTERRUPTED, app, command_line
-from unpaired.cli.flags import flags_of
+from unpaired.cli.options import COMPUTING, IMAGES, RUN, TRAINING, Device, Quiet, Section, with_settings
 from unpaired.core.errors import UserError
 
 if TYPE_CHECKING:
-    from unpaired.core.given import Given
     from unpaired.evaluation.segmentation.train import Status
 
-IMAGES = Group("Images", sort_key=1)
-TRAINING = Group("Training", sort_key=2)
-RUN = Group("Run", sort_key=3)
 SECONDS = 60.0
 """Between two lines of progress where there is no terminal."""
+PLACES = {
+    "root": "--data",
+    "b": "--photos",
+    "a": "--labels",
+    "test_b": "--test-photos",
+    "test_a": "--test-labels",
+    "side_by_side": "--side-by-side",
+    "crop_size": "--size",
+}
+HELP = {
+    "b": "Folder of the training photos, in place of --data; with --labels.",
+    "a": "Folder of their label maps, of the same names; they are domain A.",
+    "test_b": "Folder of held-out photos, with --photos and --labels.",
+    "test_a": "Folder of their label maps.",
+    "side_by_side": "Every file of --data holds a photo and its label map: ab (A left) or ba (A right).",
+    "crop_size": "Size of the photos: 256, or HEIGHTxWIDTH. [256]",
+}
+HELP_OF_SCORE = {
+    "root": "Folder as for the training; its test photos are labelled, or its training photos where there are none.",
+    "b": "Folder of photos, in place of --data; with --labels.",
+    "a": "Folder of their label maps, of the same names.",
+    "crop_size": "Size at which photos and label maps are compared: 256, or HEIGHTxWIDTH. [that of the training]",
+}
 
 segment = App(
     name="segment",
-    help="Train an FCN-8s that labels photos, and measure it. It scores what labels-to-photos translators make.",
+    help="Train a network that labels photos, which scores translations of label maps into photos.",
     help_epilogue="Begin with: unpaired segment train --data camvid --set data.labels_a.kind=index --out DIR",
     help_format="plaintext",
 )
 app.command(segment)
 
 
+def _of_training() -> list[Section]:
+    from unpaired.data.config import DataConfig
+    from unpaired.evaluation.segmentation.config import SegmenterConfig
+
+    return [
+        Section(name="data", kind=DataConfig, group=IMAGES, flags=PLACES, help=HELP),
+        Section(name="segmenter", kind=SegmenterConfig, group=TRAINING),
+    ]
+
+
+def _of_score() -> list[Section]:
+    from unpaired.data.config import DataConfig
+
+    flags = {name: flag for name, flag in PLACES.items() if not name.startswith("test")}
+    return [Section(name="data", kind=DataConfig, group=IMAGES, flags=flags, help={**HELP, **HELP_OF_SCORE})]
+
+
 @segment.command
+@with_settings(_of_training)
 def train(
     *,
-    data: Annotated[str | None, Parameter(group=IMAGES)] = None,
-    photos: Annotated[str | None, Parameter(group=IMAGES)] = None,
-    labels: Annotated[str | None, Parameter(group=IMAGES)] = None,
-    test_photos: Annotated[str | None, Parameter(group=IMAGES)] = None,
-    test_labels: Annotated[str | None, Parameter(group=IMAGES)] = None,
-    side_by_side: Annotated[str | None, Parameter(group=IMAGES)] = None,
-    size: Annotated[str | None, Parameter(group=IMAGES)] = None,
-    images: Annotated[int | None, Parameter(group=TRAINING)] = None,
-    batch_size: Annotated[int | None, Parameter(group=TRAINING)] = None,
-    weights: Annotated[str | None, Parameter(group=TRAINING)] = None,
-    seed: Annotated[int | None, Parameter(group=TRAINING)] = None,
-    device: Annotated[str | None, Parameter(group=TRAINING)] = None,
     out: Annotated[Path | None, Parameter(group=RUN)] = None,
     resume: Annotated[Path | None, Parameter(group=RUN)] = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", group=RUN, negative=())] = None,
-    quiet: Annotated[bool, Parameter(group=RUN, negative=())] = False,
+    quiet: Quiet = False,
+    given: Any = (),
 ) -> int:
-    """Train an FCN-8s on photos and their label maps; the one that labels held-out photos best is kept.
+    """Train a segmenter on photos and their label maps; the one that labels held-out photos best is kept.
 
     unpaired segment train --data camvid --set data.labels_a.kind=index --size 96x128 --out segmenters/camvid
 
@@ -60,49 +85,14 @@ def train(
 
     Parameters
     ----------
-    data
-        Folder with trainannot and train (testannot, test), or trainA and trainB (testA, testB), as for unpaired train.
-    photos
-        Folder of the training photos, in place of --data; with --labels.
-    labels
-        Folder of their label maps, of the same names; they are domain A.
-    test_photos
-        Folder of held-out photos, with --photos and --labels.
-    test_labels
-        Folder of their label maps.
-    side_by_side
-        Every file of --data holds a photo and its label map: ab (A left) or ba (A right).
-    size
-        Size of the photos: 256, or HEIGHTxWIDTH. [256]
-    images
-        Photos that the training sees. [20000]
-    batch_size
-        Photos per step. [8]
-    weights
-        Weights of VGG-16 to begin with: torchvision, none, a file, or auto: torchvision's where they can be had. [auto]
-    seed
-        Seed of the first weights, of order, crops and dropout. [0]
-    device
-        auto, cpu, cuda, cuda:1 or mps. [auto]
     out
         New folder: best (the segmenter), config.json, metrics.jsonl, state.
     resume
-        Training to go on with, exactly where it stopped.
-    set_
-        One setting of data or segmenter, such as data.labels_a.kind=index, data.labels_a.void=[11] or
-        segmenter.optimizer=sgd; may be repeated.
-    quiet
-        Print nothing but warnings and errors.
+        Training to resume, exactly where it stopped.
     """
     from unpaired.evaluation.segmentation.train import resume_training, start_training
     from unpaired.training.progress import Progress
 
-    given = _given(
-        set_,
-        **_places(data, photos, labels, test_photos, test_labels, side_by_side, size),
-        **{"segmenter.images": images, "segmenter.batch_size": batch_size, "segmenter.weights": weights},
-        **{"segmenter.seed": seed, "segmenter.device": device},
-    )
     if resume is not None and out is not None:
         raise UserError("--resume takes everything from the training: leave out --out.")
     folder = out if resume is None else resume
@@ -115,23 +105,19 @@ def train(
 
 
 @segment.command
+@with_settings(_of_score)
 def score(
     segmenter: Path,
     /,
     *,
-    data: Annotated[str | None, Parameter(group=IMAGES)] = None,
-    photos: Annotated[str | None, Parameter(group=IMAGES)] = None,
-    labels: Annotated[str | None, Parameter(group=IMAGES)] = None,
-    side_by_side: Annotated[str | None, Parameter(group=IMAGES)] = None,
-    size: Annotated[str | None, Parameter(group=IMAGES)] = None,
     most: Annotated[int | None, Parameter(group=IMAGES)] = None,
-    seed: int = 0,
-    device: str = "auto",
+    seed: Annotated[int, Parameter(group=COMPUTING)] = 0,
+    device: Device = "auto",
     out: Annotated[Path | None, Parameter(group=RUN)] = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set", group=RUN, negative=())] = None,
-    quiet: Annotated[bool, Parameter(group=RUN, negative=())] = False,
+    quiet: Quiet = False,
+    given: Any = (),
 ) -> int:
-    """Measure a segmenter on real photos: the FCN-score that perfect photos would have, and that of shuffled ones.
+    """Score a segmenter on real photos: the upper bound of every FCN-score, and that of shuffled label maps.
 
     unpaired segment score segmenters/camvid --data camvid --out camvid.json
 
@@ -139,28 +125,12 @@ def score(
     ----------
     segmenter
         The folder that `unpaired segment train` has written.
-    data
-        Folder as for the training; its test photos are measured, or its training photos where there are no others.
-    photos
-        Folder of photos, in place of --data; with --labels.
-    labels
-        Folder of their label maps, of the same names.
-    side_by_side
-        Every file of --data holds a photo and its label map: ab (A left) or ba (A right).
-    size
-        Size at which photos and label maps are compared: 256, or HEIGHTxWIDTH. [that of the training]
     most
-        Measure this many photos, spread evenly. [all]
+        Score this many photos, spread evenly. [all]
     seed
-        Draws which other photo's label map each is compared with, for the lower bound.
-    device
-        auto, cpu, cuda, cuda:1 or mps.
+        Seed of the shuffling, for the lower bound.
     out
-        File for all figures and how they were measured, as JSON.
-    set_
-        One setting of data, such as data.labels_a.kind=index; may be repeated. [label maps as in the training]
-    quiet
-        Print nothing but the table, warnings and errors.
+        JSON file for all results and how they were measured.
     """
     from rich.console import Console
 
@@ -169,7 +139,6 @@ def score(
     from unpaired.report.terminal import render
     from unpaired.training.progress import Progress
 
-    given = _given(set_, **_places(data, photos, labels, None, None, side_by_side, size))
     if most is not None and most < 1:
         raise UserError(f"--most {most}: a number of photos, 1 or more.")
     if out is not None:
@@ -185,37 +154,6 @@ def score(
         document = found.model_copy(update={"command": command_line()})
         write_atomic(out, document.to_json(), then="score again")
     return 0
-
-
-def _places(
-    data: str | None,
-    photos: str | None,
-    labels: str | None,
-    test_photos: str | None,
-    test_labels: str | None,
-    side_by_side: str | None,
-    size: str | None,
-) -> dict[str, Any]:
-    from unpaired.cli.train import read_size
-
-    return {
-        "data.root": data,
-        "data.a": labels,
-        "data.b": photos,
-        "data.test_a": test_labels,
-        "data.test_b": test_photos,
-        "data.side_by_side": side_by_side,
-        "data.crop_size": read_size("--size", size),
-    }
-
-
-def _given(assignments: list[str] | None, **flags: Any) -> list[Given]:
-    """Return the settings; those of flags win over those of `--set`."""
-    from unpaired.core.given import Given, read_overrides
-
-    names = flags_of("segment")
-    chosen = {name: value for name, value in flags.items() if value is not None}
-    return [read_overrides(assignments or []), *(Given({name: value}, names[name]) for name, value in chosen.items())]
 
 
 def _conclude(folder: Path, status: Status, quiet: bool) -> int:

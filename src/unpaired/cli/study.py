@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from unpaired.cli.app import app
+from unpaired.cli.options import Quiet
 from unpaired.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ def create(
     title: str | None = None,
     consent: str | None = None,
     completion_code: str | None = None,
-    links_only: Annotated[bool, Parameter(negative=())] = False,
-    quiet: Annotated[bool, Parameter(negative=())] = False,
+    links_only: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Make a study out of folders of pictures.
 
@@ -81,8 +82,6 @@ def create(
         One code for all at the end, as some crowd platforms want. [each participant gets their own]
     links_only
         Refuse people who come without ?participant=NUMBER in the address.
-    quiet
-        Print nothing but warnings and errors.
     """
     from unpaired.core.terminal import counting
     from unpaired.study.create import create_study
@@ -120,7 +119,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    behind_proxy: Annotated[bool, Parameter(negative=())] = False,
+    behind_proxy: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> int:
     """Show a study to people in their browsers, until stopped; prints the addresses of the study and of its report.
 
@@ -149,7 +148,7 @@ def report(
     /,
     *,
     out: Path | None = None,
-    quiet: Annotated[bool, Parameter(negative=())] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Write a study's report: index.html, report.json, answers.csv and participants.csv.
 
@@ -159,8 +158,6 @@ def report(
         The study.
     out
         Folder for the report; an earlier report in it is replaced. [STUDY/report]
-    quiet
-        Print nothing but errors.
     """
     from unpaired.study.export import summary, write_report
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from unpaired.cli.app import app
+from unpaired.cli.options import Checkpoint, Device, Direction, Extension, Quiet, allow
 
 if TYPE_CHECKING:
     from unpaired.core.terminal import Counter
@@ -23,17 +24,18 @@ def translate(
     /,
     *,
     out: Path,
-    direction: str | None = None,
-    checkpoint: str | None = None,
+    direction: Direction = None,
+    checkpoint: Checkpoint = None,
     format: str = "png",
     bit_depth: Literal[8, 16, 32] | None = None,
     half: Literal["left", "right"] | None = None,
     existing: Literal["fail", "skip", "overwrite"] = "fail",
     batch_size: int = 8,
-    device: str = "auto",
+    device: Device = "auto",
     engine: Literal["auto", "torch", "torch-compile", "onnxruntime", "openvino"] = "auto",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
-    quiet: Annotated[bool, Parameter(negative=())] = False,
+    extension: Extension = None,
+    quiet: Quiet = False,
 ) -> int:
     """Translate images with a trained model; every output has the size of its input.
 
@@ -49,10 +51,6 @@ def translate(
         Images and folders of images, any mixture of sizes; folders are searched recursively and keep their structure.
     out
         Folder for the translations.
-    direction
-        a2b or b2a; by default a2b, or the only one there is.
-    checkpoint
-        Of a run: best, last or a number of images. [best where there is one, else last]
     format
         png, jpg, webp, tiff or npy.
     bit_depth
@@ -63,19 +61,16 @@ def translate(
         What to do when an output is there already: fail before anything is done, skip it, or overwrite it.
     batch_size
         Images of equal size that are translated together.
-    device
-        auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.
     engine
         What computes: auto, torch, torch-compile, onnxruntime or openvino; the last two on the CPU only.
     precision
         Arithmetic: auto (bf16 where the hardware has it and results stay within 40 dB of float32), fp32, bf16, fp16.
-    quiet
-        Print nothing but warnings and errors.
     """
     from unpaired.core.terminal import counting
     from unpaired.models.files import count_images, translate_files
     from unpaired.models.translator import Translator
 
+    allow(extension)
     translator = Translator.load(
         model,
         direction,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import inspect
 import typing
-from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Union, dataclass_transform
 
@@ -18,6 +16,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from unpaired.core.errors import UserError
+from unpaired.core.naming import option as option
 from unpaired.core.text import listing
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
@@ -224,25 +223,22 @@ def _constraints(metadata: list[Any]) -> list[Any]:
     return [part for each in metadata for part in getattr(each, "metadata", [each])]
 
 
-_flags: ContextVar[Mapping[str, str] | None] = ContextVar("flags", default=None)
+def has_words(hint: Any) -> bool:
+    """Say whether a type admits a few words (`auto`, `on`, `off`), which help should list."""
+    if typing.get_origin(hint) is Literal:
+        return True
+    return not settings_classes(hint) and any(has_words(member) for member in typing.get_args(hint))
 
 
-@contextlib.contextmanager
-def named_by_flags(flags: Mapping[str, str]) -> Iterator[None]:
-    """Name settings by the flags of the command that runs while the block runs: dotted name -> flag."""
-    token = _flags.set(flags)
-    try:
-        yield
-    finally:
-        _flags.reset(token)
-
-
-def option(name: str, value: Any = None) -> str:
-    """Return a setting as its user knows it: `--seed 3` where the command has that flag, else `training.seed = 3`.
-
-    `name` is dotted; without `value` the name alone is returned. Messages are built with this and never rewritten.
-    """
-    flag = (_flags.get() or {}).get(name)
-    if flag is None:
-        return name if value is None else f"{name} = {value}"
-    return flag if value is None else f"{flag} {value}"
+def shown(value: Any) -> str:
+    """Return a setting's value as it can be typed: `true`, `[0.5, 0.999]`, `resnet` for a family."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(shown(item) for item in value)}]"
+    if dataclasses.is_dataclass(value):
+        own = [field for field in dataclasses.fields(value) if getattr(value, field.name) != field.default]
+        changed = ", ".join(f"{field.name} = {shown(getattr(value, field.name))}" for field in own)
+        family = getattr(value, "family", "")
+        return f"{family} ({changed})" if family and changed else family or changed or "its defaults"
+    return "" if value is None or value is dataclasses.MISSING else str(value)

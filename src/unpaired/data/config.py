@@ -7,30 +7,30 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from unpaired.core.extensions import load_extension
-from unpaired.core.settings import Flag, Settings
+from unpaired.core.settings import Allowed, Flag, Settings
 from unpaired.data.directions import DOMAIN_NAME, Side, check_names
 from unpaired.data.labels_config import LabelsConfig
 
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
 Positive = Annotated[int, Field(gt=0)]
-Size = Positive | tuple[Positive, Positive]
+Size = Annotated[Positive | tuple[Positive, Positive], Allowed("a number of pixels (256) or HEIGHTxWIDTH (256x512)")]
 """One number for a square, or (height, width)."""
 
 
 class DataConfig(Settings):
     """Where the images are and what happens to them before training sees them."""
 
-    root: str | None = None
-    """Folder with trainA, trainB (testA, testB), train/A, train/B (test/A, test/B) or trainannot, train (testannot,
-    test); with `side_by_side`, with train (test or val), or of images."""
-    a: str | None = None
-    """Folder of the training images of domain A, in place of `root`."""
-    b: str | None = None
-    """Folder of the training images of domain B, in place of `root`."""
-    test_a: str | None = None
-    """Folder of held-out images of domain A; optional."""
-    test_b: str | None = None
-    """Folder of held-out images of domain B; optional."""
+    root: Annotated[str | None, Flag("--data")] = None
+    """Folder with trainA and trainB (and testA, testB), train/A and train/B (and test/A, test/B), or trainannot and
+    train (and testannot, test)."""
+    a: Annotated[str | None, Flag("--a")] = None
+    """Folder of the training images of domain A; with one for B, in place of a folder of both."""
+    b: Annotated[str | None, Flag("--b")] = None
+    """Folder of the training images of domain B."""
+    test_a: Annotated[str | None, Flag("--test-a")] = None
+    """Folder of held-out images of domain A."""
+    test_b: Annotated[str | None, Flag("--test-b")] = None
+    """Folder of held-out images of domain B."""
     source_a: str | None = None
     """Your own images of domain A, `package.module:Name`, in place of the folder `a`: an object, or what makes one,
     with `len`, `[index]` (an image [H, W, C]) and `name(index)`."""
@@ -42,22 +42,23 @@ class DataConfig(Settings):
     """Your own held-out images of domain B, in place of the folder `test_b`."""
     readers: tuple[str, ...] = ()
     """Your own readers of image files, `package.module:Name`, asked before those of the package."""
-    name_a: Annotated[str, Field(max_length=40, pattern=DOMAIN_NAME), Flag("--name-a")] = ""
+    name_a: Annotated[str, Flag("--name-a"), Field(max_length=40, pattern=DOMAIN_NAME)] = ""
     """What domain A is called, such as `horse`: letters, digits, spaces, `-` and `_`."""
-    name_b: Annotated[str, Field(max_length=40, pattern=DOMAIN_NAME), Flag("--name-b")] = ""
+    name_b: Annotated[str, Flag("--name-b"), Field(max_length=40, pattern=DOMAIN_NAME)] = ""
     """What domain B is called, such as `zebra`."""
-    side_by_side: Literal["ab", "ba"] | None = None
-    """One file holds an image of each domain: A on the left (`ab`) or on the right (`ba`); with `root`."""
+    side_by_side: Annotated[Literal["ab", "ba"] | None, Flag("--side-by-side")] = None
+    """Every file (of train, test or val in the folder, or of the folder itself) holds an image of each domain: A on
+    the left (ab) or on the right (ba)."""
     labels_a: LabelsConfig | None = None
     """Says that the images of domain A are label maps, and of which kind."""
     labels_b: LabelsConfig | None = None
     """Says that the images of domain B are label maps, and of which kind."""
-    preprocess: Preprocess = "resize_and_crop"
-    """The authors' modes: resize to `load_size` and crop, crop only, scale to a width, scale and crop, or nothing."""
-    crop_size: Size = 256
-    """Size of a training image: one number, or (height, width)."""
-    load_size: Size | None = None
-    """Size before the crop: one number, or (height, width); 1.12 x `crop_size` by default (286 for 256)."""
+    preprocess: Annotated[Preprocess, Flag("--preprocess")] = "resize_and_crop"
+    """How an image becomes a training image, as in the authors' code."""
+    crop_size: Annotated[Size, Flag("--crop-size")] = 256
+    """Size of a training image: 256, or HEIGHTxWIDTH."""
+    load_size: Annotated[Size | None, Flag("--load-size")] = None
+    """Size to which images are resized before the crop: 286, or HEIGHTxWIDTH. By default 1.12 x the crop size."""
     flip: bool = True
     """Flip every second image from left to right, at random."""
     channels_a: Positive | None = None
@@ -68,10 +69,10 @@ class DataConfig(Settings):
     """Values of domain A that become -1 and 1; by dtype by default (8 bit: 0, 255; 16 bit: 0, 65535; float: 0, 1)."""
     range_b: tuple[float, float] | None = None
     """Values of domain B that become -1 and 1; by dtype by default."""
-    cache: Literal["auto", "memory", "disk", "none"] = "auto"
-    """Where decoded, resized images are kept: in memory, memory-mapped on disk, not at all, or what fits."""
-    on_bad_image: Literal["fail", "skip"] = "fail"
-    """What to do when a file cannot be used: stop with the list of all of them, or leave them out."""
+    cache: Annotated[Literal["auto", "memory", "disk", "none"], Flag("--cache")] = "auto"
+    """Where decoded images are kept: in memory, memory-mapped on disk, not at all, or where they fit (auto)."""
+    on_bad_image: Annotated[Literal["fail", "skip"], Flag("--on-bad-image")] = "fail"
+    """What to do when files cannot be used: fail with the list of all of them, or skip them."""
     max_pixels: Positive = 178_956_970
     """Larger images are refused as decompression bombs; the default is Pillow's limit of about 179 megapixels."""
     workers: Annotated[int, Field(ge=0)] = 0

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import Settings, option
-from unpaired.networks.augmentation import Augmentation
+from unpaired.core.settings import Flag, Settings, option
 
 Count = Annotated[int, Field(gt=0)]
 CountOrZero = Annotated[int, Field(ge=0)]
+Augmentation = Literal["colour", "translation", "cutout"]
+"""Those of `unpaired.networks.augmentation`, which this module does not import: help must not wait for PyTorch."""
 Choice = Literal["auto", "on", "off"]
 Schedule = Literal["linear", "cosine", "step", "plateau", "constant"]
 Chosen = Literal["auto", "swd", "l1", "ssim", "psnr", "reconstruction_l1", "frechet", "kernel"]
@@ -20,13 +21,13 @@ Chosen = Literal["auto", "swd", "l1", "ssim", "psnr", "reconstruction_l1", "frec
 class TrainingConfig(Settings):
     """How the trainer carries out the updates of a method. Defaults are the published ones."""
 
-    epochs: CountOrZero = 100
-    """Epochs at the full learning rate; an epoch is max(images in A, images in B)."""
-    decay_epochs: CountOrZero = 100
-    """Further epochs, over which `linear` brings the learning rate down to zero."""
-    max_images: Count | None = None
-    """Stop after this many images, whatever the epochs say; the schedule still follows the epochs."""
-    batch_size: Count = 1
+    epochs: Annotated[CountOrZero, Flag("--epochs")] = 100
+    """Epochs at the full learning rate; an epoch is as many images as the larger domain has."""
+    decay_epochs: Annotated[CountOrZero, Flag("--decay-epochs")] = 100
+    """Further epochs, over which the learning rate falls to zero."""
+    max_images: Annotated[Count | None, Flag("--max-images")] = None
+    """Stop after this many images; the learning rate still follows the epochs."""
+    batch_size: Annotated[Count, Flag("--batch-size")] = 1
     """Images of each domain per optimiser step and process."""
     accumulate: Count = 1
     """Batches whose gradients are summed up before each optimiser step."""
@@ -45,14 +46,14 @@ class TrainingConfig(Settings):
     """Largest norm of each player's gradient; None leaves gradients as they are."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per step of a moving average of the translators (0.999 is usual); None keeps the plain weights."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Flag("--seed"), Field(ge=0, lt=2**63)] = 0
     """Seed of the weights, the order of the images, crops, flips, pools and dropout."""
-    device: str = "auto"
-    """`auto` (cuda, else mps, else cpu), `cpu`, `cuda`, `cuda:1`, `mps`."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the networks, with weights and losses in float32; `auto` is bf16 where the hardware has it."""
-    compile: Choice = "auto"
-    """Compile the networks with torch.compile: `on`, `off`, or `auto`, what was measured to pay on the device."""
+    device: Annotated[str, Flag("--device")] = "auto"
+    """Where to compute: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps."""
+    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Flag("--precision")] = "auto"
+    """Arithmetic of the networks, with weights and losses in float32; auto is bf16 where the hardware has it."""
+    compile: Annotated[Choice, Flag("--compile")] = "auto"
+    """Compile the networks with torch.compile; auto does where it is faster."""
     graph: Choice = "auto"
     """Record the whole step as one CUDA graph and replay it: `auto` on CUDA, with one warning where it cannot be."""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
@@ -62,7 +63,7 @@ class TrainingConfig(Settings):
     sync_batchnorm: bool = False
     """With several processes: batch norm over the images of all of them. Instance norm has nothing to synchronise."""
     threads: CountOrZero = 0
-    """Processor threads for arithmetic; 0 leaves PyTorch's choice."""
+    """CPU threads for arithmetic; 0 leaves PyTorch's choice."""
     log_every_images: Count = 100
     """Images between two lines of metrics.jsonl."""
     sample_every_images: Count | None = None

@@ -90,6 +90,13 @@ def resolve(given: Sequence[Given]) -> RunConfig:
     )
 
 
+def find_settings_class(method: str) -> type[Any]:
+    """Return the settings class of a method; raises `UserError` for a method that there is not."""
+    if method not in METHODS:
+        raise unknown_method(method)
+    return METHODS[method].config
+
+
 def unknown_method(name: str, origin: str = "METHOD") -> UserError:
     """Return the error for a method that there is not."""
     return UserError(

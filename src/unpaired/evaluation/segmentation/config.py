@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import Settings, option
+from unpaired.core.settings import Flag, Settings, option
 from unpaired.networks.fcn import PUBLISHED_FC_WIDTH, PUBLISHED_WIDTH, FcnConfig
 from unpaired.networks.segmentation_unet import SegmentationUnetConfig
 
@@ -25,11 +25,11 @@ class SegmenterConfig(Settings):
 
     network: Literal["fcn8s", "unet"] = "fcn8s"
     """FCN-8s on VGG-16, the network of the FCN-score, or a small U-Net."""
-    images: Count = 20_000
+    images: Annotated[Count, Flag("--images")] = 20_000
     """Training photos that it sees."""
-    batch_size: Count = 8
+    batch_size: Annotated[Count, Flag("--batch-size")] = 8
     """Photos per step."""
-    weights: str = "auto"
+    weights: Annotated[str, Flag("--weights")] = "auto"
     """VGG-16's weights to begin with: "torchvision", a file, "none", or "auto": torchvision's where they can be had."""
     width: Count | None = None
     """Channels of the first convolutions; by default 64 (VGG-16), and 16 for the U-Net."""
@@ -58,9 +58,9 @@ class SegmenterConfig(Settings):
     """Images between two evaluations on the held-out photos; by default a tenth of `images`."""
     held_out_images: Count | None = None
     """Held-out photos that are evaluated on during training, spread evenly; by default all."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Flag("--seed"), Field(ge=0, lt=2**63)] = 0
     """Of the first weights, of the order of the photos, of crops and of dropout."""
-    device: str = "auto"
+    device: Annotated[str, Flag("--device")] = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the network: bf16 where the hardware has it, or fp32. Weights are fp32 always."""
