@@ -127,13 +127,14 @@ class WithSettings:
     """A function whose signature has an option for each setting in place of `given`."""
 
     __name__: str
+    __qualname__: str
     registered: ClassVar[bool] = False
     """Whether all commands belong to the application, which reads their signatures as they are added: settings classes
     are not imported for that."""
 
     def __init__(self, function: Callable[..., int], sections: Callable[[], list[Section]]) -> None:
-        for name in ("__module__", "__name__", "__qualname__", "__doc__"):
-            setattr(self, name, getattr(function, name))
+        self.__name__, self.__qualname__ = function.__name__, function.__qualname__
+        self.__module__, self.__doc__ = function.__module__, function.__doc__
         self._function, self._sections = function, sections
 
     @functools.cached_property
