@@ -237,8 +237,9 @@ def shown(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(shown(item) for item in value)}]"
     if dataclasses.is_dataclass(value):
-        own = [field for field in dataclasses.fields(value) if getattr(value, field.name) != field.default]
-        changed = ", ".join(f"{field.name} = {shown(getattr(value, field.name))}" for field in own)
+        own = {field.name: value.__dict__[field.name] for field in dataclasses.fields(value)}
+        own = {field.name: own[field.name] for field in dataclasses.fields(value) if own[field.name] != field.default}
+        changed = ", ".join(f"{name} = {shown(inner)}" for name, inner in own.items())
         family = getattr(value, "family", "")
         return f"{family} ({changed})" if family and changed else family or changed or "its defaults"
     return "" if value is None or value is dataclasses.MISSING else str(value)
