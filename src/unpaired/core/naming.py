@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
-Flags = Callable[[], Mapping[str, str]]
+Flags = Callable[[], Mapping[str, str]] | Mapping[str, str]
 _flags: ContextVar[Flags | None] = ContextVar("flags", default=None)
 
 
 @contextlib.contextmanager
 def named_by_flags(flags: Flags) -> Iterator[None]:
-    """Name settings by the options of a command while the block runs: `flags` returns setting -> option."""
+    """Name settings by the options of a command while the block runs: `flags` is setting -> option, or returns it."""
     token = _flags.set(flags)
     try:
         yield
@@ -28,7 +28,7 @@ def option(name: str, value: Any = None) -> str:
     this and never rewritten.
     """
     flags = _flags.get()
-    flag = flags().get(name) if flags else None
+    flag = (flags() if callable(flags) else flags or {}).get(name)
     if flag is None:
         return name if value is None else f"{name} = {value}"
     return flag if value is None else f"{flag} {value}"
