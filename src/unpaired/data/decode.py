@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
-from unpaired.data.bad_image import MAX_PIXELS, BadImage, refuse_bomb
+from unpaired.data.bad_image import MAX_PIXELS, BadImage
 from unpaired.data.formats import find_reader, own_readers
 from unpaired.data.formats.quiet import quiet
 from unpaired.data.values import Image
@@ -46,9 +46,7 @@ def decode(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, stored
     try:
         with quiet(), np.errstate(all="ignore"):
             reader = find_reader(_start(path), path.suffix.lower())
-            header = reader.probe(path)
-            refuse_bomb(path, header.height, header.width, header.channels, max_pixels)
-            return plain(path, reader.read(path, stored=stored))
+            return plain(path, reader.load(path, max_pixels, stored=stored))
     except BadImage:
         raise
     except Exception as error:  # decoders raise anything on damaged files

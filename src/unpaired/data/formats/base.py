@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import NamedTuple
 
+from unpaired.data.bad_image import refuse_bomb
 from unpaired.data.values import Image
 
 
@@ -46,6 +47,12 @@ class Reader(ABC):
 
         With `stored`, files of one sample give the numbers that they hold, for maps of class indices.
         """
+
+    def load(self, path: Path, max_pixels: int, *, stored: bool = False) -> Image:
+        """Read an image of at most `max_pixels`; raises `BadImage` before a larger one is decoded."""
+        header = self.probe(path)
+        refuse_bomb(path, header.height, header.width, header.channels, max_pixels)
+        return self.read(path, stored=stored)
 
 
 def upright(image: Image, orientation: int) -> Image:

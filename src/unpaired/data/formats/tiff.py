@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from unpaired.data.alpha import over_white
-from unpaired.data.bad_image import BadImage
+from unpaired.data.bad_image import BadImage, refuse_bomb
 from unpaired.data.formats.base import Header, Reader, upright
 from unpaired.data.values import Image
 
@@ -51,17 +52,18 @@ class TiffReader(Reader):
         import tifffile
 
         with tifffile.TiffFile(path) as file:
-            pages = _pages(path, file)
-            height, width = pages[0].imagelength, pages[0].imagewidth
-            if not (isinstance(height, int) and isinstance(width, int)):  # a forged tag may hold several numbers
-                raise BadImage(path, "damaged: height or width is no single number")
-            return Header(height, width, len(pages) * pages[0].samplesperpixel, str(pages[0].dtype))
+            return _header(path, _pages(path, file))
 
     def read(self, path: Path, *, stored: bool = False) -> Image:
+        return self.load(path, sys.maxsize, stored=stored)
+
+    def load(self, path: Path, max_pixels: int, *, stored: bool = False) -> Image:
         import tifffile
 
-        with tifffile.TiffFile(path) as file:
+        with tifffile.TiffFile(path) as file:  # once: opening takes as long as decoding a small image
             pages = _pages(path, file)
+            header = _header(path, pages)
+            refuse_bomb(path, header.height, header.width, header.channels, max_pixels)
             _require_end(path, file)
             for page in pages:
                 _require_sound(path, page, file.filehandle.size)
@@ -74,6 +76,13 @@ class TiffReader(Reader):
             else:
                 image = _colour(path, pages[0], samples)
             return upright(image, _orientation(pages[0]))
+
+
+def _header(path: Path, pages: list[tifffile.TiffPage]) -> Header:
+    height, width = pages[0].imagelength, pages[0].imagewidth
+    if not (isinstance(height, int) and isinstance(width, int)):  # a forged tag may hold several numbers
+        raise BadImage(path, "damaged: height or width is no single number")
+    return Header(height, width, len(pages) * pages[0].samplesperpixel, str(pages[0].dtype))
 
 
 def _pages(path: Path, file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
