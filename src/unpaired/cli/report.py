@@ -43,7 +43,7 @@ def report(
     title
         Heading of the page. [the names of the runs]
     """
-    from unpaired.report.write import write_report
+    from unpaired.report.run_report import write_report
 
     written = write_report(runs, out, data=as_json, title=title)
     for line in (line for run in written.runs for line in run.damage):

@@ -1,30 +1,51 @@
-"""What a run's folder holds, read once: settings, log, samples, checkpoints, what was measured."""
+"""What a run's folder holds, read once: settings, log, samples, checkpoints, evaluations and audits."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unpaired.core.errors import UserError
-from unpaired.core.text import memory
+from unpaired.core.text import NONE, duration, memory, number, percent, plural
 from unpaired.models.best import BestCheckpoint, read_best
-from unpaired.models.folder import CARD, CHECKPOINTS, DamagedError, checkpoints_of
+from unpaired.models.folder import BEST, CARD, CHECKPOINTS, DamagedError, checkpoints_of
 from unpaired.report.image_grid import grids_of
-from unpaired.report.measured import Measured, read_measured
+from unpaired.report.results import Audit, Document, Evaluation, Picture
 from unpaired.report.run_curves import Curves, curves_of
 from unpaired.report.run_log import METRICS, read_metrics
 from unpaired.report.run_status import ENDINGS, Standing, standing_of
 
 CONFIG = "config.json"
+FOLDERS: dict[type[Document], str] = {Evaluation: "evaluations", Audit: "audits"}
+"""Folders of a run in which its results lie, one folder per checkpoint."""
+_OLD_PEAK = "; at most "
+"""Logs of version 0.1 tell the peak of memory behind this, in the text of their last event."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One evaluation or audit of a run."""
+
+    name: str
+    """Of the checkpoint, such as `000012000` or `best`."""
+    folder: Path
+    document: Document
+
+    def picture(self, picture: Picture) -> Path | None:
+        """Return where a picture lies, None where it is named outside this folder."""
+        name = picture.file
+        plain = Path(name).name == name and name not in ("", "..") and "\0" not in name
+        return self.folder / name if plain else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """The held-out images measured once while the training went on."""
+    """One evaluation during training."""
 
     images: int
     values: Mapping[str, float]
@@ -36,42 +57,36 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run as the report tells of it."""
+    """A run as the report shows it."""
 
     number: int
-    """1, 2, ...: how charts and tables call it."""
+    """1, 2, ...: its name in charts and tables."""
     name: str
-    """Unlike the others'."""
     path: Path
     config: Mapping[str, Any]
-    standing: Standing
+    status: Standing
     curves: Curves
     moments: Sequence[Moment]
     grids: Sequence[tuple[int, Path]]
     """Images seen and file of every sample grid."""
     checkpoints: Sequence[str]
-    """Newest first."""
     best: int | None
     """Images seen by the best checkpoint, None where none was chosen."""
     best_kept: BestCheckpoint | None
-    """`RUN/best`, and why it is the best."""
     device: str | None
     peak_memory: str | None
     versions: Mapping[str, str]
-    """Of what wrote the newest checkpoint."""
     auditable: bool
-    """Whether it has what an audit takes, a network for either direction; true where no checkpoint tells."""
+    """Whether it has a network for either direction; true where no checkpoint tells."""
     evaluations: Sequence[Measured]
     audits: Sequence[Measured]
     damage: Sequence[str]
-    """One line on each file that could not be read, or that tells of another checkpoint than its place says."""
+    """One line on each file that cannot be read, or that is about another checkpoint than its place says."""
 
-    @property
-    def method(self) -> str | None:
-        """Return the method's name."""
-        section = self.config.get("method")
-        name = section.get("name") if isinstance(section, Mapping) else None
-        return name if isinstance(name, str) else None
+    def section(self, name: str) -> Mapping[str, Any]:
+        """Return a section of the settings, empty where there is none."""
+        found = self.config.get(name)
+        return found if isinstance(found, Mapping) else {}
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:
@@ -79,11 +94,26 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
     for path in paths:
         _check(path)
     places = [path.resolve() for path in paths]
-    for number, place in enumerate(places):
-        if place in places[:number]:
-            raise UserError(f"{paths[number]} is given twice. Give every run once.")
+    for place in places:
+        if places.count(place) > 1:
+            raise UserError(f"{paths[places.index(place)]} is given twice. Give every run once.")
     names = _names(places)
-    return [_read(number, name, path) for number, (name, path) in enumerate(zip(names, paths, strict=True), 1)]
+    return [_read(place, name, path) for place, (name, path) in enumerate(zip(names, paths, strict=True), 1)]
+
+
+def read_results(run: Path, kind: type[Document]) -> tuple[list[Measured], list[str]]:
+    """Return a run's evaluations or audits, oldest checkpoint first and `best` last, and a line on each bad file."""
+    try:
+        folders = [each for each in (run / FOLDERS[kind]).iterdir() if each.is_dir() and not each.name.startswith(".")]
+    except OSError:
+        return [], []
+    found, damaged = [], []
+    for folder in sorted(folders, key=lambda each: (not each.name.isdecimal(), each.name)):
+        try:
+            found.append(Measured(name=folder.name, folder=folder, document=kind.read(folder)))
+        except UserError as error:
+            damaged.append(f"{error} It was left out.")
+    return found, damaged
 
 
 def _check(path: Path) -> None:
@@ -103,7 +133,8 @@ def _check(path: Path) -> None:
 
 def _names(places: Sequence[Path]) -> list[str]:
     """Return the shortest ends of paths that differ."""
-    for depth in range(1, max(len(place.parts) for place in places) + 1):
+    names: list[str] = []
+    for depth in range(1, max((len(place.parts) for place in places), default=0) + 1):
         names = ["/".join(place.parts[-depth:]) for place in places]
         if len(set(names)) == len(names):
             break
@@ -124,23 +155,22 @@ def _config(path: Path) -> tuple[dict[str, Any], str | None]:
     return config, None
 
 
-def _read(number: int, name: str, path: Path) -> Run:
+def _read(place: int, name: str, path: Path) -> Run:
     config, damage = _config(path)
     records = read_metrics(path)
-    standing = standing_of(records, config)
-    moments = _moments(records)
+    status, moments = standing_of(records, config), _moments(records)
     best, bad_best = _best(path)
     versions, device, auditable, bad_checkpoints = _of_newest_checkpoint(path)
-    evaluations, bad_evaluations = read_measured(path, "evaluation")
-    audits, bad_audits = read_measured(path, "audit")
-    endings = [entry for entry in standing.events if str(entry.get("event")) in ENDINGS]
+    evaluations, bad_evaluations = read_results(path, Evaluation)
+    audits, bad_audits = read_results(path, Audit)
+    lines = (damage, bad_best, *bad_checkpoints, *bad_evaluations, *bad_audits, *_outdated(best, evaluations, audits))
     return Run(
-        number=number,
+        number=place,
         name=name,
         path=path,
         config=config,
-        standing=standing,
-        # Evaluations are not thinned: there are few, and the best of them is to be found.
+        status=status,
+        # Evaluations are not thinned: there are few, and the best of them must be found.
         curves=curves_of([record for record in records if "evaluation" not in record]),
         moments=moments,
         grids=grids_of(path),
@@ -148,39 +178,23 @@ def _read(number: int, name: str, path: Path) -> Run:
         best=best.images_seen if best else next((each.images for each in reversed(moments) if each.best), None),
         best_kept=best,
         device=device,
-        peak_memory=next(filter(None, map(_peak_memory, reversed(endings))), None),
+        peak_memory=_peak_memory(status.events),
         versions=versions,
         auditable=auditable,
         evaluations=evaluations,
         audits=audits,
-        damage=[
-            line
-            for line in (
-                *(damage, bad_best, *bad_checkpoints, *bad_evaluations, *bad_audits),
-                *_out_of_date(best, [*evaluations, *audits]),
-            )
-            if line
-        ],
+        damage=[line for line in lines if line],
     )
 
 
-def _peak_memory(ending: Mapping[str, Any]) -> str | None:
-    count = ending.get("peak_memory_bytes")
-    where = "GPU memory" if ending.get("device") == "cuda" else "memory"
-    return f"{memory(count)} of {where}" if isinstance(count, int) else None
-
-
-def _out_of_date(best: BestCheckpoint | None, measured: Sequence[Measured]) -> list[str]:
-    """Return a line on what was measured of a `best` that a better checkpoint has replaced since."""
-    return [
-        f"{each.folder} is out of date: it was measured after {seen:,} images, and {best.path} is now the checkpoint "
-        f"after {best.images_seen:,}. Measure it again."
-        for each in measured
-        if best is not None
-        and each.name == best.path.name
-        and isinstance(seen := (each.document.model or {}).get("images_seen"), int)
-        and seen != best.images_seen
-    ]
+def _outdated(best: BestCheckpoint | None, *kinds: Sequence[Measured]) -> Iterable[str]:
+    for measured in (each for kind in kinds for each in kind):
+        seen = measured.document.model.images_seen if measured.document.model else None
+        if best is not None and measured.name == best.path.name and seen not in (None, best.images_seen):
+            yield (
+                f"{measured.folder} is out of date: it was measured after {seen:,} images, and {best.path} is now the "
+                f"checkpoint after {best.images_seen:,}. Measure it again."
+            )
 
 
 def _best(path: Path) -> tuple[BestCheckpoint | None, str | None]:
@@ -193,19 +207,27 @@ def _best(path: Path) -> tuple[BestCheckpoint | None, str | None]:
 def _moments(records: Sequence[Mapping[str, Any]]) -> list[Moment]:
     moments = []
     for record in records:
-        values, images = record.get("evaluation"), number(record.get("images"))
+        values, images = record.get("evaluation"), _finite(record.get("images"))
         if "event" in record or not isinstance(values, Mapping) or images is None:
             continue
-        finite = {str(name): value for name, given in values.items() if (value := number(given)) is not None}
-        share = number(record.get("evaluation_share"))
+        finite = {str(name): value for name, given in values.items() if (value := _finite(given)) is not None}
+        share = _finite(record.get("evaluation_share"))
         moments.append(Moment(images=int(images), values=finite, best=record.get("best") is True, share=share))
     return moments
 
 
-def number(value: object) -> float | None:
-    """Return a finite number, None for anything else."""
+def _finite(value: object) -> float | None:
     plain = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if plain and math.isfinite(value) else None  # type: ignore[arg-type]
+
+
+def _peak_memory(events: Sequence[Mapping[str, Any]]) -> str | None:
+    for entry in reversed([entry for entry in events if str(entry.get("event")) in ENDINGS]):
+        if isinstance(peak := entry.get("peak_memory_bytes"), int):
+            return memory(peak)
+        if _OLD_PEAK in (text := str(entry.get("text", ""))):
+            return text.rpartition(_OLD_PEAK)[2]
+    return None
 
 
 def _of_newest_checkpoint(path: Path) -> tuple[dict[str, str], str | None, bool, list[str]]:
@@ -222,3 +244,109 @@ def _of_newest_checkpoint(path: Path) -> tuple[dict[str, str], str | None, bool,
         auditable = not families or (len(families) == 2 and "latent_search" not in families)
         return versions, str(device) if device else None, auditable, []
     return {}, None, True, []
+
+
+# ------------------------------------------------------------------------------------------------------------- summary
+
+
+def summary(run: Run) -> str:
+    """Return one paragraph: what was trained, how far, and which checkpoint to use."""
+    return " ".join(part for part in (_trained(run), _ended(run), _advice(run)) if part)
+
+
+def _trained(run: Run) -> str:
+    data = run.section("data")
+    root = data.get("root") or " and ".join(str(data[side]) for side in ("a", "b") if data.get(side))
+    size = data.get("crop_size")
+    height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
+    pixels = f", {height} x {width} pixels" if size else ""
+    method = run.section("method").get("name")
+    return f"{method or 'Unknown method'}{f' on {root}' if root else ''}{pixels}."
+
+
+def _ended(run: Run) -> str:
+    status = run.status
+    if not status.images:
+        return "Nothing has been logged yet."
+    epochs = f" ({number(status.epoch, 3)} epochs)" if status.epoch else ""
+    time = f" in {duration(status.seconds)}" if status.seconds else ""
+    total = status.total_images
+    of = f" of {total:,}" if total and status.state != "finished" else ""
+    done = f"{status.images:,}{of} images{epochs}{time}"
+    match status.state:
+        case "finished" if total and status.images < total:
+            return f"Ended early: {done} of {total:,}; {status.reason.partition(_OLD_PEAK)[0]}."
+        case "finished":
+            return f"Finished: {done}."
+        case "interrupted":
+            return f"Interrupted after {done}."
+        case "failed":
+            return f"Failed after {done}: {status.reason}"
+    return f"Not finished: {done}."
+
+
+def _advice(run: Run) -> str:
+    kept = run.best_kept
+    if kept is not None:
+        text = f"Use {kept.path}, after {kept.images_seen:,} images: {number(kept.value)}, the {kept.why}"
+        later = [moment for moment in run.moments if moment.images > kept.images_seen]
+        if later and not any(moment.best for moment in later):
+            text += f"; none of the {plural(len(later), 'later evaluation')} was better"
+        return f"{text}."
+    if run.best is None:
+        return "No best checkpoint was chosen."
+    return (
+        f"Best of {plural(len(run.moments), 'evaluation')} on held-out images: after {run.best:,} images. "
+        f"{run.path / BEST}, which would hold it, is missing."
+    )
+
+
+def costs(run: Run) -> dict[str, str]:
+    """Return what the training took, by name."""
+    status = run.status
+    waits = [share for chart in run.curves.charts for share in chart.lines.get("waiting", ()) if share is not None]
+    shares = [moment.share for moment in run.moments if moment.share is not None]
+    return {
+        "images per second": number(status.images / status.seconds, 3) if status.seconds else NONE,
+        "images per second, recently": number(status.images_per_second, 3),
+        "training time": duration(status.seconds) if status.seconds else NONE,
+        "peak memory": run.peak_memory or NONE,
+        "device": run.device or NONE,
+        "precision": str(run.section("training").get("precision", "")) or NONE,
+        "waiting for data": f"{sum(waits) / len(waits):.1f} %" if waits else NONE,
+        "evaluation's share of the time": percent(shares[-1], 1) if shares else NONE,
+    }
+
+
+def command(verb: str, run: Run) -> str:
+    """Return a command on a run that can be copied into a shell."""
+    root = run.section("data").get("root")
+    # Where the images lie in folders of their own, the run knows them, and no one folder holds both.
+    data = f" --data {shlex.quote(root)}" if isinstance(root, str) else ""
+    return f"unpaired {verb} {shlex.quote(str(run.path))}{data}"
+
+
+# ------------------------------------------------------------------------------------------------------------ settings
+
+
+def compare_settings(runs: Sequence[Run]) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Return the settings that differ, by name with the value of every run, and those that all share, as text."""
+    known = [_flat(run.config) if run.config else None for run in runs]
+    differing, shared = dict[str, list[str]](), dict[str, str]()
+    for name in dict.fromkeys(name for settings in known if settings for name in settings):
+        values = [NONE if settings is None else settings.get(name, NONE) for settings in known]
+        if len({value for value, settings in zip(values, known, strict=True) if settings is not None}) == 1:
+            shared[name] = next(value for value, settings in zip(values, known, strict=True) if settings is not None)
+        else:
+            differing[name] = values
+    return differing, shared
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return found

@@ -1,0 +1,265 @@
+"""`unpaired report`: one or several runs on one page, and the same as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from unpaired import __version__
+from unpaired.core.errors import UserError
+from unpaired.core.files import write_atomic
+from unpaired.report.album import Album, chosen_grids, embed
+from unpaired.report.page import generator_tag, page
+from unpaired.report.results import Audit, Document, Evaluation, Table
+from unpaired.report.run_charts import evaluation_charts, training_charts
+from unpaired.report.run_log import plain
+from unpaired.report.runs import Measured, Run, command, compare_settings, costs, read_runs, summary
+from unpaired.report.side_by_side import SideBySide, columns_of, shown_fact, side_by_side, table_of, verdicts
+
+GENERATOR = "unpaired report"
+FORMAT, VERSION = "unpaired-report", 1
+MOST_EVENTS = 100
+"""Lines of a run's history that are listed; the latest."""
+_THEN = "write the report again"
+_HEAD = 4096
+"""Bytes of a file in which a report says that it is one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What was written."""
+
+    page: Path
+    data: Path | None
+    runs: Sequence[Run]
+    pictures_left_out: int
+
+
+def write_report(runs: Sequence[Path], out: Path, *, data: Path | None = None, title: str | None = None) -> Report:
+    """Write the page `out` and, where `data` is given, the same as JSON; both atomically.
+
+    An earlier report is replaced. Raises `UserError` for folders that are no runs, for a file in the way that is no
+    report, and when the disk is full; nothing is written then.
+    """
+    if not runs:
+        raise UserError("no run is given. Give one or several folders that `unpaired train` wrote.")
+    if title is not None and not title.strip():
+        raise UserError("--title is empty. Give a heading, or leave it out.")
+    _check_place(out, "--out", generator_tag(GENERATOR), {".html", ".htm"})
+    if data is not None:
+        _check_place(data, "--json", f'"format": "{FORMAT}"', {".json"})
+    found = read_runs(runs)
+    heading = title.strip() if title is not None else _title(found)
+    album, created = embed(found), datetime.now().astimezone()
+    parts = Parts(found)
+    if data is not None:
+        content = plain(document(parts, album, title=heading, created=created.isoformat(timespec="seconds")))
+        write_atomic(data, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", then=_THEN)
+    write_atomic(out, report_page(parts, album, title=heading, created=created), then=_THEN)
+    return Report(page=out, data=data, runs=found, pictures_left_out=len(album.left_out))
+
+
+class Parts:
+    """What page and JSON share: the runs, and their figures side by side."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.runs = runs
+        self.protocols: list[Mapping[str, Any]] = []
+        self.figures = side_by_side(columns_of(runs, Evaluation), self.protocols)
+        self.audits = side_by_side(columns_of(runs, Audit), self.protocols)
+        self.differing, self.shared = compare_settings(runs)
+
+
+def report_page(parts: Parts, album: Album, *, title: str, created: datetime) -> str:
+    """Return the whole page: pictures, verdicts, tables, curves, then everything else, folded."""
+    runs = parts.runs
+    trained = training_charts(runs)
+    main = [chart for chart in trained if chart.y_label == "loss"]
+    return page(
+        "report.html",
+        title=f"{title} · unpaired",
+        generator=GENERATOR,
+        heading=title,
+        created=f"{created:%Y-%m-%d %H:%M}",
+        runs=[_shown_run(run, album, len(runs)) for run in runs],
+        several=len(runs) > 1,
+        figures=[(each.heading, table_of(each), verdicts(each)) for each in parts.figures],
+        audits=[(each.heading, table_of(each)) for each in parts.audits],
+        curves=[*evaluation_charts(runs), *main],
+        more_curves=[chart for chart in trained if chart not in main],
+        protocols=[
+            (f"P{place}", [(name.replace("_", " "), shown_fact(value)) for name, value in facts.items()])
+            for place, facts in enumerate(parts.protocols, 1)
+        ],
+        settings=_settings(parts),
+        shared=Table(columns=("setting", "value"), rows=tuple(parts.shared.items())),
+        cost=_cost_table(runs),
+        left_out=[str(path) for path in album.left_out],
+    )
+
+
+def _shown_run(run: Run, album: Album, num_runs: int) -> dict[str, Any]:
+    grids = [
+        {"caption": _caption(run, images), "images": album.parts.get(path, ()), "file": str(path)}
+        for images, path in reversed(chosen_grids(run, num_runs))
+    ]
+    events = run.status.events
+    return {
+        "run": run,
+        "summary": summary(run),
+        "grids": grids,
+        "num_grids": len(run.grids),
+        "evaluated": [_shown_measured(each, album) for each in run.evaluations[-1:]],
+        "audited": [_shown_measured(each, album) for each in run.audits],
+        "evaluate": "" if run.evaluations else command("evaluate", run),
+        "audit": command("audit", run) if run.auditable and not run.audits else "",
+        "warnings": list(dict.fromkeys(str(e.get("text", "")) for e in events if e.get("event") == "warning")),
+        "history": Table(
+            columns=("time", "images", "event", "text"),
+            rows=tuple(
+                (
+                    str(entry.get("time", ""))[:16].replace("T", " "),
+                    entry["images"] if isinstance(entry.get("images"), int) else None,
+                    str(entry.get("event")),
+                    str(entry.get("text", "")),
+                )
+                for entry in events[: -MOST_EVENTS - 1 : -1]
+            ),
+        ),
+        "made_by": [
+            (each.name, each.document.command, each.document.versions) for each in (*run.evaluations, *run.audits)
+        ],
+    }
+
+
+def _shown_measured(measured: Measured, album: Album) -> dict[str, Any]:
+    """Return an evaluation or audit with its pictures: embedded, or the file where there was no room."""
+    directions = []
+    for name, found in sorted(measured.document.directions.items()):
+        pictures = []
+        for picture in found.pictures:
+            path = measured.picture(picture)
+            images = album.parts.get(path, ()) if path else ()
+            alt = picture.alt or picture.title or picture.file
+            pictures.append((picture.title or picture.file, alt, images[0] if images else None, path or picture.file))
+        directions.append({"name": name, "found": found, "pictures": pictures})
+    model = measured.document.model
+    return {"name": model.title if model is not None else measured.name, "directions": directions}
+
+
+def _caption(run: Run, images: int) -> str:
+    epoch = f" · epoch {images / run.status.epoch_images:.1f}" if run.status.epoch_images else ""
+    return f"{images:,} images{epoch}"
+
+
+def _settings(parts: Parts) -> Table | None:
+    if not parts.differing:
+        return None
+    columns = ("setting", *(f"{run.number} {run.name}" for run in parts.runs))
+    return Table(columns=columns, rows=tuple((name, *values) for name, values in parts.differing.items()))
+
+
+def _cost_table(runs: Sequence[Run]) -> Table:
+    found = [costs(run) for run in runs]
+    rows = tuple((name, *(each[name] for each in found)) for name in found[0])
+    return Table(columns=("training", *(f"{run.number} {run.name}" for run in runs)), rows=rows)
+
+
+# ----------------------------------------------------------------------------------------------------------------- JSON
+
+
+def document(parts: Parts, album: Album, *, title: str, created: str) -> dict[str, Any]:
+    """Return what a report holds as plain data, with paths in place of pictures."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "created": created,
+        "title": title,
+        "versions": {"unpaired": __version__},
+        "runs": [_run_data(run) for run in parts.runs],
+        "settings": {"differing": parts.differing, "shared": parts.shared},
+        "figures": {each.direction: _rows_data(each) for each in parts.figures},
+        "audit_figures": {each.direction: _rows_data(each) for each in parts.audits},
+        "protocols": {f"P{place}": dict(facts) for place, facts in enumerate(parts.protocols, 1)},
+        "pictures_left_out": [str(path) for path in album.left_out],
+        "pictures_unreadable": [str(path) for path in album.unreadable],
+    }
+
+
+def _run_data(run: Run) -> dict[str, Any]:
+    status = asdict(run.status)
+    return {
+        "number": run.number,
+        "name": run.name,
+        "path": str(run.path),
+        "summary": summary(run),
+        "config": run.config,
+        "events": status.pop("events"),
+        "status": status,
+        "costs": costs(run),
+        "versions": run.versions,
+        "checkpoints": run.checkpoints,
+        "best": None if run.best_kept is None else {**asdict(run.best_kept), "path": str(run.best_kept.path)},
+        "curves": asdict(run.curves),
+        "training_evaluations": [asdict(moment) for moment in run.moments],
+        "samples": [{"images": images, "file": str(path)} for images, path in run.grids],
+        "evaluations": [_document_data(each) for each in run.evaluations],
+        "audits": [_document_data(each) for each in run.audits],
+        "damage": run.damage,
+    }
+
+
+def _document_data(measured: Measured) -> dict[str, Any]:
+    found: Document = measured.document
+    return {"name": measured.name, "folder": str(measured.folder), **found.model_dump(mode="json")}
+
+
+def _rows_data(found: SideBySide) -> dict[str, Any]:
+    return {
+        "columns": [{"run": column.run.number, "checkpoint": column.measured.name} for column in found.columns],
+        "rows": [
+            {
+                **row.figure.model_dump(include={"name", "title", "unit", "better"}),
+                "bound": row.bound,
+                "protocol": f"P{row.protocol + 1}",
+                "values": [None if cell is None else cell.value for cell in row.cells],
+                "errors": [None if cell is None else cell.error for cell in row.cells],
+                "best": row.best,
+            }
+            for row in found.rows
+        ],
+        "verdicts": verdicts(found),
+        "differences": list(found.differences),
+    }
+
+
+# --------------------------------------------------------------------------------------------------------------- places
+
+
+def _title(runs: Sequence[Run]) -> str:
+    names = ", ".join(run.name for run in runs)
+    return names if len(names) <= 60 or len(runs) == 1 else f"{len(runs)} runs"
+
+
+def _check_place(path: Path, name: str, mark: str, suffixes: set[str]) -> None:
+    """Refuse a place where something lies that is no report, and a name that would mislead."""
+    if path.suffix.lower() not in suffixes:
+        raise UserError(f"{name} {path}: expected a file that ends in {' or '.join(sorted(suffixes))}.")
+    if path.is_dir():
+        raise UserError(f"{name} {path} is a folder. Give a file, such as {path / f'report{min(suffixes)}'}.")
+    if not path.exists():
+        return
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD).decode("utf-8", "replace")
+    except OSError as error:
+        raise UserError(f"{name} {path} cannot be read: {error.strerror or error}.") from error
+    if mark not in head:
+        raise UserError(
+            f"{name} {path} exists and is no report of unpaired, so it is not replaced. "
+            "Choose another name, or delete the file."
+        )
