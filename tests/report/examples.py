@@ -17,7 +17,7 @@ PROTOCOL = {
     "reference split": "test",
     "images": 100,
     "resize filter": "bicubic, antialiased",
-    "size": [64, 64],
+    "size": "64 x 64",
     "file format": "PNG",
     "library version": "unpaired 0.1.0",
     "seed": 0,

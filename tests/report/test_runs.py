@@ -8,17 +8,31 @@ import pytest
 
 from report.examples import audit, evaluation, put, write_run
 from unpaired.core.errors import UserError
-from unpaired.report.runs import read_runs
-from unpaired.report.settings import MISSING, compare_settings, flat, shown
-from unpaired.report.summary import command, sentence, speed
+from unpaired.core.text import NONE
+from unpaired.report.runs import command, compare_settings, costs, read_runs, summary
+
+
+BEST = {
+    "format": "unpaired-best",
+    "format_version": 1,
+    "measure": "swd",
+    "directions": ["a2b", "b2a"],
+    "value": 25.5612,
+    "better": "lower",
+    "images_seen": 6000,
+    "why": "lowest SWD (mean of a2b and b2a) of the first 4 evaluations",
+    "evaluations": 4,
+    "images": {"a": 50, "b": 50},
+    "held_out_from": "test",
+}
 
 
 def test_a_run_is_read_whole(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "h2z", records=120, grids=2, evaluations=8)
     put(folder, "evaluation", "best", evaluation())
     (run,) = read_runs([folder])
-    assert (run.number, run.name, run.method) == (1, "h2z", "cyclegan")
-    assert run.standing.state == "finished"
+    assert (run.number, run.name, run.section("method")["name"]) == (1, "h2z", "cyclegan")
+    assert run.status.state == "finished"
     assert run.peak_memory == "0.50 GiB of memory"
     assert run.device == "cpu"
     assert run.versions == {"unpaired": "0.1.0", "torch": "2.13.0"}
@@ -30,7 +44,7 @@ def test_a_run_is_read_whole(tmp_path: Path) -> None:
 
 def test_speed_is_of_the_whole_training(tmp_path: Path) -> None:
     (run,) = read_runs([write_run(tmp_path / "h2z", records=120, grids=0)])
-    told = dict(speed(run))
+    told = costs(run)
     assert told["images per second"] == "13.3"  # 12000 images in 900 s
     assert told["training time"] == "15:00 min"
     assert told["waiting for data"] == "1.0 %"
@@ -72,8 +86,8 @@ def test_damage_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert [name in line for name, line in zip(["config", "best", "000001000", "audit"], run.damage, strict=True)] == [
         True
     ] * 4
-    assert run.standing.images == 1000
-    assert sentence(run).startswith("A method that is not known.")
+    assert run.status.images == 1000
+    assert summary(run).startswith("Unknown method.")
 
 
 def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
@@ -81,29 +95,23 @@ def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
     shutil.rmtree(folder / "checkpoints")
     (folder / "metrics.jsonl").unlink()
     (run,) = read_runs([folder])
-    assert "Nothing has been logged yet." in sentence(run)
+    assert "Nothing has been logged yet." in summary(run)
     assert run.device is None
-    assert dict(speed(run))["training time"] == "–"
+    assert costs(run)["training time"] == "–"
 
 
 def test_the_summary_says_which_checkpoint_to_use_and_why(tmp_path: Path) -> None:
     from unpaired.models.folder import write_folder
 
     folder = write_run(tmp_path / "h2z")
-    best = {
-        "measure": "swd",
-        "directions": ["a2b", "b2a"],
-        "value": 25.5612,
-        "images_seen": 6000,
-        "why": "lowest SWD (mean of a2b and b2a) of the first 4 evaluations",
-    }
+    best = BEST
     write_folder(folder / "best", {}, {"best.json": best})
     (run,) = read_runs([folder])
     assert (
         f"Use {folder / 'best'}, after 6,000 images: 25.56, the lowest SWD (mean of a2b and b2a) of the first 4 "
-        "evaluations; the 4 after it found none better." in sentence(run)
+        "evaluations; none of the 4 later evaluations was better." in summary(run)
     )
-    assert command("audit", run) == f"unpaired audit {folder / 'best'} --data 'horse & zebra'"
+    assert command("audit", run) == f"unpaired audit {folder} --data 'horse & zebra'"
     (folder / "best" / "best.json").write_text(json.dumps(best | {"value": 1}))
     (damaged,) = read_runs([folder])
     assert "checksum differs" in damaged.damage[0] or "bytes in place of" in damaged.damage[0]
@@ -113,11 +121,21 @@ def test_what_was_measured_of_an_earlier_best_is_told(tmp_path: Path) -> None:
     from unpaired.models.folder import write_folder
 
     folder = write_run(tmp_path / "h2z", records=10, grids=0)
-    best = {"measure": "swd", "directions": ["a2b"], "value": 25.5, "images_seen": 6000, "why": "lowest SWD"}
-    write_folder(folder / "best", {}, {"best.json": best})
+    write_folder(folder / "best", {}, {"best.json": BEST})
     for kind, seen in (("evaluation", 6000), ("audit", 4000)):
-        put(folder, kind, "best", (evaluation if kind == "evaluation" else audit)() | {"model": {"images_seen": seen}})
-    put(folder, "audit", "000001000", audit() | {"model": {"images_seen": 1000}})
+        put(
+            folder,
+            kind,
+            "best",
+            (evaluation if kind == "evaluation" else audit)()
+            | {"model": {"path": "h2z", "checkpoint": "best", "images_seen": seen}},
+        )
+    put(
+        folder,
+        "audit",
+        "000001000",
+        audit() | {"model": {"path": "h2z", "checkpoint": "000001000", "images_seen": 1000}},
+    )
     (run,) = read_runs([folder])
     assert run.damage == [
         f"{folder / 'audits' / 'best'} is out of date: it was measured after 4,000 images, and "
@@ -139,7 +157,7 @@ def test_a_training_that_ended_early_says_so(tmp_path: Path) -> None:
     (folder / "metrics.jsonl").write_text(text)
     (run,) = read_runs([folder])
     assert "Ended early: 6,000 images (10 epochs) in 7:30 min of 12,000; 6000 of 12000 images; 3 without a better." in (
-        sentence(run)
+        summary(run)
     )
 
 
@@ -152,8 +170,8 @@ def test_settings_that_differ_are_told_from_those_that_are_alike(tmp_path: Path)
     first = write_run(tmp_path / "a", records=2, grids=0)
     second = write_run(tmp_path / "b", records=2, grids=0, settings={"batch_size": 4, "precision": "bf16"})
     differing, shared = compare_settings(read_runs([first, second]))
-    assert differing == {"training.precision": ["fp32", "bf16"], "training.batch_size": [MISSING, 4]}
-    assert shared["method.generator.blocks"] == 9
+    assert differing == {"training.precision": ["fp32", "bf16"], "training.batch_size": [NONE, "4"]}
+    assert shared["method.generator.blocks"] == "9"
     assert "training.precision" not in shared
 
 
@@ -162,9 +180,12 @@ def test_true_and_one_are_not_alike(tmp_path: Path) -> None:
         write_run(tmp_path / name, records=2, grids=0, settings={"compile": value})
         for name, value in (("a", True), ("b", 1))
     ]
-    assert compare_settings(read_runs(runs))[0] == {"training.compile": [True, 1]}
+    assert compare_settings(read_runs(runs))[0] == {"training.compile": ["true", "1"]}
 
 
-def test_settings_are_flat_and_shown_as_people_write_them() -> None:
-    assert flat({"a": {"b": 1, "c": {}}, "d": [1]}) == {"a.b": 1, "a.c": {}, "d": [1]}
-    assert [shown(value) for value in ("x", None, True, [1, "é"], MISSING)] == ["x", "null", "true", '[1, "é"]', ""]
+def test_peak_memory_is_a_field_and_old_logs_are_still_read(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "h2z", records=3, grids=0, last=None)
+    with (folder / "metrics.jsonl").open("a") as log:
+        log.write(json.dumps({"event": "finished", "images": 300, "text": "300", "peak_memory_bytes": 2**30}) + "\n")
+    (run,) = read_runs([folder])
+    assert run.peak_memory == "1.00 GiB"

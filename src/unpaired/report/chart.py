@@ -23,7 +23,7 @@ from unpaired.report.results import Chart, Line, Table
 
 WIDTH, HEIGHT = 440, 216
 TOP, BOTTOM, SIDE = 24, 38, 10
-LETTER, BOLD = 6.6, 7.2
+LETTER, BOLD = 7.2, 7.2
 """Mean width of a letter of the axes and of labels."""
 DASHES = ("", "7 4", "2 3", "9 3 2 3", "14 4", "4 2 1 2 1 2", "1 4", "18 3 3 3")
 MARKERS = (

@@ -27,6 +27,8 @@ TINY_CELL = 128
 TITLE = 22
 LABEL = 16
 """Sizes of the text, in pixels."""
+WORDS = 640
+"""A grid is made wider for its title and captions, up to so many pixels; longer ones are shortened."""
 MARGIN = 12
 GAP = 6
 PAPER = 247
@@ -63,7 +65,8 @@ def grid(
     cell_width = max([cell.width for cell in flat] + [_text_width(name, LABEL) for name in columns], default=0)
 
     top = MARGIN + _line_height(TITLE) + GAP + _line_height(LABEL) + GAP
-    width = max(2 * MARGIN + len(columns) * (cell_width + GAP) - GAP, 2 * MARGIN + 100)
+    words = max([_text_width(title, TITLE), *(_text_width(caption, LABEL) for caption in captions or ())])
+    width = max(2 * MARGIN + len(columns) * (cell_width + GAP) - GAP, 2 * MARGIN + 100, 2 * MARGIN + min(words, WORDS))
     below = 0 if captions is None else _line_height(LABEL) + GAP
     row_height = cell_height + below + GAP
     canvas = Image.new("RGB", (width, top + len(rows) * row_height - GAP + MARGIN), (PAPER,) * 3)

@@ -89,6 +89,7 @@ def report_page(parts: Parts, album: Album, *, title: str, created: datetime) ->
         several=len(runs) > 1,
         figures=[(each.heading, table_of(each), verdicts(each)) for each in parts.figures],
         audits=[(each.heading, table_of(each)) for each in parts.audits],
+        cautions=list(dict.fromkeys(line for run in runs for each in run.evaluations[-1:] for line in _cautions(each))),
         curves=[*evaluation_charts(runs), *main],
         more_curves=[chart for chart in trained if chart not in main],
         protocols=[
@@ -149,6 +150,10 @@ def _shown_measured(measured: Measured, album: Album) -> dict[str, Any]:
         directions.append({"name": name, "found": found, "pictures": pictures})
     model = measured.document.model
     return {"name": model.title if model is not None else measured.name, "directions": directions}
+
+
+def _cautions(measured: Measured) -> list[str]:
+    return [line for found in measured.document.directions.values() for line in found.warnings]
 
 
 def _caption(run: Run, images: int) -> str:

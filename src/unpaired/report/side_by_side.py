@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unpaired.core.text import listing, plural, with_error
+from unpaired.core.text import listing
 from unpaired.report.figures import BOUNDS, bound_name, is_detail
 from unpaired.report.results import GROUPS, Cell, Document, Figure, Table, Value
 from unpaired.report.runs import Measured, Run
+from unpaired.report.verdict import among, compare_figures
 
-CLEAR = 2.0
-"""A difference is clear from this many of its standard errors on; where one is not known, none is."""
 _DATA = ("split", "images", "contents")
 """What of the data belongs to the protocol; its folder does not."""
 _WITHOUT_EFFECT = {"python"}
@@ -120,25 +118,12 @@ def protocol_of(figure: Figure, measured: Measured) -> dict[str, Any]:
 
 def clearly_best(values: Mapping[int, Figure]) -> int | None:
     """Return where the best value stands, None where it is not clear or there is nothing to compare."""
-    ordered = _ordered(values)
-    if len(ordered) < 2 or not is_clear(ordered[0][1], ordered[1][1]):
-        return None
-    return ordered[0][0]
-
-
-def is_clear(one: Figure, other: Figure) -> bool:
-    """Whether two figures differ by more than `CLEAR` standard errors of their difference."""
-    if one.error is None or other.error is None or one.value is None or other.value is None:
-        return False
-    return abs(one.value - other.value) > CLEAR * math.hypot(one.error, other.error)
-
-
-def _ordered(values: Mapping[int, Figure]) -> list[tuple[int, Figure]]:
-    """Return the figures that have values, the best first; nothing where no side is better."""
-    valued = [(position, figure) for position, figure in values.items() if figure.value is not None]
-    if not valued or valued[0][1].better is None:
-        return []
-    return sorted(valued, key=lambda item: item[1].value or 0.0, reverse=valued[0][1].better == "higher")
+    for position, figure in values.items():
+        others = [other for place, other in values.items() if place != position and other.value is not None]
+        clear = (compare_figures(figure, other) for other in others)
+        if others and all(found.relation == "better" and found.error is not None for found in clear):
+            return position
+    return None
 
 
 def verdicts(found: SideBySide) -> list[str]:
@@ -147,21 +132,11 @@ def verdicts(found: SideBySide) -> list[str]:
     The first figure of the table that all columns share decides; it is a distance to the target where there is one.
     """
     for row in found.rows:
-        ordered = _ordered({place: cell for place, cell in enumerate(row.cells) if cell is not None})
-        if row.bound or len(ordered) < max(2, len(found.columns)):
+        cells = {column.title: cell for column, cell in zip(found.columns, row.cells, strict=True)}
+        if row.bound or len(cells) < 2 or any(cell is None or cell.value is None for cell in cells.values()):
             continue
-        told = []
-        for place, (position, figure) in enumerate(ordered):
-            worse = [other for _, other in ordered[place + 1 :]]
-            clear = sum(is_clear(figure, other) for other in worse)
-            how = f", {clear} of them by more than the error" if worse and clear < len(worse) else ""
-            how = how if clear or not worse else ", by less than the error"
-            others = plural(len(ordered) - 1, "other")
-            told.append(
-                f"{found.columns[position].title}: better than {len(worse)} of {others}{how} "
-                f"({row.figure.title} {with_error(figure.value, figure.error)})."
-            )
-        return told
+        if told := [f"{title}: {text}." for title in cells if (text := among(cells, title))]:
+            return told
     return []
 
 
@@ -187,7 +162,7 @@ def table_of(found: SideBySide) -> Table:
             else Value(value=cell.value, error=cell.error, unit=cell.unit, best=row.best == position)
             for position, cell in enumerate(row.cells)
         )
-        arrow = {"lower": "↓", "higher": "↑", None: ""}["" if row.bound else row.figure.better] if not row.bound else ""
+        arrow = "" if row.bound else {"lower": "↓", "higher": "↑", None: ""}[row.figure.better]
         rows.append((title, *cells, arrow))
     notes = [f"{row.figure.title}: {row.figure.note}." for row in shown if row.figure.note and not row.bound]
     notes += [f"{title}: {text}." for name, (title, text) in BOUNDS.items() if any(row.bound == name for row in shown)]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from unpaired.metrics.features import Features, Lpips
 
 
-EXAMPLES = 6
+EXAMPLES = 4
 """Images shown of each end."""
 
 

@@ -9,17 +9,17 @@ import pytest
 from PIL import Image
 
 from report.examples import evaluation, put, write_run
-from unpaired.report import pictures
-from unpaired.report.pictures import WIDEST, chosen_grids, embed
+from unpaired.report import album as album_room
+from unpaired.report.album import WIDEST, chosen_grids, embed
 from unpaired.report.runs import read_runs
 
 
 def test_moments_are_chosen_evenly_with_the_first_and_the_last(tmp_path: Path) -> None:
     (run,) = read_runs([write_run(tmp_path / "a", records=2, grids=9)])
-    assert [images for images, _ in chosen_grids(run, 5)] == [0, 2000, 4000, 6000, 8000]
-    assert len(chosen_grids(run, 20)) == 9
+    assert [images for images, _ in chosen_grids(run, 1)] == [0, 2000, 3000, 5000, 6000, 8000]
+    assert [images for images, _ in chosen_grids(run, 2)] == [0, 3000, 5000, 8000]
     (none,) = read_runs([write_run(tmp_path / "b", records=2, grids=0)])
-    assert chosen_grids(none, 5) == []
+    assert chosen_grids(none, 1) == []
 
 
 def test_a_grid_is_embedded_by_direction_and_a_large_picture_smaller(tmp_path: Path) -> None:
@@ -42,12 +42,12 @@ def test_what_matters_most_is_taken_first_and_the_rest_is_named(
     folders = [write_run(tmp_path / name, records=2, grids=5) for name in ("a", "b")]
     put(folders[0], "evaluation", "best", evaluation())
     runs = read_runs(folders)
-    monkeypatch.setattr(pictures, "MOST_PICTURES", 5)
+    monkeypatch.setattr(album_room, "MOST_PICTURES", 5)
     album = embed(runs)
     expected = [run.grids[-1][1] for run in runs] + [folders[0] / "evaluations" / "best" / "worst.png"]
     assert list(album.parts) == expected
     assert len(album.left_out) == 6
-    monkeypatch.setattr(pictures, "MOST_BYTES", 1)
+    monkeypatch.setattr(album_room, "MOST_BYTES", 1)
     assert not embed(runs).parts
 
 
@@ -65,5 +65,5 @@ def test_pictures_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pyt
     first.write_bytes(b"no picture")
     second.write_bytes(second.read_bytes()[:200])
     assert list(embed([run]).unreadable) == [first, second]
-    monkeypatch.setattr(pictures, "MOST_PIXELS", 1000)
+    monkeypatch.setattr(album_room, "MOST_PIXELS", 1000)
     assert third in embed([run]).unreadable
