@@ -11,7 +11,6 @@ from unpaired.core.errors import UserError
 from unpaired.core.text import NONE
 from unpaired.report.runs import command, compare_settings, costs, read_runs, summary
 
-
 BEST = {
     "format": "unpaired-best",
     "format_version": 1,
@@ -188,4 +187,4 @@ def test_peak_memory_is_a_field_and_old_logs_are_still_read(tmp_path: Path) -> N
     with (folder / "metrics.jsonl").open("a") as log:
         log.write(json.dumps({"event": "finished", "images": 300, "text": "300", "peak_memory_bytes": 2**30}) + "\n")
     (run,) = read_runs([folder])
-    assert run.peak_memory == "1.00 GiB"
+    assert run.peak_memory == "1.00 GiB of memory"

@@ -224,7 +224,7 @@ def _finite(value: object) -> float | None:
 def _peak_memory(events: Sequence[Mapping[str, Any]]) -> str | None:
     for entry in reversed([entry for entry in events if str(entry.get("event")) in ENDINGS]):
         if isinstance(peak := entry.get("peak_memory_bytes"), int):
-            return memory(peak)
+            return f"{memory(peak)} of {'GPU memory' if entry.get('device') == 'cuda' else 'memory'}"
         if _OLD_PEAK in (text := str(entry.get("text", ""))):
             return text.rpartition(_OLD_PEAK)[2]
     return None
@@ -275,7 +275,8 @@ def _ended(run: Run) -> str:
     done = f"{status.images:,}{of} images{epochs}{time}"
     match status.state:
         case "finished" if total and status.images < total:
-            return f"Ended early: {done} of {total:,}; {status.reason.partition(_OLD_PEAK)[0]}."
+            why = next((e["reason"] for e in reversed(status.events) if e.get("reason")), "")
+            return f"Ended early: {done} of {total:,}; {why or status.reason.partition(_OLD_PEAK)[0]}."
         case "finished":
             return f"Finished: {done}."
         case "interrupted":
