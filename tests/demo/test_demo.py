@@ -61,6 +61,7 @@ def test_a_training_that_learned_nothing_fails(
     assert "a2b" in printed.err
     assert "did not cover 80 % of the way" in printed.err
     assert len(read_scores(printed.out)) == 2
+    assert "best checkpoint (4 images)" in printed.out
     assert (tmp_path / "out" / "demo.png").is_file()
 
 

@@ -68,7 +68,7 @@ def run_demo(out: Path, *, seed: int = 0, quiet: bool = False) -> int:
     examples = {direction: _translate(direction, translators, held_out) for direction in translators}
     scores = {direction: _score(direction, examples, held_out) for direction in examples}
     write_atomic(out / "demo.png", draw_examples(examples))
-    _print_scores(scores)
+    _print_scores(scores, translators["a2b"].title)
     if not quiet:
         _print_places(out)
     return _judge(scores)
@@ -98,9 +98,9 @@ def _score(direction: str, examples: Mapping[str, list[Example]], held_out: Mapp
 # ------------------------------------------------------------------------------------------------------ what is said
 
 
-def _print_scores(scores: Mapping[str, Scores]) -> None:
+def _print_scores(scores: Mapping[str, Scores], model: str) -> None:
     names = {"a2b": "A to B: plain to striped", "b2a": "B to A: striped to plain"}
-    print("\nStripes on the held-out fish; 0: plain, 100: striped all over the flank.\n")
+    print(f"\nStripes on the held-out fish by the {model}; 0: plain, 100: striped all over the flank.\n")
     print(f"{'':26}{'input':>7}{'translation':>13}{'real target':>13}")
     for direction, found in scores.items():
         print(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
 
 from unpaired import __version__
 from unpaired.core.errors import UserError
+from unpaired.core.files import atomic_file
 from unpaired.data.values import Domain
 from unpaired.models.convert import convert_weights, read_weights, to_official
 from unpaired.models.folder import ModelCard, TranslatorCard, find_model, read_card, read_tensors, write_model
@@ -64,12 +64,8 @@ def _refuse_existing(out: Path) -> None:
 
 def _save_pickle(state: dict[str, torch.Tensor], out: Path) -> None:
     """Write a .pth file whole or not at all; it holds tensors only, which the authors' code loads."""
-    temporary = out.with_name(f".{out.name}.writing-{os.getpid()}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, temporary)
-        temporary.replace(out)
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"cannot write {out}: {error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_file(out) as temporary:
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:  # how PyTorch tells that the disk is full
+            raise UserError(f"cannot write {out}: {error}.") from error
