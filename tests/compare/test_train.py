@@ -13,12 +13,13 @@ from PIL import Image
 
 from comparisons import write_labelled, write_plan
 from unpaired.compare.plan import Plan, read_plan
-from unpaired.compare.train import RECORD, Outcome, carry_out, cost_of, keep_record, run_of, state_of
+from unpaired.compare.record import RECORD, keep_record
+from unpaired.compare.train import Outcome, carry_out, cost_of, run_of, state_of
 from unpaired.compare.trainings import Training, trainings_of
 from unpaired.core.errors import UserError
 from unpaired.core.given import read_overrides
 from unpaired.data.config import DataConfig
-from unpaired.data.held_out import Material, open_material
+from unpaired.data.held_out import Dataset, open_dataset
 from unpaired.methods import METHODS, ImageShapes
 from unpaired.training.start import start_run
 from unpaired.training.trainer import Trainer
@@ -30,86 +31,95 @@ def plan(tmp_path: Path) -> Plan:
 
 
 @pytest.fixture
-def material(tmp_path: Path) -> Material:
+def dataset(tmp_path: Path) -> Dataset:
     config = DataConfig(root=str(write_labelled(tmp_path / "data", train=3)), crop_size=32, channels_a=3, workers=1)
-    return open_material(config, paired=False)
+    return open_dataset(config)
+
+
+def _keep(out: Path, plan: Plan, dataset: Dataset, trainings: list[Training]) -> None:
+    keep_record(out, plan, dataset, trainings, trainings)
+
+
+def _of_another_size(tmp_path: Path) -> Dataset:
+    root = write_labelled(tmp_path / "more", train=4)
+    return open_dataset(DataConfig(root=str(root), crop_size=32, channels_a=3, workers=1))
 
 
 def _trainings(plan: Plan, root: Path, *assignments: str) -> list[Training]:
     return trainings_of(plan, {"data.root": str(root)}, read_overrides(assignments), {False: 3, True: 3})
 
 
-def test_it_goes_on_with_what_it_began_with(plan: Plan, material: Material, tmp_path: Path) -> None:
+def test_it_goes_on_with_what_it_began_with(plan: Plan, dataset: Dataset, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = _trainings(plan, tmp_path / "data")
-    keep_record(out, plan, material, first[:1])
-    keep_record(out, plan, material, first)
+    keep_record(out, plan, dataset, first, first[:1])
+    keep_record(out, plan, dataset, first, first)
     kept = (out / RECORD).read_bytes()
     assert sorted(json.loads(kept)["trainings"]) == ["cyclegan-seed0", "with-identity-seed0"]
     moved = _trainings(plan, tmp_path / "elsewhere", "training.log_every_images=7", "data.cache=disk")
-    keep_record(out, plan, material, moved)
+    keep_record(out, plan, dataset, moved, moved)
     assert (out / RECORD).read_bytes() == kept, "where the data lies and how often is logged change no figure"
     with pytest.raises(UserError, match=r"cyclegan-seed0 was begun .*training.clip_norm was not set and is now 1"):
-        keep_record(out, plan, material, _trainings(plan, tmp_path / "data", "training.clip_norm=1"))
+        _keep(out, plan, dataset, _trainings(plan, tmp_path / "data", "training.clip_norm=1"))
     with pytest.raises(UserError, match=r"the data differs .*train_a was 3 and is now 4"):
-        keep_record(out, plan, dataclasses.replace(material, fingerprint={**material.fingerprint, "train_a": 4}), first)
+        keep_record(out, plan, _of_another_size(tmp_path), first, first)
     assert (out / RECORD).read_bytes() == kept
 
 
-def test_a_setting_that_a_newer_version_has_changes_nothing(plan: Plan, material: Material, tmp_path: Path) -> None:
+def test_a_setting_that_a_newer_version_has_changes_nothing(plan: Plan, dataset: Dataset, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    keep_record(out, plan, material, _trainings(plan, tmp_path / "data"))
+    _keep(out, plan, dataset, _trainings(plan, tmp_path / "data"))
     document = json.loads((out / RECORD).read_text())
     for settings in document["trainings"].values():
         del settings["method.pool_size"]
     (out / RECORD).write_text(json.dumps(document))
-    keep_record(out, plan, material, _trainings(plan, tmp_path / "data"))
+    _keep(out, plan, dataset, _trainings(plan, tmp_path / "data"))
     with pytest.raises(UserError, match=r"method.pool_size was not set and is now 50"):
-        keep_record(out, plan, material, _trainings(plan, tmp_path / "data", "method.pool_size=50"))
+        _keep(out, plan, dataset, _trainings(plan, tmp_path / "data", "method.pool_size=50"))
 
 
-def test_a_record_that_is_none_is_refused(plan: Plan, material: Material, tmp_path: Path) -> None:
+def test_a_record_that_is_none_is_refused(plan: Plan, dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     for content, words in (("{", "cannot be read"), ("{}", "is not the record of a comparison")):
         (tmp_path / "out" / RECORD).write_text(content)
         with pytest.raises(UserError, match=words):
-            keep_record(tmp_path / "out", plan, material, _trainings(plan, tmp_path / "data"))
+            _keep(tmp_path / "out", plan, dataset, _trainings(plan, tmp_path / "data"))
 
 
-def test_what_is_left_out_for_now_is_compared_too(plan: Plan, material: Material, tmp_path: Path) -> None:
+def test_what_is_left_out_for_now_is_compared_too(plan: Plan, dataset: Dataset, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = _trainings(plan, tmp_path / "data")
-    keep_record(out, plan, material, first, first[:1])
+    keep_record(out, plan, dataset, first, first[:1])
     assert list(json.loads((out / RECORD).read_text())["trainings"]) == ["cyclegan-seed0"]
     other = _trainings(dataclasses.replace(plan, images=6), tmp_path / "data", "data.crop_size=64")
     kept = (out / RECORD).read_bytes()
     with pytest.raises(UserError, match=r"cyclegan-seed0 was begun .*crop_size was 32 and is now 64.*max_images"):
-        keep_record(out, plan, material, other, other[1:])
+        keep_record(out, plan, dataset, other, other[1:])
     assert (out / RECORD).read_bytes() == kept
 
 
-def test_files_that_hold_something_else_now_are_other_data(plan: Plan, material: Material, tmp_path: Path) -> None:
+def test_files_that_hold_something_else_now_are_other_data(plan: Plan, dataset: Dataset, tmp_path: Path) -> None:
     trainings, out = _trainings(plan, tmp_path / "data"), tmp_path / "out"
-    keep_record(out, plan, material, trainings)
+    keep_record(out, plan, dataset, trainings, trainings)
     config = DataConfig(root=str(tmp_path / "data"), crop_size=32, channels_a=3, workers=1)
-    keep_record(out, plan, open_material(config, paired=False), trainings)
+    keep_record(out, plan, open_dataset(config), trainings, trainings)
     Image.new("L", (32, 32), 1).save(tmp_path / "data" / "testannot" / "street1.png")
-    changed = open_material(config, paired=False)
+    changed = open_dataset(config)
     with pytest.raises(UserError, match=r"the data differs .*: contents was .* and is now"):
-        keep_record(out, plan, changed, trainings)
+        keep_record(out, plan, changed, trainings, trainings)
     document = json.loads((out / RECORD).read_text())
     del document["data"]["contents"]
     (out / RECORD).write_text(json.dumps(document))
-    keep_record(out, plan, changed, trainings)
+    keep_record(out, plan, changed, trainings, trainings)
     assert json.loads((out / RECORD).read_text())["data"]["contents"] == changed.contents
 
 
 def test_what_a_killed_process_left_of_the_first_record_is_no_other_folder(
-    plan: Plan, material: Material, tmp_path: Path
+    plan: Plan, dataset: Dataset, tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / f".{RECORD}.writing-7").write_text("{")
-    keep_record(tmp_path / "out", plan, material, _trainings(plan, tmp_path / "data"))
+    _keep(tmp_path / "out", plan, dataset, _trainings(plan, tmp_path / "data"))
     assert (tmp_path / "out" / RECORD).is_file()
 
 
@@ -178,9 +188,9 @@ def test_cost_and_state_of_a_run(plan: Plan, tmp_path: Path) -> None:
         state_of(tmp_path, dataclasses.replace(training, config=dataclasses.replace(training.config, training=longer)))
         == "begun"
     )
-    cost = cost_of(tmp_path, training)
+    cost = cost_of(run_of(tmp_path, training))
     method = METHODS["cyclegan"].make(training.config.settings, ImageShapes(channels_a=3, channels_b=3, size=(32, 32)))
     assert cost.parameters == sum(weight.numel() for weight in method.parameters())
     assert cost.images_per_second == pytest.approx(2 / cost.seconds)
     assert cost.device == "cpu"
-    assert cost.peak_memory is None or "GiB of memory" in cost.peak_memory
+    assert cost.peak_memory_bytes is None or cost.peak_memory_bytes > 2**20

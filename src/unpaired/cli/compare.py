@@ -45,6 +45,7 @@ def compare(
     seeds: Annotated[str | None, Parameter(group=COMPARISON)] = None,
     only: Annotated[str | None, Parameter(group=COMPARISON)] = None,
     fcn: Annotated[str | None, Parameter(group=COMPARISON)] = None,
+    checkpoint: Annotated[str, Parameter(group=COMPARISON)] = "last",
     dry_run: Annotated[bool, Parameter(group=COMPARISON, negative=(), show_default=False)] = False,
     extension: Extension = None,
     quiet: Quiet = False,
@@ -71,6 +72,8 @@ def compare(
         Labels of the entries to train now, such as CycleGAN,CUT; the table shows all that are finished. [all]
     fcn
         Segmenter of unpaired segment train that labels photos, in place of a small one that is trained here.
+    checkpoint
+        Which checkpoint of every training is measured: last (all have seen as many images), best or a number of images.
     dry_run
         Print what would be trained with which settings and what is there already, and do nothing.
     """
@@ -106,10 +109,11 @@ def compare(
     if dry_run:
         print(described(comparison, labels))
         return 0
-    return _carry_out(comparison, labels, quiet)
+    return _carry_out(comparison, labels, checkpoint, quiet)
 
 
-def _carry_out(comparison: Comparison, only: list[str], quiet: bool) -> int:
+def _carry_out(comparison: Comparison, only: list[str], checkpoint: str, quiet: bool) -> int:
+    from unpaired.compare.document import markdown
     from unpaired.compare.start import compare as carry_out
     from unpaired.core.terminal import counting
 
@@ -124,16 +128,17 @@ def _carry_out(comparison: Comparison, only: list[str], quiet: bool) -> int:
     received: list[int] = []
     try:
         with _told_of_sigterm(received):
-            done = carry_out(comparison, only=only, quiet=quiet, say=say, counting=bar)
+            done = carry_out(comparison, only=only, checkpoint=checkpoint, quiet=quiet, say=say, counting=bar)
     except KeyboardInterrupt:  # between two trainings, or while measuring
         return _stopped(comparison, *(received or [signal.SIGINT]))
     if done.outcome.signal is not None:
         return _stopped(comparison, done.outcome.signal)
-    print(done.table)
+    assert done.document is not None
+    print(markdown(done.document))
     if not quiet:
         print(_places(done))
     if done.outcome.failed:
-        print(f"Broke down: {', '.join(done.outcome.failed)}. The same command tries again.", file=sys.stderr)
+        print(f"Diverged: {', '.join(done.outcome.failed)}. The same command tries again.", file=sys.stderr)
     return 1 if done.outcome.failed else 0
 
 

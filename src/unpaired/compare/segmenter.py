@@ -16,7 +16,7 @@ import torch
 from unpaired.compare.plan import SegmenterSettings
 from unpaired.core.errors import UserError
 from unpaired.data.directions import Side
-from unpaired.data.held_out import Material
+from unpaired.data.held_out import Dataset
 from unpaired.evaluation.segmentation.config import SegmenterConfig, settle
 from unpaired.evaluation.segmentation.dataset import LabelledPhotos
 from unpaired.evaluation.segmentation.segmenter import (
@@ -34,7 +34,7 @@ FOLDER = "segmenter"
 
 def train_or_read(
     folder: Path,
-    material: Material,
+    dataset: Dataset,
     photos: Side,
     settings: SegmenterSettings,
     device: torch.device,
@@ -46,22 +46,23 @@ def train_or_read(
     `photos` says which domain holds the photos; the other one holds label maps. Raises `UserError` where the one that
     is there was trained with other settings, `DamagedError` where its files are not intact.
     """
-    labels, domain = material.labels("b" if photos == "a" else "a"), material.domains[photos]
+    labels, domain = dataset.labels("b" if photos == "a" else "a"), dataset.domains[photos]
     assert labels is not None
+    assert dataset.size is not None
     asked: dict[str, Any] = {
         "settings": asdict(settings),
         "photos": photos,
         "channels": domain.channels,
         "classes": len(labels.palette),
-        "training_pairs": len(material.train.pairs),
-        "size": list(material.size),
+        "training_pairs": len(dataset.train.pairs),
+        "size": list(dataset.size),
         "void": sorted(labels.void),
         "palette": [list(colour) for colour in labels.palette],
     }
     place = folder / FOLDER
     if place.is_dir():
         return _read(place, asked, device)
-    images = material.train
+    images = dataset.train
     pairs = [(a, b) if photos == "a" else (b, a) for a, b in images.pairs]
     maps = images.of("b" if photos == "a" else "a")
     config = settle(SegmenterConfig(network="unet", weights="none", zoom=1.0, precision="fp32", **asdict(settings)))
@@ -75,7 +76,7 @@ def train_or_read(
         network=config.network_config(),
         labels=labels,
         photos=domain,
-        size=material.size,
+        size=dataset.size,
         origin=FROM_NOTHING,
         training={
             "settings": asdict(config),
@@ -107,13 +108,13 @@ def _read(place: Path, asked: dict[str, Any], device: torch.device) -> Segmenter
     return segmenter
 
 
-def read_fcn(place: str, material: Material, photos: Side, device: torch.device) -> Segmenter:
+def read_fcn(place: str, dataset: Dataset, photos: Side, device: torch.device) -> Segmenter:
     """Read a segmenter of `unpaired segment train` for the photos of domain `photos`.
 
     Raises `UserError` where there is none, or where it was trained on other classes or other photos.
     """
     segmenter = Segmenter.load(Path(place).expanduser(), device=device)
-    labels = material.labels("b" if photos == "a" else "a")
+    labels = dataset.labels("b" if photos == "a" else "a")
     assert labels is not None
-    segmenter.require_fitting(labels, material.domains[photos].channels)
+    segmenter.require_fitting(labels, dataset.domains[photos].channels)
     return segmenter

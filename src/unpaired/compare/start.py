@@ -6,46 +6,44 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from unpaired import __version__
-from unpaired.compare.page import page_of, picture_of, pictures_of
-from unpaired.compare.plan import Plan
-from unpaired.compare.results import Line, Results, Seeded
-from unpaired.compare.score import Scorer, bounds, sides, task_of
+from unpaired.compare.document import SCORES, cost_table, with_tables, write
+from unpaired.compare.measure import Measuring, task_of
+from unpaired.compare.plan import Entry, Plan
+from unpaired.compare.record import check_record, keep_record
 from unpaired.compare.segmenter import read_fcn, train_or_read
-from unpaired.compare.table import as_csv, as_json, markdown
 from unpaired.compare.train import (
     Outcome,
     carry_out,
-    compare_record,
     cost_of,
     images_done,
-    keep_record,
     run_of,
     state_of,
 )
 from unpaired.compare.trainings import Training, data_settings, needs_pairs, shared_settings, trainings_of
 from unpaired.core.device import find_device
 from unpaired.core.errors import UserError
-from unpaired.core.files import write_atomic
 from unpaired.core.given import Given
-from unpaired.data.directions import Side
-from unpaired.data.held_out import Material, open_material
+from unpaired.data.directions import Direction, sides
+from unpaired.data.held_out import Dataset, open_dataset
 from unpaired.data.labels import VOID, decoded
 from unpaired.data.training import Progress
 from unpaired.evaluation.segmentation.segmenter import Segmenter
-from unpaired.methods import METHODS, Direction, ImageShapes
+from unpaired.methods import METHODS, ImageShapes
+from unpaired.report.results import ComparedDirection, ComparedMethod, MeasuredTraining, Published
+from unpaired.report.results import Comparison as Document
+from unpaired.report.results import Direction as Measured
 from unpaired.training.config import TrainingConfig
 
 Counting = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """From a label to a bar that is told how many are done and how many there are."""
-
-TABLE, SHEET, DOCUMENT, PAGE, PICTURE = "table.md", "table.csv", "results.json", "index.html", "pictures.png"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +53,7 @@ class Comparison:
     folder: Path
     plan: Plan
     places: Mapping[str, str]
-    material: Material
+    dataset: Dataset
     trainings: tuple[Training, ...]
     shared: Mapping[str, Any]
     """Settings that all entries share."""
@@ -67,8 +65,8 @@ class Done:
     """What a comparison has come to."""
 
     outcome: Outcome
-    table: str = ""
-    """Markdown; empty where it was interrupted."""
+    document: Document | None = None
+    """None where it was interrupted."""
     written: list[Path] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
     """Trainings that are still to be done."""
@@ -96,20 +94,22 @@ def open_comparison(
     trainings_of(plan, places, overrides, {False: 1, True: 1})  # settings are checked before thousands of images
     wanted = {entry.slug for entry in plan.chosen(only)}
     paired = any(entry.slug in wanted for entry in needs_pairs(plan, overrides))
-    material = open_material(shared.data, paired=paired, progress=progress)
-    _require_classes(material, plan)
+    dataset = open_dataset(shared.data, paired=paired, one_size="a comparison", progress=progress)
+    _require_classes(dataset, plan)
     if plan.fcn is not None:
-        _fcn(plan, plan.fcn, material, torch.device("cpu"))
-    epochs = {True: material.epoch_images[False], **material.epoch_images}
+        _fcn(plan, plan.fcn, dataset, torch.device("cpu"))
+    images = max(len(dataset.train.a), len(dataset.train.b))
+    aligned = open_dataset(shared.data, aligned=True, progress=progress).train.pairs if paired else ()
+    epochs = {False: images, True: len(aligned) if paired else images}
     trainings = tuple(trainings_of(plan, places, overrides, epochs))
     for training in trainings:
         if training.entry.slug in wanted:
-            _build(training, material, torch.device("meta"))
+            _build(training, dataset, torch.device("meta"))
     return Comparison(
         folder=folder,
         plan=plan,
         places=places,
-        material=material,
+        dataset=dataset,
         trainings=trainings,
         shared=shared_settings(plan, overrides),
         device=shared.training.device,
@@ -122,7 +122,7 @@ def described(comparison: Comparison, only: Sequence[str] = ()) -> str:
     Raises `UserError` where what is there was begun with other settings or data.
     """
     wanted = {entry.slug for entry in comparison.plan.chosen(only)}
-    compare_record(comparison.folder, comparison.material, comparison.trainings)
+    check_record(comparison.folder, comparison.dataset, comparison.trainings)
     lines = [comparison.plan.title, ""]
     lines += [f"{name}: {value}" for name, value in protocol(comparison)]
     for training in comparison.trainings:
@@ -148,50 +148,42 @@ def compare(
     comparison: Comparison,
     *,
     only: Sequence[str] = (),
+    checkpoint: str = "last",
     quiet: bool = False,
     say: Callable[[str], None],
     counting: Counting,
 ) -> Done:
     """Train what is to be trained, measure everything that is finished, and write table and page.
 
-    A signal during a training leaves all of it in a state from which the same call goes on. Raises `UserError`.
+    `checkpoint` says which one of each training is measured: last, best or a number of images. A signal during a
+    training leaves all of it in a state from which the same call goes on. Raises `UserError`.
     """
     folder, plan = comparison.folder, comparison.plan
     wanted = {entry.slug for entry in plan.chosen(only)}
     chosen = [training for training in comparison.trainings if training.entry.slug in wanted]
     for training in _firsts(each for each in chosen if state_of(folder, each) == "new"):
-        _build(training, comparison.material, torch.device("cpu"))  # weights that it needs from elsewhere are there
+        _build(training, comparison.dataset, torch.device("cpu"))  # weights that it needs from elsewhere are there
     find_device(comparison.device)
-    keep_record(folder, plan, comparison.material, comparison.trainings, chosen)
+    keep_record(folder, plan, comparison.dataset, comparison.trainings, chosen)
     outcome = carry_out(folder, chosen, quiet=quiet, say=say)
     unfinished = [each.name for each in comparison.trainings if state_of(folder, each) != "finished"]
     done = Done(outcome=outcome, unfinished=unfinished)
     if outcome.signal is not None:
         return done
-    scorer = _scorer(comparison, counting)
-    results = _collect(comparison, scorer, outcome, counting)
-    pictures = [pictures_of(results, scorer, direction) for direction in plan.directions]
-    done.table = markdown(results)
-    contents = {
-        TABLE: done.table.encode(),
-        SHEET: as_csv(results).encode(),
-        DOCUMENT: as_json(results).encode(),
-        PAGE: page_of(results, pictures).encode("utf-8", "replace"),
-        PICTURE: picture_of(pictures),
-    }
-    for name, content in contents.items():
-        write_atomic(folder / name, content)
-        done.written.append(folder / name)
+    measuring = _measuring(comparison, checkpoint, counting)
+    done.document = _document(comparison, measuring, outcome, counting)
+    done.written = write(done.document, folder)
     return done
 
 
-def protocol(comparison: Comparison, scorer_words: str | None = None) -> list[tuple[str, str]]:
+def protocol(comparison: Comparison, measuring: Measuring | None = None) -> list[tuple[str, str]]:
     """Return how the comparison is done, as names and words."""
-    plan, material = comparison.plan, comparison.material
-    test, print_ = material.test, material.fingerprint
-    height, width = material.size
+    plan, dataset = comparison.plan, comparison.dataset
+    test, counts = dataset.test, dataset.fingerprint
+    assert dataset.size is not None
+    height, width = dataset.size
     seeds = ", ".join(str(seed) for seed in plan.seeds)
-    held_out = "test images" if material.test_from == "test" else "training images, as there are no others"
+    held_out = "test images" if dataset.test.taken_from == "test" else "training images, as there are no others"
     pairs = " in pairs by name" if test.pairs else ""
     count = {direction: len(test.positions(sides(direction)[0], plan.test_images)) for direction in plan.directions}
     schedules: dict[str, list[str]] = {}
@@ -206,16 +198,18 @@ def protocol(comparison: Comparison, scorer_words: str | None = None) -> list[tu
         ("Shared settings", _told(comparison.shared) or "none but the defaults"),
         ("Size", f"{height} x {width} pixels (height x width)"),
         ("Seeds", f"{seeds}; figures are means over seeds, ± one standard deviation" if len(plan.seeds) > 1 else seeds),
-        ("Data", f"{', '.join(Path(place).name for place in comparison.places.values())}: {material.layout}"),
-        ("Training images", f"{print_['train_a']:,} of A, {print_['train_b']:,} of B"),
-        ("Measured on", f"{', '.join(f'{count[d]:,} ({d})' for d in count)} {held_out}{pairs}, {material.part}"),
+        ("Data", f"{', '.join(Path(place).name for place in comparison.places.values())}: {dataset.layout}"),
+        ("Training images", f"{counts['train_a']:,} of A, {counts['train_b']:,} of B"),
+        ("Measured on", f"{', '.join(f'{count[d]:,} ({d})' for d in count)} {held_out}{pairs}, {dataset.part}"),
     ]
     for side in ("a", "b"):
-        labels = material.labels(side)
+        labels = dataset.labels(side)
         if labels is not None:
             words.append((f"Domain {side.upper()}", labels.in_words()))
-    if scorer_words is not None:
-        words.append(("Segmenter", scorer_words))
+    if measuring is not None:
+        segmenter = _segmenter_summary(comparison, measuring.segmenter)
+        words += [("Segmenter", segmenter)] if segmenter else []
+        words.append(("Checkpoint", f"the {measuring.checkpoint} one of every training"))
     words.append(("Pictures", "rows evenly spread over the test images, of the first seed; none is chosen by its look"))
     versions = f"unpaired {__version__}, PyTorch {torch.__version__}, Python {platform.python_version()}"
     words.append(("Versions", versions))
@@ -225,10 +219,10 @@ def protocol(comparison: Comparison, scorer_words: str | None = None) -> list[tu
 # ----------------------------------------------------------------------------------------------------------- details
 
 
-def _build(training: Training, material: Material, device: torch.device) -> None:
+def _build(training: Training, dataset: Dataset, device: torch.device) -> None:
     """Build a method and drop it, to meet what does not fit before anything is trained; `meta` takes no memory."""
-    domains = material.domains
-    shapes = ImageShapes(channels_a=domains["a"].channels, channels_b=domains["b"].channels, size=material.size)
+    domains = dataset.domains
+    shapes = ImageShapes(channels_a=domains["a"].channels, channels_b=domains["b"].channels, size=dataset.size)
     method = METHODS[training.config.method]
     try:
         settings, _ = method.adapt(training.config.settings, shapes, training.config.chosen_settings())
@@ -238,18 +232,18 @@ def _build(training: Training, material: Material, device: torch.device) -> None
         raise UserError(f'the entry "{training.entry.label}" cannot be trained: {error}') from error
 
 
-def _require_classes(material: Material, plan: Plan) -> None:
+def _require_classes(dataset: Dataset, plan: Plan) -> None:
     """Refuse label maps that hold void alone: nothing could be scored, which would come out after all trainings."""
     for direction in plan.directions:
-        task = task_of(material, direction)
+        task = task_of(dataset, direction)
         if task is None:
             continue
         side = sides(direction)[0 if task == "labels_to_photos" else 1]
-        labels = material.labels(side)
+        labels = dataset.labels(side)
         assert labels is not None
-        parts = {"measured on": (material.test, plan.test_images)}
-        if task == "labels_to_photos" and material.train.pairs:
-            parts["of the training"] = (material.train, None)
+        parts = {"measured on": (dataset.test, plan.test_images)}
+        if task == "labels_to_photos" and dataset.train.pairs:
+            parts["of the training"] = (dataset.train, None)
         for part, (images, most) in parts.items():
             places = (position for position, _ in images.positions(side, most))
             if not any((decoded(images.of(side)[place], labels) != VOID).any() for place in places):
@@ -264,81 +258,135 @@ def _firsts(trainings: Iterable[Training]) -> list[Training]:
     return list({each.entry.slug: each for each in reversed(list(trainings))}.values())
 
 
-def _scorer(comparison: Comparison, counting: Counting) -> Scorer:
+def _measuring(comparison: Comparison, checkpoint: str, counting: Counting) -> Measuring:
     """Return what measures; where label maps become photos, with a segmenter that is trained now or was before."""
-    plan, material = comparison.plan, comparison.material
+    plan, dataset = comparison.plan, comparison.dataset
     segmenter: Segmenter | None = None
-    wanted = [d for d in plan.directions if task_of(material, d) == "labels_to_photos"]
+    wanted = [d for d in plan.directions if task_of(dataset, d) == "labels_to_photos"]
     if plan.fcn is not None:
-        segmenter = _fcn(plan, plan.fcn, material, find_device(comparison.device))
-    elif wanted and material.train.pairs:
-        photos: Side = sides(wanted[0])[1]
-        device = find_device(comparison.device)
+        segmenter = _fcn(plan, plan.fcn, dataset, find_device(comparison.device))
+    elif wanted and dataset.train.pairs:
+        photos, device = sides(wanted[0])[1], find_device(comparison.device)
         with counting("Training the segmenter") as count:
-            segmenter = train_or_read(comparison.folder, material, photos, plan.segmenter, device, progress=count)
-    return Scorer(
-        comparison.folder,
-        material,
-        most=plan.test_images,
-        rows=plan.pictures,
-        labeller=segmenter,
-        labeller_name=segmenter.fingerprint if segmenter is not None else "",
+            segmenter = train_or_read(comparison.folder, dataset, photos, plan.segmenter, device, progress=count)
+    return Measuring(
+        folder=comparison.folder,
+        dataset=dataset,
+        test_images=plan.test_images,
+        pictures=plan.pictures,
+        segmenter=segmenter,
         device=comparison.device,
+        checkpoint=checkpoint,
     )
 
 
-def _fcn(plan: Plan, place: str, material: Material, device: torch.device) -> Segmenter:
+def _fcn(plan: Plan, place: str, dataset: Dataset, device: torch.device) -> Segmenter:
     """Return the segmenter that the plan names; UserError where it has nothing to label."""
     for direction in plan.directions:
-        if task_of(material, direction) == "labels_to_photos":
-            return read_fcn(place, material, sides(direction)[1], device)
+        if task_of(dataset, direction) == "labels_to_photos":
+            return read_fcn(place, dataset, sides(direction)[1], device)
     raise UserError(
         f"fcn = {place}: no direction of this comparison makes photos of label maps with paired test images, so there "
         "is nothing to label. Leave --fcn out, or say which images are label maps: --set data.labels_a.kind=index."
     )
 
 
-def _collect(comparison: Comparison, scorer: Scorer, outcome: Outcome, counting: Counting) -> Results:
-    folder, plan = comparison.folder, comparison.plan
-    lines = []
-    for entry in plan.entries:
-        for direction in plan.directions:
-            members = [t for t in comparison.trainings if t.entry == entry and direction in t.directions]
-            if not members:
-                continue
-            finished, missing = list[Seeded](), list[str]()
-            for training in members:
-                if training.name in outcome.failed:
-                    missing.append(f"seed {training.seed} broke down ({outcome.failed[training.name].rstrip('.')})")
-                elif state_of(folder, training, thorough=True) != "finished":
-                    missing.append(f"seed {training.seed} is not trained yet")
-                else:
-                    finished.append(_measured(folder, scorer, training, direction, counting))
-            lines.append(Line(entry=entry, direction=direction, seeds=tuple(finished), missing=tuple(missing)))
-    with counting("Measuring the real images"):
-        limits = {direction: bounds(scorer, direction) for direction in plan.directions}
-    return Results(
-        plan=plan,
-        material=comparison.material,
-        lines=tuple(lines),
-        bounds=limits,
-        not_shared={t.entry.label: t.not_shared for t in comparison.trainings if t.not_shared},
-        protocol=tuple(protocol(comparison, _segmenter_words(comparison, scorer))),
+def _document(comparison: Comparison, measuring: Measuring, outcome: Outcome, counting: Counting) -> Document:
+    plan, dataset = comparison.plan, comparison.dataset
+    directions = {}
+    for direction in plan.directions:
+        found = [_method(comparison, measuring, entry, direction, outcome, counting) for entry in plan.entries]
+        methods = [(method, measured) for method, measured in found if method is not None]
+        task = task_of(dataset, direction)
+        inputs, targets = measuring.samples(direction)
+        several = [measured for _, measured in methods if measured is not None]
+        directions[direction] = with_tables(
+            ComparedDirection(
+                heading=measuring.task(direction).heading + (f": {task.replace('_', ' ')}" if task else ""),
+                task=task,
+                methods=tuple(method for method, _ in methods),
+                bounds={} if not several else several[0].bounds,
+                warnings=tuple(dict.fromkeys(warning for one in several for warning in one.warnings)),
+                inputs=inputs,
+                targets=targets,
+            ),
+            plan.source,
+        )
+    return Document(
+        title=plan.title,
+        description=plan.description.strip(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions={"unpaired": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        data={**dataset.fingerprint, "contents": dataset.contents, "layout": dataset.layout},
+        notices=dataset.notices,
+        protocol=dict(protocol(comparison, measuring)),
+        tables=(cost_table(list(directions.values())),),
+        directions=directions,
     )
 
 
-def _measured(folder: Path, scorer: Scorer, training: Training, direction: Direction, counting: Counting) -> Seeded:
-    with counting(f"Measuring {training.name} {direction}") as count:
-        measured = scorer.measure(run_of(folder, training), training.name, direction, count)
-    return Seeded(training=training, measured=measured, cost=cost_of(folder, training))
+def _method(
+    comparison: Comparison,
+    measuring: Measuring,
+    entry: Entry,
+    direction: Direction,
+    outcome: Outcome,
+    counting: Counting,
+) -> tuple[ComparedMethod | None, Measured | None]:
+    """Return what was found of an entry in one direction, and its first measured training; None where it has none."""
+    folder = comparison.folder
+    members = [t for t in comparison.trainings if t.entry == entry and direction in t.directions]
+    if not members:
+        return None, None
+    trainings, missing, first = list[MeasuredTraining](), list[str](), None
+    for training in members:
+        if training.name in outcome.failed:
+            missing.append(f"seed {training.seed} diverged ({outcome.failed[training.name].rstrip('.')})")
+            continue
+        if state_of(folder, training, thorough=True) != "finished":
+            missing.append(f"seed {training.seed} is not trained yet")
+            continue
+        run = run_of(folder, training)
+        with counting(f"Measuring {training.name} {direction}") as count:
+            measured, checkpoint = measuring.measure(run, training.name, direction, count)
+        first = first or measured
+        trainings.append(
+            MeasuredTraining(
+                name=training.name,
+                seed=training.seed,
+                checkpoint=checkpoint,
+                figures=measured.figures,
+                tables=measured.tables,
+                cost=cost_of(run),
+            )
+        )
+    task, config = task_of(comparison.dataset, direction), members[0].config
+    published = next((each for each in entry.published if each.task == task and each.mark != "recalled"), None)
+    return (
+        ComparedMethod(
+            label=entry.label,
+            method=config.method,
+            paired=members[0].paired,
+            not_shared=members[0].not_shared,
+            trainings=tuple(trainings),
+            missing=tuple(missing),
+            published=published
+            and Published(
+                values={name: value for name, value in asdict(published).items() if name in SCORES},
+                mark="" if published.mark == "read" else published.mark,
+            ),
+            pictures=() if first is None else first.pictures,
+        ),
+        first,
+    )
 
 
-def _segmenter_words(comparison: Comparison, scorer: Scorer) -> str | None:
-    tasks = [task_of(comparison.material, direction) for direction in comparison.plan.directions]
-    if isinstance(scorer.labeller, Segmenter):
-        notice = scorer.labeller.notice_for(comparison.material.size)
-        return "; ".join(part for part in (scorer.labeller.summary, notice) if part)
-    if "labels_to_photos" in tasks:
+def _segmenter_summary(comparison: Comparison, segmenter: Segmenter | None) -> str | None:
+    if segmenter is not None:
+        size = comparison.dataset.size
+        notice = segmenter.notice_for(size) if size else None
+        return "; ".join(part for part in (segmenter.summary, notice) if part)
+    if "labels_to_photos" in [task_of(comparison.dataset, direction) for direction in comparison.plan.directions]:
         return "none: the training photos and label maps do not match by name, so there is nothing to train it on"
     return None
 

@@ -1,0 +1,189 @@
+"""Measures the trainings of a comparison with the evaluation engine, and keeps the results in its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import ValidationError
+
+from unpaired import __version__
+from unpaired.core.files import write_atomic
+from unpaired.data.directions import Direction, reverse, sides
+from unpaired.data.held_out import Dataset, displayed, evenly
+from unpaired.evaluation.dataset import Batch, Task
+from unpaired.evaluation.engine import Plan as EnginePlan
+from unpaired.evaluation.engine import measure, open_reference, plan
+from unpaired.evaluation.inputs import model_task
+from unpaired.evaluation.metrics import METRICS
+from unpaired.evaluation.metrics.base import Context, Metric
+from unpaired.evaluation.networks import Networks
+from unpaired.evaluation.protocol import COMPARISON
+from unpaired.evaluation.segmentation.segmenter import Segmenter
+from unpaired.evaluation.statistics import Reference
+from unpaired.evaluation.translations import Translators
+from unpaired.models.folder import MANIFEST, find_model, read_card
+from unpaired.models.translator import Translator
+from unpaired.report.image_grid import Picture as Pixels
+from unpaired.report.image_grid import png
+from unpaired.report.results import Direction as Measured
+from unpaired.report.results import Figure, Picture
+
+RESULTS = "results"
+MEASURED = ("swd", "l1", "input_l1", "reconstruction_l1", "labels", "fcn")
+"""The metrics of a comparison, each where it can be computed."""
+OnProgress = Callable[[int, int], None]
+LabelTask = Literal["labels_to_photos", "photos_to_labels"]
+
+
+def task_of(dataset: Dataset, direction: Direction) -> LabelTask | None:
+    """Return what is compared by labels in a direction; None where nothing can be."""
+    source, target = sides(direction)
+    if not dataset.test.pairs:
+        return None
+    if dataset.labels(target) is not None:
+        return "photos_to_labels"
+    return "labels_to_photos" if dataset.labels(source) is not None else None
+
+
+@dataclass(kw_only=True)
+class Measuring:
+    """What all trainings of a comparison are measured on, and with what."""
+
+    folder: Path
+    """Of the comparison."""
+    dataset: Dataset
+    test_images: int | None
+    """At most so many; None means all."""
+    pictures: int
+    """Rows of sample pictures."""
+    segmenter: Segmenter | None
+    device: str
+    checkpoint: str = "last"
+    """Which checkpoint of a training is measured."""
+    _references: dict[Direction, Reference] = field(default_factory=dict)
+
+    def task(self, direction: Direction) -> Task:
+        """Return what a direction is measured on."""
+        return model_task(direction, self.dataset, self.dataset.config, self.dataset.domains, self.test_images)
+
+    def sample_rows(self, direction: Direction) -> list[int]:
+        """Return which images of a task are shown: spread evenly."""
+        return evenly(len(self.task(direction).rows), self.pictures)
+
+    def samples(self, direction: Direction) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:
+        """Write the sample images of a direction and their true images, where they are known, and return them."""
+        task, found = self.task(direction), (list[Picture](), list[Picture]())
+        assert task.inputs is not None
+        for number, place in enumerate(self.sample_rows(direction)):
+            row = task.rows[place]
+            for kind, images, position in (("inputs", task.inputs, row.input), ("targets", task.real, row.target)):
+                if position is not None:
+                    pixels = displayed(images.source[position], images.domain)
+                    picture = _picture(f"{kind}-{direction}", number, pixels)
+                    write_atomic(self.folder / picture.file, picture.content)
+                    found[kind == "targets"].append(picture)
+        return tuple(found[0]), tuple(found[1])
+
+    def measure(
+        self, run: Path, name: str, direction: Direction, progress: OnProgress | None = None
+    ) -> tuple[Measured, str]:
+        """Measure one direction of a run; return it with its samples as pictures, and the name of the checkpoint.
+
+        What was measured before is kept where neither model nor protocol has changed.
+        """
+        checkpoint, _ = find_model(run, self.checkpoint)
+        key, place = self._key(checkpoint, direction), self.folder / RESULTS / f"{name}-{direction}.json"
+        kept = _kept(place, key)
+        if kept is not None and all((self.folder / picture.file).is_file() for picture in kept.pictures):
+            return kept, checkpoint.name
+        chosen = self._plan(checkpoint, name, direction)
+        if direction not in self._references:
+            self._references[direction] = open_reference(chosen)
+        on_progress = None if progress is None else partial(_forward, progress)
+        found = measure(chosen, progress=on_progress, reference=self._references[direction])
+        for picture in found.pictures:
+            write_atomic(self.folder / picture.file, picture.content)
+        document = {"key": key, "checkpoint": checkpoint.name, "measured": found.model_dump(mode="json")}
+        write_atomic(place, json.dumps(document, indent=2, allow_nan=False) + "\n")
+        return found, checkpoint.name
+
+    def _plan(self, checkpoint: Path, name: str, direction: Direction) -> EnginePlan:
+        load = partial(Translator.load, checkpoint, device=self.device, engine="torch", precision="fp32")
+        forward, back = load(direction), reverse(direction)
+        # A search takes seconds for an image, and a search for what it has found itself says little.
+        backward = load(back) if forward.search is None and back in read_card(checkpoint).translators else None
+        rows = self.sample_rows(direction)
+        return plan(
+            self.task(direction),
+            [*(METRICS[metric] for metric in MEASURED), _samples(f"{name}-{direction}", rows)],
+            translators=Translators(forward=forward, backward=backward),
+            networks=Networks(segmenter=self.segmenter),
+            protocol=COMPARISON,
+            facts={"engine": str(forward.engine), "device": str(forward.device)},
+        )
+
+    def _key(self, checkpoint: Path, direction: Direction) -> str:
+        """Return what a result depends on: weights, images, segmenter, and the version that measured."""
+        depends = {
+            "weights": hashlib.sha256((checkpoint / MANIFEST).read_bytes()).hexdigest(),
+            "images": [self.dataset.fingerprint, self.dataset.contents, self.dataset.size],
+            "rows": [list(row) for row in self.task(direction).rows],
+            "pictures": self.sample_rows(direction),
+            "segmenter": "" if self.segmenter is None else self.segmenter.fingerprint,
+            "metrics": MEASURED,
+            "version": __version__,
+        }
+        return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+
+
+class _Samples(Metric):
+    """Keeps some translations as pictures; it measures nothing."""
+
+    name, title, group = "samples", "Samples", ""
+    rows: ClassVar[Sequence[int]] = ()
+    folder: ClassVar[str] = ""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._found: list[Picture] = []
+
+    def update(self, batch: Batch) -> None:
+        for index, image in enumerate(batch.fake_images, batch.first):
+            if index in self.rows:
+                self._found.append(_picture(self.folder, len(self._found), displayed(image, batch.fake_domain)))
+
+    def compute(self) -> Sequence[Figure]:
+        return ()
+
+    def pictures(self) -> Sequence[Picture]:
+        return self._found
+
+
+def _samples(into: str, chosen: Sequence[int]) -> type[Metric]:
+    class Samples(_Samples):
+        rows, folder = chosen, into
+
+    return Samples
+
+
+def _picture(folder: str, number: int, pixels: Pixels) -> Picture:
+    return Picture(file=f"{RESULTS}/{folder}/{number:03d}.png", content=png(pixels))
+
+
+def _kept(place: Path, key: str) -> Measured | None:
+    """Return a result that is kept under this key; None where there is none or it cannot be read."""
+    try:
+        document = json.loads(place.read_text(encoding="utf-8"))
+        return Measured.model_validate(document["measured"]) if document["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+        return None
+
+
+def _forward(progress: OnProgress, _: str, done: int, total: int) -> None:
+    progress(done, total)
