@@ -131,3 +131,20 @@ def test_no_file(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing.pth"):
         with pytest.raises(UserError, match="is not a file"):
             read_weights(path)
+
+
+def test_a_refusal_does_not_pass_on_the_advice_to_load_unsafely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's own message says how to switch safe loading off."""
+    file = tmp_path / "net.pth"
+    file.touch()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("Weights only load failed. Re-run `torch.load` with `weights_only` set to `False` ...")
+
+    monkeypatch.setattr(torch, "load", refuse)
+    with pytest.raises(UserError, match="more than plain tensors") as caught:
+        read_weights(file)
+    assert "weights_only" not in str(caught.value)
+    assert "False" not in str(caught.value)

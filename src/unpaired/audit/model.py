@@ -101,7 +101,7 @@ def open_audited(options: AuditOptions, progress: Progress | None = None) -> tup
     size = inputs.dataset.size
     if size is None:
         raise UserError(
-            "the audit compares images of one size, and these keep sizes of their own: data.preprocess is "
+            f"the audit compares images of one size, and these keep sizes of their own: {option('data.preprocess')} is "
             f'"{inputs.config.preprocess}". Give a size: {option("size", "256")} or {option("size", "HEIGHTxWIDTH")}.'
         )
     if min(size) < SMALLEST:

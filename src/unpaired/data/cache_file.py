@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from unpaired.core.cache import Cache, CacheError, user_cache_folder
 from unpaired.core.errors import UserError
+from unpaired.core.naming import option
 from unpaired.data.packing import Packing
 from unpaired.data.parallel import for_each
 from unpaired.data.source import FolderSource
@@ -77,10 +78,10 @@ def open_cache_file(
             is_whole=lambda path: _mapped(path, packing) is not None,
         )
     except CacheError as error:
-        raise UserError(f"{error} Or set data.cache to memory or none.") from error
+        raise UserError(f"{error} Or set {option('data.cache')} to memory or none.") from error
     data = _mapped(path, packing)
     if data is None:
-        raise UserError(f'the cache file "{path}" cannot be read back. Set data.cache to memory or none.')
+        raise UserError(f'the cache file "{path}" cannot be read back. Set {option("data.cache")} to memory or none.')
     return data
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from unpaired.core.errors import UserError
+from unpaired.core.naming import option
 from unpaired.data.config import DataConfig
 from unpaired.data.values import Image
 
@@ -43,12 +44,14 @@ def check_sizes(config: DataConfig) -> None:
     mode, load, crop = config.preprocess, load_size(config), height_width(config.crop_size)
     if mode in ("crop", "none") and config.load_size is not None:
         raise UserError(
-            f'data.load_size is {config.load_size}, and data.preprocess "{mode}" resizes nothing. '
-            'Leave data.load_size out, or use "resize_and_crop" or "scale_width_and_crop".'
+            f'{option("data.load_size")} is {config.load_size}, and {option("data.preprocess")} "{mode}" resizes '
+            "nothing. "
+            f'Leave {option("data.load_size")} out, or use "resize_and_crop" or "scale_width_and_crop".'
         )
-    if mode == "none" and config.crop_size != 256:
+    if mode == "none" and config.is_set("crop_size"):
         raise UserError(
-            f'data.crop_size is {config.crop_size}, and data.preprocess "none" crops nothing. Leave data.crop_size '
+            f'{option("data.crop_size")} is {config.crop_size}, and {option("data.preprocess")} "none" crops '
+            f"nothing. Leave {option('data.crop_size')} "
             'out, or use "crop" or "resize_and_crop".'
         )
     too_small = {
@@ -58,7 +61,8 @@ def check_sizes(config: DataConfig) -> None:
     if too_small.get(mode, False):
         raise UserError(
             f"a crop of {crop[0]} x {crop[1]} (height x width) does not fit into images loaded at {load[0]} x "
-            f"{load[1]}. Make data.load_size at least as large as data.crop_size; without it, 1.12 x the crop is taken."
+            f"{load[1]}. Make {option('data.load_size')} at least as large as {option('data.crop_size')}; without "
+            "it, 1.12 x the crop is taken."
         )
 
 

@@ -40,7 +40,7 @@ def require_one_size(config: AdversarialConfig, shapes: ImageShapes) -> None:
     if config.objective == "wgangp" and shapes.size is None:
         raise UserError(
             "method.objective = wgangp looks at images between a real and a generated one, which must have one size, "
-            "and these keep sizes of their own. Set data.preprocess to a mode that crops: "
+            f"and these keep sizes of their own. Set {option('data.preprocess')} to a mode that crops: "
             '"resize_and_crop", "crop" or "scale_width_and_crop"; or choose another method.objective.'
         )
 

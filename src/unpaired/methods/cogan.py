@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import Settings
+from unpaired.core.settings import Settings, option
 from unpaired.methods.base import Batch, ImageShapes, Method, Update
 from unpaired.methods.losses import fake_loss, generator_loss, real_loss
 from unpaired.networks import (
@@ -75,7 +75,8 @@ class CoGAN(Method):
         self.config = config
         if shapes.size is None:
             raise UserError(
-                "CoGAN makes images of one size, and these keep sizes of their own. Set data.preprocess to a mode that "
+                f"CoGAN makes images of one size, and these keep sizes of their own. Set {option('data.preprocess')} "
+                "to a mode that "
                 'crops: "resize_and_crop", "crop" or "scale_width_and_crop".'
             )
         a, b = shapes.channels_a, shapes.channels_b

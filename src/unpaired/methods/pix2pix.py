@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from unpaired.core.errors import UserError
+from unpaired.core.naming import option
 from unpaired.methods.adversarial import AdversarialConfig, Weight, judge
 from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Update
 from unpaired.methods.losses import Objective, generator_loss, l1
@@ -69,7 +70,8 @@ def adapt(config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[
     if depth < SHALLOWEST:
         raise UserError(
             f"pix2pix's U-Net halves images at least {SHALLOWEST} times, and {height} x {width} (height x width) do "
-            f"not allow it. Set data.crop_size to multiples of {2**SHALLOWEST}; the more often both sides can be "
+            f"not allow it. Set {option('data.crop_size')} to multiples of {2**SHALLOWEST}; the more often both "
+            "sides can be "
             "halved, the deeper the network."
         )
     notice = (
@@ -80,7 +82,8 @@ def adapt(config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[
     if "generator.dropout" in chosen:
         raise UserError(
             f"method.generator.dropout is on and has no place in a U-Net of depth {depth}, the deepest for images of "
-            f"{height} x {width}: it needs a depth of {DEPTH_OF_DROPOUT}. Leave it out, or set data.crop_size to "
+            f"{height} x {width}: it needs a depth of {DEPTH_OF_DROPOUT}. Leave it out, or set "
+            f"{option('data.crop_size')} to "
             f"multiples of {2**DEPTH_OF_DROPOUT}."
         )
     notice += f"; it has no dropout, which needs a depth of {DEPTH_OF_DROPOUT}"

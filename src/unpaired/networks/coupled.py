@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import Settings
+from unpaired.core.settings import Settings, option
 from unpaired.networks.base import Discriminator, Upsampling, Width
 from unpaired.networks.blocks import Stage, normalization, upsampling_layers
 from unpaired.networks.patchgan import SLOPE
@@ -209,7 +209,7 @@ def halvings(size: tuple[int, int]) -> tuple[int, tuple[int, int]]:
         raise UserError(
             f"CoGAN cannot make images of {_named(size)} (height x width): each side must be {SMALLEST_BASE} to "
             f"{LARGEST_BASE} times the same power of two, which is at least {2**FEWEST_DOUBLINGS}. Near are {near}: "
-            "set data.crop_size to such a size."
+            f"set {option('data.crop_size')} to such a size."
         )
     usual = [way for way in found if min(way[1]) >= USUAL_BASE]
     return usual[-1] if usual else found[0]

@@ -54,6 +54,11 @@ def _read_pickle(path: Path) -> Any:
                 "anything. Only plain tensors are read: in the program that wrote it, save network.state_dict() "
                 "instead of the whole network."
             ) from error
+        if re.search(r"weights.only", str(error), re.IGNORECASE):  # whose advice is to switch safe loading off
+            raise UserError(
+                f"{path} is a pickle that holds more than plain tensors; this is refused, since such a file can run "
+                "any code. In the program that wrote it, save network.state_dict() alone."
+            ) from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
         raise UserError(
             f"{path} cannot be read as a PyTorch weight file ({type(error).__name__}: {reason}). It is damaged, or "

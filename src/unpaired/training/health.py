@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unpaired.core.errors import UserError
+from unpaired.core.naming import option
 
 SAME_OUTPUT_SHARE = 0.05
 """Translations vary less than this share of what their inputs vary: collapse."""
@@ -28,7 +29,8 @@ def check_finite(losses: Mapping[str, Tensor], step: int) -> None:
     names = [f"{name} = {value.item()}" for name, value in losses.items() if not torch.isfinite(value)]
     raise NonFiniteError(
         f"training stopped at step {step}: {', '.join(names)}. The last good checkpoint is kept. What usually helps: a "
-        "smaller training.learning_rate, training.clip_norm = 1, training.precision = bf16 or fp32 in place of fp16, "
+        f"smaller training.learning_rate, training.clip_norm = 1, {option('training.precision', 'bf16')} or fp32 in "
+        "place of fp16, "
         "and a look at the images for values outside the declared range."
     )
 
@@ -66,7 +68,8 @@ def translation_warnings(
             weight = "".join(f"a larger method.{name}, " for name in names)
             warnings[f"collapse-{direction}"] = (
                 f"{source} to {target}: translations hardly vary with the input ({varied_out:.4f} against "
-                f"{varied_in:.4f}); the generator may have collapsed. Try {weight}another training.seed or a smaller "
+                f"{varied_in:.4f}); the generator may have collapsed. Try {weight}another {option('training.seed')} "
+                "or a smaller "
                 "training.learning_rate."
             )
     pairs = zip(inputs, outputs, strict=True)
@@ -107,7 +110,8 @@ def collapse_warning(domain: str, real: list[Tensor], generated: list[Tensor]) -
     return {
         f"collapse-{domain}": (
             f"{domain.upper()}: generated images hardly vary with the latent vector ({varied:.4f}; real images: "
-            f"{usual:.4f}); the generator may have collapsed. Try another training.seed, a larger training.batch_size "
+            f"{usual:.4f}); the generator may have collapsed. Try another {option('training.seed')}, a larger "
+            f"{option('training.batch_size')} "
             "or a smaller training.learning_rate."
         )
     }

@@ -9,6 +9,7 @@ import torch
 
 from unpaired.core.device import fast_bf16, has_compiler
 from unpaired.core.errors import UserError
+from unpaired.core.naming import option
 from unpaired.methods.base import Method
 from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import ALONE, World
@@ -35,15 +36,17 @@ def settle(config: TrainingConfig, device: torch.device, widest: int, *, fixed_s
         )
     if config.graph == "on" and not fixed_sizes:
         raise UserError(
-            "training.graph is on, and a recorded step needs images of one size; data.preprocess leaves them sizes of "
-            "their own. Leave training.graph out, set it to off, or choose another data.preprocess."
+            f"training.graph is on, and a recorded step needs images of one size; {option('data.preprocess')} leaves "
+            "them sizes of "
+            "their own. Leave training.graph out, set it to off, or choose another mode."
         )
     if config.precision == "fp16" and device.type == "mps":
-        raise UserError("training.precision = fp16 is not possible on mps. Allowed there: fp32.")
+        raise UserError(f"{option('training.precision', 'fp16')} is not possible on mps. Allowed there: fp32.")
     if config.compile == "on" and device.type == "cpu" and not has_compiler():
         raise UserError(
-            "training.compile is on, and compiling for the processor needs a C++ compiler; none was found. Install g++ "
-            "or clang, name one in the environment variable CXX, or set training.compile = off."
+            f"{option('training.compile')} is on, and compiling for the CPU needs a C++ compiler; none was found. "
+            "Install g++ "
+            f"or clang, name one in the environment variable CXX, or set {option('training.compile', 'off')}."
         )
     wide_enough = device.type != "cpu" or widest >= BF16_CHANNELS
     return replace(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from unpaired.core.errors import ToldElsewhere, UserError
 from unpaired.core.interrupt import Interrupt
+from unpaired.core.naming import option
 from unpaired.data.loader import UnpairedLoader
 from unpaired.data.training import TrainingData
 from unpaired.methods.base import Batch
@@ -113,10 +114,12 @@ class Run:
             return
         limit = self.config.training.max_images
         ends = limit is not None and limit == self.total_images
-        remedy = f"training.max_images is {limit}" if ends else f"the epochs make {self.total_images:,} images"
+        names = ("training.max_images",) if ends else ("training.epochs", "training.decay_epochs")
+        length = f"the epochs make {self.total_images:,} images"
+        remedy = f"{option('training.max_images')} is {limit}" if ends else length
         raise UserError(
             f"nothing is left to train: {self.images_seen:,} images are done, and {remedy}. Nothing was changed. Raise "
-            f"{'training.max_images' if ends else 'training.epochs or training.decay_epochs'}."
+            f"{' or '.join(option(name) for name in names)}."
         )
 
     def _compare_processes(self, before: int) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from unpaired.core.errors import UserError
+from unpaired.core.naming import option
 from unpaired.methods.base import Batch, Method, Update
 from unpaired.networks import Discriminator, Generator
 from unpaired.training.config import TrainingConfig
@@ -139,12 +140,15 @@ class Trainer:
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"{self.device} has not enough memory for a training step ({str(error).splitlines()[0]}). Choose a "
-                "smaller training.batch_size (training.accumulate makes up for it) or data.crop_size, or set "
+                f"smaller {option('training.batch_size')} (training.accumulate makes up for it) or "
+                f"{option('data.crop_size')}, or set "
                 "training.recompute = true."
             ) from error
         except RuntimeError as error:
             if self.config.compile == "on" and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                raise UserError(f"the networks cannot be compiled ({error}). Set training.compile = off.") from error
+                raise UserError(
+                    f"the networks cannot be compiled ({error}). Set {option('training.compile', 'off')}."
+                ) from error
             raise
 
     def close(self) -> None:
@@ -232,7 +236,7 @@ def _require_recomputable(generators: list[Generator]) -> None:
     if not generators:
         raise UserError(
             "training.recompute is on, and none of this method's networks can compute again what it has not kept. "
-            "Leave training.recompute out; a smaller training.batch_size saves memory too."
+            f"Leave training.recompute out; a smaller {option('training.batch_size')} saves memory too."
         )
     if any(isinstance(part, nn.BatchNorm2d) for generator in generators for part in generator.modules()):
         raise UserError(
