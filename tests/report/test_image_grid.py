@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from unpaired.report.image_grid import PAPER, Picture, grid, grids_of, heading, save_grid, stack
+from unpaired.report.image_grid import MARGIN, PAPER, WORDS, Picture, grid, grids_of, heading, save_grid, stack
 
 COLUMNS = ["input", "translation", "reconstruction", "identity"]
 
@@ -100,8 +100,9 @@ def test_labels_and_titles_are_drawn_and_long_ones_stay_inside() -> None:
     row = {name: plain(128, 128, 90, 90, 90) for name in COLUMNS}
     blank = grid([row], COLUMNS, "")
     titled = grid([row], COLUMNS, "A " * 400)
-    assert titled.shape == blank.shape
-    assert (titled != blank).any()
+    assert titled.shape[0] == blank.shape[0]
+    assert blank.shape[1] < titled.shape[1] <= WORDS + 2 * MARGIN, "wider for its words, up to a limit"
+    assert (titled[:, : blank.shape[1]] != blank).any()
     margin = titled[:, -12:]
     assert (margin == PAPER).all()
     renamed = grid([{"input": row["input"]}], ["input"], "")
