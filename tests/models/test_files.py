@@ -17,6 +17,7 @@ from unpaired.data.decode import decode
 from unpaired.data.encode import write_image
 from unpaired.data.values import Domain, Image
 from unpaired.models import files, translation
+from unpaired.models.conversion import read_signed
 from unpaired.models.files import count_images, translate_files
 from unpaired.models.translator import Translator
 
@@ -275,12 +276,12 @@ def test_the_number_of_images_in_memory_does_not_grow_with_the_number_of_files(
         save(tmp_path / "photos" / f"{index}.png", 8 + 4 * (index % 12), 8 + 4 * (index // 12), 1)  # no two alike
     lock, alive, peak = threading.Lock(), 0, 0
 
-    def counted_decode(path: Path, *, max_pixels: int) -> Image:
+    def counted_read(path: Path, source: Domain, **options: Any) -> Image:
         nonlocal alive, peak
         with lock:
             alive += 1
             peak = max(peak, alive)
-        return decode(path, max_pixels=max_pixels)
+        return read_signed(path, source, **options)
 
     def counted_write(image: Image, path: Path) -> None:
         nonlocal alive
@@ -288,7 +289,7 @@ def test_the_number_of_images_in_memory_does_not_grow_with_the_number_of_files(
         with lock:
             alive -= 1
 
-    monkeypatch.setattr(files, "decode", counted_decode)
+    monkeypatch.setattr(files, "read_signed", counted_read)
     monkeypatch.setattr(translation, "write_image", counted_write)
     grey = Domain(channels=1)
     translate_files(make_identity(grey, grey), [tmp_path / "photos"], tmp_path / "out", batch_size=2, workers=2)

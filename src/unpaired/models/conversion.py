@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import PIL.Image
 
 from unpaired.core.errors import UserError
+from unpaired.data.bad_image import MAX_PIXELS
 from unpaired.data.decode import as_channels
 from unpaired.data.formats.base import upright
-from unpaired.data.formats.pillow import orientation_of, to_array
+from unpaired.data.formats.pillow import few_bits, orientation_of, stored_values, to_array
+from unpaired.data.labels import encoded
+from unpaired.data.reading import Half, Reading
 from unpaired.data.values import DTYPE_RANGES, Domain, Image, Signed, from_signed, to_signed
 from unpaired.models.label_conversion import (
     label_array,
     label_picture,
     signed_from_label_array,
-    signed_from_label_pil,
 )
 
 StoredType = Literal["uint8", "uint16", "int16", "float32"]
@@ -26,6 +29,17 @@ _STRAIGHT = {"La": "LA", "RGBa": "RGBA"}
 """Premultiplied modes of Pillow, which no file holds, and their ordinary counterparts."""
 _FLOAT_SLACK = 1e-3
 """Floats this far outside [0, 1] are taken for rounding; anything further is another convention."""
+
+
+def read_signed(path: Path, source: Domain, *, max_pixels: int = MAX_PIXELS, half: Half | None = None) -> Signed:
+    """Read a file, or half of it, as the network wants it, by the rules of training.
+
+    Raises `BadImage` for files that cannot be read, `UserError` as `signed_from_array` does.
+    """
+    image = Reading(half=half, labels=source.labels).read(path, max_pixels=max_pixels)
+    if source.labels is not None:
+        return to_signed(encoded(np.asarray(image[:, :, 0], np.uint8), source.labels))
+    return signed_from_array(image, source)
 
 
 def signed_from_array(image: Image, source: Domain) -> Signed:
@@ -96,18 +110,19 @@ def with_type(domain: Domain, dtype: str, *, declared: bool = True) -> Domain:
 
 
 def signed_from_pil(image: PIL.Image.Image, source: Domain) -> Signed:
-    """Return a PIL image of any mode as the network wants it, upright, by the rules by which files are decoded."""
-    if source.labels is not None:
-        return signed_from_label_pil(image, source.labels)
+    """Return a PIL image of any mode as the network wants it, upright, by the rules by which files are decoded.
+
+    For maps of class indices the stored index of palette pictures counts.
+    """
+    bits, stored = few_bits(image), source.labels is not None and source.labels.kind == "index"
     try:
         image.load()
-        straight = _STRAIGHT.get(image.mode)
-        pixels = upright(
-            to_array(image.convert(straight) if straight else image), orientation_of(image.getexif().tobytes())
-        )
+        orientation = orientation_of(image.getexif().tobytes())
+        straight = image.convert(_STRAIGHT[image.mode]) if image.mode in _STRAIGHT else image
+        pixels = stored_values(straight, bits) if stored else to_array(straight)
     except (OSError, SyntaxError, ValueError) as error:  # an opened file is decoded only now
         raise UserError(f"the PIL image cannot be decoded ({error}). Open another file.") from error
-    return signed_from_array(pixels, source)
+    return signed_from_array(upright(pixels, orientation), source)
 
 
 def pil_from_signed(signed: Signed, target: Domain, like_mode: str) -> PIL.Image.Image:

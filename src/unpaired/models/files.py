@@ -13,15 +13,14 @@ from unpaired.core.errors import UserError
 from unpaired.core.files import means_full_disk
 from unpaired.core.settings import option
 from unpaired.core.text import plural
-from unpaired.data.bad_image import MAX_PIXELS
-from unpaired.data.decode import BadImage, decode
+from unpaired.data.bad_image import MAX_PIXELS, BadImage
 from unpaired.data.encode import FORMATS, require_format
 from unpaired.data.folders import list_images
 from unpaired.data.parallel import num_threads
-from unpaired.data.reading import Half, halved
+from unpaired.data.reading import Half
 from unpaired.data.values import Domain, Signed
-from unpaired.models.conversion import signed_from_array, with_type
-from unpaired.models.label_conversion import require_label_format, signed_from_label_file
+from unpaired.models.conversion import read_signed, with_type
+from unpaired.models.label_conversion import require_label_format
 from unpaired.models.translation import Translation
 from unpaired.models.translator import Translator, images_per_batch
 from unpaired.networks import SearchError
@@ -333,9 +332,7 @@ class _Run:
 def _load(path: Path, source: Domain, max_pixels: int, half: Half | None) -> Signed | str:
     """Return an image as the network sees it, or why it cannot be read."""
     try:
-        if source.labels is not None:
-            return signed_from_label_file(path, source.labels, max_pixels, half)
-        return signed_from_array(halved(path, decode(path, max_pixels=max_pixels), half), source)
+        return read_signed(path, source, max_pixels=max_pixels, half=half)
     except BadImage as error:
         return error.reason
     except (UserError, MemoryError) as error:

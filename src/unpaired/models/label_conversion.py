@@ -10,20 +10,11 @@ from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
 from unpaired.data.encode import write_image, write_indices
-from unpaired.data.formats.base import upright
-from unpaired.data.formats.pillow import few_bits, orientation_of, stored_values, to_array
-from unpaired.data.labels import Indices, Labels, encoded, from_colours, paint, to_indices
-from unpaired.data.reading import Half, Reading
+from unpaired.data.labels import Labels, encoded, from_colours, paint, to_indices
 from unpaired.data.values import Image, Signed, stored_classes, to_signed
 
 _LOSSY = ("jpg", "jpeg")
 _WITHOUT_INDICES = ("webp",)
-
-
-def signed_from_label_file(path: Path, labels: Labels, max_pixels: int, half: Half | None = None) -> Signed:
-    """Read a label map file, or half of it, as the network wants it, by the rules of training; raises `BadImage`."""
-    indices = Reading(half=half, labels=labels).read(path, max_pixels=max_pixels)
-    return _signed(np.asarray(indices[:, :, 0], np.uint8), labels)
 
 
 def signed_from_label_array(image: Image, labels: Labels) -> Signed:
@@ -36,22 +27,10 @@ def signed_from_label_array(image: Image, labels: Labels) -> Signed:
         raise UserError(f"a label map has shape H x W or H x W x C, and pixels; received {shape}.")
     try:
         if labels.kind == "index" and image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8:
-            return _signed(from_colours(image, labels), labels)
-        return _signed(to_indices(image, labels), labels)
+            return to_signed(encoded(from_colours(image, labels), labels))
+        return to_signed(encoded(to_indices(image, labels), labels))
     except UserError as error:
         raise UserError(f"the image is no label map of this model: {error}. {_wanted(labels)}") from error
-
-
-def signed_from_label_pil(image: PIL.Image.Image, labels: Labels) -> Signed:
-    """Return a label map as the network wants it; for class indices the stored index of palette pictures counts."""
-    bits = few_bits(image)
-    try:
-        image.load()
-        pixels = stored_values(image, bits) if labels.kind == "index" else to_array(image)
-        pixels = upright(pixels, orientation_of(image.getexif().tobytes()))
-    except (OSError, SyntaxError, ValueError) as error:  # an opened file is decoded only now
-        raise UserError(f"the PIL image cannot be decoded ({error}). Open another file.") from error
-    return signed_from_label_array(pixels, labels)
 
 
 def label_array(signed: Signed, labels: Labels) -> NDArray[np.uint8]:
@@ -97,10 +76,6 @@ def write_label_map(signed: Signed, labels: Labels, path: Path) -> None:
         write_indices(values, path, labels.palette)
     else:
         write_image(values, path)
-
-
-def _signed(indices: Indices, labels: Labels) -> Signed:
-    return to_signed(encoded(indices, labels))
 
 
 def _wanted(labels: Labels) -> str:

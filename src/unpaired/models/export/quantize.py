@@ -12,13 +12,11 @@ import torch
 from torch import Tensor
 
 from unpaired.core.errors import UserError
-from unpaired.data.bad_image import MAX_PIXELS
-from unpaired.data.decode import BadImage, decode
+from unpaired.data.bad_image import BadImage
 from unpaired.data.folders import list_images
 from unpaired.data.values import Domain
-from unpaired.models.conversion import signed_from_array
+from unpaired.models.conversion import read_signed
 from unpaired.models.graph import INPUT
-from unpaired.models.label_conversion import signed_from_label_file
 
 AT_MOST = 64
 """Images that are read; a quarter of them is kept out of the calibration and measures the loss."""
@@ -48,10 +46,7 @@ def calibration_images(folder: Path, source: Domain) -> tuple[list[Tensor], list
 
 def _read(path: Path, source: Domain) -> Tensor:
     try:
-        if source.labels is None:
-            signed = signed_from_array(decode(path), source)
-        else:
-            signed = signed_from_label_file(path, source.labels, MAX_PIXELS)
+        signed = read_signed(path, source)
     except BadImage as error:
         raise UserError(
             f"cannot calibrate with {path}: {error.reason}. Remove it, or choose another folder."
