@@ -327,7 +327,7 @@ def _in_two_processes(data: Path, run: Path, settings: dict[str, Any]) -> subpro
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "unpaired"]
     command += ["train", "cyclegan", "--data", str(data), "--out", str(run), *arguments(settings)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 @pytest.mark.slow

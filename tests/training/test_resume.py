@@ -90,10 +90,8 @@ def test_killed_at_random_moments_it_ends_bit_identical(data: Path, tmp_path: Pa
         lines = len(read_metrics(killed)) if killed.exists() else 0
         _wait_for_progress(process, killed, lines + moments.randint(2, 30))
         if kills % 2:  # every second time: while a checkpoint is being written
-            deadline = time.monotonic() + 20
-            while process.poll() is None and time.monotonic() < deadline:
-                if any((killed / "checkpoints").glob(".*.writing-*")):
-                    break
+            while process.poll() is None and not any((killed / "checkpoints").glob(".*.writing-*")):
+                pass
         else:
             time.sleep(moments.random() * 0.05)
         process.kill()
@@ -124,7 +122,7 @@ def test_a_signal_saves_and_says_how_to_go_on(data: Path, tmp_path: Path, number
     process = subprocess.Popen(_command(data, run, settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _wait_for_progress(process, run, 5)
     process.send_signal(number)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate()
     assert process.returncode == 128 + number
     assert f"unpaired train --resume '{run}'" in error
     assert "Traceback" not in error

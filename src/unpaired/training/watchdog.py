@@ -23,7 +23,7 @@ class Watchdog:
 
     def __init__(self, timeout_seconds: float) -> None:
         self._timeout_seconds = timeout_seconds
-        self._beats = 0
+        self._beats = self._seen = self._silent_checks = 0
         self._paused = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
@@ -42,6 +42,12 @@ class Watchdog:
             self._paused = False
             self.beat()
 
+    def has_been_silent(self) -> bool:
+        """Look once; true where there was no beat between the last `CHECKS` looks, pauses apart."""
+        self._silent_checks = self._silent_checks + 1 if self._beats == self._seen and not self._paused else 0
+        self._seen = self._beats
+        return self._silent_checks >= CHECKS
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -53,11 +59,8 @@ class Watchdog:
         self._thread.join()
 
     def _watch(self) -> None:
-        seen, silent_checks = self._beats, 0
         while not self._ended.wait(self._timeout_seconds / CHECKS):
-            silent_checks = silent_checks + 1 if self._beats == seen and not self._paused else 0
-            seen = self._beats
-            if silent_checks >= CHECKS:
+            if self.has_been_silent():
                 print(
                     f"error: no step has ended for {self._timeout_seconds:g} seconds: another process of this training "
                     "has ended or no longer answers. The newest checkpoint is intact; go on with --resume.",
