@@ -179,14 +179,13 @@ class Segmenter:
 
 def is_segmenter(folder: Path) -> bool:
     """Say whether a folder is a segmenter, or a training that holds one."""
-    return any((place / DOCUMENT).is_file() for place in (folder, folder / BEST))
+    return any((place / name).is_file() for place in (folder, folder / BEST) for name in (DOCUMENT, WEIGHTS))
 
 
 def find_segmenter(folder: Path) -> Path:
     """Return the folder of a segmenter: the given one, or the best of a training; UserError where there is none."""
-    for place in (folder, folder / BEST):
-        if (place / DOCUMENT).is_file() or (place / WEIGHTS).is_file():
-            return place
+    if is_segmenter(folder):
+        return folder if any((folder / name).is_file() for name in (DOCUMENT, WEIGHTS)) else folder / BEST
     missing = f"{folder} is not a segmenter: it holds neither {DOCUMENT} nor a folder {BEST} with one."
     raise UserError(
         f"{missing if folder.exists() else f'there is no segmenter at {folder}.'} Give the folder that a training has "
@@ -202,15 +201,9 @@ def read_description(place: Path, defaults: Mapping[str, Any] | None = None) -> 
         document = _of_earlier_comparison(document)
     version = document.get("version")
     if document.get("format") != FORMAT or not isinstance(version, int):
-        raise UserError(
-            f"{place / DOCUMENT} does not describe a segmenter that this command reads: its format is "
-            f"{document.get('format')!r}. Give the folder that unpaired segment train has written."
-        )
+        raise UserError(f"{place / DOCUMENT} does not describe a segmenter: its format is {document.get('format')!r}.")
     if version > VERSION:
-        raise UserError(
-            f"{place} was written by a newer version of unpaired (format {version}; this version reads up to "
-            f"{VERSION}). Update unpaired."
-        )
+        raise UserError(f"{place} was written by a newer version of unpaired (format {version}). Update unpaired.")
     try:
         content = {each.name: document[each.name] for each in fields(Description)}
         content["network"] = {"family": "fcn8s", **content["network"]}  # before 0.2 there was no other one
@@ -253,16 +246,13 @@ def describe_segmenter(folder: Path) -> dict[str, Any]:
 
 def render_segmenter(found: Mapping[str, Any]) -> str:
     """Return the description of a segmenter as a person reads it."""
-    held, void = found["held_out"], ", ".join(map(str, found["void"])) or "none"
+    held = found["held_out"]
     scores = f"{plural(held['photos'], 'held-out photo')} ({held['from']}): {three_scores(held)}" if held else "none"
-    lines = (
-        f"{found['path']}: {found['summary']}",
-        f"Photos: {plural(found['channels'], 'channel')}",
-        f"Classes: {', '.join(found['classes'])}; void: {void}",
-        f"Scores: {scores}",
-        "Written by " + ", ".join(f"{name} {version}" for name, version in found["versions"].items()),
+    return (
+        f"{found['path']}: {found['summary']}\nPhotos: {plural(found['channels'], 'channel')}\n"
+        f"Classes: {', '.join(found['classes'])}; void: {', '.join(map(str, found['void'])) or 'none'}\n"
+        f"Scores: {scores}\nWritten by {', '.join(f'{name} {version}' for name, version in found['versions'].items())}"
     )
-    return "\n".join(lines)
 
 
 def three_scores(scores: Mapping[str, Any]) -> str:

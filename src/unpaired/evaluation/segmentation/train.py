@@ -188,9 +188,8 @@ def _evaluate(run: _Run, log: MetricsLog) -> None:
     if best:
         write_segmenter(run.folder / BEST, run.trainer.network, _description(run, scores))
         status.best = status.last
-    values = {name: scores[name] for name in SCORES}
-    seconds = round(time.monotonic() - began, 1)
-    log.write({"images": seen, "evaluation": values, "evaluation_seconds": seconds, "best": best})
+    record = {"images": seen, "evaluation": {name: scores[name] for name in SCORES}, "best": best}
+    log.write({**record, "evaluation_seconds": round(time.monotonic() - began, 1)})
     run.say(f"{seen:,} images: {three_scores(scores)}{' (best so far)' if best else ''}")
 
 
