@@ -15,7 +15,7 @@ from unpaired import __version__
 from unpaired.audit.charts import error_chart, spectrum_chart
 from unpaired.audit.findings import Findings, few_images, figures_of, table_of
 from unpaired.audit.measure import measure
-from unpaired.audit.model import AuditOptions, held_out_images, open_audited
+from unpaired.audit.model import AuditOptions, HeldOutImages, open_audited
 from unpaired.audit.pictures import draw
 from unpaired.audit.sensitivity import response
 from unpaired.audit.shares import RESAMPLES, shares_of
@@ -53,7 +53,7 @@ def audit(options: AuditOptions, *, progress: Progress | None = None) -> Written
     """
     inputs, folder = open_audited(options, progress)
     directions = {name: _audited(inputs, name, options, progress) for name in inputs.directions}
-    counts = {side: len(held_out_images(inputs, side, options.images)) for side in SIDES}
+    counts = {side: len(HeldOutImages(inputs, side, options.images)) for side in SIDES}
     document = Audit(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=options.command,
@@ -72,7 +72,7 @@ def _audited(inputs: ModelInputs, direction: str, options: AuditOptions, progres
     """Measure one direction."""
     source, target = sides(direction)
     forward, backward = inputs.translators[direction], inputs.translators[reverse(direction)]
-    images, real = (held_out_images(inputs, side, options.images) for side in (source, target))
+    images, real = (HeldOutImages(inputs, side, options.images) for side in (source, target))
     heading, seed = forward.heading, options.seed
     on_progress = None if progress is None else partial(progress, f"auditing {heading}")
     measured = measure(forward, backward, images, seed=seed, progress=on_progress)

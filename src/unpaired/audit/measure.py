@@ -67,7 +67,7 @@ class Effect:
     """Mean (F(d(y)) - x)^2 in levels^2."""
     change: Values
     """Mean (d(y) - y)^2 in levels^2: how visible the disturbance is."""
-    copy: Values | None
+    copy: Values | None = None
     """Mean |d(x) - x| in levels; None where x cannot be disturbed so."""
 
 
@@ -81,10 +81,10 @@ class Exchange:
     follows: Values
     """Where the reconstruction then lies between the own image's (0) and the other's (1): the projection
     <F(z) - F(y), F(y') - F(y)> / |F(y') - F(y)|^2. NaN where F(y') is F(y)."""
-    copy: Values | None
-    """The same for the inputs themselves; None where they cannot be treated so."""
     change: Values
     """Mean squared change of y by the exchange, in levels^2."""
+    copy: Values | None = None
+    """`follows` of the inputs themselves; None where they cannot be treated so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def measure(
     """
     disturbances, notices = disturbances_for(forward.target)
     details = [each for each in _DETAILS if each.fits(forward.target)]
-    columns: dict[_Key, list[Tensor]] = defaultdict(list)
+    columns: dict[str, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
     for numbers in batches(images):
         x = images.batch(numbers)
         y = _finite(forward, forward.translate_tensor(x))
@@ -123,44 +123,22 @@ def measure(
         if len(images) > 1:
             others = images.batch([partner_of(number, len(images)) for number in numbers])
             found += _exchanged(batch, others, details)
-        for key, values in found:
-            columns[key].append(values)
+        for what, name, values in found:
+            columns[what][name].append(values)
         if progress is not None:
             progress(numbers[-1] + 1, len(images))
-    known = {key: torch.cat(parts).numpy() for key, parts in columns.items()}
-
-    def column(what: str, name: str) -> Values:
-        return known[what, name]
-
+    known = {what: {name: torch.cat(parts).numpy() for name, parts in each.items()} for what, each in columns.items()}
     return Reconstructions(
-        effects=[
-            Effect(
-                each,
-                error=column(each.title, "error"),
-                squared=column(each.title, "squared"),
-                change=column(each.title, "change"),
-                copy=known.get((each.title, "copy")),
-            )
-            for each in disturbances
-        ],
-        chance=known.get(("chance", "error")),
-        exchanges=[
-            Exchange(
-                kind.name,
-                kind.title,
-                follows=column(kind.name, "follows"),
-                copy=known.get((kind.name, "copy")),
-                change=column(kind.name, "change"),
-            )
-            for kind in details
-            if (kind.name, "follows") in known
-        ],
+        effects=[Effect(each, **known[each.title]) for each in disturbances],
+        chance=known[_CHANCE]["error"] if _CHANCE in known else None,
+        exchanges=[Exchange(kind.name, kind.title, **known[kind.name]) for kind in details if kind.name in known],
         notices=notices,
     )
 
 
-_Key = tuple[str, str]
-"""What was done to the translations, and the quantity measured."""
+_Found = Iterator[tuple[str, str, Tensor]]
+"""What was done to the translations, the quantity measured, and its value for each image."""
+_CHANCE = "chance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,33 +151,29 @@ class _Batch:
     returned: Tensor
 
 
-def _disturbed(batch: _Batch, disturbances: Sequence[Disturbance], seed: int) -> Iterator[tuple[_Key, Tensor]]:
-    """Yield what every disturbance does to the images of a batch."""
+def _disturbed(batch: _Batch, disturbances: Sequence[Disturbance], seed: int) -> _Found:
     source, target = batch.forward.source, batch.forward.target
     for each in disturbances:
         disturbed = disturb(batch.y, each, target, batch.numbers, seed)
         back = batch.returned if disturbed is batch.y else batch.backward.translate_tensor(disturbed)
-        yield (each.title, "error"), _mean_error(back, batch.x)
-        yield (each.title, "squared"), _mean_square(back, batch.x)
-        yield (each.title, "change"), _mean_square(disturbed, batch.y)
+        yield each.title, "error", _mean_error(back, batch.x)
+        yield each.title, "squared", _mean_square(back, batch.x)
+        yield each.title, "change", _mean_square(disturbed, batch.y)
         if applies_to(each, source):
-            copied = disturb(batch.x, each, source, batch.numbers, seed)
-            yield (each.title, "copy"), _mean_error(copied, batch.x)
+            yield each.title, "copy", _mean_error(disturb(batch.x, each, source, batch.numbers, seed), batch.x)
 
 
-def _exchanged(batch: _Batch, other_x: Tensor, details: Sequence[_Detail]) -> Iterator[tuple[_Key, Tensor]]:
-    """Yield the errors of other images' reconstructions, and what comes back after an exchange of detail with them."""
+def _exchanged(batch: _Batch, other_x: Tensor, details: Sequence[_Detail]) -> _Found:
     other_y = batch.forward.translate_tensor(other_x)
     other = batch.backward.translate_tensor(other_y)
-    yield ("chance", "error"), _mean_error(other, batch.x)
+    yield _CHANCE, "error", _mean_error(other, batch.x)
     for kind in details:
         mixed = with_detail_of(batch.y, other_y, kind.detail)
-        reached = batch.backward.translate_tensor(mixed)
-        yield (kind.name, "follows"), _position_between(reached, batch.returned, other)
-        yield (kind.name, "change"), _mean_square(mixed, batch.y)
+        yield kind.name, "follows", _position_between(batch.backward.translate_tensor(mixed), batch.returned, other)
+        yield kind.name, "change", _mean_square(mixed, batch.y)
         if kind.fits(batch.forward.source):
             copied = with_detail_of(batch.x, other_x, kind.detail)
-            yield (kind.name, "copy"), _position_between(copied, batch.x, other_x)
+            yield kind.name, "copy", _position_between(copied, batch.x, other_x)
 
 
 def batches(images: Images) -> list[list[int]]:

@@ -14,7 +14,6 @@ from unpaired.core.errors import UserError
 from unpaired.core.files import require_writable
 from unpaired.core.settings import option
 from unpaired.data.directions import DIRECTIONS, Side
-from unpaired.data.held_out import ImageSet
 from unpaired.data.training import Progress
 from unpaired.evaluation.inputs import ModelInputs, open_model, run_of
 from unpaired.models.folder import ModelCard, find_model, read_card
@@ -61,10 +60,11 @@ class AuditOptions:
 
 @final
 class HeldOutImages:
-    """Chosen images of one domain, as networks see them."""
+    """At most so many held-out images of one domain, spread evenly, as networks see them."""
 
-    def __init__(self, images: ImageSet, positions: Sequence[int]) -> None:
-        self._images, self._positions = images, positions
+    def __init__(self, inputs: ModelInputs, side: Side, most: int) -> None:
+        test = inputs.dataset.test
+        self._images, self._positions = test.of(side), [position for position, _ in test.positions(side, most)]
 
     def __len__(self) -> int:
         """Return how many images were chosen."""
@@ -73,12 +73,6 @@ class HeldOutImages:
     def batch(self, numbers: Sequence[int]) -> Tensor:
         """Return images [N, C, H, W] in [-1, 1]."""
         return torch.from_numpy(self._images.signed([self._positions[number] for number in numbers]))
-
-
-def held_out_images(inputs: ModelInputs, side: Side, most: int) -> HeldOutImages:
-    """Return at most so many held-out images of one domain, spread evenly."""
-    test = inputs.dataset.test
-    return HeldOutImages(test.of(side), [position for position, _ in test.positions(side, most)])
 
 
 def open_audited(options: AuditOptions, progress: Progress | None = None) -> tuple[ModelInputs, Path]:
@@ -116,17 +110,16 @@ def open_audited(options: AuditOptions, progress: Progress | None = None) -> tup
 def _require_auditable(folder: Path, card: ModelCard) -> None:
     """Raise `UserError` for a model whose translations cannot be brought back."""
     missing = [direction for direction in DIRECTIONS if direction not in card.translators]
-    trained = "" if card.method is None else f" ({card.method})"
-    if missing:
+    searches = any(described.network.get("family") == "latent_search" for described in card.translators.values())
+    why = (
+        f"has no {missing[0]}, and the audit measures what a translation hides for the way back"
+        if missing
+        else "translates by a search, which takes a minute or more for each of some twenty disturbances of every image"
+    )
+    if missing or searches:
+        trained = "" if card.method is None else f" ({card.method})"
         raise UserError(
-            f"{folder} cannot be audited: it has no {missing[0]}{trained}. The audit measures what a translation "
-            "hides for the way back, so it needs both directions, as cyclegan trains them. Give such a model."
-        )
-    if any(described.network.get("family") == "latent_search" for described in card.translators.values()):
-        raise UserError(
-            f"{folder} cannot be audited: it translates by a search{trained}, which takes a minute or more for each of "
-            "some twenty disturbances of every image, and has no gradient. Give a model of two networks, as cyclegan "
-            "trains them."
+            f"{folder} cannot be audited{trained}: it {why}. Give a model of two networks, as cyclegan trains them."
         )
 
 
