@@ -143,7 +143,7 @@ def test_a_run(tmp_path: Path) -> None:
     text = shown(found, width=200)
     for part in (
         "2 of 5",
-        "1 h 2 min",
+        "1:02 h",
         "cycle_a 1.25",
         "gan_a2b not finite",
         "hardly vary",

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unpaired.core.errors import UserError
-from unpaired.core.text import plural
+from unpaired.core.text import duration, number, plural
 from unpaired.data.labels import Labels
 from unpaired.data.values import domain_to_json
 from unpaired.models.folder import (
@@ -55,9 +55,6 @@ def describe(path: str | Path, *, progress: Progress | None = None) -> dict[str,
     if (path / CHECKPOINTS).is_dir() or _run_config(path):
         return _describe_run(path)
     return _describe_folder(path, progress)
-
-
-# ------------------------------------------------------------------------------------------------------------ models
 
 
 def _describe_model(folder: Path) -> dict[str, Any]:
@@ -107,9 +104,6 @@ def _integrity(folder: Path) -> dict[str, Any]:
     return {"files": files, "bytes": sum(files.values()), "intact": damage is None, "damage": damage}
 
 
-# -------------------------------------------------------------------------------------------------------------- runs
-
-
 def _run_config(folder: Path) -> dict[str, Any]:
     """Return a run's configuration, empty where the folder holds none."""
     try:
@@ -144,11 +138,8 @@ def _describe_run(run: Path) -> dict[str, Any]:
 
 def _describe_checkpoint(folder: Path) -> dict[str, Any]:
     integrity = _integrity(folder)
-    return {
-        "name": folder.name,
-        "images": int(folder.name),
-        **{key: integrity[key] for key in ("bytes", "intact", "damage")},
-    }
+    del integrity["files"]
+    return {"name": folder.name, "images": int(folder.name), **integrity}
 
 
 def _progress(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,17 +166,18 @@ def _progress(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _epochs(config: Mapping[str, Any]) -> int | None:
-    from pydantic import TypeAdapter, ValidationError
-
+    from unpaired.core.given import Given, flatten, settings_of
     from unpaired.training.config import TrainingConfig
 
+    training = config.get("training")
+    if not isinstance(training, Mapping):
+        return None
+    record = Given(flatten(training, "training."), "{name}", record=True)
     try:
-        return TypeAdapter(TrainingConfig).validate_python(config.get("training")).total_epochs
-    except ValidationError:
+        epochs: int = settings_of("training", TrainingConfig, [record]).total_epochs
+    except UserError:
         return None  # written by another version, or damaged: the rest is still worth saying
-
-
-# ------------------------------------------------------------------------------------------------------------ images
+    return epochs
 
 
 def _describe_file(path: Path) -> dict[str, Any]:
@@ -230,14 +222,8 @@ def _describe_folder(folder: Path, progress: Progress | None) -> dict[str, Any]:
     parts = {"train A": found.train_a, "train B": found.train_b, "test A": found.test_a, "test B": found.test_b}
     folders = {name: _describe_images(name, part, progress) for name, part in parts.items() if isinstance(part, Path)}
     pairs, unmatched = count_pairs(found)
-    return {
-        "kind": "data",
-        "path": str(folder),
-        "layout": found.layout,
-        "pairs": pairs,
-        "unmatched": unmatched,
-        "folders": folders,
-    }
+    known = {"layout": found.layout, "pairs": pairs, "unmatched": unmatched}
+    return {"kind": "data", "path": str(folder), **known, "folders": folders}
 
 
 def _describe_images(name: str, folder: Path, progress: Progress | None) -> dict[str, Any]:
@@ -269,9 +255,6 @@ def _describe_images(name: str, folder: Path, progress: Progress | None) -> dict
 
 def _counted(values: Iterable[object]) -> dict[str, int]:
     return {str(value): count for value, count in Counter(values).most_common()}
-
-
-# ----------------------------------------------------------------------------------------------------------- display
 
 
 def render(description: Mapping[str, Any]) -> RenderableType:
@@ -310,14 +293,11 @@ def _direction(direction: Mapping[str, Any]) -> str:
 def _domain(domain: Mapping[str, Any]) -> str:
     values = "by type" if domain["range"] is None else " to ".join(f"{value:g}" for value in domain["range"])
     if domain.get("labels"):
-        found = f"{Labels(**domain['labels']).in_words()}{_names(domain['labels']['names'])}"
+        names = f": {', '.join(domain['labels']['names'])}" if domain["labels"]["names"] else ""
+        found = f"{Labels(**domain['labels']).in_words()}{names}"
     else:
         found = f"{plural(domain['channels'], 'channel')}, {domain['dtype']}, values {values}"
     return f"{domain['name']}: {found}" if domain.get("name") else found
-
-
-def _names(names: list[str] | None) -> str:
-    return f": {', '.join(names)}" if names else ""
 
 
 def _integrity_line(found: Mapping[str, Any]) -> str:
@@ -331,9 +311,11 @@ def _show_run(run: Mapping[str, Any]) -> list[RenderableType]:
         "state": run["state"],
         "epoch": epoch,
         "images seen": _number(run["images"]),
-        "training time": None if run["seconds"] is None else _duration(run["seconds"]),
+        "training time": None if run["seconds"] is None else duration(run["seconds"]),
         "speed": None if run["images_per_second"] is None else f"{run['images_per_second']:.3g} images per second",
-        "last losses": ", ".join(f"{name} {_figure(value)}" for name, value in run["losses"].items()),
+        "last losses": ", ".join(
+            f"{name} {'not finite' if value is None else number(value)}" for name, value in run["losses"].items()
+        ),
         **{f"warning {number}": text for number, text in enumerate(run["warnings"], 1)},
         **_settings(run["config"]),
         "samples": _number(run["samples"]),
@@ -415,10 +397,6 @@ def _number(value: int | None) -> str | None:
     return None if value is None else f"{value:,}"
 
 
-def _figure(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.4g}"
-
-
 def _size(size: list[int] | None) -> str | None:
     return None if size is None else f"{size[0]} x {size[1]}"
 
@@ -430,11 +408,6 @@ def _bytes(count: int) -> str:
             break
         amount, unit = amount / 1000, larger
     return f"{amount:.3g} {unit}"
-
-
-def _duration(seconds: float) -> str:
-    hours, minutes = divmod(round(seconds) // 60, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {round(seconds) % 60} s"
 
 
 def _counts(counts: Mapping[str, int]) -> str:
