@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from unpaired.report.run_curves import LOSS_GROUPS, MOST_POINTS, OTHER_LOSSES, curves_of
+from unpaired.report.run_curves import LOSS_KINDS, MOST_POINTS, curves_of
 
 
 def record(images: int, **losses: float | None) -> dict[str, Any]:
@@ -22,9 +22,9 @@ def test_losses_are_grouped_and_everything_else_has_a_chart() -> None:
     curves = curves_of([record(100, gan_a2b=1.0, cycle_a=2.0, gan_b2a=3.0, nce=4.0), {"event": "warning", "images": 1}])
     assert curves.images == [100]
     assert [(chart.title, chart.lines) for chart in curves.charts] == [
-        (LOSS_GROUPS["gan"], {"gan_a2b": [1.0], "gan_b2a": [3.0]}),
-        (LOSS_GROUPS["cycle"], {"cycle_a": [2.0]}),
-        (OTHER_LOSSES, {"nce": [4.0]}),
+        (LOSS_KINDS["adversarial"], {"gan_a2b": [1.0], "gan_b2a": [3.0]}),
+        (LOSS_KINDS["cycle"], {"cycle_a": [2.0]}),
+        (LOSS_KINDS["contrastive"], {"nce": [4.0]}),
         ("Learning rate", {"generators": [2e-4]}),
         ("Speed", {"images_per_second": [10.0]}),
         ("Waiting for data", {"waiting": [25.0]}),

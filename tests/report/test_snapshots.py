@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from unpaired.report import snapshots
+from unpaired.report.embedding import Image as Part
 from unpaired.report.image_grid import Picture, grid, save_grid, stack
-from unpaired.report.snapshots import WIDEST, Part, snapshots_of
+from unpaired.report.snapshots import WIDEST, snapshots_of
 
 
 def direction(seed: int, side: int = 64, rows: int = 2) -> Picture:

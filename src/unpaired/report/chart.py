@@ -267,7 +267,7 @@ def _axes_of(chart: Chart, lines: Sequence[Drawn]) -> tuple[Axis, Axis]:
         low = 0.0 if 0 <= low < 0.3 * high else low
         if high <= low:  # a single point
             low, high = (0.0, high * 2) if high > 0 else (high - 1, high + 1)
-        x_ticks = [tick for tick in ticks(low, high) if low <= tick <= high]
+        x_ticks = [tick for tick in ticks(low, high, 6) if low <= tick <= high]
     x = Axis(low, high, left, right, x_ticks, x_log)
     return x, Axis(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP, y_ticks, y_log)
 

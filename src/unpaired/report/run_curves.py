@@ -10,20 +10,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unpaired.report import results
 from unpaired.report.logged_metrics import LOGGED, logged_metric
-from unpaired.report.run_log import means_among
+from unpaired.report.run_log import declared_terms, means_among
 
 MOST_POINTS = 2000
 """Points per line; more records than this are averaged in buckets."""
 
-LOSS_GROUPS: dict[str, str] = {
-    "gan": "Generators: adversarial loss",
+LOSS_KINDS: dict[str, str] = {
+    "adversarial": "Generators: adversarial loss",
     "cycle": "Cycle consistency loss",
     "identity": "Identity loss",
+    "reconstruction": "Reconstruction loss",
+    "contrastive": "Contrastive loss",
+    "regularization": "Regularization loss",
     "discriminator": "Discriminators: adversarial loss",
+    "other": "Other losses",
 }
-"""First word of a loss's name -> title of the chart that it belongs to."""
-OTHER_LOSSES = "Other losses"
+"""Kind of a loss term, as its method declares it in the log -> title of the chart that it belongs to."""
+_OLD_KINDS = {
+    **dict.fromkeys(("gan", "gan_a2b", "gan_b2a", "gan_a", "gan_b"), "adversarial"),
+    **dict.fromkeys(("cycle", "cycle_a", "cycle_b"), "cycle"),
+    **dict.fromkeys(("identity", "identity_a", "identity_b"), "identity"),
+    **dict.fromkeys(("discriminator", "discriminator_a", "discriminator_b"), "discriminator"),
+    "nce": "contrastive",
+    "l1": "reconstruction",
+    "regularization": "regularization",
+}
+"""Terms of logs that declare no kinds (version 0.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +72,10 @@ def curves_of(records: Sequence[Mapping[str, Any]]) -> Curves:
         return Curves(images=[], charts=_evaluations(evaluated))
     starts = _bucket_starts(len(measured))
     ends = np.append(starts[1:], len(measured)) - 1
-    groups: dict[str, list[str]] = {title: [] for title in [*LOSS_GROUPS.values(), OTHER_LOSSES]}
+    groups: dict[str, list[str]] = {title: [] for title in LOSS_KINDS.values()}
+    kinds = _OLD_KINDS | declared_terms(records)
     for name in _names(measured, "losses"):
-        groups[LOSS_GROUPS.get(name.split("_")[0], OTHER_LOSSES)].append(name)
+        groups[LOSS_KINDS.get(kinds.get(name, "other"), LOSS_KINDS["other"])].append(name)
 
     charts = [
         Chart(title=title, unit="loss", lines={name: _line(measured, "losses", name, starts) for name in names})
@@ -77,6 +92,36 @@ def curves_of(records: Sequence[Mapping[str, Any]]) -> Curves:
     charts.append(Chart(title="Speed", unit="images per second", lines=speed))
     charts.append(Chart(title="Waiting for data", unit="% of the time", lines={"waiting": waiting}))
     return Curves(images=[int(measured[end]["images"]) for end in ends], charts=charts)
+
+
+def charts_of(curves: Curves, marks: Sequence[results.Mark] = ()) -> list[results.Chart]:
+    """Return the curves of one run as charts."""
+    found = []
+    for chart in curves.charts:
+        names = list(chart.lines)
+        first = names[0].partition("_")[0]
+        shared = f"{first}_" if len(names) > 1 and all(name.startswith(f"{first}_") for name in names) else ""
+        if all(name[-4:] in ("_a2b", "_b2a") for name in names):
+            shared = names[0][:-3]
+        xs = tuple(chart.images or curves.images)
+        lines = tuple(
+            results.Line(
+                name=name.removeprefix(shared) if len(names) > 1 else name, x=xs, y=tuple(values), best=chart.best
+            )
+            for name, values in chart.lines.items()
+        )
+        found.append(
+            results.Chart(
+                title=chart.title,
+                x_label="images seen",
+                y_label=chart.unit,
+                smooth=chart.smooth,
+                marks=tuple(marks),
+                note="Ringed: the best evaluation." if chart.best is not None else "",
+                lines=lines,
+            )
+        )
+    return found
 
 
 def _evaluations(records: Sequence[Mapping[str, Any]]) -> list[Chart]:

@@ -129,8 +129,18 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def means_among(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the records that hold means of the training: neither events nor evaluations."""
-    return [record for record in records if "event" not in record and "evaluation" not in record]
+    """Return the records that hold means of the training: no events, evaluations or declarations."""
+    return [record for record in records if not {"event", "evaluation", "declared"} & set(record)]
+
+
+def declared_terms(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the kind of every loss term as the method declares it; logs of version 0.1 declare none."""
+    terms: dict[str, str] = {}
+    for record in records:
+        declared = record.get("declared")
+        found = declared.get("terms") if isinstance(declared, Mapping) else None
+        terms |= {str(name): str(kind) for name, kind in found.items()} if isinstance(found, Mapping) else {}
+    return terms
 
 
 def truncate(run: Path, images: int) -> None:

@@ -28,7 +28,7 @@ class Standing:
 
     state: State
     reason: str
-    """Text of the event that led to the state."""
+    """Why the run is in its state: why it ended early, or what failed."""
     images: int
     total_images: int | None
     epoch: float | None
@@ -41,6 +41,7 @@ class Standing:
     seconds_left: float | None
     images_per_second: float | None
     waiting_share: float | None
+    peak_memory_bytes: int | None
     events: list[Mapping[str, Any]]
 
     @property
@@ -72,6 +73,7 @@ def standing_of(records: Sequence[Mapping[str, Any]], config: Mapping[str, Any])
         seconds_left=None if left is None else max(left, 0.0),
         images_per_second=speed,
         waiting_share=_number(last.get("waiting_share")),
+        peak_memory_bytes=_peak(events),
         events=events,
     )
 
@@ -79,8 +81,15 @@ def standing_of(records: Sequence[Mapping[str, Any]], config: Mapping[str, Any])
 def _state(events: Sequence[Mapping[str, Any]], begun: bool) -> tuple[State, str]:
     for entry in reversed(events):
         if str(entry["event"]) in ENDINGS:
-            return ENDINGS[str(entry["event"])], str(entry.get("text", ""))
+            # Logs of version 0.1 have no field for the reason; the peak of memory follows it in the text.
+            reason = entry.get("reason") or str(entry.get("text", "")).partition("; at most ")[0]
+            return ENDINGS[str(entry["event"])], str(reason)
     return ("running" if begun else "starting"), ""
+
+
+def _peak(events: Sequence[Mapping[str, Any]]) -> int | None:
+    found = [entry["peak_memory_bytes"] for entry in events if isinstance(entry.get("peak_memory_bytes"), int)]
+    return found[-1] if found else None
 
 
 def _number(value: object) -> float | None:
