@@ -18,7 +18,7 @@ def test_one_run_has_its_losses_together_and_labels_that_tell_them_apart(tmp_pat
         "Speed",
         "Waiting for data",
     ]
-    assert [(line.name, line.label) for line in charts[0].lines] == [("gan_a2b", "a2b"), ("gan_b2a", "b2a")]
+    assert [line.name for line in charts[0].lines] == ["a2b", "b2a"]
     assert charts[0].smooth
     assert "mean" in charts[0].note
     assert [line.label for line in charts[3].lines] == ["generators", "discriminators"]

@@ -6,13 +6,9 @@ from collections.abc import Sequence
 
 from unpaired.report.logged_metrics import logged_metric
 from unpaired.report.results import Chart, Line
+from unpaired.report.run_curves import IMAGES, NOTE, charts_of, is_noisy
 from unpaired.report.run_curves import Chart as LoggedChart
 from unpaired.report.runs import Run
-
-IMAGES = "images seen"
-NOISY = 50
-"""Lines of at least so many values are drawn as running means."""
-_NOTE = "Running mean; faint: as logged."
 
 
 def evaluation_charts(runs: Sequence[Run]) -> list[Chart]:
@@ -39,7 +35,7 @@ def evaluation_charts(runs: Sequence[Run]) -> list[Chart]:
 def training_charts(runs: Sequence[Run]) -> list[Chart]:
     """Return the charts of losses, learning rates, speed and waiting."""
     if len(runs) == 1:
-        return [_of_one(runs[0], chart) for chart in runs[0].curves.charts]
+        return charts_of(runs[0].curves)
     charts = []
     for title, name in dict.fromkeys((c.title, name) for run in runs for c in run.curves.charts for name in c.lines):
         found = [(run, chart) for run in runs for chart in run.curves.charts if chart.title == title]
@@ -55,26 +51,13 @@ def training_charts(runs: Sequence[Run]) -> list[Chart]:
     return charts
 
 
-def _of_one(run: Run, chart: LoggedChart) -> Chart:
-    names = list(chart.lines)
-    first = names[0].partition("_")[0]
-    shared = f"{first}_" if len(names) > 1 and all(name.startswith(f"{first}_") for name in names) else ""
-    images = chart.images or run.curves.images
-    lines = [
-        _line(name, name.removeprefix(shared) if len(names) > 1 else "", images, values, place)
-        for place, (name, values) in enumerate(chart.lines.items())
-    ]
-    return _trained(chart.title, chart, lines)
-
-
 def _trained(title: str, logged: LoggedChart, lines: Sequence[Line]) -> Chart:
-    noisy = logged.smooth and any(len(line.x) >= NOISY for line in lines)
     return Chart(
         title=title,
         x_label=IMAGES,
         y_label=logged.unit,
         smooth=logged.smooth,
-        note=_NOTE if noisy else "",
+        note=NOTE if is_noisy(logged) else "",
         lines=tuple(lines),
     )
 

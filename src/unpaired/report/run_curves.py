@@ -14,6 +14,10 @@ from unpaired.report import results
 from unpaired.report.logged_metrics import LOGGED, logged_metric
 from unpaired.report.run_log import declared_terms, means_among
 
+IMAGES = "images seen"
+NOISY = 50
+"""Lines of at least so many values are drawn as running means."""
+NOTE = "Running mean; faint: as logged."
 MOST_POINTS = 2000
 """Points per line; more records than this are averaged in buckets."""
 
@@ -113,15 +117,20 @@ def charts_of(curves: Curves, marks: Sequence[results.Mark] = ()) -> list[result
         found.append(
             results.Chart(
                 title=chart.title,
-                x_label="images seen",
+                x_label=IMAGES,
                 y_label=chart.unit,
                 smooth=chart.smooth,
                 marks=tuple(marks),
-                note="Ringed: the best evaluation." if chart.best is not None else "",
+                note=NOTE if is_noisy(chart) else "Ringed: the best evaluation." if chart.best is not None else "",
                 lines=lines,
             )
         )
     return found
+
+
+def is_noisy(chart: Chart) -> bool:
+    """Return whether running means are drawn in place of a chart's values."""
+    return chart.smooth and any(len(line) >= NOISY for line in chart.lines.values())
 
 
 def _evaluations(records: Sequence[Mapping[str, Any]]) -> list[Chart]:
