@@ -125,7 +125,6 @@ def write_signed(
 
 
 def _reversed_rows(planes: NDArray[Any]) -> NDArray[Any]:
-    """Return a contiguous array with its last axis reversed."""
     if planes.itemsize == 1 and planes.shape[-1] % 8 == 0:
         # Eight bytes at a time, backwards: read in one byte order and written in the other. Twelve times as fast.
         return planes.view(">u8")[..., ::-1].astype("<u8").view(planes.dtype)

@@ -174,7 +174,6 @@ def _inspect_all(
 
 
 def _inspect(path: ImageFile, reading: Reading, max_pixels: int) -> ImageInfo:
-    """Decode one file fully; raises `BadImage`."""
     image = reading.read(path, max_pixels=max_pixels)
     if isinstance(path, Path):
         with path.open("rb") as stream:
@@ -193,7 +192,6 @@ def _inspect(path: ImageFile, reading: Reading, max_pixels: int) -> ImageInfo:
 
 
 def _unfit(info: ImageInfo, limits: _Limits) -> str | None:
-    """Return why a sound image cannot be used with these settings, or None."""
     minimum, channels = limits.minimum, limits.channels
     try:
         refuse_bomb(Path(info.path), info.height, info.width, info.channels, limits.max_pixels)

@@ -87,7 +87,6 @@ def plain(path: str | os.PathLike[str], image: Image) -> Image:
 
 
 def _start(path: Path) -> bytes:
-    """Return the first bytes of a file, which tell its format."""
     suffix = path.suffix.lower()
     if suffix in UNSUPPORTED and not any(suffix in reader.suffixes for reader in own_readers().values()):
         raise BadImage(path, UNSUPPORTED[suffix])
@@ -112,7 +111,6 @@ def _luma(image: Image) -> Image:
 
 
 def _reason(error: Exception) -> str:
-    """Return in a few words what a decoder's exception means."""
     if isinstance(error, FileNotFoundError):
         return "missing: no such file, or a broken link"
     if isinstance(error, PermissionError):

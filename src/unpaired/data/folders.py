@@ -158,7 +158,6 @@ def _explicit(config: DataConfig) -> Folders:
 
 
 def _place(name: str, folder: str | None, source_name: str, source: str | None) -> Place | None:
-    """Return the folder or the own source that is given for a domain."""
     if folder is not None and source is not None:
         raise UserError(
             f"{option(f'data.{name}', folder)} and {option(f'data.{source_name}', source)} are both given. Leave one "
@@ -196,7 +195,6 @@ def _in_root(root: Path) -> Folders:
 
 
 def _hint(root: Path) -> str:
-    """Return a sentence for folders that look as if every file held both domains."""
     if not (_holds_images(root) or _holds_images(root / "train")):
         return ""
     return (
@@ -206,7 +204,6 @@ def _hint(root: Path) -> str:
 
 
 def _side_by_side(config: DataConfig) -> Folders:
-    """Find the folders of files that hold an image of A and one of B each."""
     if config.root is None:
         raise UserError(
             f"{option('data.side_by_side', config.side_by_side)}: every file holds both domains. Give one folder, "
@@ -247,7 +244,6 @@ def _existing(setting: str, folder: Path) -> Path:
 
 
 def _contents(root: Path) -> str:
-    """Describe what lies in a folder, for an error message."""
     entries = sorted(root.iterdir())
     folders = [f"{printable(path.name)}/" for path in entries if path.is_dir()]
     for name in ("train", "test"):

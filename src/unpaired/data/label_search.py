@@ -141,7 +141,6 @@ class _IndexSearch(_Search):
 
 
 def _can_be_told_apart(colours: tuple[Colour, ...]) -> bool:
-    """Return whether any two colours differ by `DISTINCT` at least; those of a grey ramp do not."""
     points = np.array(colours, np.int64)
     distance = np.linalg.norm(points[:, None] - points[None], axis=2)
     return bool((distance[np.triu_indices(len(points), 1)] >= DISTINCT).all())

@@ -171,7 +171,6 @@ class _Work:
 
 
 def _prepare(work: _Work) -> None:
-    """Prepare batches until the work is stopped; the body of each thread."""
     while (number := work.claim()) is not None:
         try:
             batch = _batch(work, number)

@@ -185,7 +185,6 @@ def contents_of(files: Mapping[Part, Sequence[ImageInfo]]) -> str:
 
 
 def _check_labels(config: DataConfig) -> None:
-    """Refuse settings of pictures for domains that hold label maps."""
     for side in SIDES:
         for name, value in (("channels", config.channels(side)), ("range", config.value_range(side))):
             if config.labels(side) is not None and value is not None:

@@ -145,7 +145,6 @@ def _check_options(out: Path, existing: str, batch_size: int, workers: int) -> N
 
 
 def _plan(inputs: Sequence[Path], out: Path, suffix: str) -> list[_Job]:
-    """Return what goes where; `UserError` where an input is missing or two have the same output."""
     if not inputs:
         raise UserError("there is nothing to translate: give at least one image file or folder.")
     jobs: dict[Path, _Job] = {}
@@ -179,7 +178,6 @@ def _found(given: Path, out: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _protect_inputs(jobs: Sequence[_Job], there: Sequence[_Job]) -> None:
-    """Refuse to replace an input, through whatever link it is reached."""
     identities = {_identity(job.source) for job in jobs} if there else set()
     for job in there:
         if _identity(job.output) in identities:
@@ -311,7 +309,6 @@ class _Run:
         translation.write(job.output, self.written_as)
 
     def _finish_writing(self, at_most: int) -> None:
-        """Wait until at most this many outputs are being written."""
         while len(self.writing) > at_most:
             job, future = self.writing.popleft()
             try:
@@ -330,7 +327,6 @@ class _Run:
 
 
 def _load(path: Path, source: Domain, max_pixels: int, half: Half | None) -> Signed | str:
-    """Return an image as the network sees it, or why it cannot be read."""
     try:
         return read_signed(path, source, max_pixels=max_pixels, half=half)
     except BadImage as error:

@@ -154,7 +154,6 @@ def _full_range(page: tifffile.TiffPage, image: NDArray[Any]) -> Image:
 
 
 def _colour(path: Path, page: tifffile.TiffPage, image: Image) -> Image:
-    """Interpret the samples of a single page."""
     kind = int(page.photometric)
     image = _full_range(page, image)
     if kind in (_MINISWHITE, _MINISBLACK, _RGB):

@@ -163,7 +163,6 @@ def _missing(name: EngineName) -> list[str]:
 
 
 def _exactness(job: Job, engine: Engine) -> Exactness:
-    """Return how far the engine's results lie from float32 PyTorch on the CPU, for this network."""
     if engine.is_reference:
         return EXACT
     setting = {"engine": engine.label, "precision": engine.precision, "processor": _processor(engine.device)}

@@ -187,7 +187,6 @@ def _check_request(out: Path, name: str, precision: str, calibrate: str | Path |
 
 @contextlib.contextmanager
 def _errors_for_people(out: Path) -> Iterator[None]:
-    """Turn a disk that is full, or a place that cannot be written, into one message."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         yield
