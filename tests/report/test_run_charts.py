@@ -21,7 +21,7 @@ def test_one_run_has_its_losses_together_and_labels_that_tell_them_apart(tmp_pat
     assert [line.name for line in charts[0].lines] == ["a2b", "b2a"]
     assert charts[0].smooth
     assert "mean" in charts[0].note
-    assert [line.label for line in charts[3].lines] == ["generators", "discriminators"]
+    assert [line.name for line in charts[3].lines] == ["generators", "discriminators"]
     assert not charts[3].smooth
     assert (charts[4].x_label, charts[4].y_label) == ("images seen", "images per second")
 
