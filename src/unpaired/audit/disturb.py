@@ -52,14 +52,19 @@ NONE = Disturbance("none", 0.0, "none")
 SNAP = Disturbance("snap", 0.0, "snapped to the palette")
 HEADLINE = Disturbance("noise", INVISIBLE_NOISE, f"noise of {INVISIBLE_NOISE:g} levels")
 DEFAULT_JPEG = Disturbance("jpeg", DEFAULT_QUALITY, f"JPEG of quality {DEFAULT_QUALITY}")
+ALL = (
+    NONE,
+    *(Disturbance("bits", bits, f"{bits} bits per value") for bits in BITS),
+    *(Disturbance("noise", level, f"noise of {level:g} level{'' if level == 1 else 's'}") for level in NOISES),
+    *(Disturbance("jpeg", quality, f"JPEG of quality {quality}") for quality in QUALITIES),
+    *(Disturbance("blur", sigma, f"blur of {sigma:g} px") for sigma in BLURS),
+    SNAP,
+)
+"""All disturbances, each family mild to strong."""
 
 
 def disturbances_for(target: Domain) -> tuple[list[Disturbance], list[str]]:
     """Return the disturbances that apply to images of a domain, `NONE` first, and notices of those left out."""
-    found = [NONE, *(Disturbance("bits", bits, f"{bits} bits per value") for bits in BITS)]
-    found += [Disturbance("noise", level, f"noise of {level:g} level{'' if level == 1 else 's'}") for level in NOISES]
-    found += [Disturbance("jpeg", quality, f"JPEG of quality {quality}") for quality in QUALITIES]
-    found += [*(Disturbance("blur", sigma, f"blur of {sigma:g} px") for sigma in BLURS), SNAP]
     notices = []
     if not fits_jpeg(target):
         values = "" if target.range is None else f" from {target.range[0]:g} to {target.range[1]:g}"
@@ -67,7 +72,7 @@ def disturbances_for(target: Domain) -> tuple[list[Disturbance], list[str]]:
             "JPEG is left out: it holds values from 0 to 255 in 1 or 3 channels, and the translations have "
             f"{plural(target.channels, 'channel')} of {target.dtype}{values}"
         )
-    return [each for each in found if applies_to(each, target)], notices
+    return [each for each in ALL if applies_to(each, target)], notices
 
 
 def fits_jpeg(domain: Domain) -> bool:
@@ -77,12 +82,9 @@ def fits_jpeg(domain: Domain) -> bool:
 
 def applies_to(disturbance: Disturbance, domain: Domain) -> bool:
     """Whether images of a domain can be disturbed so: not all can be JPEG files, only label maps have a palette."""
-    match disturbance.family:
-        case "jpeg":
-            return fits_jpeg(domain)
-        case "snap":
-            return domain.labels is not None
-    return True
+    if disturbance.family == "jpeg":
+        return fits_jpeg(domain)
+    return disturbance.family != "snap" or domain.labels is not None
 
 
 def disturb(images: Tensor, disturbance: Disturbance, domain: Domain, numbers: Sequence[int], seed: int) -> Tensor:

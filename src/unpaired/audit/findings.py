@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import numpy as np
 
 from unpaired.audit.disturb import DEFAULT_QUALITY, HEADLINE, INVISIBLE_DB
-from unpaired.audit.measure import Effect, Reconstructions
+from unpaired.audit.measure import Effect, Reconstructions, Values
 from unpaired.audit.sensitivity import DRAWS, STEPS, Response
 from unpaired.audit.shares import Share, Shares, carried, mean_of, most_invisible, psnr, standard_error
 from unpaired.audit.spectrum import CUTOFF, Spectrum
 from unpaired.core.text import plural
-from unpaired.report.results import Better, Cell, Fact, Figure, Protocol, Table, Value
+from unpaired.report.results import Cell, Figure, Protocol, Table, Value
 
 LEVELS = "levels of 255"
+_Add = Callable[..., None]
 FEW = 10
 """With fewer images a warning is given: bootstrap errors of so few images are rough."""
 
@@ -55,7 +57,17 @@ class Findings:
 
 def figures_of(found: Findings) -> tuple[Figure, ...]:
     """Return every figure of one direction."""
-    return (*_of_shares(found), *_of_exchanges(found), *_of_networks(found))
+    figures = list[Figure]()
+
+    def add(name: str, title: str, share: Share | None, facts: Protocol | None = None, **more: Any) -> None:
+        value, error = (None, None) if share is None else (share.value, share.error)
+        more = {"better": "lower", "group": "audit", "protocol": {**found.protocol, **(facts or {})}, **more}
+        figures.append(Figure(name=name, title=title, value=value, error=error, **more))
+
+    _add_shares(add, found.shares, found.reconstructions)
+    _add_exchanges(add, found.reconstructions)
+    _add_networks(add, found)
+    return tuple(figures)
 
 
 def table_of(found: Findings) -> Table:
@@ -112,64 +124,26 @@ def reconstruction_psnr(effect: Effect) -> float | None:
     return float((10 * np.log10(255.0**2 / effect.squared)).mean())
 
 
-def _figure(
-    protocol: Protocol,
-    name: str,
-    title: str,
-    share: Share | None,
-    *,
-    unit: str = "",
-    better: Better | None = "lower",
-    note: str | None = None,
-    **facts: Fact,
-) -> Figure:
-    value, error = (None, None) if share is None else (share.value, share.error)
-    protocol = {**protocol, **facts}
-    return Figure(
-        name=name,
-        title=title,
-        value=value,
-        error=error,
-        unit=unit,
-        better=better,
-        group="audit",
-        protocol=protocol,
-        note=note,
-    )
-
-
-def _of_shares(found: Findings) -> list[Figure]:
-    """Return the shares of the reconstruction that disturbances destroy."""
-    figure, shares = partial(_figure, found.protocol), found.shares
-    most = most_invisible(shares, found.reconstructions)
-    figures = [
-        figure(
-            "hidden_share",
-            f"Share of the reconstruction lost to invisible {HEADLINE.title}",
-            shares.headline,
-            note=shares.reason,
-            disturbance=HEADLINE.title,
-        ),
-        figure(
-            "hidden_share_most",
-            f"Largest share lost to a disturbance of {INVISIBLE_DB:g} dB or more",
-            most and most[1],
-            note=f"{most[0].title}; the largest of several, so biased upwards" if most else shares.reason,
-        ),
-    ]
+def _add_shares(add: _Add, shares: Shares, found: Reconstructions) -> None:
+    """Add the shares of the reconstruction that disturbances destroy."""
+    title = f"Share of the reconstruction lost to invisible {HEADLINE.title}"
+    add("hidden_share", title, shares.headline, note=shares.reason, facts={"disturbance": HEADLINE.title})
+    most = most_invisible(shares, found)
+    note = f"{most[0].title}; the largest of several, so biased upwards" if most else shares.reason
+    title = f"Largest share lost to a disturbance of {INVISIBLE_DB:g} dB or more"
+    add("hidden_share_most", title, most and most[1], note=note)
     if shares.jpeg is not None:
         title = f"JPEG file of quality {DEFAULT_QUALITY}"
-        figures.append(figure("lost_to_jpeg", f"Share lost to a {title}", shares.jpeg, disturbance=title))
+        add("lost_to_jpeg", f"Share lost to a {title}", shares.jpeg, facts={"disturbance": title})
     half = None if shares.half_at is None else Share(shares.half_at, None)
     note = None if half else shares.reason or "the strongest noise measured destroys less than half"
     title = "Noise that destroys half of the reconstruction"
-    return [*figures, figure("half_lost_at", title, half, unit=LEVELS, better="higher", note=note)]
+    add("half_lost_at", title, half, unit=LEVELS, better="higher", note=note)
 
 
-def _of_exchanges(found: Findings) -> list[Figure]:
-    """Return the shares of the reconstruction that follow exchanged detail."""
-    figures = []
-    for exchange in found.reconstructions.exchanges:
+def _add_exchanges(add: _Add, found: Reconstructions) -> None:
+    """Add the shares of the reconstruction that follow exchanged detail."""
+    for exchange in found.exchanges:
         share, copy = carried(exchange)
         change = psnr(exchange.change)
         # What was found of these images and this model is a note, not protocol.
@@ -181,47 +155,33 @@ def _of_exchanges(found: Findings) -> list[Figure]:
         if share is None:
             note = "two translations have the same reconstruction, so nothing can be exchanged"
         title = f"Share of the reconstruction that follows {exchange.title} of another translation"
-        name = f"carried_by_{exchange.name}_detail"
-        figures.append(_figure(found.protocol, name, title, share, note=note, detail=exchange.title))
-    return figures
+        add(f"carried_by_{exchange.name}_detail", title, share, note=note, facts={"detail": exchange.title})
 
 
-def _of_networks(found: Findings) -> list[Figure]:
-    """Return the errors of reconstructions, the energy in high frequencies, and the networks' sensitivity."""
-    figure, measured = partial(_figure, found.protocol), found.reconstructions
-    source, target = found.names
+def _add_networks(add: _Add, found: Findings) -> None:
+    """Add the errors of reconstructions, the energy in high frequencies, and the networks' sensitivity."""
+    measured, (source, target) = found.reconstructions, found.names
     clean = mean_of(measured.clean.error)
-    figures = [figure("reconstruction_error", "Error of the undisturbed reconstruction", clean, unit=LEVELS)]
+    add("reconstruction_error", "Error of the undisturbed reconstruction", clean, unit=LEVELS)
     if measured.chance is not None:
-        chance = mean_of(measured.chance)
         title = "Error of another image's reconstruction"
-        figures.append(figure("chance_error", title, chance, unit=LEVELS, better=None))
+        add("chance_error", title, mean_of(measured.chance), unit=LEVELS, better=None)
     share, real = f"Share of the energy above {CUTOFF:g} of the Nyquist frequency", f"real images of {target}"
-    for name, title, value, missing in (
-        ("share", f"{share}, translations", mean_of(found.translated.high), "no image varies, so there is no energy"),
-        ("share_real", f"{share}, {real}", mean_of(found.real.high), "no image varies, so there is no energy"),
-        (
-            "ratio",
-            f"High-frequency energy of translations relative to {real}",
-            found.ratio,
-            "one of them has no energy",
-        ),
+    ratio = f"High-frequency energy of translations relative to {real}"
+    for name, title, value in (
+        ("share", f"{share}, translations", mean_of(found.translated.high)),
+        ("share_real", f"{share}, {real}", mean_of(found.real.high)),
+        ("ratio", ratio, found.ratio),
     ):
-        note = missing if value is None else None
-        figures.append(figure(f"high_frequency_{name}", title, value, better=None, note=note, cutoff=CUTOFF))
+        note = "the images do not vary, so there is no energy" if value is None else None
+        add(f"high_frequency_{name}", title, value, better=None, note=note, facts={"cutoff": CUTOFF})
     ways = (("", f"{source} to {target}"), ("_back", f"the way back, at translations, {target} to {source}"))
     for response, (suffix, way) in zip(found.sensitivity, ways, strict=True):
-        for kind, how, values, name, count in (
-            ("random", "random signs", response.random, "draws", DRAWS),
-            ("worst", "the most effective signs found", response.worst, "gradient_steps", STEPS),
-        ):
+        each: tuple[tuple[str, str, Values, Protocol], ...] = (
+            ("random", "random signs", response.random, {"draws": DRAWS}),
+            ("worst", "the most effective signs found", response.worst, {"gradient_steps": STEPS}),
+        )
+        for kind, how, values, facts in each:
             title = f"Change of the output for a change of one level of the input, {how}: {way}"
-            own = _figure(
-                {**found.protocol, name: count, "images_probed": len(values)},
-                f"sensitivity{suffix}_{kind}",
-                title,
-                mean_of(values),
-                unit=LEVELS,
-            )
-            figures.append(own)
-    return figures
+            facts = {**facts, "images_probed": len(values)}
+            add(f"sensitivity{suffix}_{kind}", title, mean_of(values), unit=LEVELS, facts=facts)

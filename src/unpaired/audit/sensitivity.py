@@ -44,12 +44,13 @@ def response(translator: Translator, images: Sequence[Tensor], *, seed: int) -> 
     network = translator.network
     if translator.device.type != "cpu":  # the translator's own network stays on the CPU
         network = copy.deepcopy(network).to(translator.device)
-    random, worst = [], []
-    for number, image in enumerate(images):
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
-        one, most = _of_image(_Probe(network, image.to(translator.device)), generator)
-        random.append(one)
-        worst.append(most)
+    found = [
+        _of_image(
+            _Probe(network, image.to(translator.device)), torch.Generator().manual_seed(seed * 1_000_003 + number)
+        )
+        for number, image in enumerate(images)
+    ]
+    random, worst = zip(*found, strict=True)
     return Response(random=np.sqrt(random), worst=np.sqrt(worst))
 
 
@@ -74,14 +75,13 @@ def _of_image(probe: _Probe, generator: torch.Generator) -> tuple[float, float]:
     with torch.no_grad():
         found = [float(probe.output_change(draw)) for draw in draws]
     change, best = draws[0], max(found)
-    for step in range(STEPS + 1):
-        change = change.detach().requires_grad_(step < STEPS)
-        value = probe.output_change(change)
+    for _ in range(STEPS):
+        value = probe.output_change(change.requires_grad_())
         best = max(best, float(value.detach()))
-        if step == STEPS:
-            break
         (gradient,) = torch.autograd.grad(value, change)
         change = gradient.sign() * LEVEL
+    with torch.no_grad():
+        best = max(best, float(probe.output_change(change)))
     return sum(found) / DRAWS, best
 
 

@@ -149,7 +149,7 @@ def _figures(found: ComparedDirection, source: str) -> Table:
         cells: list[Cell] = [_title(each)]
         for name in chosen:
             first = best[name]
-            cells.append(_value(each, name, best=first is not None and first == (each.label, [])))
+            cells.append(_value(each, name, best=first == (each.label, [])))
         cells += [str(len(each.trainings))] if several else []
         cells += [_published(each)] if published else []
         rows.append(tuple(cells))
@@ -157,7 +157,10 @@ def _figures(found: ComparedDirection, source: str) -> Table:
     kept = {name: values for name, values in bounds.items() if any(figure in values for figure in chosen)}
     width = 1 + len(chosen) + several + published
     for name, values in kept.items():
-        cells = [bound_name(name), *(_rounded(values.get(figure)) for figure in chosen)]
+        cells = [
+            bound_name(name),
+            *(NONE if (value := values.get(figure)) is None else _rounded(value) for figure in chosen),
+        ]
         rows.append((*cells, *(NONE,) * (width - len(cells))))
     return Table(
         title=found.heading,
@@ -185,11 +188,13 @@ def _value(method: ComparedMethod, name: str, *, best: bool) -> Cell:
     error = figure.error
     if error is not None and len(method.trainings) > 1:
         error *= math.sqrt(len(method.trainings))
-    return Value(value=figure.value if error else _rounded(figure.value), error=error, unit=figure.unit, best=best)
+    # Where no error is known, nothing is better by more than it.
+    value = figure.value if error else _rounded(figure.value)
+    return Value(value=value, error=error, unit=figure.unit, best=best and bool(error))
 
 
-def _rounded(value: float | None) -> float | str:
-    return NONE if value is None else round(value, 3) if abs(value) < 1 else round(value, 1)
+def _rounded(value: float) -> float:
+    return round(value, 3 if abs(value) < 10 else 1)
 
 
 def _published(method: ComparedMethod) -> str:
