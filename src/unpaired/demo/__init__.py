@@ -16,7 +16,7 @@ from unpaired.core.errors import UserError
 from unpaired.core.files import write_atomic
 from unpaired.core.given import Given
 from unpaired.demo.domains import SIZE, Picture, Scene, draw_domains, write_domains
-from unpaired.demo.picture import Example, draw_examples
+from unpaired.demo.picture import NAMES, Example, draw_examples
 from unpaired.demo.score import Scores, score
 from unpaired.models.translator import Translator
 from unpaired.training.result import Result
@@ -31,6 +31,8 @@ SETTINGS: Mapping[str, Any] = {
     # Its skips bring colours and ground past the instance norms; a ResNet takes much longer to learn to keep them.
     "method.generator": {"family": "unet", "depth": 3, "width": 32},
     "method.discriminator": {"family": "patchgan", "layers": 2, "width": 32},
+    "data.name_a": NAMES[0],
+    "data.name_b": NAMES[1],
     "data.crop_size": SIZE,
     "data.load_size": SIZE,
     "training.epochs": 8,
@@ -99,7 +101,8 @@ def _score(direction: str, examples: Mapping[str, list[Example]], held_out: Mapp
 
 
 def _print_scores(scores: Mapping[str, Scores], model: str) -> None:
-    names = {"a2b": "A to B: plain to striped", "b2a": "B to A: striped to plain"}
+    plain, striped = NAMES
+    names = {"a2b": f"A to B: {plain} to {striped}", "b2a": f"B to A: {striped} to {plain}"}
     print(f"\nStripes on the held-out fish by the {model}; 0: plain, 100: striped all over the flank.\n")
     print(f"{'':26}{'input':>7}{'translation':>13}{'real target':>13}")
     for direction, found in scores.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import tempfile
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from unpaired import __version__
 from unpaired.core.errors import UserError, did_you_mean
+from unpaired.core.files import means_full_disk
 from unpaired.core.settings import option
 from unpaired.data.values import domain_to_json
 from unpaired.models.exactness import Exactness, compare, reference
@@ -191,6 +191,5 @@ def _errors_for_people(out: Path) -> Iterator[None]:
         out.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        what = "the disk is full" if full else str(error.strerror or error)
+        what = "the disk is full" if means_full_disk(error) else str(error.strerror or error)
         raise UserError(f"cannot write {out}: {what}. Nothing was written. Choose another place.") from error
