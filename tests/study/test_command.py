@@ -35,13 +35,13 @@ def test_create_says_how_to_go_on(command: list[str], tmp_path: Path, capsys: py
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ([*COUNTS, "--exposure", "0"], "--exposure 0.0: input should be greater than 0"),
-        (["--trials", "0", "--catch", "1"], "--trials 0: input should be greater than 0"),
+        ([*COUNTS, "--exposure", "0"], "--exposure: received 0; allowed: a number above 0"),
+        (["--trials", "0", "--catch", "1"], "--trials: received 0; allowed: a whole number above 0"),
         (
             [*COUNTS, "--completion-code", "a b"],
-            "--completion-code 'a b': string should match pattern '^[A-Za-z0-9_-]{1,40}$'",
+            "--completion-code: received 'a b'; allowed: text that matches ^[A-Za-z0-9_-]{1,40}$",
         ),
-        ([*COUNTS, "--size", "big"], "--size big: expected 8 to 4096 pixels"),
+        ([*COUNTS, "--size", "big"], "--size big: expected a number of pixels"),
         ([*COUNTS, "--size", "4"], "--size 4: expected 8 to 4096 pixels"),
         ([*COUNTS, "--fake", "theirs"], '--fake "theirs": expected NAME=DIR'),
         ([*COUNTS, "--fake", "ours=x"], 'the method "ours" is given twice'),

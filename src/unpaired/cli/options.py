@@ -96,7 +96,7 @@ def help_of(setting: Setting) -> str:
     from unpaired.core.settings import has_words, shown
 
     words = f" One of: {setting.allowed}." if has_words(setting.hint) else ""
-    default = "" if setting.default in (None, MISSING, (), "") else f" [{shown(setting.default)}]"
+    default = "" if setting.default in (None, False, MISSING, (), "") else f" [{shown(setting.default)}]"
     return f"{setting.doc}{words}{default}"
 
 
@@ -115,12 +115,16 @@ def _type_of(setting: Setting) -> type[Any]:
     return SIZE if "HEIGHTxWIDTH" in setting.allowed else INT if "whole number" in setting.allowed else str
 
 
-def with_settings(sections: Callable[[], list[Section]]) -> Callable[[Callable[..., int]], Callable[..., int]]:
+def with_settings(
+    sections: Callable[[], list[Section]], *, assign: bool = True
+) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Give a command options for settings; it receives what was given as its argument `given`, `--set` first.
+
+    `assign` says whether there is `--set` too.
 
     `sections` is called when the command runs or shows its help, so that settings classes are imported no earlier.
     """
-    return lambda function: typing.cast("Callable[..., int]", WithSettings(function, sections))
+    return lambda function: typing.cast("Callable[..., int]", WithSettings(function, sections, assign=assign))
 
 
 class WithSettings:
@@ -132,7 +136,8 @@ class WithSettings:
     """Whether all commands belong to the application, which reads their signatures as they are added: settings classes
     are not imported for that."""
 
-    def __init__(self, function: Callable[..., int], sections: Callable[[], list[Section]]) -> None:
+    def __init__(self, function: Callable[..., int], sections: Callable[[], list[Section]], *, assign: bool) -> None:
+        self._assign = assign
         self.__name__, self.__qualname__ = function.__name__, function.__qualname__
         self.__module__, self.__doc__ = function.__module__, function.__doc__
         self._function, self._sections = function, sections
@@ -148,7 +153,7 @@ class WithSettings:
         own = [
             parameter.replace(annotation=hints[name])
             for name, parameter in inspect.signature(self._function).parameters.items()
-            if name not in ("given", "set_")
+            if name != "given"
         ]
         taken: list[tuple[str, Any]] = []
         for section in self._sections() if self.registered else ():
@@ -158,7 +163,7 @@ class WithSettings:
                 taken.append((name.replace(".", "_"), Annotated[kind | None, parameter]))
         added = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-            for name, annotation in [*taken, ("set_", hints.get("set_", Set))]
+            for name, annotation in [*taken, *([("set_", Set)] if self._assign else [])]
         ]
         return inspect.Signature([*own, *added], return_annotation=int)
 

@@ -6,17 +6,15 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 
 from unpaired.cli.app import app
-from unpaired.cli.options import Quiet
+from unpaired.cli.options import Quiet, Section, read_size, with_settings
 from unpaired.core.errors import UserError
 
-if TYPE_CHECKING:
-    from unpaired.study.description import Settings
-
+STUDY = Group("Study", sort_key=1)
 study = App(
     name="study",
     help="Find out whether people can tell generated pictures from real ones.",
@@ -26,25 +24,22 @@ study = App(
 app.command(study)
 
 
+def _sections() -> list[Section]:
+    from unpaired.study.description import Settings
+
+    return [Section(name="study", kind=Settings, group=STUDY, help={"consent": "The line that participants agree to."})]
+
+
 @study.command
+@with_settings(_sections, assign=False)
 def create(
     *,
     real: Path,
     fake: Annotated[list[str], Parameter(negative=())],
     out: Path,
-    pairs: Literal["unmatched", "matched"] = "unmatched",
-    show: Literal["together", "in-turn"] = "together",
-    exposure: float = 1.0,
-    practice: int = 10,
-    trials: int = 40,
-    catch: int = 4,
-    participants: int = 25,
     size: str | None = None,
-    title: str | None = None,
-    consent: str | None = None,
-    completion_code: str | None = None,
-    links_only: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     quiet: Quiet = False,
+    given: Any = (),
 ) -> int:
     """Make a study out of folders of pictures.
 
@@ -58,46 +53,15 @@ def create(
         NAME=DIR, a method and the folder of its pictures; may be repeated. A participant sees one method.
     out
         New folder of the study.
-    pairs
-        unmatched: any real picture stands beside a generated one. matched: the one of the same name.
-    show
-        together: both pictures at once. in-turn: one after the other.
-    exposure
-        Seconds for which a picture can be seen.
-    practice
-        Trials at the start that tell what was right and do not count.
-    trials
-        Trials that count.
-    catch
-        Trials mixed in whose false picture is plainly false, to find who does not look; 0 is as published.
-    participants
-        Participants wanted per method; the report says how many are there.
     size
         Crop and resample every picture to this size: 256, or HEIGHTxWIDTH. [all must have one size already]
-    title
-        Heading of the first page.
-    consent
-        The line that participants agree to.
-    completion_code
-        One code for all at the end, as some crowd platforms want. [each participant gets their own]
-    links_only
-        Refuse people who come without ?participant=NUMBER in the address.
     """
+    from unpaired.core.given import settings_of
     from unpaired.core.terminal import counting
     from unpaired.study.create import create_study
+    from unpaired.study.description import Settings
 
-    given = {"title": title, "consent": consent, "completion_code": completion_code}
-    settings = _settings(
-        pairs=pairs,
-        show=show,
-        exposure=exposure,
-        practice=practice,
-        trials=trials,
-        catch=catch,
-        participants=participants,
-        links_only=links_only,
-        **{name: value for name, value in given.items() if value is not None},
-    )
+    settings: Settings = settings_of("study", Settings, given)
     with counting("Reading pictures", quiet=quiet) as progress:
         created = create_study(real, _fakes(fake), out, settings, size=_size(size), progress=progress)
     for notice in created.notices:
@@ -168,20 +132,6 @@ def report(
     return 0
 
 
-def _settings(**values: Any) -> Settings:
-    from pydantic import ValidationError
-
-    from unpaired.study.description import Settings
-
-    try:
-        return Settings(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = "--" + str(first["loc"][0]).replace("_", "-")
-        reason = first["msg"][:1].lower() + first["msg"][1:]  # the rest may hold a pattern
-        raise UserError(f"{option} {first['input']!r}: {reason}.") from error
-
-
 def _fakes(given: Sequence[str]) -> dict[str, Path]:
     fakes: dict[str, Path] = {}
     for text in given:
@@ -195,9 +145,7 @@ def _fakes(given: Sequence[str]) -> dict[str, Path]:
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isascii() and part.isdigit() and 8 <= int(part) <= 4096 for part in parts):
+    size = read_size("--size", text)
+    if size is not None and not all(8 <= side <= 4096 for side in size):
         raise UserError(f"--size {text}: expected 8 to 4096 pixels (256) or HEIGHTxWIDTH (256x512).")
-    return int(parts[0]), int(parts[-1])
+    return size

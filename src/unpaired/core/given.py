@@ -49,7 +49,7 @@ def read_overrides(assignments: Iterable[str]) -> Given:
 
 def parse_value(text: str, hint: Any = None) -> Any:
     """Read a value that was typed: TOML, a size (256x512) or a plain word; as it stands where `hint` takes text."""
-    if hint is not None and allowed_values(hint) == "text":
+    if hint is not None and allowed_values(hint).startswith("text"):
         return text
     if re.fullmatch(r"\d+x\d+", text):  # a size, HEIGHTxWIDTH
         return [int(part) for part in text.split("x")]

@@ -195,9 +195,16 @@ def _bounds(metadata: list[Any]) -> str:
     bounds: dict[str, Any] = {}
     for part in _constraints(metadata):
         if isinstance(part, annotated_types.Gt | annotated_types.Ge | annotated_types.Lt | annotated_types.Le):
-            bounds |= dataclasses.asdict(part)
+            bounds |= {
+                name: int(bound) if bound == int(bound) else bound for name, bound in dataclasses.asdict(part).items()
+            }
     if isinstance(bounds.get("lt"), int) and bounds["lt"] >= 2**32:
         del bounds["lt"]  # what fits into the number's type is no news
+    for part in _constraints(metadata):
+        if getattr(part, "pattern", None):
+            return f" that matches {part.pattern}"
+        if isinstance(part, annotated_types.MaxLen):
+            return f", at most {part.max_length} characters"
     match bounds:
         case {"ge": low, "le": high}:
             return f" from {low} to {high}"

@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from unpaired.core import settings
 from unpaired.core.errors import UserError
 from unpaired.core.files import write_atomic
-from unpaired.core.settings import STRICT
+from unpaired.core.settings import STRICT, Flag
 from unpaired.core.text import printable
 
 DESCRIPTION = "study.json"
@@ -48,32 +49,33 @@ class Rules:
     """A single trial is left out when a picture could be seen for a time that is further than this from the setting."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Settings:
+class Settings(settings.Settings):
     """How a study is shown. The defaults are the protocol of the CycleGAN paper, and catch trials."""
 
-    title: Line = "Which picture is real?"
-    """Heading of the first page."""
-    consent: Annotated[str, Field(min_length=1, max_length=4000)] = CONSENT
-    """The line that participants agree to."""
-    pairs: Literal["unmatched", "matched"] = "unmatched"
-    """Which real picture stands beside a generated one: any, or the one of the same name."""
-    show: Literal["together", "in-turn"] = "together"
+    pairs: Annotated[Literal["unmatched", "matched"], Flag("--pairs")] = "unmatched"
+    """Which real picture stands beside a generated one: any (unmatched), or the one of the same name (matched)."""
+    show: Annotated[Literal["together", "in-turn"], Flag("--show")] = "together"
     """Both pictures at once, or one after the other."""
-    exposure: Annotated[float, Field(gt=0.0, le=60.0)] = 1.0
+    exposure: Annotated[float, Flag("--exposure"), Field(gt=0.0, le=60.0)] = 1.0
     """Seconds for which the pictures (in turn: each of them) can be seen."""
-    practice: Count = 10
+    practice: Annotated[Count, Flag("--practice")] = 10
     """Trials at the start that tell whether the answer was right and do not count."""
-    trials: Annotated[int, Field(gt=0)] = 40
+    trials: Annotated[int, Flag("--trials"), Field(gt=0)] = 40
     """Trials that count."""
-    catch: Count = 4
-    """Further trials, mixed in, in which the false picture is plainly false."""
-    participants: Annotated[int, Field(gt=0)] = 25
+    catch: Annotated[Count, Flag("--catch")] = 4
+    """Trials mixed in whose false picture is plainly false, to find who does not look; 0 is as published."""
+    participants: Annotated[int, Flag("--participants"), Field(gt=0)] = 25
     """Participants wanted per method; the report says how many are there, nobody is turned away."""
-    links_only: bool = False
-    """Refuse people who come without `?participant=...`."""
-    completion_code: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")] | None = None
-    """The code shown at the end; by default each participant gets one of their own."""
+    title: Annotated[Line, Flag("--title")] = "Which picture is real?"
+    """Heading of the first page."""
+    consent: Annotated[str, Flag("--consent"), Field(min_length=1, max_length=4000)] = CONSENT
+    """The line that participants agree to."""
+    completion_code: Annotated[
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")] | None, Flag("--completion-code")
+    ] = None
+    """One code for all at the end, as some crowd platforms want; by default each participant gets their own."""
+    links_only: Annotated[bool, Flag("--links-only")] = False
+    """Refuse people who come without ?participant=NUMBER in the address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
