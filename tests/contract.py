@@ -54,15 +54,16 @@ def keeps_it(make: Callable[[], Method], stream: Callable[[], Iterator[Batch]]) 
 
 def each_update_moves_its_player_alone(method: Method, stream: Iterator[Batch]) -> None:
     """Carry out one step by hand and look at who has moved after each update."""
-    owners = {id(p): player for player, nets in method.players().items() for net in nets for p in net.parameters()}
+    owners = {id(p): name for name, player in method.players().items() for p in player.parameters()}
     assert set(owners) == {id(p) for p in method.parameters()}, "a parameter without a player"
-    optimizers = {
-        player: torch.optim.SGD([p for net in nets for p in net.parameters()], lr=1.0)
-        for player, nets in method.players().items()
-    }
+    optimizers = {name: torch.optim.SGD(player.parameters(), lr=1.0) for name, player in method.players().items()}
+    terms = method.terms()
     for update in method.step(stream):
         before = [p.detach().clone() for p in method.parameters()]
         assert all(torch.isfinite(term) for term in update.terms.values())
+        assert update.terms.keys() <= terms.keys(), "a term that the method does not declare"
+        judges = {name for name in update.terms if terms[name].kind == "discriminator"}
+        assert judges == (set(update.terms) if method.players()[update.player].role == "discriminator" else set())
         optimizers[update.player].zero_grad()
         loss = torch.stack(list(update.terms.values())).sum()
         players = [p for p in method.parameters() if owners[id(p)] == update.player]
@@ -117,7 +118,7 @@ def takes_augmented_images(method: Method, stream: Iterator[Batch]) -> None:
     config = TrainingConfig(precision="fp32", augment=("colour", "translation", "cutout"))
     trainer = Trainer(method, config, torch.device("cpu"))
     discriminators = [network for network in method.modules() if isinstance(network, Discriminator)]
-    assert discriminators
+    assert bool(discriminators) == any(player.role == "discriminator" for player in method.players().values())
     for network in discriminators:
         image = torch.rand(4, network.in_channels, *next(stream).x.shape[2:])
         torch.manual_seed(0)

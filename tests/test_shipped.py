@@ -31,7 +31,7 @@ def test_there_are_those_of_the_paper() -> None:
 def test_a_run_builds(name: str) -> None:
     config = resolve([read_file(name)])
     with torch.device("meta"):
-        METHODS[config.method].make(config.settings, SHAPES)
+        METHODS[config.method](config.settings, SHAPES)
 
 
 def test_the_published_setting_is_the_default() -> None:
@@ -46,7 +46,7 @@ def test_a_plan_builds(name: str) -> None:
     trainings = trainings_of(read_plan(name), {"data.root": "/data"}, NOTHING, {False: 2975, True: 2975})
     for training in trainings:
         with torch.device("meta"):
-            METHODS[training.config.method].make(training.config.settings, SHAPES)
+            METHODS[training.config.method](training.config.settings, SHAPES)
 
 
 def test_the_ablation_removes_what_it_says() -> None:

@@ -189,7 +189,7 @@ def test_cost_and_state_of_a_run(plan: Plan, tmp_path: Path) -> None:
         == "begun"
     )
     cost = cost_of(run_of(tmp_path, training))
-    method = METHODS["cyclegan"].make(training.config.settings, ImageShapes(channels_a=3, channels_b=3, size=(32, 32)))
+    method = METHODS["cyclegan"](training.config.settings, ImageShapes(channels_a=3, channels_b=3, size=(32, 32)))
     assert cost.parameters == sum(weight.numel() for weight in method.parameters())
     assert cost.images_per_second == pytest.approx(2 / cost.seconds)
     assert cost.device == "cpu"

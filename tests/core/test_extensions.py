@@ -70,7 +70,7 @@ def test_installed_extensions_have_plain_names(module: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("own_parts:Think", "no 'Think'.*Did you mean \"Thing\""),
+        ("own_parts:Think", 'has no Think.*Did you mean "Thing"'),
         ("no_such_parts:Thing", "no Python module"),
         ("failing_parts:Thing", "RuntimeError: boom"),
         ("own_parts", r"package\.module:Name"),

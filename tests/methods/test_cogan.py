@@ -18,7 +18,7 @@ from runs import write_images
 from unpaired.core.errors import UserError
 from unpaired.core.given import Given
 from unpaired.methods import METHODS, Batch, ImageShapes
-from unpaired.methods.cogan import CoGAN, Config, adapt
+from unpaired.methods.cogan import CoGAN, Config
 from unpaired.models.folder import checkpoints_of
 from unpaired.networks import CoupledDiscriminatorConfig, CoupledGeneratorConfig, LatentSearch, SearchConfig
 from unpaired.training.config import TrainingConfig
@@ -116,15 +116,12 @@ def test_both_images_of_a_step_come_from_one_latent_vector() -> None:
 
 
 def test_tied_layers_are_the_same_tensors() -> None:
-    method = METHODS["cogan"].make(SMALL, SHAPES)
+    method = METHODS["cogan"](SMALL, SHAPES)
     assert isinstance(method, CoGAN)
     assert method.a2b.generator is method.b2a.generator is method.g
     assert method.f.a.shared is method.f.b.shared
     assert method.translators() == {"a2b": method.a2b, "b2a": method.b2a}
     assert (method.a2b.config.source, method.b2a.config.source) == ("a", "b")
-    for networks in method.players().values():
-        weights = [id(weight) for network in networks for weight in network.parameters()]
-        assert len(weights) == len(set(weights))
     trainer = Trainer(method, TrainingConfig(precision="fp32"), torch.device("cpu"))
     stream = contract.batches(1, 3, 16, rows=4)
     for _ in range(2):
@@ -169,7 +166,7 @@ def test_it_trains_as_its_authors_do_unless_told_otherwise() -> None:
     assert (config.training.batch_size, config.training.schedule, config.data.flip) == (128, "constant", False)
     assert (config.training.learning_rate, config.training.betas) == (2e-4, (0.5, 0.999))
     assert config.settings.generator.latent == 100
-    assert adapt(config.settings, SHAPES, frozenset()) == (config.settings, [])
+    assert CoGAN.adapt(config.settings, SHAPES, frozenset()) == (config.settings, [])
     config = resolve([Given({"method.name": "cogan", "training.batch_size": 7, "data.flip": True}, "{name}")])
     assert (config.training.batch_size, config.data.flip) == (7, True)
 

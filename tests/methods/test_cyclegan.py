@@ -13,10 +13,10 @@ from torch import Tensor
 
 import contract
 from unpaired.core.errors import UserError
-from unpaired.methods import METHODS, Batch, ImageShapes
-from unpaired.methods.cyclegan import Config, CycleGAN, adapt
+from unpaired.methods import METHODS, Batch, ImageShapes, adversarial, cyclegan
+from unpaired.methods.cyclegan import Config, CycleGAN
 from unpaired.models.convert import official_discriminator, official_generator
-from unpaired.networks import PatchganConfig, PixelConfig, ResnetConfig
+from unpaired.networks import PatchganConfig, PixelConfig, ResnetConfig, mixes_images
 from unpaired.networks.disturbance import Jpeg
 from unpaired.training.config import TrainingConfig
 from unpaired.training.trainer import Trainer
@@ -191,13 +191,14 @@ def test_losses_by_hand() -> None:
     )
 
 
-def test_joined_calls_equal_separate_calls() -> None:
+def test_joined_calls_equal_separate_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     method = CycleGAN(SMALL, SHAPES).double()
     batch = next(contract.batches(3, 3, 32))
     batch = Batch(batch.x.double(), batch.y.double())
     joined = [update.terms for update in method.step(iter([batch]))]
-    method.joined_G = method.joined_D = False
+    for module in (cyclegan, adversarial):
+        monkeypatch.setattr(module, "mixes_images", lambda _: True)
     separate = [update.terms for update in method.step(iter([batch]))]
     for one, other in zip(joined, separate, strict=True):
         for name in one:
@@ -212,29 +213,29 @@ def test_batch_norm_is_never_joined() -> None:
         ),
         SHAPES,
     )
-    assert not method.joined_G
-    assert not method.joined_D
+    assert mixes_images(method.G)
+    assert mixes_images(method.D_X)
     contract.save_load_continue_is_exact(method, contract.batches(3, 3, 32, rows=2))
 
 
 def test_different_channel_counts_turn_the_identity_loss_off_and_say_so() -> None:
     shapes = ImageShapes(channels_a=1, channels_b=4, size=(32, 32))
-    config, notices = adapt(SMALL, shapes, frozenset())
+    config, notices = CycleGAN.adapt(SMALL, shapes, frozenset())
     assert config.identity_weight == 0
     assert len(notices) == 1
     assert "identity" in notices[0]
     method = CycleGAN(config, shapes)
     contract.each_update_moves_its_player_alone(method, contract.batches(1, 4, 32))
-    chosen, notices = adapt(SMALL, shapes, frozenset({"identity_weight"}))
+    chosen, notices = CycleGAN.adapt(SMALL, shapes, frozenset({"identity_weight"}))
     assert chosen.identity_weight == 5
     assert not notices
     with pytest.raises(UserError, match="identity_weight = 0"):
         CycleGAN(chosen, shapes)
-    assert adapt(SMALL, SHAPES, frozenset()) == (SMALL, [])
+    assert CycleGAN.adapt(SMALL, SHAPES, frozenset()) == (SMALL, [])
 
 
 def test_translators_are_the_generators() -> None:
-    method = METHODS["cyclegan"].make(SMALL, ImageShapes(channels_a=1, channels_b=1, size=(32, 32)))
+    method = METHODS["cyclegan"](SMALL, ImageShapes(channels_a=1, channels_b=1, size=(32, 32)))
     assert isinstance(method, CycleGAN)
     assert method.translators() == {"a2b": method.G, "b2a": method.F}
 

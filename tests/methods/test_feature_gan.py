@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 import contract
 from unpaired.core.errors import UserError
 from unpaired.methods import Batch, ImageShapes
-from unpaired.methods.feature_gan import Config, FeatureGAN, adapt
+from unpaired.methods.feature_gan import Config, FeatureGAN
 from unpaired.metrics.features.weights import VGG16_FILE, file_checksum
 from unpaired.networks import PatchganConfig, ResnetConfig
 from weights import write_vgg
@@ -107,15 +107,15 @@ def test_torchvisions_file_is_found_in_its_cache(
 
 
 def test_the_file_is_noted_and_must_stay_the_same(weights: Path, tmp_path: Path) -> None:
-    noted, notices = adapt(_config(weights), SHAPES, frozenset())
+    noted, notices = FeatureGAN.adapt(_config(weights), SHAPES, frozenset())
     assert noted.vgg_weights == str(weights)
     assert noted.vgg_sha256 is not None
     assert notices == [f"VGG-16's weights come from {weights}"]
-    assert adapt(noted, SHAPES, frozenset())[0] == noted
+    assert FeatureGAN.adapt(noted, SHAPES, frozenset())[0] == noted
     other = tmp_path / "other.safetensors"
     save_file({"nothing": torch.zeros(1)}, other)
     with pytest.raises(UserError, match="has changed since this run began"):
-        adapt(replace(noted, vgg_weights=str(other)), SHAPES, frozenset())
+        FeatureGAN.adapt(replace(noted, vgg_weights=str(other)), SHAPES, frozenset())
 
 
 @pytest.mark.parametrize("name", ["absent.pth", "text.pth", "wrong.safetensors"])

@@ -13,7 +13,7 @@ import contract
 from unpaired.core.errors import UserError
 from unpaired.core.given import Given
 from unpaired.methods import METHODS, Batch, ImageShapes
-from unpaired.methods.pix2pix import Config, Pix2pix, adapt
+from unpaired.methods.pix2pix import Config, Pix2pix
 from unpaired.models.convert import official_discriminator, official_generator
 from unpaired.networks import PatchganConfig, ResnetConfig, UnetConfig
 from unpaired.training.config import TrainingConfig
@@ -111,7 +111,7 @@ def test_the_other_direction_exchanges_the_domains() -> None:
 
 @pytest.mark.parametrize(("size", "depth"), [((64, 64), 6), ((96, 160), 5), ((256, 256), 8), ((512, 256), 8)])
 def test_the_default_network_fits_the_images(size: tuple[int, int], depth: int) -> None:
-    config, notices = adapt(Config(), ImageShapes(channels_a=3, channels_b=3, size=size), frozenset())
+    config, notices = Pix2pix.adapt(Config(), ImageShapes(channels_a=3, channels_b=3, size=size), frozenset())
     assert isinstance(config.generator, UnetConfig)
     assert config.generator.depth == depth
     assert config.generator.dropout == (depth >= 6)
@@ -121,25 +121,25 @@ def test_the_default_network_fits_the_images(size: tuple[int, int], depth: int) 
 
 def test_what_was_chosen_is_not_changed() -> None:
     chosen = Config(generator=UnetConfig())
-    assert adapt(chosen, SHAPES, frozenset({"generator", "generator.depth"})) == (chosen, [])
+    assert Pix2pix.adapt(chosen, SHAPES, frozenset({"generator", "generator.depth"})) == (chosen, [])
     resnet = Config(generator=ResnetConfig())
-    assert adapt(resnet, SHAPES, frozenset()) == (resnet, [])
+    assert Pix2pix.adapt(resnet, SHAPES, frozenset()) == (resnet, [])
 
 
 @pytest.mark.parametrize("given", [{"method.generator.width": 4}, {"method.generator": {"width": 4}}])
 def test_the_depth_fits_the_images_whatever_else_was_chosen(given: dict[str, object]) -> None:
     config = resolve([Given({"method.name": "pix2pix", **given}, "{name}")])
-    fitting, _ = adapt(config.settings, SHAPES, config.chosen_settings())
+    fitting, _ = Pix2pix.adapt(config.settings, SHAPES, config.chosen_settings())
     assert fitting.generator == UnetConfig(width=4, depth=5, norm="batch")
     deep = resolve([Given({"method.name": "pix2pix", "method.generator": {"depth": 8}}, "{name}")])
-    assert adapt(deep.settings, SHAPES, deep.chosen_settings()) == (deep.settings, [])
+    assert Pix2pix.adapt(deep.settings, SHAPES, deep.chosen_settings()) == (deep.settings, [])
 
 
 def test_what_does_not_fit_is_told_before_training() -> None:
     with pytest.raises(UserError, match=r"generator\.dropout is on and has no place in a U-Net of depth 5"):
-        adapt(Config(), SHAPES, frozenset({"generator", "generator.dropout"}))
+        Pix2pix.adapt(Config(), SHAPES, frozenset({"generator", "generator.dropout"}))
     with pytest.raises(UserError, match=r"30 x 30 .*crop_size to multiples of 4"):
-        adapt(Config(), ImageShapes(channels_a=3, channels_b=3, size=(30, 30)), frozenset())
+        Pix2pix.adapt(Config(), ImageShapes(channels_a=3, channels_b=3, size=(30, 30)), frozenset())
 
 
 def test_it_learns_from_pairs_and_says_so() -> None:

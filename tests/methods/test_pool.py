@@ -41,13 +41,17 @@ def _reference(size: int, fresh: list[int], stored: list[int], swaps: list[bool]
     return answers
 
 
+def make(size: int, shape: tuple[int, int, int] | None) -> ImagePool | RaggedImagePool:
+    return image_pool(size, SHAPE[0], shape and shape[1:])
+
+
 @pytest.mark.parametrize("shape", [SHAPE, None])
 @settings(max_examples=40, deadline=None)
 @given(size=st.integers(1, 5), batches=st.lists(st.integers(1, 4), min_size=1, max_size=8), data=st.data())
 def test_the_published_algorithm_image_by_image(
     shape: tuple[int, int, int] | None, size: int, batches: list[int], data: st.DataObject
 ) -> None:
-    pool, stored, seen = image_pool(size, shape), [], 0
+    pool, stored, seen = make(size, shape), [], 0
     with pytest.MonkeyPatch.context() as patch:
         for number in batches:
             swaps = data.draw(st.lists(st.booleans(), min_size=number, max_size=number))
@@ -97,13 +101,13 @@ def _runs(pool: ImagePool | RaggedImagePool, start: int, number: int) -> Iterato
 @pytest.mark.parametrize("shape", [SHAPE, None])
 @pytest.mark.parametrize("before", [0, 2, 30])
 def test_a_saved_pool_goes_on_bit_for_bit(shape: tuple[int, int, int] | None, before: int) -> None:
-    pool = image_pool(5, shape)
+    pool = make(5, shape)
     list(_runs(pool, 0, before))
     saved = copy.deepcopy(pool.state_dict())
     assert all(isinstance(value, Tensor) for value in saved.values())
     torch.manual_seed(3)
     expected = list(_runs(pool, before, 40))
-    again = image_pool(5, shape)
+    again = make(5, shape)
     list(_runs(again, 500, 7))  # what it holds must vanish
     again.load_state_dict(saved)
     torch.manual_seed(3)
@@ -145,7 +149,7 @@ def test_different_sizes_need_a_batch_of_one(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("shape", [SHAPE, None])
 def test_answers_are_detached_and_of_the_type_they_came_in(shape: tuple[int, int, int] | None) -> None:
     for size in (0, 2):
-        pool = image_pool(size, shape)
+        pool = make(size, shape)
         for step in range(6):
             weight = torch.ones((), dtype=torch.bfloat16, requires_grad=True)
             answer = pool(_numbered(step, 2).bfloat16() * weight)
@@ -157,7 +161,7 @@ def test_answers_are_detached_and_of_the_type_they_came_in(shape: tuple[int, int
 
 @pytest.mark.parametrize("shape", [SHAPE, None])
 def test_no_pool_hands_through(shape: tuple[int, int, int] | None) -> None:
-    pool = image_pool(0, shape)
+    pool = make(0, shape)
     assert _numbers(pool(_numbered(7, 3))) == [7, 8, 9]
     assert sum(value.numel() for value in pool.state_dict().values()) <= 1
 

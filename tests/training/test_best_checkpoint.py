@@ -191,9 +191,9 @@ def test_what_chooses_the_best_cannot_change(data: Path, tmp_path: Path) -> None
 def test_a_run_of_a_version_without_evaluations_goes_on_with_them(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counters = Run.counters
+    parts = Run.parts
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "counters", lambda self: {k: v for k, v in counters(self).items() if k != "evaluation"})
+        patch.setattr(Run, "parts", lambda self: {k: v for k, v in parts(self).items() if k != "evaluation"})
         off = {"training__evaluate_every_images": None, "training__evaluate_images": 0}
         run = _train(data, tmp_path / "run", training__max_images=6, **off).run
     config = json.loads((run / "config.json").read_text())

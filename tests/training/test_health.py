@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from typing import Any
 
 import pytest
 import torch
 
-from unpaired.methods import METHODS
+from unpaired.methods import METHODS, ImageShapes, Method, Term
 from unpaired.training.health import (
     NonFiniteError,
     check_finite,
@@ -17,6 +18,7 @@ from unpaired.training.health import (
     collapse_warning,
     discriminator_warnings,
     translation_warnings,
+    without_discriminators,
 )
 
 
@@ -35,7 +37,13 @@ def test_weights_that_are_not_finite_name_their_player() -> None:
         check_weights({"generators": [good], "discriminators": [good, bad]}, 1)
 
 
-CYCLE = {"cycle_weight": 10.0, "identity_weight": 5.0}
+def _method(name: str = "cyclegan", **settings: Any) -> Method:
+    kind = METHODS[name]
+    with torch.device("meta"):
+        return kind(kind.config_class(**settings), ImageShapes(channels_a=3, channels_b=3, size=(256, 256)))
+
+
+CYCLE = _method()
 
 
 def _images(count: int = 4) -> list[torch.Tensor]:
@@ -66,10 +74,10 @@ def test_collapse_is_told_per_direction() -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_advice_names_settings_that_the_method_has(name: str) -> None:
-    settings = dataclasses.asdict(METHODS[name].config())
-    images = _images()
-    warnings = translation_warnings("a2b", images, [images[0]] * 4, settings)
-    warnings |= translation_warnings("a2b", images, [-image for image in images], settings)
+    method, images = _method(name), _images()
+    settings = dataclasses.asdict(method.config)
+    warnings = translation_warnings("a2b", images, [images[0]] * 4, method)
+    warnings |= translation_warnings("a2b", images, [-image for image in images], method)
     assert len(warnings) == 2
     for text in warnings.values():
         assert all(setting in settings for setting in re.findall(r"method\.(\w+)", text)), text
@@ -82,9 +90,9 @@ def test_advice_names_settings_that_the_method_has(name: str) -> None:
 
 def test_the_weight_of_the_cycle_that_counts_is_named() -> None:
     images = _images()
-    settings = {**CYCLE, "cycle_a_weight": 10.0, "cycle_b_weight": 0.0}  # cycle_weight would be refused
+    method = _method(cycle_a_weight=10.0, cycle_b_weight=0.0)  # cycle_weight would be refused
     for direction in ("a2b", "b2a"):
-        (text,) = translation_warnings(direction, images, [images[0]] * 4, settings).values()
+        (text,) = translation_warnings(direction, images, [images[0]] * 4, method).values()
         assert f"a larger method.cycle_{direction[0]}_weight, another" in text
 
 
@@ -94,7 +102,7 @@ def test_identity_is_not_advised_where_channels_differ() -> None:
     text = translation_warnings("a2b", images, grey, CYCLE)["inversion-a2b"]
     assert "identity_weight" not in text
     assert "training.seed" in text
-    fast = dataclasses.asdict(METHODS["fastcut"].config())
+    fast = _method("fastcut")
     inverted = [-image for image in images]
     assert "method.identity = true" in translation_warnings("a2b", images, inverted, fast)["inversion-a2b"]
 
@@ -118,8 +126,18 @@ def test_inverted_colours_are_told() -> None:
 
 def test_a_discriminator_that_always_wins_is_named() -> None:
     losses = {"gan_a2b": 0.001, "discriminator_a": 0.001, "discriminator_b": 0.2}
-    assert list(discriminator_warnings(losses, "lsgan")) == ["winning-discriminator_a"]
-    assert "method.pool_size" in discriminator_warnings(losses, "lsgan")["winning-discriminator_a"]
-    unpooled = discriminator_warnings(losses, "lsgan", pooled=False)["winning-discriminator_a"]
+    assert list(discriminator_warnings(losses, CYCLE)) == ["winning-discriminator_a"]
+    assert "method.pool_size" in discriminator_warnings(losses, CYCLE)["winning-discriminator_a"]
+    (unpooled,) = discriminator_warnings({"gan": 0.001, "discriminator": 0.001}, _method("cut")).values()
     assert unpooled.endswith("(method.discriminator.width), or more images.")
-    assert discriminator_warnings(losses, "wgangp") == {}  # a critic's loss has no such meaning
+    assert discriminator_warnings(losses, _method(objective="wgangp")) == {}  # a critic's loss has no such meaning
+
+
+def test_what_a_method_declares_decides_and_no_name_does() -> None:
+    """Terms are told apart by their declared kind: here by names that say something else."""
+    method = _method("simgan")
+    declared = {"fit": Term("adversarial"), "discriminator_of_taste": Term("other"), "gan": Term("discriminator")}
+    method.terms = lambda: declared  # type: ignore[method-assign]
+    losses = {"fit": 1.0, "discriminator_of_taste": 0.001, "gan": 0.001, "unknown": 2.0}
+    assert without_discriminators(losses, method) == {"fit": 1.0, "discriminator_of_taste": 0.001, "unknown": 2.0}
+    assert list(discriminator_warnings(losses, method)) == ["winning-gan"]

@@ -166,11 +166,11 @@ def test_the_state_goes_through_json_exactly() -> None:
     selection.observe(_swd(0.3, 0.2), 200)
     selection.spend(7.7, 20.0, 200)
     other = _selection(patience=5)
-    other.load_json(json.loads(json.dumps(selection.to_json())))
-    assert other.to_json() == selection.to_json()
+    other.load_state_dict(json.loads(json.dumps(selection.state_dict())))
+    assert other.state_dict() == selection.state_dict()
     assert other.interval == selection.interval > 100
     given = _selection(evaluate_every_images=30)
-    given.load_json(selection.to_json())
+    given.load_state_dict(selection.state_dict())
     assert given.interval == 30
 
 

@@ -110,7 +110,7 @@ def open_audited(options: AuditOptions, progress: Progress | None = None) -> tup
 def _require_auditable(folder: Path, card: ModelCard) -> None:
     """Raise `UserError` for a model whose translations cannot be brought back."""
     missing = [direction for direction in DIRECTIONS if direction not in card.translators]
-    searches = any(described.network.get("family") == "latent_search" for described in card.translators.values())
+    searches = any(described.is_search for described in card.translators.values())
     why = (
         f"has no {missing[0]}, and the audit measures what a translation hides for the way back"
         if missing

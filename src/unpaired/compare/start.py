@@ -36,7 +36,7 @@ from unpaired.data.held_out import Dataset, open_dataset
 from unpaired.data.labels import VOID, decoded
 from unpaired.data.training import Progress
 from unpaired.evaluation.segmentation.segmenter import Segmenter
-from unpaired.methods import METHODS, ImageShapes
+from unpaired.methods import ImageShapes, find_method
 from unpaired.report.results import ComparedDirection, ComparedMethod, MeasuredTraining, Published
 from unpaired.report.results import Comparison as Document
 from unpaired.report.results import Direction as Measured
@@ -223,11 +223,11 @@ def _build(training: Training, dataset: Dataset, device: torch.device) -> None:
     """Build a method and drop it, to meet what does not fit before anything is trained; `meta` takes no memory."""
     domains = dataset.domains
     shapes = ImageShapes(channels_a=domains["a"].channels, channels_b=domains["b"].channels, size=dataset.size)
-    method = METHODS[training.config.method]
+    method = find_method(training.config.method)
     try:
         settings, _ = method.adapt(training.config.settings, shapes, training.config.chosen_settings())
         with device:
-            method.make(settings, shapes)
+            method(settings, shapes)
     except UserError as error:
         raise UserError(f'the entry "{training.entry.label}" cannot be trained: {error}') from error
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from unpaired.compare.plan import Entry, Plan, names_of
 from unpaired.core.errors import UserError, did_you_mean
+from unpaired.core.extensions import is_extension
 from unpaired.core.given import Given
-from unpaired.methods import METHODS, Direction
+from unpaired.core.settings import settings_classes
+from unpaired.methods import METHODS, Direction, find_method
 from unpaired.networks import DiscriminatorConfig, GeneratorConfig
 from unpaired.training.config import TrainingConfig
 from unpaired.training.settings import RunConfig, read_file, resolve, unknown_method
@@ -49,7 +51,7 @@ class Training:
     @property
     def paired(self) -> bool:
         """Whether it learns from pairs."""
-        return METHODS[self.config.method].paired
+        return find_method(self.config.method).paired
 
 
 def trainings_of(
@@ -67,7 +69,7 @@ def trainings_of(
         given, not_shared = _given(plan, entry, overrides)
         own_names = {name for source in given[2:] for name in source.values} - {"method.name"}
         method = _method_of(entry, given)
-        one_way = "direction" in {field.name for field in dataclasses.fields(METHODS[method].config)}
+        one_way = "direction" in {field.name for field in dataclasses.fields(find_method(method).config_class)}
         for directions in _split(plan, entry, given, one_way):
             for seed in plan.seeds:
                 way = f"-{directions[0]}" if one_way else ""
@@ -75,7 +77,7 @@ def trainings_of(
                 if one_way:
                     own["method.direction"] = directions[0]
                 config = resolve([*given, Given(own, "{name} of the comparison")])
-                config = _scheduled(config, plan.images, epoch_images[METHODS[method].paired])
+                config = _scheduled(config, plan.images, epoch_images[find_method(method).paired])
                 name = f"{entry.slug}{way}-seed{seed}"
                 found.append(
                     Training(
@@ -115,7 +117,7 @@ def shared_settings(plan: Plan, overrides: Given) -> dict[str, Any]:
 
 def needs_pairs(plan: Plan, overrides: Given) -> list[Entry]:
     """Return the entries whose method learns from pairs."""
-    return [e for e in plan.entries if METHODS[_method_of(e, _given(plan, e, overrides)[0])].paired]
+    return [e for e in plan.entries if find_method(_method_of(e, _given(plan, e, overrides)[0])).paired]
 
 
 def _given(plan: Plan, entry: Entry, overrides: Given) -> tuple[list[Given], list[str]]:
@@ -144,7 +146,7 @@ def _method_of(entry: Entry, given: list[Given]) -> str:
     names = [source.values["method.name"] for source in given if "method.name" in source.values]
     if not names:
         raise UserError(f'the entry "{entry.label}" has no method: give it method = {{ name = "cyclegan" }}.')
-    if names[-1] not in METHODS:
+    if names[-1] not in METHODS and not is_extension(names[-1], "method"):
         raise unknown_method(str(names[-1]), f'the method of "{entry.label}"')
     return str(names[-1])
 
@@ -155,22 +157,17 @@ def _has(method: str, name: str) -> bool:
     if section != "method":
         return True
     setting = rest.split(".")[0]
-    hint = typing.get_type_hints(METHODS[method].config, include_extras=True).get(setting)
-    return hint is not None and (setting not in NETWORKS or _families(hint) <= _families(NETWORKS[setting]))
-
-
-def _families(hint: Any) -> set[type[Any]]:
-    """Return the settings classes in a type such as `Annotated[ResnetConfig | UnetConfig, ...]`."""
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return {hint}
-    return {member for part in typing.get_args(hint) for member in _families(part)}
+    hint = typing.get_type_hints(find_method(method).config_class, include_extras=True).get(setting)
+    return hint is not None and (
+        setting not in NETWORKS or {*settings_classes(hint)} <= {*settings_classes(NETWORKS[setting])}
+    )
 
 
 def _check_shared(plan: Plan, overrides: Given) -> None:
     """Refuse shared settings that nobody has, that the comparison decides, or that entries differ in."""
     _refuse_decided({**names_of(plan.data, "data"), **names_of(plan.training, "training")}, "the plan sets")
     _refuse_decided(overrides.values, "--set names")
-    settings = {field.name for method in METHODS.values() for field in dataclasses.fields(method.config)}
+    settings = {field.name for method in METHODS.values() for field in dataclasses.fields(method.config_class)}
     for name in [*names_of(plan.method, "method"), *(n for n in overrides.values if n.startswith("method."))]:
         setting = name.split(".")[1]
         if setting in ("name", "direction"):

@@ -36,6 +36,11 @@ def installed(kind: Kind) -> list[str]:
     return sorted({entry.name for entry in entry_points(group=GROUPS[kind])})
 
 
+def is_extension(name: object, kind: Kind) -> bool:
+    """Whether a name is that of an extension: `package.module:Name`, or an installed one."""
+    return is_spec(name) or name in installed(kind)
+
+
 def allow_extensions(specs: Iterable[str]) -> None:
     """Allow, for this process, what the user names with `--extension` or `extensions=[...]`, and import it now.
 

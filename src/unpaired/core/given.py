@@ -14,6 +14,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from unpaired.core.errors import UserError, did_you_mean
+from unpaired.core.extensions import allow_extensions, is_spec
+from unpaired.core.families import OWN, families_of
 from unpaired.core.settings import SET_BY_USER, allowed_values, settings_classes
 
 Origin = Callable[[str], str]
@@ -113,6 +115,8 @@ class Joined:
                 del self.values[old]
             self.values[name], self.sources[name] = value, source
             (self.records.add if source.record else self.records.discard)(name)
+            if (last == "family" or name == "method.name") and is_spec(value) and not source.record:
+                allow_extensions([value])  # named by the user, not by a run's own record alone
 
     def add_defaults(self, values: Mapping[str, Any], whose: str) -> None:
         """Take values for settings that nobody gave; they are not choices."""
@@ -257,7 +261,7 @@ class _Place:
 
 def _locate(kind: Any, loc: Sequence[int | str], document: Any, section: str) -> _Place:
     """Follow pydantic's path through the document and the types of the settings, by names that the user typed."""
-    owner = _of_family(settings_classes(kind), document)
+    owner = _owner(kind, document)
     place = _Place(name=section, names=_names(owner))
     hint: Any = kind
     for number, part in enumerate(loc):
@@ -269,13 +273,13 @@ def _locate(kind: Any, loc: Sequence[int | str], document: Any, section: str) ->
             hint = typing.get_type_hints(owner, include_extras=True).get(str(part)) if owner else None
             place.allowed = allowed_values(hint) if hint is not None else ""
             place.found_all = number == len(loc) - 1
-            place.inner = _names(_of_family(settings_classes(hint), document))
-        elif isinstance(document, Mapping) and part == document.get("family"):
+            place.inner = _names(_owner(hint, document))
+        elif isinstance(document, Mapping) and part in (document.get("family"), OWN):
             continue  # pydantic's name for the member of a union, nothing that the user typed
         else:
             break
         if isinstance(document, Mapping) and settings_classes(hint):
-            owner = _of_family(settings_classes(hint), document)
+            owner = _owner(hint, document)
             place.names, place.is_top = _names(owner), False
     return place
 
@@ -284,8 +288,11 @@ def _names(owner: type[Any] | None) -> list[str]:
     return [field.name for field in dataclasses.fields(owner)] if owner is not None else []
 
 
-def _of_family(kinds: list[type[Any]], document: Any) -> type[Any] | None:
+def _owner(hint: Any, document: Any) -> type[Any] | None:
     """Return the settings class that a document is of; of several families that which it names."""
     family = document.get("family") if isinstance(document, Mapping) else None
+    families, kinds = families_of(hint), settings_classes(hint)
+    if families is not None and isinstance(family, str) and family in families:
+        return families.config_class(family)
     named = [kind for kind in kinds if any(field.default == family for field in dataclasses.fields(kind))]
     return next(iter(named if family is not None and named else kinds), None)

@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from unpaired.core.errors import UserError
+from unpaired.core.families import families_of
 from unpaired.core.naming import option as option
 from unpaired.core.text import listing
 
@@ -157,11 +158,15 @@ def settings_classes(hint: Any) -> list[type[Any]]:
     """Return the settings classes that a type admits, such as the families of networks."""
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return [hint]
+    if (families := families_of(hint)) is not None:
+        return families.config_classes()
     return [kind for member in typing.get_args(hint) for kind in settings_classes(member)]
 
 
 def allowed_values(hint: Any) -> str:
     """Return the values that a type admits in words: `a whole number, 1 or more`."""
+    if families_of(hint) is not None:
+        return "a table of settings with the name of its family"
     metadata = [*getattr(hint, "__metadata__", ())]
     if metadata:
         named = [each.text for each in metadata if isinstance(each, Allowed)]

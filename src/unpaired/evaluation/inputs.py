@@ -157,7 +157,7 @@ def open_model_data(
     Raises `UserError` where there are none, where they are bad, or do not fit the model.
     """
     run = run_of(folder)
-    paired = card.method in METHODS and METHODS[card.method].paired
+    paired = card.paired if card.paired is not None else card.method in METHODS and METHODS[card.method].paired
     if run is not None:
         config = read_data_config(run)
     elif data is None:

@@ -12,6 +12,7 @@ from unpaired.core.errors import UserError
 from unpaired.core.settings import Settings, option
 from unpaired.methods.base import ImageShapes
 from unpaired.methods.losses import Objective, fake_loss, gradient_penalty, real_loss
+from unpaired.networks import mixes_images
 
 Weight = Annotated[float, Field(ge=0)]
 """Of a loss term."""
@@ -45,13 +46,13 @@ def require_one_size(config: AdversarialConfig, shapes: ImageShapes) -> None:
         )
 
 
-def judge(config: AdversarialConfig, discriminator: nn.Module, real: Tensor, fake: Tensor, *, joined: bool) -> Tensor:
+def judge(config: AdversarialConfig, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     """Return a discriminator's loss, divided by 2 to slow it down relative to the generators (CycleGAN, appendix 7.1).
 
-    `real` and `fake` are [N, C, H, W] and carry no gradient to a generator (detach them). With `joined` both go through
-    the discriminator in one call where their shapes allow it; images of one call see one another through BatchNorm.
+    `real` and `fake` are [N, C, H, W] and carry no gradient to a generator (detach them). Both go through the
+    discriminator in one call where their shapes and its norm allow it.
     """
-    if joined and real.shape == fake.shape:
+    if real.shape == fake.shape and not mixes_images(discriminator):
         on_real, on_fake = discriminator(torch.cat([real, fake])).chunk(2)
     else:
         on_real, on_fake = discriminator(real), discriminator(fake)

@@ -1,11 +1,11 @@
-"""What a method is: networks, who plays, and the updates of one training step."""
+"""What a method is and declares: its settings, its players, its loss terms, and the updates of one training step."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -13,6 +13,14 @@ from unpaired.networks import Generator
 
 Direction = Literal["a2b", "b2a"]
 """From domain A to domain B, or back."""
+Role = Literal["generator", "discriminator", "other"]
+"""What a player does."""
+TermKind = Literal[
+    "adversarial", "cycle", "identity", "reconstruction", "contrastive", "regularization", "discriminator", "other"
+]
+"""What a loss term is: the generators' adversarial loss; the distance of an image from its cycle; of an image already
+in the target domain from its translation; of a translation from its true image; of features from those of the input;
+of a translation from its input; and the discriminators' adversarial loss."""
 
 
 class Batch(NamedTuple):
@@ -43,6 +51,29 @@ class ImageShapes:
         return forward if direction == "a2b" else forward[::-1]
 
 
+class Player:
+    """Who minimises: the networks that one optimiser moves."""
+
+    def __init__(self, role: Role, *networks: nn.Module) -> None:
+        self.role: Role = role
+        self.networks = networks
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return the parameters, those that several networks share once."""
+        return list(dict.fromkeys(p for network in self.networks for p in network.parameters()))
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """What a loss term is."""
+
+    kind: TermKind
+    setting: str | None = None
+    """The method's setting that weighs it, or turns it on; None where it cannot be chosen."""
+    direction: Direction | None = None
+    """The direction whose translations it holds; None for all."""
+
+
 @dataclass(slots=True)
 class Update:
     """One optimiser step: `player` minimises the sum of `terms`, and each term is logged under its name."""
@@ -61,13 +92,37 @@ class Method(nn.Module, ABC):
     no host random numbers, no `.to(device)`; pools and coin flips are tensor operations on the device.
     """
 
+    config_class: ClassVar[type[Any]]
+    """Its settings: a frozen pydantic dataclass with `config=unpaired.core.settings.STRICT`."""
+    paired: ClassVar[bool] = False
+    """Whether it learns from pairs: row i of A belongs to row i of B."""
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    """Publication's values of other settings that differ from this project's defaults, by dotted name."""
+    keeps_input: ClassVar[bool] = True
+    """Whether its losses tie a translation to its input, so that exchanged brightness is a fault."""
+    config: Any
+    obsolete: tuple[str, ...] = ()
+    """Prefixes of state that earlier versions stored with these settings, and that is passed over."""
     join_calls: bool = True
     """Whether to send several batches through a generator in one call where that gives the same; the trainer decides,
     by what is faster on its device."""
 
+    def __init__(self, config: Any, shapes: ImageShapes) -> None:
+        super().__init__()
+        self.config = config
+
+    @classmethod
+    def adapt(cls, config: Any, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Any, list[str]]:
+        """Fit defaults to the images: (settings, shapes, names that the user set) to (settings, notices)."""
+        return config, []
+
     @abstractmethod
-    def players(self) -> dict[str, list[nn.Module]]:
-        """Return who plays: a name for each optimiser and the networks that it moves."""
+    def players(self) -> dict[str, Player]:
+        """Return who plays: a name for each optimiser, its role and the networks that it moves."""
+
+    @abstractmethod
+    def terms(self) -> dict[str, Term]:
+        """Return what each term that `step` may yield is, by name."""
 
     @abstractmethod
     def translators(self) -> dict[str, Generator]:
@@ -84,3 +139,10 @@ class Method(nn.Module, ABC):
     def generate(self, count: int) -> Batch | None:
         """Return `count` pairs made of noise alone, for sample grids; None for methods that only translate."""
         return None
+
+    def declared(self) -> dict[str, dict[str, str]]:
+        """Return the kind of each term and the role of each player as plain JSON, for logs."""
+        return {
+            "terms": {name: term.kind for name, term in self.terms().items()},
+            "players": {name: player.role for name, player in self.players().items()},
+        }

@@ -13,11 +13,10 @@ from typing import Annotated, final
 
 import torch
 from pydantic import Field
-from torch import nn
 
 from unpaired.core.errors import UserError
 from unpaired.methods.adversarial import AdversarialConfig, judge
-from unpaired.methods.base import Batch, ImageShapes, Method, Update
+from unpaired.methods.base import Batch, ImageShapes, Method, Player, Term, Update
 from unpaired.methods.losses import Objective, generator_loss
 from unpaired.methods.pool import image_pool
 from unpaired.networks import (
@@ -57,18 +56,16 @@ class Config(AdversarialConfig):
             )
 
 
-def adapt(config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Config, list[str]]:
-    """Change nothing: the defaults fit all images."""
-    return config, []
-
-
 @final
 class BiGAN(Method):
     """Translators in both directions that nothing but a discriminator of pairs holds together."""
 
+    config_class = Config
+    config: Config
+    keeps_input = False
+
     def __init__(self, config: Config, shapes: ImageShapes) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, shapes)
         a, b = shapes.channels_a, shapes.channels_b
         self.G = build_generator(config.generator, a, b)
         self.F = build_generator(config.generator, b, a)
@@ -76,14 +73,20 @@ class BiGAN(Method):
         self.D.groups = (a, b)
         for network in (self.G, self.F, self.D):
             initialize(network, config.init)
-        pair = (a + b, *shapes.size) if shapes.size else None
-        self.pool_forward = image_pool(config.pool_size, pair)
-        self.pool_backward = image_pool(config.pool_size, pair)
-        self.joined_D = config.discriminator.norm != "batch"
+        self.pool_forward = image_pool(config.pool_size, a + b, shapes.size)
+        self.pool_backward = image_pool(config.pool_size, a + b, shapes.size)
 
-    def players(self) -> dict[str, list[nn.Module]]:
+    def players(self) -> dict[str, Player]:
         """Return the discriminator and the two generators."""
-        return {"discriminator": [self.D], "generators": [self.G, self.F]}
+        return {
+            "discriminator": Player("discriminator", self.D),
+            "generators": Player("generator", self.G, self.F),
+        }
+
+    def terms(self) -> dict[str, Term]:
+        """Return the two sides of the game: nothing else holds a translation."""
+        adversarial = Term("adversarial")
+        return {"discriminator": Term("discriminator"), "gan_a2b": adversarial, "gan_b2a": adversarial}
 
     def translators(self) -> dict[str, Generator]:
         """Return G as `a2b` and F as `b2a`."""
@@ -97,7 +100,7 @@ class BiGAN(Method):
 
         past_forward, past_backward = self.pool_forward(forward), self.pool_backward(backward)
         # (x, G(x)) counts as real and (F(y), y) as fake; the game is the same the other way round.
-        yield Update("discriminator", discriminator=judge(c, self.D, past_forward, past_backward, joined=self.joined_D))
+        yield Update("discriminator", discriminator=judge(c, self.D, past_forward, past_backward))
 
         yield Update(
             "generators",

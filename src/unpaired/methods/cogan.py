@@ -10,14 +10,14 @@ What is translated is searched for: the z whose rendering is the given image (`n
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from torch import Tensor
 
 from unpaired.core.errors import UserError
 from unpaired.core.settings import Settings, option
-from unpaired.methods.base import Batch, ImageShapes, Method, Update
+from unpaired.methods.base import Batch, ImageShapes, Method, Player, Term, Update
 from unpaired.methods.losses import fake_loss, generator_loss, real_loss
 from unpaired.networks import (
     CoupledDiscriminator,
@@ -31,16 +31,6 @@ from unpaired.networks import (
     SearchConfig,
     initialize,
 )
-
-DEFAULTS: Mapping[str, Any] = {
-    # The paper's digits. Adam's 2e-4, 0.5 and 0.999 are the training's own defaults, and the authors' code agrees.
-    "training.batch_size": 128,
-    # A constant rate in the authors' solver files.
-    "training.schedule": "constant",
-    # Published without mirroring; digits and writing must not be mirrored. Turn it on for photos.
-    "data.flip": False,
-}
-"""What the authors train with, where it differs from the defaults of a training."""
 
 
 class Config(Settings):
@@ -62,17 +52,24 @@ class Config(Settings):
     """How the weights start: N(0, 0.02), as in DCGAN."""
 
 
-def adapt(config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Config, list[str]]:
-    """Return the settings as they are: nothing depends on the images but the sizes of layers."""
-    return config, []
-
-
+@final
 class CoGAN(Method):
     """Two coupled generators and two coupled discriminators; both translators search in the same generators."""
 
+    config_class = Config
+    config: Config
+    keeps_input = False
+    defaults: ClassVar[Mapping[str, Any]] = {
+        # The paper's digits. Adam's 2e-4, 0.5 and 0.999 are the training's own defaults, and the authors' code agrees.
+        "training.batch_size": 128,
+        # A constant rate in the authors' solver files.
+        "training.schedule": "constant",
+        # Published without flips; digits and writing must not be flipped. Turn it on for photos.
+        "data.flip": False,
+    }
+
     def __init__(self, config: Config, shapes: ImageShapes) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, shapes)
         if shapes.size is None:
             raise UserError(
                 f"CoGAN makes images of one size, and these keep sizes of their own. Set {option('data.preprocess')} "
@@ -84,19 +81,24 @@ class CoGAN(Method):
         self.f = CoupledDiscriminator(config.discriminator, a, b, shapes.size)
         for network in (generators, self.f):
             initialize(network, config.init)
-        forth = LatentSearchConfig(source="a", size=shapes.size, generator=config.generator, search=config.search)
-        back = LatentSearchConfig(source="b", size=shapes.size, generator=config.generator, search=config.search)
-        self.a2b = LatentSearch(forth, a, b, generators)
-        self.b2a = LatentSearch(back, b, a, generators)
+        forward = LatentSearchConfig(source="a", size=shapes.size, generator=config.generator, search=config.search)
+        backward = LatentSearchConfig(source="b", size=shapes.size, generator=config.generator, search=config.search)
+        self.a2b = LatentSearch(forward, a, b, generators)
+        self.b2a = LatentSearch(backward, b, a, generators)
 
     @property
     def g(self) -> CoupledGenerator:
         """The coupled generators, which both translators hold."""
         return self.a2b.generator
 
-    def players(self) -> dict[str, list[torch.nn.Module]]:
+    def players(self) -> dict[str, Player]:
         """Return both discriminators and both generators; shared layers belong to the one player once."""
-        return {"discriminators": [self.f], "generators": [self.g]}
+        return {"discriminators": Player("discriminator", self.f), "generators": Player("generator", self.g)}
+
+    def terms(self) -> dict[str, Term]:
+        """Return the two sides of the game, in each domain."""
+        sides = {"discriminator": Term("discriminator"), "gan": Term("adversarial")}
+        return {f"{name}_{domain}": term for name, term in sides.items() for domain in "ab"}
 
     def translators(self) -> dict[str, Generator]:
         """Return the two searches."""

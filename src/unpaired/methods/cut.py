@@ -7,8 +7,8 @@ patch at the same place. Updates, details and defaults follow the authors' code.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated, final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, final
 
 import torch
 from pydantic import Field
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from unpaired.core.errors import UserError
 from unpaired.methods.adversarial import AdversarialConfig, Weight, judge, require_one_size
-from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Update
+from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Player, Term, Update
 from unpaired.methods.losses import generator_loss, info_nce, precise
 from unpaired.networks import (
     DiscriminatorConfig,
@@ -27,6 +27,7 @@ from unpaired.networks import (
     ResnetGenerator,
     build_discriminator,
     initialize,
+    mixes_images,
 )
 
 Layer = Annotated[int, Field(ge=0)]
@@ -40,7 +41,7 @@ class Config(AdversarialConfig):
     direction: Direction = "a2b"
     """Which domain is translated into which: a2b or b2a."""
     gan_weight: Weight = 1.0
-    """Weight of the adversarial loss."""
+    """Weight of the adversarial loss; 0 leaves it and the discriminator out."""
     nce_weight: Annotated[float, Field(gt=0)] = 1.0
     """lambda_X of Eq. 5: the weight of the contrastive loss; 10 in FastCUT."""
     identity: bool = True
@@ -73,11 +74,6 @@ class FastConfig(Config):
     """Whether G should also leave images of the target as they are."""
     flip_equivariance: bool = True
     """Whether every second batch is mirrored before G, and its features mirrored back."""
-
-
-def adapt(config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Config, list[str]]:
-    """Change nothing: the defaults fit all images that CUT can be trained on."""
-    return config, []
 
 
 @final
@@ -113,13 +109,15 @@ def draw_places(features: Sequence[Tensor], count: int) -> list[Tensor]:
     ]
 
 
-@final
 class CUT(Method):
     """A translator, a discriminator of its target, and the embedding of its features."""
 
+    config_class: ClassVar[type[Config]] = Config
+    config: Config
+    defaults: ClassVar[Mapping[str, Any]] = {"training.epochs": 200, "training.decay_epochs": 200}
+
     def __init__(self, config: Config, shapes: ImageShapes) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, shapes)
         source, target = shapes.seen_from(config.direction)
         if source != target:
             raise UserError(
@@ -127,18 +125,29 @@ class CUT(Method):
                 f"A has {shapes.channels_a} and B has {shapes.channels_b}. Set data.channels_a and data.channels_b to "
                 "one number (label maps: data.labels_a.feed = colour), or train cyclegan."
             )
-        require_one_size(config, shapes)
         self.G = ResnetGenerator(config.generator, source, target)
-        self.D = build_discriminator(config.discriminator, target)
+        if config.gan_weight:
+            require_one_size(config, shapes)
+            self.D = build_discriminator(config.discriminator, target)
+        else:
+            self.obsolete = ("D.",)
         self.H = PatchEmbedding(self.G.feature_channels(config.nce_layers), config.embedding_width)
-        for network in (self.G, self.D, self.H):
+        for network in self.children():
             initialize(network, config.init)
-        self.joined_G = config.generator.norm != "batch"
-        self.joined_D = config.discriminator.norm != "batch"
 
-    def players(self) -> dict[str, list[nn.Module]]:
+    def players(self) -> dict[str, Player]:
         """Return the discriminator, and the generator with the embedding."""
-        return {"discriminator": [self.D], "generator": [self.G, self.H]}
+        judges = {"discriminator": Player("discriminator", self.D)} if self.config.gan_weight else {}
+        return {**judges, "generator": Player("generator", self.G, self.H)}
+
+    def terms(self) -> dict[str, Term]:
+        """Return the contrastive losses, and the two sides of the game."""
+        return {
+            "discriminator": Term("discriminator"),
+            "nce": Term("contrastive", "nce_weight"),
+            "gan": Term("adversarial", "gan_weight"),
+            "identity": Term("identity", "identity"),
+        }
 
     def translators(self) -> dict[str, Generator]:
         """Return G as the one direction that there is."""
@@ -151,7 +160,8 @@ class CUT(Method):
         mirrored = torch.rand((), device=x.device) < 0.5 if c.flip_equivariance else None
         (fake_y, keys_x), (same_y, keys_y) = self.translate(_mirror(x, mirrored), _mirror(y, mirrored))
 
-        yield Update("discriminator", discriminator=judge(c, self.D, y, fake_y.detach(), joined=self.joined_D))
+        if c.gan_weight:
+            yield Update("discriminator", discriminator=judge(c, self.D, y, fake_y.detach()))
 
         share = c.nce_weight / 2 if c.identity else c.nce_weight
         terms = {"nce": share * self.patch_nce(fake_y, x, keys_x, mirrored)}  # Eq. 3
@@ -165,7 +175,7 @@ class CUT(Method):
         """Return the translation of x, and what G makes of y where that counts; each with the features of its input."""
         if not self.config.identity:
             return self.observe(x), (None, None)
-        if not (self.join_calls and self.joined_G) or x.shape != y.shape:
+        if not self.join_calls or mixes_images(self.G) or x.shape != y.shape:
             return self.observe(x), self.observe(y)
         both, maps = self.observe(torch.cat([x, y]))
         fake_y, same_y = both.chunk(2)
@@ -199,6 +209,14 @@ class CUT(Method):
             embedded_keys = self.H(keys, places)
         pairs = zip(self.H(queries, places), embedded_keys, strict=True)
         return torch.stack([info_nce(q, k, c.temperature) for q, k in pairs]).mean()
+
+
+@final
+class FastCUT(CUT):
+    """CUT with a heavier contrastive loss, without the identity term, and with fewer epochs."""
+
+    config_class = FastConfig
+    defaults: ClassVar[Mapping[str, Any]] = {"training.epochs": 150, "training.decay_epochs": 50}
 
 
 def _mirror(images: Tensor, mirrored: Tensor | None) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, final
 
 import torch
 from pydantic import Field
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from unpaired.core.errors import UserError
 from unpaired.core.settings import option
 from unpaired.methods.adversarial import AdversarialConfig, Weight, judge, require_one_size
-from unpaired.methods.base import Batch, ImageShapes, Method, Update
+from unpaired.methods.base import Batch, ImageShapes, Method, Player, Term, Update
 from unpaired.methods.losses import generator_loss, l1
 from unpaired.methods.pool import image_pool
 from unpaired.networks import (
@@ -31,6 +31,7 @@ from unpaired.networks import (
     build_discriminator,
     build_generator,
     initialize,
+    mixes_images,
 )
 
 
@@ -97,34 +98,37 @@ class Config(AdversarialConfig):
         return self.cycle_weight if self.cycle_b_weight is None else self.cycle_b_weight
 
 
-def adapt(config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Config, list[str]]:
-    """Turn the identity loss off where A and B have different numbers of channels, unless the user asked for it."""
-    a, b = shapes.channels_a, shapes.channels_b
-    if a == b or not config.identity_weight or "identity_weight" in chosen:
-        return config, []
-    notice = f"A has {a} channels and B has {b}: the identity loss is off (it needs the same number in both)."
-    return replace(config, identity_weight=0.0), [notice]
-
-
+@final
 class CycleGAN(Method):
     """Two translators that undo one another, and a discriminator for each domain."""
 
+    config_class = Config
+    config: Config
+
+    @classmethod
+    def adapt(cls, config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Config, list[str]]:
+        """Turn the identity loss off where A and B have different numbers of channels, unless the user asked for it."""
+        a, b = shapes.channels_a, shapes.channels_b
+        if a == b or not config.identity_weight or "identity_weight" in chosen:
+            return config, []
+        notice = f"A has {a} channels and B has {b}: the identity loss is off (it needs the same number in both)."
+        return replace(config, identity_weight=0.0), [notice]
+
     def __init__(self, config: Config, shapes: ImageShapes) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, shapes)
         a, b = shapes.channels_a, shapes.channels_b
         if config.identity_weight and a != b:
             raise UserError(
                 f"the identity loss compares G(b) with b and needs as many channels in A as in B; A has {a}, B has "
                 f"{b}. Set method.identity_weight = 0."
             )
-        if config.gan_weight:
-            require_one_size(config, shapes)
         self.G = build_generator(config.generator, a, b)
         self.F = build_generator(config.generator, b, a)
-        self.D_X = build_discriminator(config.discriminator, a)
-        self.D_Y = build_discriminator(config.discriminator, b)
-        for network in (self.G, self.F, self.D_X, self.D_Y):
+        if config.gan_weight:
+            require_one_size(config, shapes)
+            self.D_X = build_discriminator(config.discriminator, a)
+            self.D_Y = build_discriminator(config.discriminator, b)
+        for network in self.children():
             initialize(network, config.init)
         for domain, channels, weight in (("B", b, config.weight_a), ("A", a, config.weight_b)):
             if config.cycle_jpeg and weight and channels not in (1, 3):
@@ -136,15 +140,34 @@ class CycleGAN(Method):
             Disturbance(channels, noise=config.cycle_noise, jpeg=config.cycle_jpeg) if weight else nn.Identity()
             for channels, weight in ((b, config.weight_a), (a, config.weight_b))
         )
-        self.pool_x = image_pool(config.pool_size, (a, *shapes.size) if shapes.size else None)
-        self.pool_y = image_pool(config.pool_size, (b, *shapes.size) if shapes.size else None)
-        # Through batch normalisation the images of one call see one another, so calls must not be joined.
-        self.joined_G = config.generator.norm != "batch"
-        self.joined_D = config.discriminator.norm != "batch"
+        if config.gan_weight:
+            self.pool_x = image_pool(config.pool_size, a, shapes.size)
+            self.pool_y = image_pool(config.pool_size, b, shapes.size)
+        else:
+            self.obsolete = ("D_X.", "D_Y.", "pool_x.", "pool_y.")
 
-    def players(self) -> dict[str, list[nn.Module]]:
+    def players(self) -> dict[str, Player]:
         """Return the generators and the discriminators, each with one optimiser as in the authors' code."""
-        return {"generators": [self.G, self.F], "discriminators": [self.D_X, self.D_Y]}
+        judges = {"discriminators": Player("discriminator", self.D_X, self.D_Y)} if self.config.gan_weight else {}
+        return {"generators": Player("generator", self.G, self.F), **judges}
+
+    def terms(self) -> dict[str, Term]:
+        """Return the two sides of the game in each domain, the cycles and the identity losses."""
+        cycle_a, cycle_b = (
+            f"cycle_{domain}_weight" if own is not None else "cycle_weight"
+            for domain, own in (("a", self.config.cycle_a_weight), ("b", self.config.cycle_b_weight))
+        )
+        adversarial, identity = Term("adversarial", "gan_weight"), Term("identity", "identity_weight")
+        return {
+            "gan_a2b": adversarial,
+            "gan_b2a": adversarial,
+            "cycle_a": Term("cycle", cycle_a, "a2b"),
+            "cycle_b": Term("cycle", cycle_b, "b2a"),
+            "identity_a": identity,
+            "identity_b": identity,
+            "discriminator_a": Term("discriminator"),
+            "discriminator_b": Term("discriminator"),
+        }
 
     def translators(self) -> dict[str, Generator]:
         """Return G as `a2b` and F as `b2a`."""
@@ -174,15 +197,15 @@ class CycleGAN(Method):
             fake_x, fake_y = self.pool_x(fake_x), self.pool_y(fake_y)
             yield Update(
                 "discriminators",
-                discriminator_a=judge(c, self.D_X, x, fake_x, joined=self.joined_D),
-                discriminator_b=judge(c, self.D_Y, y, fake_y, joined=self.joined_D),
+                discriminator_a=judge(c, self.D_X, x, fake_x),
+                discriminator_b=judge(c, self.D_Y, y, fake_y),
             )
 
     def translate(self, network: nn.Module, image: Tensor, other: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the translation of `image`, and what the network makes of an image already in its target domain."""
         if not self.config.identity_weight:
             return network(image), None
-        if not (self.join_calls and self.joined_G) or image.shape != other.shape:
+        if not self.join_calls or mixes_images(network) or image.shape != other.shape:
             return network(image), network(other)
         translated, same = network(torch.cat([image, other])).chunk(2)
         return translated, same

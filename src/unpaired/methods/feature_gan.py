@@ -46,25 +46,26 @@ class Config(RefinerConfig):
             )
 
 
-def adapt(config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Config, list[str]]:
-    """Note which file the weights come from, whole path and checksum."""
-    if config.vgg_weights is None:
-        return config, []
-    path = os.path.abspath(os.path.expanduser(config.vgg_weights))
-    found = find_vgg(path, WEIGHTS).sha256
-    if config.vgg_sha256 is not None and config.vgg_sha256 != found:
-        raise UserError(
-            f"{path} has changed since this run began: its SHA-256 is {found}, it was {config.vgg_sha256}. Put the old "
-            "file back, or begin a new run."
-        )
-    return replace(config, vgg_weights=path, vgg_sha256=found), [f"VGG-16's weights come from {path}"]
-
-
 @final
 class FeatureGAN(Refiner):
     """A refiner that stays near its input as VGG-16 sees both, and a discriminator of its target."""
 
+    config_class = Config
     config: Config
+
+    @classmethod
+    def adapt(cls, config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Config, list[str]]:
+        """Note which file the weights come from, whole path and checksum."""
+        if config.vgg_weights is None:
+            return config, []
+        path = os.path.abspath(os.path.expanduser(config.vgg_weights))
+        found = find_vgg(path, WEIGHTS).sha256
+        if config.vgg_sha256 is not None and config.vgg_sha256 != found:
+            raise UserError(
+                f"{path} has changed since this run began: its SHA-256 is {found}, it was {config.vgg_sha256}. Put the "
+                "old file back, or begin a new run."
+            )
+        return replace(config, vgg_weights=path, vgg_sha256=found), [f"VGG-16's weights come from {path}"]
 
     def __init__(self, config: Config, shapes: ImageShapes) -> None:
         for domain, channels in (("A", shapes.channels_a), ("B", shapes.channels_b)):

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
+from unpaired.networks.base import without_autocast
+
 Objective = Literal["lsgan", "vanilla", "hinge", "wgangp"]
 """Least squares (Mao et al. 2017), cross entropy (Goodfellow et al. 2014), hinge (Lim & Ye 2017), Wasserstein
 (Gulrajani et al. 2017, together with `gradient_penalty`)."""
@@ -66,7 +68,7 @@ def info_nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
     differentiated. Eq. 2 of CUT (Park et al. 2020): cross entropy over `queries . keys / temperature`.
     """
     assert queries.shape == keys.shape, (queries.shape, keys.shape)
-    with torch.autocast(queries.device.type, enabled=False):  # it would bring the products back to half precision
+    with without_autocast(queries):  # it would bring the products back to half precision
         logits = torch.bmm(precise(queries), precise(keys.detach()).transpose(1, 2)) / temperature
     own = torch.arange(logits.shape[1], device=logits.device).expand(len(logits), -1)
     return nnf.cross_entropy(logits.flatten(0, 1), own.flatten())

@@ -11,12 +11,10 @@ from dataclasses import replace
 from typing import final
 
 import torch
-from torch import nn
 
 from unpaired.core.errors import UserError
-from unpaired.core.naming import option
 from unpaired.methods.adversarial import AdversarialConfig, Weight, judge
-from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Update
+from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Player, Term, Update
 from unpaired.methods.losses import Objective, generator_loss, l1
 from unpaired.networks import (
     DiscriminatorConfig,
@@ -58,38 +56,6 @@ SHALLOWEST = 2
 """Depths of a U-Net: as published, the least that has a place for dropout, and the least that there is."""
 
 
-def adapt(config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Config, list[str]]:
-    """Take a U-Net as deep as the images' size allows where the published depth does not fit, and say so."""
-    unet = config.generator
-    if not isinstance(unet, UnetConfig) or "generator.depth" in chosen or shapes.size is None:
-        return config, []
-    height, width = shapes.size
-    depth = _deepest(shapes.size)
-    if unet.depth != DEFAULT_DEPTH or depth >= DEFAULT_DEPTH:
-        return config, []
-    if depth < SHALLOWEST:
-        raise UserError(
-            f"pix2pix's U-Net halves images at least {SHALLOWEST} times, and {height} x {width} (height x width) do "
-            f"not allow it. Set {option('data.crop_size')} to multiples of {2**SHALLOWEST}; the more often both "
-            "sides can be "
-            "halved, the deeper the network."
-        )
-    notice = (
-        f"a U-Net of depth {depth} is taken in place of {DEFAULT_DEPTH}, which images of {height} x {width} do not fit"
-    )
-    if not unet.dropout or depth >= DEPTH_OF_DROPOUT:
-        return replace(config, generator=replace(unet, depth=depth)), [notice]
-    if "generator.dropout" in chosen:
-        raise UserError(
-            f"method.generator.dropout is on and has no place in a U-Net of depth {depth}, the deepest for images of "
-            f"{height} x {width}: it needs a depth of {DEPTH_OF_DROPOUT}. Leave it out, or set "
-            f"{option('data.crop_size')} to "
-            f"multiples of {2**DEPTH_OF_DROPOUT}."
-        )
-    notice += f"; it has no dropout, which needs a depth of {DEPTH_OF_DROPOUT}"
-    return replace(config, generator=replace(unet, depth=depth, dropout=False)), [notice]
-
-
 def _deepest(size: tuple[int, int]) -> int:
     """Return how often both sides can be halved."""
     return min((side & -side).bit_length() - 1 for side in size)
@@ -99,20 +65,59 @@ def _deepest(size: tuple[int, int]) -> int:
 class Pix2pix(Method):
     """A translator that is told what its result should have been, and a discriminator of pairs."""
 
+    config_class = Config
+    config: Config
+    paired = True
+
+    @classmethod
+    def adapt(cls, config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Config, list[str]]:
+        """Take a U-Net as deep as the images' size allows where the published depth does not fit, and say so."""
+        unet = config.generator
+        if not isinstance(unet, UnetConfig) or "generator.depth" in chosen or shapes.size is None:
+            return config, []
+        height, width = shapes.size
+        depth = _deepest(shapes.size)
+        if unet.depth != DEFAULT_DEPTH or depth >= DEFAULT_DEPTH:
+            return config, []
+        if depth < SHALLOWEST:
+            raise UserError(
+                f"pix2pix's U-Net halves images at least {SHALLOWEST} times, and {height} x {width} (height x width) "
+                f"do not allow it. Set data.crop_size to multiples of {2**SHALLOWEST}; the more often both sides can "
+                "be halved, the deeper the network."
+            )
+        replaced = f"a U-Net of depth {depth} is taken in place of {DEFAULT_DEPTH}"
+        notice = f"{replaced}, which images of {height} x {width} do not fit"
+        if not unet.dropout or depth >= DEPTH_OF_DROPOUT:
+            return replace(config, generator=replace(unet, depth=depth)), [notice]
+        if "generator.dropout" in chosen:
+            raise UserError(
+                f"method.generator.dropout is on and has no place in a U-Net of depth {depth}, the deepest for images "
+                f"of {height} x {width}: it needs a depth of {DEPTH_OF_DROPOUT}. Leave it out, or set data.crop_size "
+                f"to multiples of {2**DEPTH_OF_DROPOUT}."
+            )
+        notice += f"; it has no dropout, which needs a depth of {DEPTH_OF_DROPOUT}"
+        return replace(config, generator=replace(unet, depth=depth, dropout=False)), [notice]
+
     def __init__(self, config: Config, shapes: ImageShapes) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, shapes)
         source, target = shapes.seen_from(config.direction)
         self.G = build_generator(config.generator, source, target)
         self.D = build_discriminator(config.discriminator, source + target)
         self.D.groups = (source, target)
         for network in (self.G, self.D):
             initialize(network, config.init)
-        self.joined_D = config.discriminator.norm != "batch"
 
-    def players(self) -> dict[str, list[nn.Module]]:
+    def players(self) -> dict[str, Player]:
         """Return the discriminator and the generator."""
-        return {"discriminator": [self.D], "generator": [self.G]}
+        return {"discriminator": Player("discriminator", self.D), "generator": Player("generator", self.G)}
+
+    def terms(self) -> dict[str, Term]:
+        """Return the distance from the true image, and the two sides of the game."""
+        return {
+            "discriminator": Term("discriminator"),
+            "gan": Term("adversarial"),
+            "l1": Term("reconstruction", "l1_weight"),
+        }
 
     def translators(self) -> dict[str, Generator]:
         """Return G as the one direction that there is."""
@@ -125,7 +130,7 @@ class Pix2pix(Method):
         fake_y = self.G(x)
 
         with_real, with_fake = torch.cat([x, y], 1), torch.cat([x, fake_y.detach()], 1)
-        yield Update("discriminator", discriminator=judge(c, self.D, with_real, with_fake, joined=self.joined_D))
+        yield Update("discriminator", discriminator=judge(c, self.D, with_real, with_fake))
 
         yield Update(
             "generator",

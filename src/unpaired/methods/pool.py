@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from unpaired.core.errors import UserError
 
 
-def image_pool(size: int, shape: tuple[int, int, int] | None) -> ImagePool | RaggedImagePool:
-    """Return a pool of `size` images of `shape` (C, H, W), or of any shapes where it is None."""
-    return RaggedImagePool(size) if shape is None else ImagePool(size, shape)
+def image_pool(size: int, channels: int, image_size: tuple[int, int] | None) -> ImagePool | RaggedImagePool:
+    """Return a pool of `size` images of so many channels and (height, width), or of any shapes where it is None."""
+    return RaggedImagePool(size) if image_size is None else ImagePool(size, (channels, *image_size))
 
 
 @final
@@ -39,6 +39,11 @@ class ImagePool(nn.Module):
         self.size = size
         self.register_buffer("images", torch.zeros(size, *shape))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def clear(self) -> None:
+        """Forget all images."""
+        self.images.zero_()
+        self.count.zero_()
 
     @torch.no_grad()
     def forward(self, fresh: Tensor) -> Tensor:
@@ -73,6 +78,10 @@ class RaggedImagePool(nn.Module):
         self.size = size
         self.images: list[Tensor] = []
         """The stored images, each [1, C, H, W] in float32."""
+
+    def clear(self) -> None:
+        """Forget all images."""
+        self.images = []
 
     @torch.no_grad()
     def forward(self, fresh: Tensor) -> Tensor:

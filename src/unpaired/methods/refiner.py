@@ -12,10 +12,10 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from unpaired.methods.adversarial import AdversarialConfig, Weight, judge, require_one_size
-from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Update
+from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Player, Term, Update
 from unpaired.methods.losses import generator_loss
 from unpaired.methods.pool import image_pool
 from unpaired.networks import (
@@ -60,20 +60,26 @@ class Refiner(Method):
     config: RefinerConfig
 
     def __init__(self, config: RefinerConfig, shapes: ImageShapes) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, shapes)
         require_one_size(config, shapes)
         source, target = shapes.seen_from(config.direction)
         self.R = build_generator(config.generator, source, target)
         self.D = build_discriminator(config.discriminator, target)
         for network in (self.R, self.D):
             initialize(network, config.init)
-        self.pool = image_pool(config.pool_size, (target, *shapes.size) if shapes.size else None)
-        self.joined_D = config.discriminator.norm != "batch"
+        self.pool = image_pool(config.pool_size, target, shapes.size)
 
-    def players(self) -> dict[str, list[nn.Module]]:
+    def players(self) -> dict[str, Player]:
         """Return the refiner and the discriminator."""
-        return {"refiner": [self.R], "discriminator": [self.D]}
+        return {"refiner": Player("generator", self.R), "discriminator": Player("discriminator", self.D)}
+
+    def terms(self) -> dict[str, Term]:
+        """Return the distance from the input, and the two sides of the game."""
+        return {
+            "gan": Term("adversarial"),
+            "regularization": Term("regularization", "regularization_weight"),
+            "discriminator": Term("discriminator"),
+        }
 
     def translators(self) -> dict[str, Generator]:
         """Return R as the one direction that there is."""
@@ -104,7 +110,7 @@ class Refiner(Method):
             seen.append((refined.detach(), y))
         for number in range(c.discriminator_updates):
             refined, y = seen[number] if number < len(seen) else self._another(batches)
-            yield Update("discriminator", discriminator=judge(c, self.D, y, self.pool(refined), joined=self.joined_D))
+            yield Update("discriminator", discriminator=judge(c, self.D, y, self.pool(refined)))
 
     @torch.no_grad()
     def _another(self, batches: Iterator[Batch]) -> tuple[Tensor, Tensor]:

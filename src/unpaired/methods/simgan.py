@@ -19,14 +19,11 @@ class Config(RefinerConfig):
     """Settings of SimGAN."""
 
 
-def adapt(config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Config, list[str]]:
-    """Change nothing: the defaults fit all images that SimGAN can be trained on."""
-    return config, []
-
-
 @final
 class SimGAN(Refiner):
     """A refiner that stays near its input pixel by pixel, and a discriminator of its target."""
+
+    config_class = Config
 
     def __init__(self, config: Config, shapes: ImageShapes) -> None:
         if shapes.channels_a != shapes.channels_b:

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from unpaired.core.errors import UserError
+from unpaired.core.extensions import Kind
 from unpaired.core.files import atomic_folder, sync
 from unpaired.core.settings import STRICT, option
 from unpaired.core.text import listing
@@ -49,6 +50,17 @@ class TranslatorCard:
     """The network's description, see `unpaired.networks.describe_generator`."""
     weights: str
     """Name of the safetensors file in the same folder."""
+    search: bool | None = None
+    """Whether it translates by a search; None in models of earlier versions, see `is_search`."""
+
+    @property
+    def is_search(self) -> bool:
+        """Whether it translates by a search, an optimisation for each image, in place of a network."""
+        if self.search is not None:
+            return self.search
+        from unpaired.networks import generator_class
+
+        return generator_class(self.network).is_search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -71,6 +83,10 @@ class ModelCard:
     """`a` and `b`."""
     translators: dict[str, TranslatorCard]
     """`a2b`, `b2a` or one of them."""
+    paired: bool | None = None
+    """Whether its method learns from pairs; None in models of earlier versions and for converted weights."""
+    extensions: dict[Kind, list[str]] = field(default_factory=dict)
+    """What of the user's own it needs, by kind: `package.module:Name`, or an installed extension's name."""
     versions: dict[str, str] = field(default_factory=dict)
     """Versions of the software that wrote it."""
 

@@ -28,7 +28,7 @@ from unpaired.models.folder import ModelCard, checkpoint_title
 from unpaired.models.loading import load_generator
 from unpaired.models.padding import pad_to, padded_size
 from unpaired.models.translation import Translation
-from unpaired.networks import Generator, LatentSearch
+from unpaired.networks import Generator, Search
 
 _PIXELS_PER_BATCH = 1 << 22
 """Images of a list are translated together up to this many pixels; a larger image goes alone."""
@@ -151,17 +151,17 @@ class Translator:
     def exactness(self) -> Exactness:
         """How far results lie from float32 PyTorch for this model: measured once on fixed pictures and remembered.
 
-        Raises `UserError` for a latent search on another device than the CPU, which has nothing to be compared with.
+        Raises `UserError` for a search on another device than the CPU, which has nothing to be compared with.
         """
         return self._exactness()
 
     @property
-    def search(self) -> LatentSearch | None:
-        """The latent search that translates, for models that do so (CoGAN); None for all others.
+    def search(self) -> Search | None:
+        """The search that translates, for models that do so (CoGAN); None for all others.
 
         After a call its `last_errors` hold what the search left over, one entry for each image of the last batch; a
         list of images of different sizes makes several batches. `progress` may be set to a function that is told how
-        far the search is, and `generate` renders pairs of random latent vectors.
+        far the search is, and `generate` returns generated pairs.
         """
         return self.engine.search
 
@@ -172,12 +172,7 @@ class Translator:
 
     def describe_engine(self) -> str:
         """Return one line: the engine, its arithmetic, and how far its results lie from float32 PyTorch."""
-        if self.search is not None:
-            search = self.search.config.search
-            return (
-                f"{self.engine}; a latent search of {search.steps} steps from {search.restarts} starts for each image"
-            )
-        return f"{self.engine}; {self.exactness}"
+        return f"{self.engine}; {self.exactness if self.search is None else self.search.summary}"
 
     @overload
     def __call__(self, image: PIL.Image.Image) -> PIL.Image.Image: ...

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, Literal, cast
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -25,13 +28,38 @@ Width = Annotated[int, Field(gt=0, le=1024)]
 """Channels of the first layer; the others are multiples of it."""
 
 
-class Generator(nn.Module, ABC):
-    """A network from image to image: [N, in_channels, H, W] in [-1, 1] to [N, out_channels, H, W] in [-1, 1]."""
+Input = Literal["image", "style", "time", "noise"]
+"""What a generator's `forward` takes."""
+Progress = Callable[[int, int, float], None]
+"""Called with (steps done, steps in all for the images of this call, mean absolute error of the present image)."""
 
+
+class Network(nn.Module, ABC):
+    """What generators and discriminators have in common: settings and channels."""
+
+    config_class: ClassVar[type[Any]]
+    """The class of its settings, whose field `family` names this network."""
     config: Any
     """The settings that it was built from."""
     in_channels: int
     """Channels of the images that it takes."""
+
+
+class Generator(Network):
+    """A network from image to image: [N, in_channels, H, W] in [-1, 1] to [N, out_channels, H, W] in [-1, 1].
+
+    A family is one file with a class `NAME(config, in_channels, out_channels)`, and one line in
+    `networks.families.GENERATORS`; or a class of the user's, named as `package.module:NAME`.
+    """
+
+    takes: ClassVar[tuple[Input, ...]] = ("image",)
+    """What `forward` takes, in order; all but the image have defaults, so that an image alone can be translated."""
+    differentiable: ClassVar[bool] = True
+    """Whether gradients flow from the result to the image."""
+    exportable: ClassVar[bool] = True
+    """Whether other runtimes can compute it."""
+    is_search: ClassVar[bool] = False
+    """Whether it is a `Search`: an optimisation for each image in place of a network."""
     out_channels: int
     """Channels of the images that it returns."""
     size_multiple: int
@@ -48,6 +76,11 @@ class Generator(nn.Module, ABC):
         self.out_channels = out_channels
         self.size_multiple = size_multiple
         self.minimum_size = minimum_size
+
+    @property
+    def search(self) -> Search | None:
+        """The network itself where it `is_search`, else None."""
+        return None
 
     @abstractmethod
     def forward(self, image: Tensor) -> Tensor:
@@ -79,13 +112,49 @@ class Generator(nn.Module, ABC):
         )
 
 
-class Discriminator(nn.Module, ABC):
-    """A network from image to a map of logits: [N, in_channels, H, W] to [N, 1, h, w]; no sigmoid at the end."""
+@dataclass(frozen=True, slots=True)
+class SearchError:
+    """What remains between an image, at the search's size, and the nearest image that was found."""
 
-    config: Any
-    """The settings that it was built from."""
-    in_channels: int
-    """Channels of the images that it takes."""
+    l1: float
+    """Mean absolute difference, in units of the range [-1, 1], which is 2 wide."""
+    psnr: float
+    """Peak signal-to-noise ratio in dB; infinite where nothing differs."""
+
+
+class Search(Generator):
+    """A generator that searches for the translation of each image: seconds to minutes, in float32, on PyTorch alone."""
+
+    differentiable = False
+    exportable = False
+    is_search = True
+    progress: Progress | None = None
+    """Told how far the search is."""
+    last_errors: list[SearchError]
+    """For each image of the last call: how far the nearest image that was found is from it."""
+
+    @property
+    def search(self) -> Search:
+        """The search itself."""
+        return self
+
+    @property
+    @abstractmethod
+    def summary(self) -> str:
+        """How it searches, in a few words, such as "a search of 100 steps for each image"."""
+
+    @abstractmethod
+    def generate(self, count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """Return `count` pairs (of A, of B) of generated images, [count, C, H, W] each: always the same for a seed."""
+
+
+class Discriminator(Network):
+    """A network from image to a map of logits: [N, in_channels, H, W] to [N, 1, h, w]; no sigmoid at the end.
+
+    A family is one file with a class `NAME(config, in_channels)`, and one line in `networks.families.DISCRIMINATORS`;
+    or a class of the user's, named as `package.module:NAME`.
+    """
+
     minimum_size: int
     """The smallest height and width that it accepts."""
     groups: tuple[int, ...]
@@ -121,6 +190,16 @@ class Discriminator(nn.Module, ABC):
                 f"both must be at least {self.minimum_size}. Take larger images (crop_size) or a discriminator with "
                 "fewer layers."
             )
+
+
+def without_autocast(values: Tensor) -> contextlib.AbstractContextManager[object]:
+    """Switch autocast off on the device of `values`; rehearsals on `meta` know no autocast."""
+    return contextlib.nullcontext() if values.is_meta else torch.autocast(values.device.type, enabled=False)
+
+
+def mixes_images(network: nn.Module) -> bool:
+    """Whether the images of one call see one another, as they do through batch norm; then calls must not be joined."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
 
 
 def _check_channels(image: Tensor, channels: int) -> None:

@@ -143,6 +143,7 @@ class CoupledDiscriminator(nn.Module):
 class DomainDiscriminator(Discriminator):
     """Judge [N, C, H, W] of one domain and one size: a logit [N, 1] for each image."""
 
+    config_class = CoupledDiscriminatorConfig
     config: CoupledDiscriminatorConfig
 
     def __init__(

@@ -6,7 +6,6 @@ arXiv:1712.02950). Detail that does not survive between the two generators canno
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import final
 
@@ -15,6 +14,7 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from unpaired.core.errors import UserError
+from unpaired.networks.base import without_autocast
 
 BLOCK = 8
 """Side of JPEG's blocks."""
@@ -89,7 +89,7 @@ class Jpeg(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return what a decoder gives back; of any size, the borders are repeated to full blocks."""
-        with _exact(image):
+        with without_autocast(image):  # steps of 1/255 are lost in half precision
             levels = _to_levels((image.float() + 1) * 127.5)
             buffers = dict(self.named_buffers())
             grey = self.channels == 1
@@ -119,11 +119,6 @@ class Jpeg(nn.Module):
         blocks = transform.T @ (_rounded(frequencies / steps) * steps) @ transform
         back = blocks.transpose(3, 4).reshape(whole.shape)
         return _to_levels(back[..., :height, :width] + 128)
-
-
-def _exact(image: Tensor) -> contextlib.AbstractContextManager[object]:
-    """Switch autocast off, since steps of 1/255 are lost in half precision; rehearsals on `meta` know no autocast."""
-    return contextlib.nullcontext() if image.is_meta else torch.autocast(image.device.type, enabled=False)
 
 
 def quantisation(table: tuple[tuple[int, ...], ...], quality: int) -> Tensor:

@@ -8,9 +8,8 @@ only what the generator can render, so its remaining error is part of the answer
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass as plain_dataclass
 from typing import Annotated, Literal, final
 
 import torch
@@ -19,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from unpaired.core.settings import Settings
-from unpaired.networks.base import Generator
+from unpaired.networks.base import Search, SearchError
 from unpaired.networks.coupled import CoupledGenerator, CoupledGeneratorConfig, Domain
 
 SEED = 20160920
@@ -29,9 +28,6 @@ REPORTS = 20
 PIXELS = 1 << 18
 """Random latent vectors are rendered in portions of so many pixels, so that memory does not grow with their number."""
 Side = Annotated[int, Field(ge=8, le=4096)]
-
-Progress = Callable[[int, int, float], None]
-"""Called with (steps done, steps in all for the images of this call, mean absolute error of the present image)."""
 
 
 class SearchConfig(Settings):
@@ -64,18 +60,8 @@ class LatentSearchConfig(Settings):
     """Which translator this is."""
 
 
-@plain_dataclass(frozen=True, slots=True)
-class SearchError:
-    """What remains between an image, at the generator's size, and its nearest rendering."""
-
-    l1: float
-    """Mean absolute difference, in units of the range [-1, 1], which is 2 wide."""
-    psnr: float
-    """Peak signal-to-noise ratio in dB; infinite where nothing differs."""
-
-
 @final
-class LatentSearch(Generator):
+class LatentSearch(Search):
     """Translate [N, C, H, W] of any size by an optimisation; no network maps the one image to the other.
 
     An image of another size than the generator's is resized to it (bicubic, antialiased) and its translation back.
@@ -83,11 +69,8 @@ class LatentSearch(Generator):
     images beside it. The search computes in float32 with the generator's running statistics, wherever it is called.
     """
 
+    config_class = LatentSearchConfig
     config: LatentSearchConfig
-    progress: Progress | None
-    """Told how far the search is; None by default."""
-    last_errors: list[SearchError]
-    """For each image of the last call: how far the nearest rendering is from it."""
 
     def __init__(
         self,
@@ -101,8 +84,13 @@ class LatentSearch(Generator):
         channels = (in_channels, out_channels) if config.source == "a" else (out_channels, in_channels)
         self.generator = generator or CoupledGenerator(config.generator, *channels, config.size)
         self.target: Domain = "b" if config.source == "a" else "a"
-        self.progress = None
         self.last_errors = []
+
+    @property
+    def summary(self) -> str:
+        """Return the numbers of steps and starts."""
+        search = self.config.search
+        return f"a latent search of {search.steps} steps from {search.restarts} starts for each image"
 
     def forward(self, image: Tensor) -> Tensor:
         """Translate [N, in_channels, H, W] to [N, out_channels, H, W] in [-1, 1]; `last_errors` says how well."""

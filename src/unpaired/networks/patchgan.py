@@ -45,6 +45,7 @@ class PixelConfig(Settings):
 class PatchganDiscriminator(Discriminator):
     """Judge [N, in_channels, H, W]: logits [N, 1, h, w], 30 x 30 of them for images of 256 x 256 and 3 layers."""
 
+    config_class = PatchganConfig
     config: PatchganConfig
 
     def __init__(self, config: PatchganConfig, in_channels: int) -> None:
@@ -83,6 +84,7 @@ class PatchganDiscriminator(Discriminator):
 class PixelDiscriminator(Discriminator):
     """Judge [N, in_channels, H, W]: logits [N, 1, H, W]."""
 
+    config_class = PixelConfig
     config: PixelConfig
 
     def __init__(self, config: PixelConfig, in_channels: int) -> None:

@@ -37,6 +37,7 @@ class ResnetConfig(Settings):
 class ResnetGenerator(Generator):
     """Translate [N, in_channels, H, W] to [N, out_channels, H, W] in [-1, 1]; H and W multiples of 4, at least 8."""
 
+    config_class = ResnetConfig
     config: ResnetConfig
 
     def __init__(self, config: ResnetConfig, in_channels: int, out_channels: int) -> None:

@@ -44,6 +44,7 @@ class UnetConfig(Settings):
 class UnetGenerator(Generator):
     """Translate [N, in_channels, H, W] to [N, out_channels, H, W] in [-1, 1]; H and W are multiples of 2 ** depth."""
 
+    config_class = UnetConfig
     config: UnetConfig
 
     def __init__(self, config: UnetConfig, in_channels: int, out_channels: int) -> None:

@@ -1,8 +1,9 @@
 """What a training writes down while it runs: `metrics.jsonl` for programs, TensorBoard events for curves.
 
 `metrics.jsonl` holds one JSON object per line. A line with an `event` key tells of something that happened (`text`,
-`time`), one with an `evaluation` key of what was measured on held-out images; every other line holds the means since
-the one before. All kinds have `images`, the images seen so far.
+`time`), one with an `evaluation` key of what was measured on held-out images, one with `declared` of what the method
+says of its loss `terms` and `players`: kind and role by name; every other line holds the means since the one before.
+All kinds have `images`, the images seen so far.
 """
 
 from __future__ import annotations

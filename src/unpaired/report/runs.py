@@ -13,7 +13,7 @@ from typing import Any
 from unpaired.core.errors import UserError
 from unpaired.core.text import NONE, duration, memory, number, percent, plural
 from unpaired.models.best import BestCheckpoint, read_best
-from unpaired.models.folder import BEST, CARD, CHECKPOINTS, DamagedError, checkpoints_of
+from unpaired.models.folder import BEST, CARD, CHECKPOINTS, DamagedError, TranslatorCard, checkpoints_of
 from unpaired.report.image_grid import grids_of
 from unpaired.report.results import Audit, Document, Evaluation, Picture
 from unpaired.report.run_curves import Curves, curves_of
@@ -238,10 +238,10 @@ def _of_newest_checkpoint(path: Path) -> tuple[dict[str, str], str | None, bool,
             state = json.loads((folder / "training.json").read_text(encoding="utf-8"))
             versions = {str(name): str(version) for name, version in card["versions"].items()}
             device = state.get("device")
-            families = [translator["network"]["family"] for translator in card.get("translators", {}).values()]
+            searches = [TranslatorCard(**translator).is_search for translator in card.get("translators", {}).values()]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}, None, True, [f"{folder} is damaged: device and versions are not known."]
-        auditable = not families or (len(families) == 2 and "latent_search" not in families)
+        auditable = not searches or (len(searches) == 2 and not any(searches))
         return versions, str(device) if device else None, auditable, []
     return {}, None, True, []
 

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from unpaired.core.errors import UserError
 from unpaired.data.training import TrainingData
 from unpaired.metrics.features import Features, open_features
 from unpaired.models.best import BestCheckpoint, keep_best, restore_best
 from unpaired.models.folder import BEST
-from unpaired.networks import LatentSearch
 from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import World
 from unpaired.training.evaluation import HeldOut, Measured, own_random_numbers
@@ -58,14 +56,14 @@ class BestCheckpoints:
     ) -> None:
         self._folder, self._data, self._trainer, self._display = folder, data, trainer, display
         self._world: World = trainer.world
-        translators: Mapping[str, nn.Module] = trainer.translators()
+        translators = trainer.translators()
         # Together: an error of settings is one of every process, and is to be told once.
         self.selection = self._world.together(
             lambda: Selection(
                 config,
                 directions=tuple(translators),
                 paired=data.paired,
-                searches=any(isinstance(network, LatentSearch) for network in translators.values()),
+                searches=any(network.is_search for network in translators.values()),
                 epoch_images=epoch_images,
                 total_images=total_images,
             )
@@ -161,22 +159,22 @@ class BestCheckpoints:
 
     # ----------------------------------------------------------------------------------------------------------- state
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what a checkpoint must remember."""
-        return {**self.selection.to_json(), "contents": self._data.contents, "features": self._fingerprint}
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must remember, as plain JSON."""
+        return {**self.selection.state_dict(), "contents": self._data.contents, "features": self._fingerprint}
 
-    def restore(self, kept: Mapping[str, Any] | None) -> None:
-        """Go on from what a checkpoint remembers; None is one of a version that did not evaluate."""
-        if kept is None:
+    def load_state_dict(self, kept: Mapping[str, Any]) -> None:
+        """Go on from what a checkpoint remembers; it is empty in those of versions that did not evaluate."""
+        if not kept:
             return
-        self.selection.load_json(kept)
+        self.selection.load_state_dict(kept)
         if kept["contents"] != self._data.contents:
             self._choose_anew("The images have changed")
         elif self.selection.is_of_features and kept.get("features", self._fingerprint) != self._fingerprint:
             self._choose_anew("The feature network (training.evaluate_features) has changed")
 
     def restore_best(self) -> None:
-        """After `restore` in every process: bring `RUN/best` to the best that is remembered."""
+        """After `load_state_dict` in every process: bring `RUN/best` to the best that is remembered."""
         is_there = self._world.collect(self._world.together(self._restore_best))[0]
         if not is_there:
             self._choose_anew(f"{self._folder / BEST} is missing or damaged")

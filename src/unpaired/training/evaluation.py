@@ -34,7 +34,7 @@ from unpaired.evaluation.statistics import Reference
 from unpaired.evaluation.translations import NotFiniteError, Translators
 from unpaired.metrics.features import Features
 from unpaired.models.translation import Translation
-from unpaired.networks import LatentSearch
+from unpaired.networks import Generator, Search
 
 MEASURED = ("swd", "frechet", "kernel", "l1", "psnr", "ssim", "reconstruction_l1")
 """The metrics that are quick enough; those whose needs are met are logged."""
@@ -82,7 +82,7 @@ class HeldOut:
         return min(min(images.sizes[place]) for images in self._images.values() for place in images.positions)
 
     @torch.no_grad()
-    def measure(self, translators: Mapping[str, nn.Module]) -> Measured:
+    def measure(self, translators: Mapping[str, Generator]) -> Measured:
         """Translate every held-out image in all directions and return all that can be measured.
 
         A translator that searches would take minutes: in its place as many pairs as there are images are rendered from
@@ -104,16 +104,15 @@ class HeldOut:
                 figures |= {f"{name}_{direction}": math.nan if x is None else x for name, x in values.items()}
         return Measured(figures, time.monotonic() - begun)
 
-    def _plan(self, direction: str, translators: Mapping[str, nn.Module] | None = None) -> Plan:
+    def _plan(self, direction: str, translators: Mapping[str, Generator] | None = None) -> Plan:
         """Return what is measured of a direction; without translators, of which only the real images are seen."""
         network = (translators or {}).get(direction)
         metrics = [METRICS[name] for name in MEASURED]
-        if isinstance(network, LatentSearch):
-            search = network
+        if network is not None and network.search is not None:
             task = replace(
                 self._task(direction), inputs=None, rows=(Row(None, None, None),) * self.counts[sides(direction)[1]]
             )
-            stream = partial(_generated, search, direction, task)
+            stream = partial(_generated, network.search, direction, task)
             return plan(task, metrics, networks=self._networks, protocol=TRAINING, stream=stream)
         ways = None if network is None else self._ways(direction, translators or {})
         return plan(self._task(direction), metrics, translators=ways, networks=self._networks, protocol=TRAINING)
@@ -175,7 +174,7 @@ class _InTraining:
         return [Translation(one, self.target) for one in made]
 
 
-def _generated(search: LatentSearch, direction: str, task: Task) -> list[Batch]:
+def _generated(search: Search, direction: str, task: Task) -> list[Batch]:
     """Return what a search renders from always the same noise, in place of translations."""
     pairs = dict(zip("ab", search.generate(len(task.rows)), strict=True))
     made = pairs[sides(direction)[1]].float()

@@ -1,7 +1,8 @@
-"""Signs that a training goes wrong: figures that are not finite, collapse, a one-sided game, inverted colours."""
+"""Signs that a training goes wrong: losses that are not finite, collapse, a one-sided game, inverted colours."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from unpaired.core.errors import UserError
 from unpaired.core.naming import option
+from unpaired.methods.base import Method, TermKind
 
 SAME_OUTPUT_SHARE = 0.05
 """Translations vary less than this share of what their inputs vary: collapse."""
@@ -46,26 +48,28 @@ def check_weights(parameters: Mapping[str, list[torch.nn.Parameter]], step: int)
             )
 
 
-FAITHFUL = ("cycle_weight", "nce_weight", "regularization_weight", "l1_weight")
-"""Weights of the terms that hold a translation to its input, of CycleGAN, CUT, SimGAN and feature_gan, pix2pix."""
+HOLDING: tuple[TermKind, ...] = ("cycle", "contrastive", "regularization", "reconstruction")
+"""Kinds of terms that make a translation follow its input; a larger weight works against collapse."""
+COLOURING: tuple[TermKind, ...] = ("identity", "regularization")
+"""Kinds of terms that compare colours; a larger weight works against inverted ones."""
 
 
-def translation_warnings(
-    direction: str, inputs: list[Tensor], outputs: list[Tensor], settings: Mapping[str, object]
-) -> dict[str, str]:
+def without_discriminators(losses: Mapping[str, float], method: Method) -> dict[str, float]:
+    """Return the losses of all terms but those that the method declares as a discriminator's."""
+    return {name: loss for name, loss in losses.items() if _kind(method, name) != "discriminator"}
+
+
+def translation_warnings(direction: str, inputs: list[Tensor], outputs: list[Tensor], method: Method) -> dict[str, str]:
     """Return warnings about translations of held-out images, by kind.
 
-    `inputs` and `outputs` hold single images, [C, H, W] in [-1, 1]. `settings` are those of the method: advice names
-    what it has.
+    `inputs` and `outputs` hold single images, [C, H, W] in [-1, 1]. Advice names the settings that `method` declares.
     """
     warnings = {}
     source, target = direction.upper().split("2")
     if len(inputs) > 1:
         varied_in, varied_out = _variation(inputs), _variation(outputs)
         if varied_out < SAME_OUTPUT_SHARE * varied_in:
-            own = f"cycle_{direction[0]}_weight"
-            names = [own] if settings.get(own) is not None else [name for name in FAITHFUL if name in settings]
-            weight = "".join(f"a larger method.{name}, " for name in names)
+            weight = "".join(f"a larger method.{name}, " for name in _settings(method, HOLDING, direction))
             warnings[f"collapse-{direction}"] = (
                 f"{source} to {target}: translations hardly vary with the input ({varied_out:.4f} against "
                 f"{varied_in:.4f}); the generator may have collapsed. Try {weight}another {option('training.seed')} "
@@ -77,24 +81,32 @@ def translation_warnings(
     if correlation < INVERSION_CORRELATION:
         warnings[f"inversion-{direction}"] = (
             f"{source} to {target}: bright and dark are exchanged (correlation {correlation:.2f}). "
-            + _against_inversion(settings, same_channels=inputs[0].shape[0] == outputs[0].shape[0])
+            + _against_inversion(method, direction, same_channels=inputs[0].shape[0] == outputs[0].shape[0])
         )
     return warnings
 
 
-def _against_inversion(settings: Mapping[str, object], *, same_channels: bool) -> str:
+def _settings(method: Method, kinds: tuple[TermKind, ...], direction: str) -> dict[str, object]:
+    """Return the settings, with their values, that weigh a direction's terms of these kinds."""
+    terms = [term for term in method.terms().values() if term.kind in kinds and term.direction in (None, direction)]
+    values = dataclasses.asdict(method.config)
+    return {term.setting: values[term.setting] for term in terms if term.setting is not None}
+
+
+def _against_inversion(method: Method, direction: str, *, same_channels: bool) -> str:
     """Return what helps: a term that compares colours, where the method has one, or a new start."""
-    if "l1_weight" in settings:
-        return "pix2pix learns that from pairs alone: look whether they ask for it."
-    why = "Inverted colours can satisfy the cycle. " if settings.get("cycle_weight") else ""
-    remedy = "start again with another training.seed."
-    if "identity_weight" in settings and same_channels:
-        remedy = f"raise method.identity_weight or {remedy}"
-    elif settings.get("identity") is False:
-        remedy = f"set method.identity = true or {remedy}"
-    elif "regularization_weight" in settings:
-        remedy = f"raise method.regularization_weight or {remedy}"
-    return f"{why}Unless the domains ask for it, {remedy}"
+    if method.paired:
+        return "The method learns that from pairs alone: look whether they ask for it."
+    why = "" if method.keeps_input else "Nothing in this method ties the colours of a translation to its input. "
+    if any(_settings(method, ("cycle",), direction).values()):
+        why = "Inverted colours can satisfy the cycle. "
+    remedies = ["start again with another training.seed."]
+    for name, value in _settings(method, COLOURING, direction).items():
+        if value is False:
+            remedies.insert(0, f"set method.{name} = true")
+        elif value is not True and same_channels:
+            remedies.insert(0, f"raise method.{name}")
+    return f"{why}Unless the domains ask for it, {' or '.join(remedies)}"
 
 
 def collapse_warning(domain: str, real: list[Tensor], generated: list[Tensor]) -> dict[str, str]:
@@ -117,14 +129,12 @@ def collapse_warning(domain: str, real: list[Tensor], generated: list[Tensor]) -
     }
 
 
-def discriminator_warnings(losses: Mapping[str, float], objective: str, *, pooled: bool = True) -> dict[str, str]:
-    """Return warnings about discriminators whose mean loss over an epoch says that they always win.
-
-    `pooled` says that the method shows its discriminators past fakes.
-    """
-    limit = WINNING_LOSS.get(objective)
+def discriminator_warnings(losses: Mapping[str, float], method: Method) -> dict[str, str]:
+    """Return warnings about discriminators whose mean loss over an epoch says that they always win."""
+    limit = WINNING_LOSS.get(getattr(method.config, "objective", ""))
     if limit is None:
         return {}
+    pooled = hasattr(method.config, "pool_size")
     remedy = "more images, or a larger method.pool_size" if pooled else "or more images"
     return {
         f"winning-{name}": (
@@ -132,8 +142,13 @@ def discriminator_warnings(losses: Mapping[str, float], objective: str, *, poole
             f"smaller discriminator (method.discriminator.width), {remedy}."
         )
         for name, loss in losses.items()
-        if name.startswith("discriminator") and loss < limit
+        if _kind(method, name) == "discriminator" and loss < limit
     }
+
+
+def _kind(method: Method, name: str) -> TermKind:
+    term = method.terms().get(name)
+    return "other" if term is None else term.kind
 
 
 def _variation(images: list[Tensor]) -> float:

@@ -12,15 +12,18 @@ from torch import Tensor
 class Means:
     """Sums of named scalars since the last `clear`."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device | None = None) -> None:
+        """Begin with nothing; `device` is that of the values."""
         self.count = 0
+        self._device = device
         self._sums: dict[str, Tensor] = {}
 
     def add(self, values: Mapping[str, Tensor]) -> None:
         """Take in one step's values."""
         self.count += 1
         if self._sums.keys() != values.keys():
-            self._sums = {name: torch.zeros_like(value, dtype=torch.float32) for name, value in values.items()}
+            zeros = {name: torch.zeros_like(value, dtype=torch.float32) for name, value in values.items()}
+            self._sums = {name: self._sums.get(name, zero) for name, zero in zeros.items()}
         torch._foreach_add_(list(self._sums.values()), [values[name] for name in self._sums])
 
     def read(self) -> dict[str, float]:
@@ -39,11 +42,11 @@ class Means:
         self.count = 0
         self._sums = {}
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the state, exact."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as plain JSON, exact."""
         return {"count": self.count, "sums": {name: float(value) for name, value in self._sums.items()}}
 
-    def load_json(self, state: Mapping[str, Any], device: torch.device) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
         self.count = int(state["count"])
-        self._sums = {name: torch.tensor(value, device=device) for name, value in state["sums"].items()}
+        self._sums = {name: torch.tensor(value, device=self._device) for name, value in state["sums"].items()}

@@ -1,6 +1,6 @@
 """Sample grids: always the same held-out images, translated, brought back, and left as they are.
 
-Translators that search for a latent vector would take minutes; they show pairs of always the same latent vectors.
+Translators that search would take minutes; they show pairs of images that are always generated from the same noise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from unpaired.data.labels import Labels, as_picture
 from unpaired.data.source import ImageSource
 from unpaired.data.training import TrainingData
 from unpaired.data.values import to_signed
-from unpaired.networks import LatentSearch
+from unpaired.methods import Method
+from unpaired.networks import Generator, Search
 from unpaired.report.image_grid import grid, heading, stack
 from unpaired.training.health import collapse_warning, translation_warnings
 
@@ -39,29 +40,29 @@ class Preview:
 
     @torch.no_grad()
     def draw(
-        self, translators: Mapping[str, nn.Module], images_seen: int, settings: Mapping[str, object]
+        self, translators: Mapping[str, Generator], images_seen: int, method: Method
     ) -> tuple[Picture, dict[str, str]]:
         """Return a picture of all directions, [H, W, 3] uint8, and warnings about what it shows.
 
-        `settings` are those of the method, for the advice that warnings give.
+        `method` is that which trains, for the advice that warnings give.
         """
         modes = {network: network.training for network in translators.values()}
         for network in modes:
             network.eval()
         pictures: list[Picture] = []
         warnings: dict[str, str] = {}
-        searches = [network for network in translators.values() if isinstance(network, LatentSearch)]
+        searches = [network.search for network in translators.values() if network.search is not None]
         if searches:
             picture, warnings = self._generated(searches[0], images_seen)
             pictures.append(picture)
         for direction, network in translators.items():
-            if isinstance(network, LatentSearch):
+            if network.is_search:
                 continue
             source, target = direction.split("2")
             inputs = self.images[source]
             # `forward`: networks that are compiled for training batches are not compiled again for these.
             outputs = [network.forward(image) for image in inputs]
-            warnings |= translation_warnings(direction, [x[0] for x in inputs], [y[0] for y in outputs], settings)
+            warnings |= translation_warnings(direction, [x[0] for x in inputs], [y[0] for y in outputs], method)
             back = translators.get(f"{target}2{source}")
             labels = (self.labels[source], self.labels[target])
             rows = [_row(x, y, back, labels) for x, y in zip(inputs, outputs, strict=True)]
@@ -75,8 +76,8 @@ class Preview:
             network.train(mode)
         return stack(pictures), warnings
 
-    def _generated(self, search: LatentSearch, images_seen: int) -> tuple[Picture, dict[str, str]]:
-        """Draw pairs of fixed latent vectors, and warn where they are all alike."""
+    def _generated(self, search: Search, images_seen: int) -> tuple[Picture, dict[str, str]]:
+        """Draw generated pairs, and warn where they are all alike."""
         pairs = search.generate(self.count)
         rows = [
             {"A": _picture(a[None], self.labels["a"]), "B": _picture(b[None], self.labels["b"])}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import shutil
 import signal
 import time
@@ -37,7 +36,7 @@ from unpaired.training.progress import Progress
 from unpaired.training.result import Result, State
 from unpaired.training.schedule import Plateau, factor
 from unpaired.training.settings import RunConfig
-from unpaired.training.state import load_checkpoint, prune, save_checkpoint
+from unpaired.training.state import Counters, Parts, load_checkpoint, prune, save_checkpoint
 from unpaired.training.trainer import Trainer
 from unpaired.training.watchdog import Watchdog
 
@@ -61,11 +60,10 @@ class Run:
         self.epoch_images = max(len(data.a), len(data.b))
         planned = config.training.total_epochs * self.epoch_images
         self.total_images = min(planned, config.training.max_images or planned)
-        self.images_seen = self.step = self.checkpoints_written = 0
-        self.seconds = 0.0
-        self.interval, self.epoch_means, self.plateau = Means(), Means(), Plateau()
+        self.counters = Counters()
+        device = trainer.device
+        self.interval, self.epoch_means, self.plateau = Means(device), Means(device), Plateau()
         self.interval_start = (0, 0.0, 0.0)  # images, seconds, seconds waited when the interval began
-        self.warned: set[str] = set()
         self.last_losses: dict[str, float] = {}
         self.saved_at: int | None = None
         self.world = trainer.world
@@ -78,30 +76,25 @@ class Run:
 
     # ------------------------------------------------------------------------------------------------------ state
 
-    def counters(self) -> dict[str, Any]:
-        """Return what, beside tensors, must be remembered."""
+    @property
+    def images_seen(self) -> int:
+        """Images of each domain so far."""
+        return self.counters.images_seen
+
+    def parts(self) -> Parts:
+        """Return all that, beside the trainer, saves and loads itself."""
         return {
-            "images_seen": self.images_seen,
-            "step": self.step,
-            "seconds": self.seconds,
-            "checkpoints_written": self.checkpoints_written,
-            "epoch_means": self.epoch_means.to_json(),
-            "plateau": dataclasses.asdict(self.plateau),
-            "warned": sorted(self.warned),
-            "evaluation": self.judge.to_json(),
+            "": self.counters,
+            "epoch_means": self.epoch_means,
+            "plateau": self.plateau,
+            "evaluation": self.judge,
         }
 
     def restore(self, checkpoint: Path) -> None:
         """Bring everything to the state of a checkpoint; say so where the number of processes is another one."""
-        kept = load_checkpoint(checkpoint, self.trainer)
-        self.saved_at = kept["images_seen"]
-        self._compare_processes(kept.get("processes", 1))
-        self.images_seen, self.step, self.seconds = kept["images_seen"], kept["step"], kept["seconds"]
-        self.checkpoints_written = kept["checkpoints_written"]
-        self.epoch_means.load_json(kept["epoch_means"], self.trainer.device)
-        self.plateau = Plateau(**kept["plateau"])
-        self.warned = set(kept["warned"])
-        self.judge.restore(kept.get("evaluation"))
+        document = load_checkpoint(checkpoint, self.trainer, self.parts())
+        self.saved_at = self.images_seen
+        self._compare_processes(document.get("processes", 1))
 
     def require_something_left(self) -> None:
         """Raise `UserError` where the run has reached its end already, naming what sets it."""
@@ -176,10 +169,11 @@ class Run:
             yield
 
     def _train(self, log: Log, loader: UnpairedLoader, interrupt: Interrupt) -> Result:
+        log.write({"images": self.images_seen, "declared": self.trainer.method.declared()})
         batches = (Batch(x, y) for x, y in loader)
-        started, before = time.monotonic(), self.seconds
+        started, before = time.monotonic(), self.counters.seconds
         shown = 0.0
-        self.interval_start = (self.images_seen, self.seconds, 0.0)
+        self.interval_start = (self.images_seen, self.counters.seconds, 0.0)
         if self.images_seen == 0:
             self._sample(log)
         while not self._is_complete and not self._is_to_stop(interrupt):
@@ -187,13 +181,13 @@ class Run:
             self.trainer.set_rate(self._rate(seen // self.epoch_images))
             losses = self.trainer.step(batches)
             self.watchdog.beat()
-            self.step += 1
+            self.counters.step += 1
             if self.trainer.device.type == "cpu":
-                health.check_finite(losses, self.step)
+                health.check_finite(losses, self.counters.step)
             self.interval.add(losses)
             self.epoch_means.add(losses)
-            self.images_seen = loader.images_seen
-            self.seconds = before + time.monotonic() - started
+            self.counters.images_seen = loader.images_seen
+            self.counters.seconds = before + time.monotonic() - started
             self._tell_expected_time()
             if self.world.is_first and time.monotonic() - shown > DISPLAY_SECONDS:
                 self._show(self._record(loader))
@@ -203,7 +197,7 @@ class Run:
         return self._end(log, loader, state, interrupt)
 
     def _tell_expected_time(self) -> None:
-        rest = self.pace.observe(self.images_seen, self.seconds)
+        rest = self.pace.observe(self.images_seen, self.counters.seconds)
         told = None if rest is None else expectation(rest)
         if told is None:
             return
@@ -224,7 +218,7 @@ class Run:
         if interrupt.received is not None:
             self.trainer.request_stop()
         waits = self.trainer.device.type != "cpu"
-        return not (waits and self.step % LISTEN_STEPS) and self.trainer.stop_heard()
+        return not (waits and self.counters.step % LISTEN_STEPS) and self.trainer.stop_heard()
 
     def _rate(self, epoch: int) -> float:
         return (
@@ -255,21 +249,19 @@ class Run:
             self._write_page()
 
     def _evaluate(self, log: Log) -> bool:
-        verdict = self.judge.evaluate(self.images_seen, self.seconds, self.watchdog)
-        self.seconds = verdict.seconds
+        verdict = self.judge.evaluate(self.images_seen, self.counters.seconds, self.watchdog)
+        self.counters.seconds = verdict.seconds
         self._write(log, verdict.record)
-        if verdict.notice and "evaluations" not in self.warned:
-            self.warned.add("evaluations")
+        if verdict.notice and "evaluations" not in self.counters.warned:
+            self.counters.warned.add("evaluations")
             self.display.message(verdict.notice)
             self._event(log, "thinned", verdict.notice)
         return verdict.is_best
 
     def _end_epoch(self, log: Log) -> None:
         means = self.epoch_means.read()
-        self.plateau.observe(sum(value for name, value in means.items() if not name.startswith("discriminator")))
-        method = self.config.to_json()["method"]
-        objective, pooled = str(method.get("objective", "")), "pool_size" in method
-        self._warn(log, health.discriminator_warnings(means, objective, pooled=pooled))
+        self.plateau.observe(sum(health.without_discriminators(means, self.trainer.method).values()))
+        self._warn(log, health.discriminator_warnings(means, self.trainer.method))
         self.epoch_means.clear()
 
     def _end(self, log: Log, loader: UnpairedLoader, state: State, interrupt: Interrupt) -> Result:
@@ -285,7 +277,7 @@ class Run:
             state,
             f"{self.images_seen} of {self.total_images} images" + (f"; {early}" if early else ""),
             reason=early,
-            seconds=self.seconds,
+            seconds=self.counters.seconds,
             peak_memory_bytes=memory,
             device=self.trainer.device.type,
         )
@@ -295,13 +287,13 @@ class Run:
             directions=tuple(self.trainer.translators()),
             state=state,
             images_seen=self.images_seen,
-            seconds=self.seconds,
+            seconds=self.counters.seconds,
             losses=self.last_losses,
             signal=int(interrupt.received or signal.SIGTERM) if state == "interrupted" or interrupt.received else None,
             device=self.trainer.device.type,
             peak_memory_bytes=memory,
             best=self._best(),
-            advice=self.judge.advice(self.seconds),
+            advice=self.judge.advice(self.counters.seconds),
             ended_early=early,
             is_first=self.world.is_first,
         )
@@ -317,17 +309,17 @@ class Run:
 
     def save(self, log: Log) -> Path:
         """Write a checkpoint and delete those that are no longer to be kept."""
-        health.check_finite(self.epoch_means.sums() or {"none": torch.zeros(())}, self.step)
-        health.check_weights(self.trainer.parameters, self.step)
-        self.checkpoints_written += 1
+        health.check_finite(self.epoch_means.sums() or {"none": torch.zeros(())}, self.counters.step)
+        health.check_weights(self.trainer.parameters, self.counters.step)
+        self.counters.checkpoints_written += 1
         folder = self.folder / CHECKPOINTS / f"{self.images_seen:09d}"
         save_checkpoint(
             folder,
             self.trainer,
+            self.parts(),
             method=self.config.method,
             domains={"a": self.data.domain_a, "b": self.data.domain_b},
             training_size=self.data.size,
-            counters=self.counters(),
         )
         self.saved_at = self.images_seen
         if not self.world.is_first:
@@ -341,12 +333,12 @@ class Run:
 
     def _record(self, loader: UnpairedLoader) -> dict[str, Any]:
         images, seconds, waited = self.interval_start
-        elapsed = max(self.seconds - seconds, 1e-9)
+        elapsed = max(self.counters.seconds - seconds, 1e-9)
         return {
             "images": self.images_seen,
             "epoch": self.images_seen / self.epoch_images,
-            "step": self.step,
-            "seconds": self.seconds,
+            "step": self.counters.step,
+            "seconds": self.counters.seconds,
             "images_per_second": (self.images_seen - images) / elapsed,
             "waiting_share": min(1.0, (loader.waiting_seconds - waited) / elapsed),
             "learning_rates": self.trainer.rates(),
@@ -357,13 +349,13 @@ class Run:
         if not self.interval.count:
             return
         sums: dict[str, Tensor] = self.interval.sums()
-        health.check_finite(sums, self.step)
+        health.check_finite(sums, self.counters.step)
         record = self._record(loader)
         self.last_losses = record["losses"]
         self._write(log, record)
         self._show(record)
         self.interval.clear()
-        self.interval_start = (self.images_seen, self.seconds, loader.waiting_seconds)
+        self.interval_start = (self.images_seen, self.counters.seconds, loader.waiting_seconds)
 
     def _show(self, record: dict[str, Any]) -> None:
         epoch = min(int(record["epoch"]) + 1, -(-self.total_images // self.epoch_images))
@@ -374,8 +366,7 @@ class Run:
     def _sample(self, log: Log) -> None:
         if not self.config.training.num_samples or not self.world.is_first:
             return
-        settings = self.config.to_json()["method"]
-        grid, warnings = self.preview.draw(self.trainer.translators(), self.images_seen, settings)
+        grid, warnings = self.preview.draw(self.trainer.translators(), self.images_seen, self.trainer.method)
         picture = save_grid(self.folder, self.images_seen, grid)
         log.image("samples", grid, self.images_seen)
         self.display.sample(picture)
@@ -389,8 +380,8 @@ class Run:
 
     def _warn(self, log: Log, warnings: dict[str, str]) -> None:
         for kind, text in warnings.items():
-            if kind not in self.warned:  # once is a message, every epoch is noise
-                self.warned.add(kind)
+            if kind not in self.counters.warned:  # once is a message, every epoch is noise
+                self.counters.warned.add(kind)
                 self.display.warn(text)
                 self._event(log, "warning", text, topic=kind)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from unpaired.training.config import TrainingConfig
 
@@ -32,13 +34,21 @@ def factor(config: TrainingConfig, epoch: int) -> float:
 class Plateau:
     """Divides the learning rate by five when a loss has not improved by 1 % for more than five epochs.
 
-    The authors' code never gives its scheduler a figure to watch; here it watches the mean loss of the first player
-    over the epoch.
+    The authors' code never gives its scheduler a loss to watch. Here it watches the sum over the epoch's mean losses of
+    all terms but those that the method declares as a discriminator's.
     """
 
     factor: float = 1.0
     best: float = math.inf
     bad_epochs: int = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as plain JSON, exact."""
+        return asdict(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self.factor, self.best, self.bad_epochs = state["factor"], state["best"], state["bad_epochs"]
 
     def observe(self, loss: float) -> None:
         """Take note of one epoch's mean loss."""

@@ -186,7 +186,7 @@ class Selection:
 
     # ----------------------------------------------------------------------------------------------------------- state
 
-    def to_json(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return the state, exact."""
         scores = {"best": self.best, "last": self.last}
         counters = ("evaluations", "without_better", "interval", "seconds")
@@ -195,7 +195,7 @@ class Selection:
             **{name: vars(self)[name] for name in counters},
         }
 
-    def load_json(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state; an interval that was given wins over the one in it."""
         self.best = None if state["best"] is None else Score(**state["best"])
         self.last = None if state["last"] is None else Score(**state["last"])

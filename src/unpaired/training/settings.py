@@ -20,9 +20,10 @@ from typing import Any
 
 from unpaired.configs import FOLDER, find_config, shipped, suggestion
 from unpaired.core.errors import UserError, did_you_mean
+from unpaired.core.extensions import is_extension
 from unpaired.core.given import Given, Joined, flatten, read_document
 from unpaired.data.config import DataConfig
-from unpaired.methods import METHODS
+from unpaired.methods import METHODS, find_method
 from unpaired.training.config import TrainingConfig
 
 SECTIONS = ("method", "data", "training")
@@ -77,13 +78,14 @@ def resolve(given: Sequence[Given]) -> RunConfig:
             _check_section(name, source.called(name))
         joined.add(source)
     method = joined.values.pop("method.name", "cyclegan")
-    if method not in METHODS:
+    if method not in METHODS and not is_extension(method, "method"):
         raise unknown_method(str(method), joined.called("method.name"))
+    kind = find_method(method)
     chosen = frozenset(flatten(joined.values))
-    joined.add_defaults(METHODS[method].defaults, method)
+    joined.add_defaults(kind.defaults, method)
     return RunConfig(
         method=method,
-        settings=joined.build(METHODS[method].config, "method", of=method),
+        settings=joined.build(kind.config_class, "method", of=method),
         data=joined.build(DataConfig, "data"),
         training=joined.build(TrainingConfig, "training"),
         chosen=chosen,
@@ -92,9 +94,7 @@ def resolve(given: Sequence[Given]) -> RunConfig:
 
 def find_settings_class(method: str) -> type[Any]:
     """Return the settings class of a method; raises `UserError` for a method that there is not."""
-    if method not in METHODS:
-        raise unknown_method(method)
-    return METHODS[method].config
+    return find_method(method).config_class
 
 
 def unknown_method(name: str, origin: str = "METHOD") -> UserError:

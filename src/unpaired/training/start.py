@@ -19,11 +19,10 @@ from unpaired.core.settings import option
 from unpaired.data.config import DataConfig
 from unpaired.data.training import TrainingData, open_training_data, with_found_labels
 from unpaired.data.transforms import training_size
-from unpaired.methods import METHODS, Batch, ImageShapes, Method
+from unpaired.methods import Batch, ImageShapes, Method, find_method
 from unpaired.metrics.features import with_absolute_path
 from unpaired.models.best import recover_best
 from unpaired.models.folder import CHECKPOINTS, DamagedError, checkpoints_of, newest_checkpoint, verify
-from unpaired.networks import Generator
 from unpaired.report.image_grid import SAMPLES
 from unpaired.report.run_log import Log, MetricsLog, NoLog, event
 from unpaired.training.callbacks import Callback
@@ -33,7 +32,7 @@ from unpaired.training.modes import explained, settle, widest_layer
 from unpaired.training.progress import Progress
 from unpaired.training.result import Result
 from unpaired.training.run import Run
-from unpaired.training.settings import RunConfig, read_file, resolve
+from unpaired.training.settings import RunConfig, find_settings_class, read_file, resolve
 from unpaired.training.state import seed_process
 from unpaired.training.trainer import Trainer
 
@@ -100,8 +99,8 @@ def train(
 def _by_name(method: str, named: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings that were given without their section by their dotted names."""
     sections: dict[str, str] = {}
-    for section, kind in (("method", METHODS[method].config if method in METHODS else None), *_SECTIONS):
-        sections |= {field.name: section for field in dataclasses.fields(kind)} if kind is not None else {}
+    for section, kind in (("method", find_settings_class(method)), *_SECTIONS):
+        sections |= {field.name: section for field in dataclasses.fields(kind)}
     for name in named:
         if name not in sections:
             near = did_you_mean(name, sections)
@@ -250,7 +249,7 @@ def _prepare(config: RunConfig, folder: Path, display: Progress, world: World, d
     def open_data() -> TrainingData:
         return open_training_data(
             config.data,
-            paired=METHODS[config.method].paired,
+            paired=find_method(config.method).paired,
             size_multiple=multiple,
             minimum_size=minimum,
             batch_size=training.batch_size,
@@ -259,8 +258,8 @@ def _prepare(config: RunConfig, folder: Path, display: Progress, world: World, d
 
     data = world.first_on_each_machine(open_data)
     shapes = ImageShapes(channels_a=data.domain_a.channels, channels_b=data.domain_b.channels, size=data.size)
-    entry = METHODS[config.method]
-    settings, notices = entry.adapt(config.settings, shapes, config.chosen_settings())
+    kind = find_method(config.method)
+    settings, notices = kind.adapt(config.settings, shapes, config.chosen_settings())
     for notice in [*data.notices, *notices, explained(config.training, training, device, world)]:
         display.message(notice)
     # What arithmetic was chosen is kept with the run; how fast it is carried out may be chosen again elsewhere.
@@ -271,7 +270,7 @@ def _prepare(config: RunConfig, folder: Path, display: Progress, world: World, d
     if device.type == "cuda" and data.size is not None:
         torch.backends.cudnn.benchmark = True  # one size: the fastest kernels are found once
     torch.manual_seed(training.seed)
-    method = entry.make(settings, shapes)
+    method = kind(settings, shapes)
     trainer = Trainer(method, training, device, world=world, fixed_sizes=data.size is not None, warn=display.warn)
     if not world.is_first:
         seed_process(training.seed, world.rank)
@@ -281,14 +280,14 @@ def _prepare(config: RunConfig, folder: Path, display: Progress, world: World, d
 def _build_without_storage(config: RunConfig, shapes: ImageShapes) -> Method:
     """Return the method with networks that have shapes and no weights, which costs next to nothing."""
     with torch.device("meta"):
-        return METHODS[config.method].make(config.settings, shapes)
+        return find_method(config.method)(config.settings, shapes)
 
 
 def _demands(config: RunConfig) -> tuple[int, int, int]:
     """Return what image sizes must be a multiple of, the smallest size, and the widest layer, of all translators."""
     shapes = ImageShapes(channels_a=3, channels_b=3, size=training_size(config.data))
     method = _build_without_storage(config, shapes)
-    generators = [network for network in method.translators().values() if isinstance(network, Generator)]
+    generators = list(method.translators().values())
     return max(g.size_multiple for g in generators), max(g.minimum_size for g in generators), widest_layer(method)
 
 

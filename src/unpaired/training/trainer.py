@@ -50,7 +50,7 @@ class Trainer:
         if config.sync_batchnorm:
             synchronize_batch_norm(method, world)
         self.method = method.to(device).train()
-        # On processors two small float32 calls are a few per cent faster than one of twice the size.
+        # On CPUs two small float32 calls are a few per cent faster than one of twice the size.
         method.join_calls = device.type != "cpu" or config.precision != "fp32"
         self._channels_last = config.memory_format == "channels_last"
         if self._channels_last:
@@ -59,10 +59,7 @@ class Trainer:
         self.dtype = AUTOCAST[config.precision]
         # Gradients in half precision underflow; the scaler's own state is part of a checkpoint.
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
-        self.parameters: dict[str, list[nn.Parameter]] = {
-            player: [p for network in networks for p in network.parameters()]
-            for player, networks in method.players().items()
-        }
+        self.parameters = {name: player.parameters() for name, player in method.players().items()}
         self.optimizers = {player: self._optimizer(parameters) for player, parameters in self.parameters.items()}
         self.averages = Averages(method.translators(), config.ema) if config.ema else None
         if self.averages:
@@ -86,7 +83,7 @@ class Trainer:
 
     def _prepare_networks(self, fixed_sizes: bool) -> None:
         """After the averages have been copied: a copy of a compiled network would be compiled again."""
-        networks = [network for nets in self.method.players().values() for network in nets]
+        networks = [network for player in self.method.players().values() for network in player.networks]
         if self.config.recompute:
             _require_recomputable([network for network in networks if isinstance(network, Generator)])
         for network in networks:

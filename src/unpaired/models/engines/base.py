@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from unpaired.networks import LatentSearch
+from unpaired.networks import Search
 
 EngineName = Literal["torch", "torch-compile", "onnxruntime", "openvino"]
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
@@ -24,8 +24,8 @@ class Engine(ABC):
     """Of the software whose change might change results."""
     is_reference: bool = False
     """Whether it is itself what the others are compared with."""
-    search: LatentSearch | None = None
-    """The latent search that translates, where that is what the model does."""
+    search: Search | None = None
+    """The search that translates, where that is what the model does."""
 
     def __init__(self, precision: Arithmetic, device: torch.device) -> None:
         self.precision: Arithmetic = precision

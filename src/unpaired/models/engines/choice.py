@@ -19,7 +19,7 @@ from unpaired.models.engines.base import ENGINE_NAMES, Arithmetic, Engine, Engin
 from unpaired.models.engines.pytorch import TorchEngine
 from unpaired.models.exactness import EXACT, Exactness, compare, fixed_pictures, reference
 from unpaired.models.graph_cache import graph_file, has_graph, recall_exactness
-from unpaired.networks import Generator, LatentSearch
+from unpaired.networks import Generator
 
 EngineChoice = Literal["auto", "torch", "torch-compile", "onnxruntime", "openvino"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -78,7 +78,7 @@ def open_engine(job: Job) -> tuple[Engine, Callable[[], Exactness]]:
     """
     _check_names(job)
     device = find_device(job.device)
-    if isinstance(job.network, LatentSearch):
+    if job.network.is_search:
         return _open_search(job, device)
     choices = list(candidates(job, device))
     for last, (name, precision) in zip([False] * (len(choices) - 1) + [True], choices, strict=True):
@@ -95,13 +95,13 @@ def open_engine(job: Job) -> tuple[Engine, Callable[[], Exactness]]:
 
 
 def _open_search(job: Job, device: torch.device) -> tuple[Engine, Callable[[], Exactness]]:
-    """Return PyTorch in float32 for a latent search, or `UserError` where something else was asked for."""
+    """Return PyTorch in float32 for a search, or `UserError` where something else was asked for."""
     for name, given, able in (("engine", job.engine, "torch"), ("precision", job.precision, "fp32")):
         if given not in ("auto", able):
             raise UserError(
-                f"{option(name, given)} cannot be used with this model: its translation is an optimisation (CoGAN's "
-                f"search for a latent vector), not a network, and needs {option(name, able)}. Choose that, or leave it "
-                "out."
+                f"{option(name, given)} cannot be used with this model: its translation is a search, an "
+                f"optimisation for each image and not a network, and needs {option(name, able)}. Choose that, or "
+                "leave it out."
             )
     engine = TorchEngine(job.network, "fp32", device)
 
@@ -109,8 +109,8 @@ def _open_search(job: Job, device: torch.device) -> tuple[Engine, Callable[[], E
         if engine.is_reference:
             return EXACT
         raise UserError(
-            f"a latent search on {device} has nothing to be compared with: rounding may lead it to another latent "
-            "vector. What it left over (`Translator.search.last_errors`) says how good a translation is."
+            f"a search on {device} has nothing to be compared with: rounding may lead it to another result. "
+            "What it left over (`Translator.search.last_errors`) says how good a translation is."
         )
 
     return engine, exactness
@@ -129,7 +129,9 @@ def candidates(job: Job, device: torch.device) -> Iterator[tuple[EngineName, Ari
 def _auto_engines(job: Job, device: torch.device) -> list[EngineName]:
     count = job.images or 0
     worth = count >= WORTH_MAKING or (count >= WORTH_LOADING and has_graph(job.fingerprint))
-    graphs: list[EngineName] = ["openvino", "onnxruntime"] if worth and device.type == "cpu" else []
+    graphs: list[EngineName] = (
+        ["openvino", "onnxruntime"] if worth and device.type == "cpu" and job.network.exportable else []
+    )
     return [*(name for name in graphs if not _missing(name)), "torch"]
 
 
@@ -145,6 +147,11 @@ def _open(job: Job, name: EngineName, precision: Arithmetic, device: torch.devic
         return TorchEngine(job.network, precision, device, compiled=name == "torch-compile")
     if device.type != "cpu" and job.device != "auto":
         raise UserError(f"--engine {name} computes on the CPU only; received --device {device}. Choose --engine torch.")
+    if not job.network.exportable:
+        raise UserError(
+            f"--engine {name} cannot compute this model's network, {type(job.network).__name__}, which says that it is "
+            "not exportable. Choose --engine torch, or leave it out."
+        )
     if missing := _missing(name):
         raise UserError(
             f"--engine {name} needs {' and '.join(missing)}, not installed here. Install what is missing: "

@@ -13,7 +13,7 @@ from unpaired.core.errors import UserError
 from unpaired.models.engines.base import Arithmetic, Engine
 from unpaired.models.graph import quiet_exporter
 from unpaired.models.padding import crop_back, pad_to
-from unpaired.networks import Generator, LatentSearch
+from unpaired.networks import Generator
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -39,8 +39,8 @@ class TorchEngine(Engine):
         self._dtype = _DTYPES[precision]
         self._layout = torch.contiguous_format if precision == "fp32" else torch.channels_last
         # A copy wherever something changes, since the caller's network shall stay as it is.
-        self._network: nn.Module = network if self.is_reference else copy.deepcopy(network).to(device)
-        self.search = self._network if isinstance(self._network, LatentSearch) else None
+        self._network: Generator = network if self.is_reference else copy.deepcopy(network).to(device)
+        self.search = self._network.search
         if precision != "fp32":
             _reduce(self._network, self._dtype)
         if compiled:

@@ -24,7 +24,6 @@ from unpaired.models.export.parity import check_parity, check_shapes, parity_ima
 from unpaired.models.folder import checkpoint_title
 from unpaired.models.graph import INPUT, OUTPUT
 from unpaired.models.loading import Loaded, load_generator
-from unpaired.networks import LatentSearch
 
 ExportPrecision = Literal["fp32", "int8"]
 
@@ -78,11 +77,11 @@ def export_model(
     _check_request(out, name, precision, calibrate, overwrite)
     form = load_format(name)
     loaded = load_generator(model, direction, checkpoint=checkpoint)
-    if isinstance(loaded.network, LatentSearch):
+    if not loaded.network.exportable:
+        reason = "is an optimisation with gradients" if loaded.network.is_search else "says that it is not exportable"
         raise UserError(
-            f"{model} cannot be exported: its translation is an optimisation with gradients (CoGAN's search for a "
-            "latent vector), not a network that a file could hold. Use unpaired translate, or unpaired.Translator in "
-            "Python."
+            f"{model} cannot be exported: its translation ({type(loaded.network).__name__}) {reason}, not a network "
+            "that a file could hold. Use unpaired translate, or unpaired.Translator in Python."
         )
     work = _int8 if precision == "int8" else _fp32
     # Beside `out`, so that the finished file can be moved there in one step.
