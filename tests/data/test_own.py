@@ -22,7 +22,6 @@ from unpaired.data.folders import list_images
 from unpaired.data.held_out import open_dataset
 from unpaired.data.loader import UnpairedLoader
 from unpaired.data.training import open_training_data
-from unpaired.models.files import translate_files
 from unpaired.models.translator import Translator
 
 MODULE = '''
@@ -234,6 +233,11 @@ def test_from_the_command_line_to_a_translated_file(tmp_path: Path, own_module: 
     assert kept["data"]["readers"] == ["own_images:Pgx"]
     (card,) = [json.loads(path.read_text()) for path in sorted(run.glob("checkpoints/*/model.json"))[-1:]]
     assert [card["domains"][side]["name"] for side in ("a", "b")] == ["scan", "square"]
-    extensions.allow_extensions(["own_images:Pgx"])
-    report = translate_files(Translator.load(run, "scan2square", device="cpu"), [photos], tmp_path / "out")
-    assert (report.written, report.failed) == (3, [])
+    assert card["extensions"]["reader"] == ["own_images:Pgx"]
+    assert "--extension own_images:Pgx" in Translator.load(run, "scan2square", device="cpu").notices[-1]
+    options = ("--out", tmp_path / "out", "--extension", "own_images:Pgx", "--direction", "scan2square")
+    done = unpaired("translate", run, photos, *options, cwd=own_module)
+    assert "3 written" in done.stdout
+    assert "warning" not in done.stderr
+    refused = unpaired("train", "--resume", run, "--set", "training.epochs=2", cwd=own_module, check=2)
+    assert "--extension own_images:" in refused.stderr

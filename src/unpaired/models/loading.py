@@ -11,6 +11,7 @@ import torch
 
 from unpaired.core.errors import UserError
 from unpaired.data.directions import DIRECTIONS, parse_direction
+from unpaired.data.formats import missing_readers
 from unpaired.models.folder import (
     CARD,
     MANIFEST,
@@ -49,6 +50,11 @@ def load_generator(model: str | Path, direction: str | None = None, *, checkpoin
     """
     folder, notices = find_model(model, checkpoint)
     card = read_card(folder)
+    for reader in missing_readers(card.extensions.get("reader", [])):
+        notices.append(
+            f"the model was trained on files that the reader {reader} reads. To translate such files name it: "
+            f'--extension {reader} on the command line, extensions=["{reader}"] in Python.'
+        )
     chosen = _choose_direction(folder, card, direction)
     network = _load_network(folder, card, chosen).eval().requires_grad_(False)
     return Loaded(

@@ -320,6 +320,7 @@ class Run:
             method=self.config.method,
             domains={"a": self.data.domain_a, "b": self.data.domain_b},
             training_size=self.data.size,
+            readers=self.config.data.readers,
         )
         self.saved_at = self.images_seen
         if not self.world.is_first:

@@ -6,7 +6,7 @@ to `training.json` under PART. The translators' weights are those of the model f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, final
@@ -84,10 +84,12 @@ def save_checkpoint(
     method: str,
     domains: dict[str, Domain],
     training_size: tuple[int, int] | None,
+    readers: Sequence[str] = (),
 ) -> None:
     """Write a checkpoint: the translators as a model folder, and beside them all the rest of the training state.
 
-    `parts` are what the trainer does not know of; that named "" holds `images_seen`. Every process of the training must
+    `parts` are what the trainer does not know of; that named "" holds `images_seen`. `readers` are the user's own that
+    read the images. Every process of the training must
     call this; the first one writes, also what the others alone know: their pools and random state.
     """
     of_others = _collect_from_others(trainer)
@@ -109,7 +111,7 @@ def save_checkpoint(
             for direction, network in translators.items()
         },
         paired=trainer.method.paired,
-        extensions=_extensions(method, trainer.method),
+        extensions=_extensions(method, trainer.method) | ({"reader": list(readers)} if readers else {}),
         versions={"unpaired": __version__, "torch": torch.__version__},
     )
     elsewhere = tuple(_places(trainer).values())

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
+from unpaired.core.errors import UserError
 from unpaired.core.extensions import as_subclass, find_extension, import_name, installed, named_extensions
 from unpaired.data.formats.base import Header, Reader
 from unpaired.data.formats.npy import NpyReader
@@ -15,7 +16,16 @@ from unpaired.data.formats.pillow import PillowReader
 from unpaired.data.formats.png import DeepPngReader
 from unpaired.data.formats.tiff import TiffReader
 
-__all__ = ["READERS", "Header", "Reader", "find_reader", "own_readers", "readable_suffixes", "use_readers"]
+__all__ = [
+    "READERS",
+    "Header",
+    "Reader",
+    "find_reader",
+    "missing_readers",
+    "own_readers",
+    "readable_suffixes",
+    "use_readers",
+]
 
 READERS: dict[str, Reader] = {
     "npy": NpyReader(),
@@ -30,6 +40,17 @@ def use_readers(specs: Sequence[str], needed_by: str = "the data") -> None:
     """Raise `UserError` unless these readers of the user are installed or named, see `unpaired.core.extensions`."""
     for spec in specs:
         as_subclass(find_extension(spec, "reader", needed_by), Reader, spec)
+
+
+def missing_readers(specs: Sequence[str]) -> list[str]:
+    """Return those of the readers that are neither installed nor named."""
+    missing = []
+    for spec in specs:
+        try:
+            find_extension(spec, "reader")
+        except UserError:
+            missing.append(spec)
+    return missing
 
 
 def own_readers() -> dict[str, Reader]:
