@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import load_file
 
 from runs import TINY, arguments, unpaired, write_images
-from unpaired.core.errors import ToldElsewhere, UserError
+from unpaired.core.errors import ReportedElsewhere, UserError
 from unpaired.models.folder import checkpoints_of
 from unpaired.report.run_log import read_metrics
-from unpaired.training.distributed import ALONE, World, joined
+from unpaired.training.distributed import ALONE, World, process_group
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="PyTorch was built without distribution")
 
@@ -64,7 +64,7 @@ def test_one_process_is_a_world_of_its_own() -> None:
     assert values.tolist() == [1.0, 2.0]
     assert ALONE.collect("x") == ["x"]
     assert ALONE.collect_on_first("x") == ["x"]
-    assert ALONE.together(lambda: 3) == 3
+    assert ALONE.on_all_ranks(lambda: 3) == 3
     assert ALONE.first_on_each_machine(lambda: 3) == 3
 
 
@@ -87,22 +87,22 @@ def test_an_error_of_one_is_an_error_of_all_and_told_once() -> None:
     class FirstFine(_Scripted):
         answers = (None,)
 
-    with pytest.raises(ToldElsewhere, match="theirs"):
-        FirstFailed(1, 2).together(lambda: 3)
-    with pytest.raises(ToldElsewhere, match="theirs"):
-        FirstFailed(1, 2).together(fail)
+    with pytest.raises(ReportedElsewhere, match="theirs"):
+        FirstFailed(1, 2).on_all_ranks(lambda: 3)
+    with pytest.raises(ReportedElsewhere, match="theirs"):
+        FirstFailed(1, 2).on_all_ranks(fail)
     with pytest.raises(UserError, match="mine") as failed:
-        FirstFine(1, 2).together(fail)
-    assert not isinstance(failed.value, ToldElsewhere)
+        FirstFine(1, 2).on_all_ranks(fail)
+    assert not isinstance(failed.value, ReportedElsewhere)
 
 
 def test_an_incomplete_environment_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
-    with pytest.raises(UserError, match=r"RANK is missing.*torchrun"), joined("cpu"):
+    with pytest.raises(UserError, match=r"RANK is missing.*torchrun"), process_group("cpu"):
         pass
     monkeypatch.setenv("RANK", "one")
-    with pytest.raises(UserError, match=r'RANK is "one"'), joined("cpu"):
+    with pytest.raises(UserError, match=r'RANK is "one"'), process_group("cpu"):
         pass
 
 

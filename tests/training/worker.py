@@ -17,7 +17,7 @@ from unpaired.methods import Batch, ImageShapes
 from unpaired.methods.cyclegan import Config, CycleGAN
 from unpaired.networks import PatchganConfig, ResnetConfig
 from unpaired.training.config import TrainingConfig
-from unpaired.training.distributed import ALONE, World, joined
+from unpaired.training.distributed import ALONE, World, process_group
 from unpaired.training.sync_norm import synchronize_batch_norm
 from unpaired.training.trainer import Trainer
 
@@ -68,7 +68,7 @@ def normalize(world: World) -> dict[str, Tensor]:
 
 def compare_everything(out: Path) -> None:
     """Write what two processes make of it."""
-    with joined("cpu") as (world, _):
+    with process_group("cpu") as (world, _):
         results = {f"train.{name}": value for name, value in train(world).items()}
         results |= {f"clipped.{name}": value for name, value in train(world, clip_norm=0.05).items()}
         results |= {f"normalize.{name}": value for name, value in normalize(world).items()}

@@ -13,7 +13,7 @@ from cyclopts import App, CycloptsError
 
 from unpaired import __version__
 from unpaired.cli.hints import explain
-from unpaired.core.errors import ToldElsewhere, UserError
+from unpaired.core.errors import ReportedElsewhere, UserError
 from unpaired.core.naming import named_by_flags
 
 app = App(
@@ -47,7 +47,7 @@ def main(tokens: Sequence[str] | None = None) -> None:
     _given[:] = sys.argv[1:] if tokens is None else tokens
     try:
         code = _run(list(_given))
-    except ToldElsewhere:
+    except ReportedElsewhere:
         code = 2
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

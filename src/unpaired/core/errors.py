@@ -18,7 +18,7 @@ class UserError(ValueError):
         return [f"{type(self).__name__}: {self}"]
 
 
-class ToldElsewhere(UserError):
+class ReportedElsewhere(UserError):
     """A `UserError` that another process of the same command tells; the command line ends with code 2 and is silent."""
 
 

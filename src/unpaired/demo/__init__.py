@@ -46,7 +46,7 @@ SETTINGS: Mapping[str, Any] = {
     # Every three epochs.
     "training.checkpoint_every_images": 720,
 }
-"""What differs from the published settings, so that two minutes on a processor are enough."""
+"""What differs from the published settings, so that two minutes on a CPU are enough."""
 
 
 def run_demo(out: Path, *, seed: int = 0, quiet: bool = False) -> int:

@@ -57,8 +57,8 @@ class BestCheckpoints:
         self._folder, self._data, self._trainer, self._display = folder, data, trainer, display
         self._world: World = trainer.world
         translators = trainer.translators()
-        # Together: an error of settings is one of every process, and is to be told once.
-        self.selection = self._world.together(
+        # On all ranks: an error of settings is one of every process, and is to be told once.
+        self.selection = self._world.on_all_ranks(
             lambda: Selection(
                 config,
                 directions=tuple(translators),
@@ -76,16 +76,16 @@ class BestCheckpoints:
         if not config.evaluate_images:
             return None
         device = self._trainer.device
-        features = self._world.together(lambda: self._open_features(config.evaluate_features, device))
+        features = self._world.on_all_ranks(lambda: self._open_features(config.evaluate_features, device))
         self._fingerprint = self._world.collect(None if features is None else features.fingerprint)[0]
-        held_out = self._world.together(lambda: HeldOut(self._data, config.evaluate_images, device, features))
+        held_out = self._world.on_all_ranks(lambda: HeldOut(self._data, config.evaluate_images, device, features))
         if held_out.shortest_side >= metric.smallest:
             return held_out
         reason = (
             f"{metric.title} needs images of at least {metric.smallest} x {metric.smallest} pixels, and the "
             f"shortest side of the held-out images has {held_out.shortest_side}"
         )
-        self._world.together(lambda: _refuse_where_asked_for(config, reason))
+        self._world.on_all_ranks(lambda: _refuse_where_asked_for(config, reason))
         self._display.message(f"{reason}: there are no evaluations, and no best checkpoint is kept.")
         return None
 
@@ -110,7 +110,7 @@ class BestCheckpoints:
         """
         found: tuple[Measured, float]
         with watchdog.paused():
-            found = self._world.collect(self._world.together(lambda: self._measure(seconds)))[0]
+            found = self._world.collect(self._world.on_all_ranks(lambda: self._measure(seconds)))[0]
         measured, seconds = found
         is_best = self.selection.observe(measured.figures, images_seen)
         notice = self.selection.spend(measured.seconds, seconds, images_seen)
@@ -132,7 +132,7 @@ class BestCheckpoints:
 
     def keep(self) -> None:
         """Make the best evaluation's checkpoint, which has been written, `RUN/best`."""
-        self._world.together(self._keep)
+        self._world.on_all_ranks(self._keep)
 
     def _keep(self) -> None:
         best = self._best()
@@ -175,7 +175,7 @@ class BestCheckpoints:
 
     def restore_best(self) -> None:
         """After `load_state_dict` in every process: bring `RUN/best` to the best that is remembered."""
-        is_there = self._world.collect(self._world.together(self._restore_best))[0]
+        is_there = self._world.collect(self._world.on_all_ranks(self._restore_best))[0]
         if not is_there:
             self._choose_anew(f"{self._folder / BEST} is missing or damaged")
 

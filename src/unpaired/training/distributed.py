@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from unpaired.core.device import find_device
-from unpaired.core.errors import LostError, ToldElsewhere, UserError
+from unpaired.core.errors import LostError, ReportedElsewhere, UserError
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class World:
     local_rank: int = 0
     """Number of this process on its machine, and of its GPU."""
     control: Any = None
-    """The process group that everything but gradients goes through, on the processors."""
+    """The process group that everything but gradients goes through, on the CPUs."""
 
     @property
     def is_first(self) -> bool:
@@ -85,7 +85,7 @@ class World:
             raise _lost(error) from error
         return values
 
-    def together(self, work: Callable[[], T]) -> T:
+    def on_all_ranks(self, work: Callable[[], T]) -> T:
         """Do the same in every process; where it fails in one with a `UserError`, it fails in all and one tells it."""
         result: T
         failed: UserError | None = None
@@ -99,21 +99,21 @@ class World:
             return result
         if failed is not None and teller == self.rank:
             raise failed
-        raise ToldElsewhere(str(reasons[teller]))
+        raise ReportedElsewhere(str(reasons[teller]))
 
     def first_on_each_machine(self, work: Callable[[], T]) -> T:
         """Do the same in every process, in one of each machine before the others, which then find its caches."""
         if self.size == 1:
             return work()
-        ahead = self.together(work if self.local_rank == 0 else lambda: None)
-        return self.together(work if ahead is None else lambda: ahead)
+        ahead = self.on_all_ranks(work if self.local_rank == 0 else lambda: None)
+        return self.on_all_ranks(work if ahead is None else lambda: ahead)
 
 
 ALONE = World()
 
 
 @contextlib.contextmanager
-def joined(device: str) -> Iterator[tuple[World, torch.device]]:
+def process_group(device: str) -> Iterator[tuple[World, torch.device]]:
     """Yield the world that torchrun's environment describes, and this process's device; leave it in the end.
 
     Without torchrun: one process, on the device that `device` names. Raises `UserError` where the environment is

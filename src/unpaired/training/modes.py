@@ -15,7 +15,7 @@ from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import ALONE, World
 
 BF16_CHANNELS = 64
-"""Where no layer is as wide as this, bf16 loses on processors: its conversions cost more than it gains."""
+"""Where no layer is as wide as this, bf16 loses on CPUs: its conversions cost more than it gains."""
 
 
 def settle(config: TrainingConfig, device: torch.device, widest: int, *, fixed_sizes: bool = True) -> TrainingConfig:
@@ -24,10 +24,10 @@ def settle(config: TrainingConfig, device: torch.device, widest: int, *, fixed_s
     `widest` is the largest number of channels in the networks, see `widest_layer`; `fixed_sizes` says that all batches
     have one shape.
 
-    - precision: bf16 where the device has instructions for it (on processors: and the networks are wide), else fp32.
-    - compile: off. On processors it gains a tenth for more than a minute of compiling; nothing was measured on GPUs.
+    - precision: bf16 where the device has instructions for it (on CPUs: and the networks are wide), else fp32.
+    - compile: off. On CPUs it gains a tenth for more than a minute of compiling; nothing was measured on GPUs.
     - graph: on for CUDA where all batches have one shape, where it costs nothing; elsewhere there are none.
-    - memory format: contiguous; on processors channels_last loses a third.
+    - memory format: contiguous; on CPUs channels_last loses a third.
     """
     if config.graph == "on" and device.type != "cuda":
         raise UserError(

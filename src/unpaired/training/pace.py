@@ -1,4 +1,4 @@
-"""How long a training will take, told once its first steps, which are slower, are over."""
+"""How long a training will take, reported once its first steps, which are slower, are over."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Pace:
         self._total_images = total_images
         self._steps = 0
         self._start: tuple[int, float] | None = None
-        self._told = False
+        self._reported = False
 
     def observe(self, images_seen: int, seconds: float) -> float | None:
         """Take in a step that ended after so many images and seconds; return the expected rest, in seconds, once."""
         self._steps += 1
-        if self._told or self._steps < WARM_UP_STEPS:
+        if self._reported or self._steps < WARM_UP_STEPS:
             return None
         if self._start is None:
             self._start = (images_seen, seconds)
@@ -36,7 +36,7 @@ class Pace:
         images, elapsed = images_seen - self._start[0], seconds - self._start[1]
         if self._steps < WARM_UP_STEPS + COUNTED_STEPS or elapsed < COUNTED_SECONDS:
             return None
-        self._told = True
+        self._reported = True
         return (self._total_images - images_seen) * elapsed / images
 
 

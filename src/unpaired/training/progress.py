@@ -93,7 +93,7 @@ class Progress:
         before, self._check = self._check, _Check(label, done, total)
         begins = before is None or before.label != label
         if before == self._check:
-            return  # the end is often told twice
+            return  # the end is often reported twice
         if self._quiet:
             return
         if self._live is not None:

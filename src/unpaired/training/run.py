@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unpaired.core.errors import ToldElsewhere, UserError
+from unpaired.core.errors import ReportedElsewhere, UserError
 from unpaired.core.interrupt import Interrupt
 from unpaired.core.naming import option
 from unpaired.data.loader import UnpairedLoader
@@ -71,8 +71,8 @@ class Run:
         self.pace = Pace(self.total_images)
         self.watchdog = Watchdog(STEP_TIMEOUT.total_seconds())
         lengths = {"epoch_images": self.epoch_images, "total_images": self.total_images}
-        self.judge = BestCheckpoints(folder, config.training, data, trainer, display, **lengths)
-        self.selection = self.judge.selection
+        self.best_checkpoints = BestCheckpoints(folder, config.training, data, trainer, display, **lengths)
+        self.selection = self.best_checkpoints.selection
 
     # ------------------------------------------------------------------------------------------------------ state
 
@@ -87,7 +87,7 @@ class Run:
             "": self.counters,
             "epoch_means": self.epoch_means,
             "plateau": self.plateau,
-            "evaluation": self.judge,
+            "evaluation": self.best_checkpoints,
         }
 
     def restore(self, checkpoint: Path) -> None:
@@ -142,16 +142,15 @@ class Run:
             workers=self.workers,
             device=self.trainer.device,
         )
+        result: Result | None = None
         try:
             with Interrupt(PATIENCE_SECONDS if self.world.size > 1 else 0.0) as interrupt, self._watched():
                 self.callbacks.on_start(self.folder, self.config.to_json())
                 result = self._train(log, loader, interrupt)
-            self.callbacks.on_end(result)
             return result
         except UserError as error:
-            self.callbacks.on_end(None)
             if isinstance(error, health.NonFiniteError) and not self.world.is_first:
-                raise ToldElsewhere(str(error)) from error  # losses and weights are the same everywhere
+                raise ReportedElsewhere(str(error)) from error  # losses and weights are the same everywhere
             with contextlib.suppress(UserError):  # on a full disk the log cannot say so either
                 self._event(log, "failed", str(error))
             raise
@@ -160,6 +159,7 @@ class Run:
             self.trainer.close()
             with contextlib.suppress(UserError):
                 self._write_page()
+            self.callbacks.on_end(result)
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
@@ -169,7 +169,7 @@ class Run:
             yield
 
     def _train(self, log: Log, loader: UnpairedLoader, interrupt: Interrupt) -> Result:
-        log.write({"images": self.images_seen, "declared": self.trainer.method.declared()})
+        self._write(log, {"images": self.images_seen, "declared": self.trainer.method.declared()})
         batches = (Batch(x, y) for x, y in loader)
         started, before = time.monotonic(), self.counters.seconds
         shown = 0.0
@@ -188,7 +188,7 @@ class Run:
             self.epoch_means.add(losses)
             self.counters.images_seen = loader.images_seen
             self.counters.seconds = before + time.monotonic() - started
-            self._tell_expected_time()
+            self._show_expected_time()
             if self.world.is_first and time.monotonic() - shown > DISPLAY_SECONDS:
                 self._show(self._record(loader))
                 shown = time.monotonic()
@@ -196,16 +196,11 @@ class Run:
         state: State = "finished" if self._is_complete else "interrupted"
         return self._end(log, loader, state, interrupt)
 
-    def _tell_expected_time(self) -> None:
+    def _show_expected_time(self) -> None:
         rest = self.pace.observe(self.images_seen, self.counters.seconds)
-        told = None if rest is None else expectation(rest)
-        if told is None:
-            return
-        text, is_warning = told
-        if is_warning:
-            self.display.warn(text)
-        else:
-            self.display.message(text)
+        if rest is not None and (expected := expectation(rest)):
+            text, is_warning = expected
+            (self.display.warn if is_warning else self.display.message)(text)
 
     @property
     def _is_complete(self) -> bool:
@@ -236,7 +231,7 @@ class Run:
             self._log(log, loader)
         if due(self.epoch_images):
             self._end_epoch(log)
-        is_best = self.judge.is_due(seen, self.images_seen) and self._evaluate(log)
+        is_best = self.best_checkpoints.is_due(seen, self.images_seen) and self._evaluate(log)
         last = self._is_complete  # an evaluation may have been the last one too
         is_sampled = due(training.sample_every_images or self.epoch_images) or last
         if is_sampled:
@@ -244,12 +239,12 @@ class Run:
         if due(training.checkpoint_every_images or self.epoch_images) or last or is_best:
             self.save(log)
         if is_best:
-            self.judge.keep()
+            self.best_checkpoints.keep()
         if is_sampled:
             self._write_page()
 
     def _evaluate(self, log: Log) -> bool:
-        verdict = self.judge.evaluate(self.images_seen, self.counters.seconds, self.watchdog)
+        verdict = self.best_checkpoints.evaluate(self.images_seen, self.counters.seconds, self.watchdog)
         self.counters.seconds = verdict.seconds
         self._write(log, verdict.record)
         if verdict.notice and "evaluations" not in self.counters.warned:
@@ -293,7 +288,7 @@ class Run:
             device=self.trainer.device.type,
             peak_memory_bytes=memory,
             best=self._best(),
-            advice=self.judge.advice(self.counters.seconds),
+            advice=self.best_checkpoints.advice(self.counters.seconds),
             ended_early=early,
             is_first=self.world.is_first,
         )

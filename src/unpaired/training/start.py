@@ -27,7 +27,7 @@ from unpaired.report.image_grid import SAMPLES
 from unpaired.report.run_log import Log, MetricsLog, NoLog, event
 from unpaired.training.callbacks import Callback
 from unpaired.training.config import TrainingConfig
-from unpaired.training.distributed import World, joined
+from unpaired.training.distributed import World, process_group
 from unpaired.training.modes import explained, settle, widest_layer
 from unpaired.training.progress import Progress
 from unpaired.training.result import Result
@@ -132,8 +132,8 @@ def start_run(config: RunConfig, folder: Path, *, quiet: bool = False, callbacks
     """
     config = _with_absolute_paths(config)
     with contextlib.ExitStack() as stack:
-        world, device = stack.enter_context(joined(config.training.device))
-        world.together(lambda: require_new(folder, _advice(folder)) if world.is_first else None)
+        world, device = stack.enter_context(process_group(config.training.device))
+        world.on_all_ranks(lambda: require_new(folder, _advice(folder)) if world.is_first else None)
         display = stack.enter_context(_display(world, quiet))
         run = _prepare(config, folder, display, world, device)
 
@@ -145,7 +145,7 @@ def start_run(config: RunConfig, folder: Path, *, quiet: bool = False, callbacks
             write_atomic(folder / CONFIG, _to_bytes(run.config))
             return MetricsLog(folder, tensorboard=config.training.tensorboard)
 
-        with contextlib.closing(world.together(begin)) as log:
+        with contextlib.closing(world.on_all_ranks(begin)) as log:
             return run.train(log, callbacks)
 
 
@@ -161,7 +161,7 @@ def resume_run(
         raise UserError(f"{option('resume')} {folder}: this is not a run; it holds no {CONFIG}.")
     config = _resumed_config(folder, given)
     with contextlib.ExitStack() as stack:
-        world, device = stack.enter_context(joined(config.training.device))
+        world, device = stack.enter_context(process_group(config.training.device))
         display = stack.enter_context(_display(world, quiet))
 
         def find() -> tuple[Path | None, list[str]]:
@@ -175,15 +175,15 @@ def resume_run(
             _set_damaged_aside(folder, checkpoint)
             return checkpoint, messages
 
-        checkpoint, messages = world.collect(world.together(find))[0]
+        checkpoint, messages = world.collect(world.on_all_ranks(find))[0]
         for message in messages:
             display.warn(message)
         run = _prepare(config, folder, display, world, device)
         if checkpoint is None:
             display.message(f"{folder} stopped before its first checkpoint: starting from the beginning.")
         else:
-            world.together(lambda: run.restore(checkpoint))
-            run.judge.restore_best()
+            world.on_all_ranks(lambda: run.restore(checkpoint))
+            run.best_checkpoints.restore_best()
             if any(source.values for source in given):
                 run.require_something_left()
 
@@ -193,7 +193,7 @@ def resume_run(
             write_atomic(folder / CONFIG, _to_bytes(run.config))
             return MetricsLog(folder, tensorboard=config.training.tensorboard, resumed_at=run.images_seen)
 
-        with contextlib.closing(world.together(begin)) as log:
+        with contextlib.closing(world.on_all_ranks(begin)) as log:
             text = f"from {checkpoint.name if checkpoint else 'the beginning'}"
             display.message(f"Resuming {text}: {run.images_seen:,} of {run.total_images:,} images are done.")
             log.write(event("resumed", run.images_seen, text))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import final
 
 import torch
-import torch.distributed.nn.functional as together
+import torch.distributed.nn.functional as on_all
 from torch import Tensor, nn
 
 from unpaired.core.errors import UserError
@@ -49,7 +49,7 @@ class SynchronizedBatchNorm(nn.BatchNorm2d):
 
 def _sum(values: Tensor) -> Tensor:
     """Return the sum over all processes; the gradient takes the same way back."""
-    total: Tensor = together.all_reduce(values)  # type: ignore[no-untyped-call]
+    total: Tensor = on_all.all_reduce(values)  # type: ignore[no-untyped-call]
     return total
 
 
