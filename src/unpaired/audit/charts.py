@@ -36,16 +36,17 @@ def error_chart(found: Reconstructions, title: str) -> Chart:
             x, y = zip(*copies, strict=True)
             lines.append(Line(name=COPY + name, x=x, y=y, reference=True))
     reach = [x for line in lines for x in line.x if x is not None]
-    for name, errors in ((CLEAN, found.clean.error), (CHANCE, found.chance)):
+    for name, label, errors in ((CLEAN, CLEAN, found.clean.error), (CHANCE, "other image", found.chance)):
         if errors is not None:
             level = (float(errors.mean()),) * 2
-            lines.append(Line(name=name, x=(min(reach), max(reach)), y=level, reference=True))
+            lines.append(Line(name=name, label=label, x=(min(reach), max(reach)), y=level, reference=True))
     return Chart(
         title=title,
         x_label="change of the translation (root mean square, levels of 255)",
         y_label="error of the reconstruction (mean, levels of 255)",
         x_scale="log",
-        note=f"A change of at most {INVISIBLE:.1f} levels ({INVISIBLE_DB:g} dB) cannot be seen.",
+        note=f"A change of at most {INVISIBLE:.1f} levels ({INVISIBLE_DB:g} dB) cannot be seen. Thin: the same "
+        "disturbance of a plain copy of the input; level: without a disturbance, and another image's reconstruction.",
         shaded_to=INVISIBLE,
         shaded_label=f"cannot be seen ({INVISIBLE_DB:g} dB or more)",
         lines=tuple(lines),
