@@ -29,6 +29,15 @@ def test_the_names_are_imported_when_they_are_used() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_run_translates_in_one_call(tmp_path: Path) -> None:
+    data = write_images(tmp_path / "data", {"trainA": 2, "trainB": 2, "testA": 2, "testB": 2})
+    run = unpaired.train(data=data, out=tmp_path / "run", settings={**TINY, "training.max_images": 1}, quiet=True).run
+    report = unpaired.translate(run, data / "testA", tmp_path / "out")
+    assert report.written == 2
+    evaluation = unpaired.evaluate(run, metrics="swd", bounds=False)
+    assert set(evaluation.directions) == {"a2b", "b2a"}
+
+
 def test_training_takes_settings_by_name(tmp_path: Path) -> None:
     data = write_images(tmp_path / "data", {"trainA": 2, "trainB": 2})
     settings = {**TINY, "training.max_images": 1, "data.crop_size": 8}

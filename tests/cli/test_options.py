@@ -41,7 +41,7 @@ def _command(received: list[Given]) -> App:
 
 def test_one_field_is_an_option_with_help() -> None:
     described = {setting.name: setting for setting in describe(Mine)}
-    assert help_of(described["colour"]) == "What everything is painted with. One of: red or green. [red]"
+    assert help_of(described["colour"]) == "What everything is painted with. One of: red or green. [default: red]"
     received: list[Given] = []
     _command(received)(["--colour", "green", "--name", "7", "--set", "mine.silent=true"])
     found: Mine = Joined(received).build(Mine, "mine")

@@ -189,5 +189,7 @@ def test_a_segmenter_that_is_not_there_is_told_before_anything_is_trained(
     assert "there is nothing to label" in run(capsys, without, *options, "--fcn", fcn, code=2)
     both = ("--fcn", fcn, "--set", "segmenter.images=8")
     assert "--set segmenter.images is a setting of the small network" in run(capsys, plan, *options, *both, code=2)
-    assert "fcn is given twice" in run(capsys, plan, *options, "--fcn", fcn, "--set", "fcn=x", code=2)
+    assert "--fcn and --set fcn give the same setting" in run(
+        capsys, plan, *options, "--fcn", fcn, "--set", "fcn=x", code=2
+    )
     assert not (tmp_path / "out").exists()

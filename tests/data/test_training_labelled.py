@@ -62,7 +62,8 @@ def side_by_side(tmp_path: Path) -> Path:
 
 
 def opened(root: Path, *, paired: bool = False, **settings: Any) -> TrainingData:
-    return open_training_data(DataConfig(root=str(root), **{"crop_size": 16, **settings}), paired=paired)
+    crop = {} if settings.get("preprocess") == "none" else {"crop_size": 16}
+    return open_training_data(DataConfig(root=str(root), **{**crop, **settings}), paired=paired)
 
 
 def batches(data: TrainingData, count: int, **options: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -227,7 +228,7 @@ def test_resizing_takes_the_nearest_pixel(annotated: Path) -> None:
 
 def test_one_hot_has_a_channel_for_each_class(annotated: Path) -> None:
     one_hot = LabelsConfig(kind="index", void=(255,), feed="one_hot", names=("road", "sky", "tree", "sea"))
-    data = opened(annotated, labels_a=one_hot, preprocess="none", crop_size=256, cache="none")
+    data = opened(annotated, labels_a=one_hot, preprocess="none", cache="none")
     assert data.domain_a.channels == 4
     values = index_map(0)
     for index in range(4):

@@ -148,6 +148,6 @@ def test_every_offset_is_equally_likely_and_half_is_flipped() -> None:
 
 
 def test_a_crop_size_that_nothing_would_use_is_refused() -> None:
-    with pytest.raises(UserError, match=r'crop_size is 128.*"none" crops nothing'):
+    with pytest.raises(UserError, match=r"crop_size = 128.*none crops nothing"):
         check_sizes(DataConfig(preprocess="none", crop_size=128))
     check_sizes(DataConfig(preprocess="none"))

@@ -38,17 +38,17 @@ def audit(
     model
         A run, a checkpoint or a model folder, of a method with both directions.
     data
-        Folder with test images of both domains, as for `unpaired train`. [that of the run]
+        Folder with test images of both domains, as for `unpaired train`. [default: that of the run]
     direction
         Which way: a2b, b2a, by the domains' names such as horse2zebra, or both.
     images
         At most so many images of each domain, spread evenly.
     size
-        Size of the images: 256, or HEIGHTxWIDTH. [that of training]
+        Size of the images: 256, or HEIGHTxWIDTH. [default: that of training]
     seed
         Of the noise, and of the resampling for standard errors.
     out
-        Folder for audit.json, audit.svg (the chart) and pictures. [audits/CHECKPOINT in the run]
+        Folder for audit.json, audit.svg (the chart) and pictures. [default: audits/CHECKPOINT in the run]
     """
     from rich.console import Console
 

@@ -65,11 +65,11 @@ def compare(
     out
         Folder of the comparison: runs, tables, results as JSON, index.html, pictures.
     images
-        Training images that every method sees. [that of the plan]
+        Training images that every method sees. [default: that of the plan]
     seeds
-        Seeds, such as 0,1,2: every method is trained once with each. [those of the plan]
+        Seeds, such as 0,1,2: every method is trained once with each. [default: those of the plan]
     only
-        Labels of the entries to train now, such as CycleGAN,CUT; the table shows all that are finished. [all]
+        Labels of the entries to train now, such as CycleGAN,CUT; the table shows all that are finished. [default: all]
     fcn
         Segmenter of unpaired segment train that labels photos, in place of a small one that is trained here.
     checkpoint

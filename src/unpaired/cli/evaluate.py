@@ -12,14 +12,16 @@ from cyclopts import Parameter
 
 from unpaired.cli.app import app, command_line
 from unpaired.cli.options import (
-    COMPUTING,
     IMAGES,
     METRICS,
     RUN,
+    BatchSize,
     Checkpoint,
     Device,
+    Engine,
     Extension,
     Json,
+    Precision,
     Quiet,
     allow,
     read_size,
@@ -56,59 +58,57 @@ def evaluate(
     seed: Annotated[int, Parameter(group=METRICS)] = 0,
     out: Annotated[Path | None, Parameter(group=RUN)] = None,
     device: Device = "auto",
-    engine: Annotated[
-        Literal["auto", "torch", "torch-compile", "onnxruntime", "openvino"], Parameter(group=COMPUTING)
-    ] = "torch",
-    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Parameter(group=COMPUTING)] = "fp32",
-    batch_size: Annotated[int, Parameter(group=COMPUTING)] = 8,
+    engine: Engine = "torch",
+    precision: Precision = "fp32",
+    batch_size: BatchSize = 8,
     extension: Extension = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Measure how good translations are, by a protocol that is printed and stored with every figure.
+    """Measure how good translations are; every result states its protocol.
 
     unpaired evaluate runs/h2z --data horse2zebra
 
     unpaired evaluate --real zebras --fake translations --input horses --out figures
 
-    Without --metrics everything is measured that needs no download: the sliced
-    Wasserstein distance, edges kept, reconstruction, and what the data allow
-    (pairs, labels); FID and KID too where the file of Inception's weights is at
-    hand.
+    By default, all metrics are computed that need no download: the sliced
+    Wasserstein distance, edges, reconstruction, those of pairs and labels where the
+    data have them; FID and KID where the file of Inception's weights is there.
 
-    Files of --fake belong to those of --input and --real whose names agree
-    without suffix and without the endings _real, _fake, _rec, _idt (with _A or
-    _B): n1_fake_B.png to n1_real_A.png and n1.jpg.
+    Files of --fake, --input and --real belong together where their names agree
+    without suffix and without the endings _real, _fake, _rec, _idt (with _A or _B):
+    n1_fake_B.png, n1_real_A.png and n1.jpg.
 
     Parameters
     ----------
     model
         A run, a checkpoint, or a model folder.
     data
-        Folder with images of both domains, as for unpaired train; its test images are taken. [that of the run]
+        Folder with images of both domains, as for unpaired train; its test images are taken. [default: that of the run]
     real
-        In place of a model: a folder of real images of the target, or a pattern in quotes such as 'DIR/*_real_B.png'.
+        In place of a model: a folder of real target images, or a pattern in quotes such as 'DIR/*_real_B.png'.
     fake
         With --real: a folder of translations, whoever made them, or a pattern such as 'DIR/*_fake_B.png'.
     input
-        With --real and --fake: the images that the translations were made of, found by name; measures content kept.
+        With --real and --fake: the inputs of the translations, found by name, to measure how much content is kept.
     paired
-        With --real and --fake: every translation has a true image of the same name in --real; measures L1, PSNR, SSIM.
+        With --real and --fake: every translation has a true image of the same name in --real, for L1, PSNR and SSIM.
     direction
         a2b, b2a, by the domains' names (horse2zebra), or both that the model has.
     size
-        Size of all images: 256, or HEIGHTxWIDTH. [that of training; for other images their own]
+        Size of all images: 256, or HEIGHTxWIDTH. [default: that of training; for other images their own]
     images
-        At most so many images of every set, spread evenly. [all]
+        At most so many images of every set, spread evenly. [default: all]
     on_bad_image
-        What to do with files that cannot be used or have no partner: fail or skip. [fail, or as in the run]
+        What to do with files that cannot be used or have no partner. [default: fail, or as in the run]
     metrics
-        Some of swd, fid, kid, precision, recall, frechet, kernel, structure, structure_edges, input_l1, paired (l1,
-        psnr, ssim, ms_ssim), lpips, reconstruction, labels, fcn, or package.module:Name, with commas between them.
+        Names with commas between them: swd, fid, kid, precision, recall, frechet, kernel, structure, structure_edges,
+        input_l1, paired (which is l1, psnr, ssim and ms_ssim), lpips, reconstruction, labels, fcn, or your own as
+        package.module:Name.
     features
         Network for frechet, kernel, precision, recall, structure: vgg:FILE, FILE.pt2 (torch.export), MODULE:CALLABLE.
     inception
-        File of Inception's weights for fid, kid, precision and recall. [from the cache, or downloaded once]
+        File of Inception's weights for fid, kid, precision and recall. [default: from the cache, or downloaded once]
     lpips
         alex or vgg: measure LPIPS with this network; alex:FILE and vgg:FILE name its weights.
     fcn
@@ -118,13 +118,7 @@ def evaluate(
     seed
         Seed of patches, projections and samples.
     out
-        Folder for evaluation.json and pictures. [evaluations/CHECKPOINT in the run]
-    engine
-        What translates: torch, auto, torch-compile, onnxruntime or openvino.
-    precision
-        Arithmetic of the translation: fp32, auto, bf16, fp16.
-    batch_size
-        Images of equal size that are handled together.
+        Folder for evaluation.json and pictures. [default: evaluations/CHECKPOINT in the run]
     """
     from unpaired.evaluation.options import Options
 

@@ -35,7 +35,7 @@ def export(
     Parameters
     ----------
     model
-        A run (its best checkpoint, or else its newest), a checkpoint, or a converted model.
+        A run, a checkpoint or a model folder.
     out
         The file: .onnx, .xml (OpenVINO, with a .bin beside it), .pt (TorchScript) or .pt2 (torch.export).
     format

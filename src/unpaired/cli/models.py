@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from unpaired.cli.app import app
-from unpaired.cli.options import Checkpoint, Direction, Json
+from unpaired.cli.options import Checkpoint, Direction, Extension, Json, allow
 
 
 @app.command
@@ -48,6 +48,7 @@ def info(
     what: Path,
     /,
     *,
+    extension: Extension = None,
     as_json: Json = False,
 ) -> int:
     """Describe a model, a run, a segmenter, a folder of images or an image.
@@ -61,6 +62,7 @@ def info(
     from unpaired.core.terminal import counting
     from unpaired.evaluation.segmentation.segmenter import describe_segmenter, is_segmenter, render_segmenter
 
+    allow(extension)
     if is_segmenter(what):
         found = describe_segmenter(what)
         print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else render_segmenter(found))

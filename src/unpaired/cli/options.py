@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from cyclopts import Group, Parameter
 
@@ -30,14 +30,25 @@ Checkpoint = Annotated[
     str | None,
     Parameter(
         group=RUN,
-        help="The checkpoint of a run: best, last or a number of images. [best where there is one, else last]",
+        help="The checkpoint of a run: best, last or a number of images. [default: best where there is one, else last]",
     ),
 ]
 Direction = Annotated[
     str | None,
-    Parameter(help="a2b or b2a; also AtoB and BtoA, or by the domains' names: horse2zebra. [a2b, or the only one]"),
+    Parameter(
+        help="a2b or b2a; also AtoB and BtoA, or by the domains' names: horse2zebra. [default: a2b, or the only one]"
+    ),
 ]
 Device = Annotated[str, Parameter(group=COMPUTING, help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps.")]
+Engine = Annotated[
+    Literal["auto", "torch", "torch-compile", "onnxruntime", "openvino"],
+    Parameter(group=COMPUTING, help="What runs the networks; onnxruntime and openvino run on the CPU only."),
+]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"],
+    Parameter(group=COMPUTING, help="Arithmetic; auto is bf16 where the hardware has it and it loses little (40 dB)."),
+]
+BatchSize = Annotated[int, Parameter(group=COMPUTING, help="Images of equal size that are translated together.")]
 Extension = Annotated[
     list[str] | None,
     Parameter(
@@ -96,7 +107,7 @@ def help_of(setting: Setting) -> str:
     from unpaired.core.settings import has_words, shown
 
     words = f" One of: {setting.allowed}." if has_words(setting.hint) else ""
-    default = "" if setting.default in (None, False, MISSING, (), "") else f" [{shown(setting.default)}]"
+    default = "" if setting.default in (None, False, MISSING, (), "") else f" [default: {shown(setting.default)}]"
     return f"{setting.doc}{words}{default}"
 
 

@@ -41,7 +41,7 @@ def report(
     as_json
         File for the same as data.
     title
-        Heading of the page. [the names of the runs]
+        Heading of the page. [default: the names of the runs]
     """
     from unpaired.report.run_report import write_report
 

@@ -33,13 +33,13 @@ HELP = {
     "test_b": "Folder of held-out photos, with --photos and --labels.",
     "test_a": "Folder of their label maps.",
     "side_by_side": "Every file of --data holds a photo and its label map: ab (A left) or ba (A right).",
-    "crop_size": "Size of the photos: 256, or HEIGHTxWIDTH. [256]",
+    "crop_size": "Size of the photos: 256, or HEIGHTxWIDTH. [default: 256]",
 }
 HELP_OF_SCORE = {
     "root": "Folder as for the training; its test photos are labelled, or its training photos where there are none.",
     "b": "Folder of photos, in place of --data; with --labels.",
     "a": "Folder of their label maps, of the same names.",
-    "crop_size": "Size at which photos and label maps are compared: 256, or HEIGHTxWIDTH. [that of the training]",
+    "crop_size": "Size at which label maps are compared: 256, or HEIGHTxWIDTH. [default: that of the training]",
 }
 
 segment = App(
@@ -126,7 +126,7 @@ def score(
     segmenter
         The folder that `unpaired segment train` has written.
     most
-        Score this many photos, spread evenly. [all]
+        Score this many photos, spread evenly. [default: all]
     seed
         Seed of the shuffling, for the lower bound.
     out

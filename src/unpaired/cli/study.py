@@ -54,7 +54,7 @@ def create(
     out
         New folder of the study.
     size
-        Crop and resample every picture to this size: 256, or HEIGHTxWIDTH. [all must have one size already]
+        Crop and resample every picture to this size: 256, or HEIGHTxWIDTH. Without it, all must have one size.
     """
     from unpaired.core.given import settings_of
     from unpaired.core.terminal import counting
@@ -121,7 +121,7 @@ def report(
     folder
         The study.
     out
-        Folder for the report; an earlier report in it is replaced. [STUDY/report]
+        Folder for the report; an earlier report in it is replaced. [default: STUDY/report]
     """
     from unpaired.study.export import summary, write_report
 

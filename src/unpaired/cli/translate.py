@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from unpaired.cli.app import app
-from unpaired.cli.options import Checkpoint, Device, Direction, Extension, Quiet, allow
+from unpaired.cli.options import BatchSize, Checkpoint, Device, Direction, Engine, Extension, Precision, Quiet, allow
 
 if TYPE_CHECKING:
     from unpaired.core.terminal import Counter
@@ -30,10 +30,10 @@ def translate(
     bit_depth: Literal[8, 16, 32] | None = None,
     half: Literal["left", "right"] | None = None,
     existing: Literal["fail", "skip", "overwrite"] = "fail",
-    batch_size: int = 8,
+    batch_size: BatchSize = 8,
     device: Device = "auto",
-    engine: Literal["auto", "torch", "torch-compile", "onnxruntime", "openvino"] = "auto",
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
     extension: Extension = None,
     quiet: Quiet = False,
 ) -> int:
@@ -46,7 +46,7 @@ def translate(
     Parameters
     ----------
     model
-        A run (its best checkpoint, or else its newest), a checkpoint, or a converted model.
+        A run, a checkpoint or a model folder.
     inputs
         Images and folders of images, any mixture of sizes; folders are searched recursively and keep their structure.
     out
@@ -54,17 +54,11 @@ def translate(
     format
         png, jpg, webp, tiff or npy.
     bit_depth
-        8, 16 or 32 (floating point); by default that of the images that the model was trained on.
+        Bits of each value; 32 is floating point. [default: that of the training images]
     half
-        left or right: translate that half of side-by-side files. [the whole image]
+        Translate this half of side-by-side files. [default: the whole image]
     existing
-        What to do when an output is there already: fail before anything is done, skip it, or overwrite it.
-    batch_size
-        Images of equal size that are translated together.
-    engine
-        What computes: auto, torch, torch-compile, onnxruntime or openvino; the last two on the CPU only.
-    precision
-        Arithmetic: auto (bf16 where the hardware has it and results stay within 40 dB of float32), fp32, bf16, fp16.
+        What to do when an output exists: fail before anything is done, skip it, or overwrite it.
     """
     from unpaired.core.terminal import counting
     from unpaired.models.files import count_images, translate_files

@@ -183,12 +183,3 @@ def read_plan(named: str | Path, changes: Mapping[str, Any] | None = None) -> Pl
     except UserError as error:
         raise UserError(f"{named}: {error}") from error
     return plan
-
-
-def names_of(settings: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Return settings by their dotted names: `{"generator": {"blocks": 6}}` -> `{"method.generator.blocks": 6}`."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        inner = isinstance(value, Mapping) and bool(value)
-        flat |= names_of(value, f"{prefix}.{key}") if inner else {f"{prefix}.{key}": value}
-    return flat

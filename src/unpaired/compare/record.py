@@ -12,6 +12,7 @@ from unpaired.compare.trainings import Training
 from unpaired.core.errors import UserError
 from unpaired.core.files import write_atomic
 from unpaired.core.given import flatten
+from unpaired.core.naming import option
 from unpaired.data.held_out import Dataset
 from unpaired.training.start import RESUMABLE
 
@@ -104,7 +105,7 @@ def _same(old: Mapping[str, Any], new: Mapping[str, Any], chosen: frozenset[str]
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Return the first few settings that differ, in words."""
     names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
-    told = [f"{name} was {_shown(old.get(name))} and is now {_shown(new.get(name))}" for name in names[:4]]
+    told = [f"{option(name)} was {_shown(old.get(name))} and is now {_shown(new.get(name))}" for name in names[:4]]
     return "; ".join(told) + (f"; and {len(names) - 4} more" if len(names) > 4 else "")
 
 

@@ -128,12 +128,12 @@ def described(comparison: Comparison, only: Sequence[str] = ()) -> str:
     for training in comparison.trainings:
         state = state_of(comparison.folder, training)
         done = images_done(comparison.folder, training)
-        told = {"new": "to be trained", "begun": f"{done:,} images done, to be resumed", "finished": "finished"}[state]
+        shown = {"new": "to be trained", "begun": f"{done:,} images done, to be resumed", "finished": "finished"}[state]
         if state != "finished" and training.entry.slug not in wanted:
-            told = "left out (--only)"
+            shown = "left out (--only)"
         config = training.config
-        lines += ["", f"{training.name}: {told}"]
-        settings = _told({name: _value(config.to_json(), name) for name in training.own})
+        lines += ["", f"{training.name}: {shown}"]
+        settings = _listed({name: _value(config.to_json(), name) for name in training.own})
         t = config.training
         lines.append(f"  {config.method}{f': {settings}' if settings else ''}")
         lines.append(
@@ -195,7 +195,7 @@ def protocol(comparison: Comparison, measuring: Measuring | None = None) -> list
     )
     words = [
         ("Budget", f"every translator sees {plan.images:,} images{_beyond(comparison)}; learning rate: {rates}"),
-        ("Shared settings", _told(comparison.shared) or "none but the defaults"),
+        ("Shared settings", _listed(comparison.shared) or "none but the defaults"),
         ("Size", f"{height} x {width} pixels (height x width)"),
         ("Seeds", f"{seeds}; figures are means over seeds, ± one standard deviation" if len(plan.seeds) > 1 else seeds),
         ("Data", f"{', '.join(Path(place).name for place in comparison.places.values())}: {dataset.layout}"),
@@ -415,7 +415,7 @@ def _schedule(training: TrainingConfig) -> str:
     return f"constant for {training.epochs} of {total} epoch{'s' if total > 1 else ''}, then falling to zero"
 
 
-def _told(settings: Mapping[str, Any]) -> str:
+def _listed(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name.removeprefix('method.')} = {value}" for name, value in settings.items())
 
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unpaired.compare.plan import Entry, Plan, names_of
+from unpaired.compare.plan import Entry, Plan
 from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.extensions import is_extension
-from unpaired.core.given import Given
+from unpaired.core.given import Given, flatten
 from unpaired.core.settings import settings_classes
 from unpaired.methods import METHODS, Direction, find_method
 from unpaired.networks import DiscriminatorConfig, GeneratorConfig
@@ -103,16 +103,16 @@ def trainings_of(
 def data_settings(plan: Plan, places: Mapping[str, str], overrides: Given) -> RunConfig:
     """Return a configuration whose data and training settings are those that all entries share."""
     _check_shared(plan, overrides)
-    sections = {**names_of(plan.data, "data"), **names_of(plan.training, "training")}
+    shared = {**flatten(plan.data, "data."), **flatten(plan.training, "training.")}
     chosen = {name: value for name, value in overrides.values.items() if not name.startswith("method.")}
-    return resolve([Given({**sections, **places}, "{name} of the plan"), Given(chosen, overrides.origin)])
+    return resolve([Given({**shared, **places}, "{name} of the plan"), Given(chosen, overrides.origin)])
 
 
 def shared_settings(plan: Plan, overrides: Given) -> dict[str, Any]:
-    """Return the settings that all entries share, by dotted name; label maps and size are told elsewhere."""
-    sections = {**names_of(plan.method, "method"), **names_of(plan.data, "data"), **names_of(plan.training, "training")}
-    told = ("data.labels_", "data.crop_size")
-    return {name: value for name, value in {**sections, **overrides.values}.items() if not name.startswith(told)}
+    """Return the settings that all entries share, by dotted name; label maps and size are shown elsewhere."""
+    elsewhere = ("data.labels_", "data.crop_size")
+    settings = {**_sections(plan), **overrides.values}
+    return {name: value for name, value in settings.items() if not name.startswith(elsewhere)}
 
 
 def needs_pairs(plan: Plan, overrides: Given) -> list[Entry]:
@@ -120,13 +120,19 @@ def needs_pairs(plan: Plan, overrides: Given) -> list[Entry]:
     return [e for e in plan.entries if find_method(_method_of(e, _given(plan, e, overrides)[0])).paired]
 
 
+def _sections(plan: Plan) -> dict[str, Any]:
+    """Return the settings of a plan that are for all, by dotted name."""
+    return {**flatten(plan.method, "method."), **flatten(plan.data, "data."), **flatten(plan.training, "training.")}
+
+
+def _own(entry: Entry) -> dict[str, Any]:
+    return {**flatten(entry.method, "method."), **flatten(entry.training, "training.")}
+
+
 def _given(plan: Plan, entry: Entry, overrides: Given) -> tuple[list[Given], list[str]]:
     """Return the settings of an entry, later ones over earlier ones, and the shared ones that it cannot have."""
-    sections = {**names_of(plan.data, "data"), **names_of(plan.training, "training"), **names_of(plan.method, "method")}
-    shared = Given(sections, "{name} of the plan")
-    own = Given(
-        {**names_of(entry.method, "method"), **names_of(entry.training, "training")}, f'{{name}} of "{entry.label}"'
-    )
+    shared = Given(_sections(plan), "{name} of the plan")
+    own = Given(_own(entry), f'{{name}} of "{entry.label}"')
     begin = [read_file(entry.config)] if entry.config is not None else []
     for source in (*begin, own):
         _refuse_decided(source.values, f'"{entry.label}" sets')
@@ -165,17 +171,17 @@ def _has(method: str, name: str) -> bool:
 
 def _check_shared(plan: Plan, overrides: Given) -> None:
     """Refuse shared settings that nobody has, that the comparison decides, or that entries differ in."""
-    _refuse_decided({**names_of(plan.data, "data"), **names_of(plan.training, "training")}, "the plan sets")
+    _refuse_decided({**flatten(plan.data, "data."), **flatten(plan.training, "training.")}, "the plan sets")
     _refuse_decided(overrides.values, "--set names")
     settings = {field.name for method in METHODS.values() for field in dataclasses.fields(method.config_class)}
-    for name in [*names_of(plan.method, "method"), *(n for n in overrides.values if n.startswith("method."))]:
+    for name in [*flatten(plan.method, "method."), *(n for n in overrides.values if n.startswith("method."))]:
         setting = name.split(".")[1]
         if setting in ("name", "direction"):
             raise UserError(f"{name} cannot be shared: every entry says which method it is, and which way it goes.")
         if setting not in settings:
             raise UserError(f"{name}: no method has such a setting.{did_you_mean(setting, settings)}")
     for entry in plan.entries:
-        own = {**names_of(entry.method, "method"), **names_of(entry.training, "training")}
+        own = _own(entry)
         own |= dict(read_file(entry.config).values) if entry.config is not None else {}
         for name in overrides.values:
             if any(_overlap(name, other) for other in own):

@@ -42,17 +42,16 @@ def training_size(config: DataConfig) -> tuple[int, int] | None:
 def check_sizes(config: DataConfig) -> None:
     """Raise `UserError` for sizes that contradict the mode or one another."""
     mode, load, crop = config.preprocess, load_size(config), height_width(config.crop_size)
+    preprocess = option("data.preprocess", mode)
     if mode in ("crop", "none") and config.load_size is not None:
         raise UserError(
-            f'{option("data.load_size")} is {config.load_size}, and {option("data.preprocess")} "{mode}" resizes '
-            "nothing. "
-            f'Leave {option("data.load_size")} out, or use "resize_and_crop" or "scale_width_and_crop".'
+            f"{option('data.load_size', config.load_size)}: {preprocess} resizes nothing. Leave "
+            f"{option('data.load_size')} out, or use resize_and_crop or scale_width_and_crop."
         )
     if mode == "none" and config.is_set("crop_size"):
         raise UserError(
-            f'{option("data.crop_size")} is {config.crop_size}, and {option("data.preprocess")} "none" crops '
-            f"nothing. Leave {option('data.crop_size')} "
-            'out, or use "crop" or "resize_and_crop".'
+            f"{option('data.crop_size', config.crop_size)}: {preprocess} crops nothing. Leave "
+            f"{option('data.crop_size')} out, or use crop or resize_and_crop."
         )
     too_small = {
         "resize_and_crop": load[0] < crop[0] or load[1] < crop[1],

@@ -67,9 +67,9 @@ _Loaded = tuple[_Job, Signed]
 
 
 def translate_files(
-    translator: Translator,
-    inputs: Sequence[Path],
-    out: Path,
+    translator: Translator | str | Path,
+    inputs: Sequence[str | Path] | str | Path,
+    out: str | Path,
     *,
     format: str = "png",
     bit_depth: int | None = None,
@@ -80,7 +80,9 @@ def translate_files(
     half: Half | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Translate files and folders into `out`.
+    """Translate files and folders into `out`; the same as `unpaired translate`.
+
+    `translator` may also be a run or a model folder: `unpaired.translate("runs/h2z", "photos", "zebras")`.
 
     A folder is searched recursively and its structure kept: `out/<path within the folder>.png`; a file becomes
     `out/<name>.png`. Files of an output folder that lies inside an input folder are not taken for inputs. Images of
@@ -94,6 +96,9 @@ def translate_files(
     an input does not exist, two inputs have the same output, an output would replace an input, outputs exist already
     (`existing="fail"`), or the format cannot hold the translation; and when the disk is full.
     """
+    if not isinstance(translator, Translator):
+        translator = Translator.load(translator)
+    inputs = [inputs] if isinstance(inputs, str | Path) else inputs
     format, out = format.lower().removeprefix("."), Path(out)
     written_as = _output_domain(translator.target, format, bit_depth)
     _check_options(out, existing, batch_size, workers)

@@ -12,6 +12,7 @@ from typing import Any
 from unpaired import __version__
 from unpaired.core.errors import UserError
 from unpaired.core.files import write_atomic
+from unpaired.core.text import plural
 from unpaired.report.album import Album, chosen_grids, embed
 from unpaired.report.page import generator_tag, page
 from unpaired.report.results import Audit, Document, Evaluation, Table
@@ -19,6 +20,7 @@ from unpaired.report.run_charts import evaluation_charts, training_charts
 from unpaired.report.run_log import plain
 from unpaired.report.runs import Measured, Run, command, compare_settings, costs, read_runs, summary
 from unpaired.report.side_by_side import SideBySide, columns_of, shown_fact, side_by_side, table_of, verdicts
+from unpaired.report.verdict import with_verdict
 
 GENERATOR = "unpaired report"
 FORMAT, VERSION = "unpaired-report", 1
@@ -78,7 +80,10 @@ def report_page(parts: Parts, album: Album, *, title: str, created: datetime) ->
     """Return the whole page: pictures, verdicts, tables, curves, then everything else, folded."""
     runs = parts.runs
     trained = training_charts(runs)
-    main = [chart for chart in trained if chart.y_label == "loss"]
+    # Of several runs every loss has a chart of its own.
+    main = [chart for chart in trained if chart.y_label == "loss"] if len(runs) == 1 else []
+    evaluated = evaluation_charts(runs)
+    main = main if evaluated or len(runs) == 1 else trained
     return page(
         "report.html",
         title=f"{title} · unpaired",
@@ -90,7 +95,7 @@ def report_page(parts: Parts, album: Album, *, title: str, created: datetime) ->
         figures=[(each.heading, table_of(each), verdicts(each)) for each in parts.figures],
         audits=[(each.heading, table_of(each)) for each in parts.audits],
         cautions=list(dict.fromkeys(line for run in runs for each in run.evaluations[-1:] for line in _cautions(each))),
-        curves=[*evaluation_charts(runs), *main],
+        curves=[*evaluated, *main],
         more_curves=[chart for chart in trained if chart not in main],
         protocols=[
             (f"P{place}", [(name.replace("_", " "), shown_fact(value)) for name, value in facts.items()])
@@ -147,6 +152,8 @@ def _shown_measured(measured: Measured, album: Album) -> dict[str, Any]:
             images = album.parts.get(path, ()) if path else ()
             alt = picture.alt or picture.title or picture.file
             pictures.append((picture.title or picture.file, alt, images[0] if images else None, path or picture.file))
+        if not found.verdict and isinstance(measured.document, Evaluation):  # one of version 0.1
+            found = with_verdict(found)
         directions.append({"name": name, "found": found, "pictures": pictures})
     model = measured.document.model
     return {"name": model.title if model is not None else measured.name, "directions": directions}
@@ -158,7 +165,7 @@ def _cautions(measured: Measured) -> list[str]:
 
 def _caption(run: Run, images: int) -> str:
     epoch = f" · epoch {images / run.status.epoch_images:.1f}" if run.status.epoch_images else ""
-    return f"{images:,} images{epoch}"
+    return f"{plural(images, 'image')}{epoch}"
 
 
 def _settings(parts: Parts) -> Table | None:
@@ -171,7 +178,8 @@ def _settings(parts: Parts) -> Table | None:
 def _cost_table(runs: Sequence[Run]) -> Table:
     found = [costs(run) for run in runs]
     rows = tuple((name, *(each[name] for each in found)) for name in found[0])
-    return Table(columns=("training", *(f"{run.number} {run.name}" for run in runs)), rows=rows)
+    names = (f"{run.number} {run.name}" for run in runs) if len(runs) > 1 else ("",)
+    return Table(columns=("training", *names), rows=rows)
 
 
 # ----------------------------------------------------------------------------------------------------------------- JSON

@@ -28,7 +28,13 @@ class Column:
     @property
     def title(self) -> str:
         """Return run and checkpoint."""
-        return f"{self.run.number} {self.run.name} · {self.measured.name}"
+        return f"{self.run.number} {self.run.name} · {self.checkpoint}"
+
+    @property
+    def checkpoint(self) -> str:
+        """Return the name of the checkpoint as people read it."""
+        name = self.measured.name
+        return f"{int(name):,} images" if name.isdecimal() else name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,12 +133,13 @@ def clearly_best(values: Mapping[int, Figure]) -> int | None:
 
 
 def verdicts(found: SideBySide) -> list[str]:
-    """Return one sentence per column that compares several: better than how many of the others, and how clearly.
+    """Return one sentence per run: better than how many of the others, and how clearly; of its best checkpoint.
 
     The first figure of the table that all columns share decides; it is a distance to the target where there is one.
     """
+    last = {column.run.number: position for position, column in enumerate(found.columns)}  # best comes last
     for row in found.rows:
-        cells = {column.title: cell for column, cell in zip(found.columns, row.cells, strict=True)}
+        cells = {found.columns[position].title: row.cells[position] for position in last.values()}
         if row.bound or len(cells) < 2 or any(cell is None or cell.value is None for cell in cells.values()):
             continue
         if told := [f"{title}: {text}." for title in cells if (text := among(cells, title))]:
@@ -147,6 +154,7 @@ def table_of(found: SideBySide) -> Table:
     shown = [row for row in found.rows if not is_detail(row.figure)]
     several = {row.figure.name for row in shown if not row.bound}
     several = {name for name in several if sum(row.figure.name == name and not row.bound for row in shown) > 1}
+    several_runs = len({column.run.number for column in found.columns}) > 1
     group = None
     for row in shown:
         if row.figure.group != group:
@@ -169,7 +177,11 @@ def table_of(found: SideBySide) -> Table:
     if any(row.best is not None for row in shown):
         notes.append("Marked: the best of a row by more than twice the standard error of the difference.")
     return Table(
-        columns=("metric", *(column.title for column in found.columns), "better"),
+        columns=(
+            "metric",
+            *(column.title if several_runs else column.checkpoint for column in found.columns),
+            "better",
+        ),
         rows=tuple(rows),
         references=tuple(references),
         notes=(*found.differences, *dict.fromkeys(notes)),

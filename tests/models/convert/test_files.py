@@ -77,6 +77,6 @@ def test_what_cannot_be_converted_is_refused_and_nothing_is_written(
         from_file(tmp_path / "good.pth", out)
     with pytest.raises(UserError, match="exists already"):
         to_file(out, tmp_path / "good.pth")
-    with pytest.raises(UserError, match="translates a2b"):
+    with pytest.raises(UserError, match="it has a2b"):
         to_file(out, tmp_path / "back.pth", "b2a")
     assert not (tmp_path / "back.pth").exists()
