@@ -13,7 +13,7 @@ import torch
 from contract import batches
 from unpaired.core.device import find_device
 from unpaired.core.errors import UserError
-from unpaired.methods import Batch, ImageShapes
+from unpaired.methods import Batch, ImageShapes, Player
 from unpaired.methods.cyclegan import Config, CycleGAN
 from unpaired.networks import PatchganConfig, ResnetConfig, UnetConfig, build_generator
 from unpaired.training.config import TrainingConfig
@@ -226,3 +226,11 @@ def test_networks_that_cannot_be_compiled_are_a_message(monkeypatch: pytest.Monk
     trainer.config = replace(trainer.config, compile="on")
     with pytest.raises(UserError, match=r"cannot be compiled \(no such operator\).*training\.compile"):
         trainer.step(batches(3, 3, 16))
+
+
+def test_parameters_that_two_networks_share_reach_the_optimiser_once() -> None:
+    shared = torch.nn.Linear(2, 2)
+    one, other = torch.nn.Sequential(shared, torch.nn.Linear(2, 1)), torch.nn.Sequential(shared, torch.nn.Linear(2, 1))
+    parameters = Player("generator", one, other).parameters()
+    assert len(parameters) == len({id(p) for p in parameters}) == 6
+    torch.optim.Adam(parameters)  # it warns, here an error, of parameters that it gets twice

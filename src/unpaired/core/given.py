@@ -115,8 +115,9 @@ class Joined:
                 del self.values[old]
             self.values[name], self.sources[name] = value, source
             (self.records.add if source.record else self.records.discard)(name)
-            if (last == "family" or name == "method.name") and is_spec(value) and not source.record:
-                allow_extensions([value])  # named by the user, not by a run's own record alone
+            named = value.get("family") if isinstance(value, Mapping) else value
+            if is_spec(named) and not source.record and (named != value or last == "family" or name == "method.name"):
+                allow_extensions([str(named)])  # named by the user, not by a run's own record alone
 
     def add_defaults(self, values: Mapping[str, Any], whose: str) -> None:
         """Take values for settings that nobody gave; they are not choices."""
