@@ -186,7 +186,7 @@ def test_nothing_that_a_run_says_becomes_part_of_the_page(tmp_path: Path) -> Non
 def test_no_audit_is_proposed_that_would_be_refused(families: dict[str, str], auditable: bool, tmp_path: Path) -> None:
     run = write_run(tmp_path / "h2z", records=2, grids=0)
     card = run / "checkpoints" / "000000200" / "model.json"
-    networks = {name: {"network": {"family": family}} for name, family in families.items()}
+    networks = {name: {"network": {"family": family}, "weights": ""} for name, family in families.items()}
     card.write_text(json.dumps(json.loads(card.read_text()) | {"translators": networks}))
     page, _ = report(tmp_path, run)
     assert ("unpaired audit" in page.text) == auditable
