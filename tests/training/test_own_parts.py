@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,8 @@ def test_own_networks_in_a_method_of_ours(place: Path) -> None:
     refused = translate(place, "run", check=2)
     assert f"--extension {GENERATOR}" in " ".join(refused.stderr.split())
     assert not list((place / "out").rglob("*.png"))
+    program = f"import unpaired; unpaired.Translator.load('run', extensions=['{GENERATOR}'])"
+    subprocess.run([sys.executable, "-c", program], cwd=place, check=True)
     translate(place, "run", "--extension", GENERATOR)
     assert len(list((place / "out").rglob("*.png"))) == 2
 

@@ -14,6 +14,7 @@ import torch
 from unpaired import __version__
 from unpaired.core.device import find_device
 from unpaired.core.errors import UserError
+from unpaired.core.extensions import allow_extensions
 from unpaired.core.settings import option
 from unpaired.evaluation.engine import Plan, Progress, measure, plan
 from unpaired.evaluation.folders import open_folders
@@ -43,6 +44,7 @@ def evaluate(
     *,
     progress: Progress | None = None,
     notice: Notice | None = None,
+    extensions: Sequence[str] = (),
     **options: Any,
 ) -> Evaluation:
     """Measure a model, or a folder of translations, and return the results; `result.write(folder)` keeps them.
@@ -50,9 +52,11 @@ def evaluate(
         evaluate("runs/h2z", data="horse2zebra", metrics="swd,my.module:Mine")
         evaluate(real="testB", fake="translations", input="testA")
 
-    `options` are the fields of `Options`. What cannot be had is said before anything slow is done. `notice` is told of
+    `options` are the fields of `Options`, `extensions` the user's own parts that the model needs.
+    What cannot be had is said before anything slow is done. `notice` is told of
     what takes long before it begins, such as a download; without it that stands in the notices. Raises `UserError`.
     """
+    allow_extensions(extensions)
     if "measures" in options:  # its former name
         options["metrics"] = options.pop("measures")
     if not isinstance(model, Options):

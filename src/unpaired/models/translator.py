@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unpaired.core.errors import UserError
+from unpaired.core.extensions import allow_extensions
 from unpaired.data.directions import heading
 from unpaired.data.values import Image, Signed, to_signed
 from unpaired.models.conversion import (
@@ -104,6 +105,7 @@ class Translator:
         precision: Precision = "fp32",
         images: int | None = None,
         fine: bool | None = None,
+        extensions: Sequence[str] = (),
     ) -> Translator:
         """Return the translator that a run, a checkpoint or a model folder holds.
 
@@ -119,10 +121,13 @@ class Translator:
           only.
         - `fine` says that results are kept in more than 8 bits per value; then `auto` computes in float32. By default
           so are those of a target domain of more than 8 bits.
+        - `extensions` are the user's own parts that the model needs, `package.module:Name`: what only a model names is
+          not imported.
 
         Raises `UserError` where there is no such model or direction, or the engine cannot do what is asked;
         `DamagedError` where the model's files are not intact.
         """
+        allow_extensions(extensions)
         loaded = load_generator(model, direction, checkpoint=checkpoint)
         return cls(
             loaded.network,

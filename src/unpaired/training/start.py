@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from unpaired.core.errors import UserError, did_you_mean
+from unpaired.core.extensions import allow_extensions, is_spec
 from unpaired.core.files import clear_leftovers, locked, new_folder, remove, require_new, write_atomic
 from unpaired.core.given import Given, without_none
 from unpaired.core.settings import option
@@ -66,6 +67,7 @@ def train(
     resume: str | Path | None = None,
     quiet: bool = False,
     callbacks: Sequence[Callback] = (),
+    extensions: Sequence[str] = (),
     **named: Any,
 ) -> Result:
     """Train a method on two folders of images, or resume a run; the same as `unpaired train`.
@@ -77,9 +79,12 @@ def train(
     - `resume` is a run to go on with, given with nothing else but settings that a resumed run may change. With
       `resume="auto"` and `out`, the run in `out` is begun, or gone on with where it exists.
     - `callbacks` are told of the log, samples, checkpoints and the end, see `unpaired.Callback`.
+    - `method` may be a user's own, `package.module:Name`, and so may families of networks. A run that is resumed needs
+      those that it names once more, in `extensions`.
 
     Raises `UserError`.
     """
+    allow_extensions([*extensions, *([method] if is_spec(method) else [])])
     given = [read_file(config)] if config is not None else []
     if settings:
         given.append(Given(dict(settings), "settings['{name}']"))
