@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.runs import TINY, arguments, unpaired, write_images
 
+from runs import TINY, arguments, unpaired, write_images
 from unpaired.core import extensions
 from unpaired.core.errors import UserError
 from unpaired.data import formats
