@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import textwrap
 from typing import TYPE_CHECKING
 
 from unpaired.core.text import NONE, number, with_error
@@ -79,6 +80,10 @@ def to_terminal(table: Table) -> RenderableType:
     drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for column, name in enumerate(table.columns):
         right = is_numeric(table, column)
+        if right:  # numbers never wrap, their heading does
+            widths = [len(shown(row[column])) for row in table.rows if len(row) > column]
+            width = max([*widths, *map(len, name.split())], default=1)
+            name = textwrap.fill(name, width, break_long_words=False)
         drawn.add_column(Text(name), justify="right" if right else "left", no_wrap=right, overflow="fold")
     for place, row in enumerate(table.rows):
         if len(row) == 1:
