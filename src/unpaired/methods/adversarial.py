@@ -46,7 +46,7 @@ def require_one_size(config: AdversarialConfig, shapes: ImageShapes) -> None:
         )
 
 
-def judge(config: AdversarialConfig, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+def discriminator_loss(config: AdversarialConfig, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     """Return a discriminator's loss, divided by 2 to slow it down relative to the generators (CycleGAN, appendix 7.1).
 
     `real` and `fake` are [N, C, H, W] and carry no gradient to a generator (detach them). Both go through the

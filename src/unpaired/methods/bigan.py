@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 
 from unpaired.core.errors import UserError
-from unpaired.methods.adversarial import AdversarialConfig, judge
+from unpaired.methods.adversarial import AdversarialConfig, discriminator_loss
 from unpaired.methods.base import Batch, ImageShapes, Method, Player, Term, Update
 from unpaired.methods.losses import Objective, generator_loss
 from unpaired.methods.pool import image_pool
@@ -100,7 +100,7 @@ class BiGAN(Method):
 
         past_forward, past_backward = self.pool_forward(forward), self.pool_backward(backward)
         # (x, G(x)) counts as real and (F(y), y) as fake; the game is the same the other way round.
-        yield Update("discriminator", discriminator=judge(c, self.D, past_forward, past_backward))
+        yield Update("discriminator", discriminator=discriminator_loss(c, self.D, past_forward, past_backward))
 
         yield Update(
             "generators",

@@ -119,7 +119,7 @@ class CoGAN(Method):
         z = torch.randn(len(x1), c.generator.latent, device=x1.device)
         fake_1, fake_2 = self.g(z)
 
-        real, fake = self.judge(Batch(x1, x2), Batch(fake_1.detach(), fake_2.detach()))
+        real, fake = self.discriminate(Batch(x1, x2), Batch(fake_1.detach(), fake_2.detach()))
         yield Update(
             "discriminators",
             # Means over as many real as generated images.
@@ -130,7 +130,7 @@ class CoGAN(Method):
         on_1, on_2 = self.f(fake_1, fake_2)
         yield Update("generators", gan_a=generator_loss(c.objective, on_1), gan_b=generator_loss(c.objective, on_2))
 
-    def judge(self, real: Batch, fake: Batch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def discriminate(self, real: Batch, fake: Batch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Return the logits of f_1 and f_2 for real and for generated images."""
         if not self.join_calls:
             return self.f(*real), self.f(*fake)

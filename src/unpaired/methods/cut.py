@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from unpaired.core.errors import UserError
-from unpaired.methods.adversarial import AdversarialConfig, Weight, judge, require_one_size
+from unpaired.methods.adversarial import AdversarialConfig, Weight, discriminator_loss, require_one_size
 from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Player, Term, Update
 from unpaired.methods.losses import generator_loss, info_nce, precise
 from unpaired.networks import (
@@ -161,7 +161,7 @@ class CUT(Method):
         (fake_y, keys_x), (same_y, keys_y) = self.translate(_mirror(x, mirrored), _mirror(y, mirrored))
 
         if c.gan_weight:
-            yield Update("discriminator", discriminator=judge(c, self.D, y, fake_y.detach()))
+            yield Update("discriminator", discriminator=discriminator_loss(c, self.D, y, fake_y.detach()))
 
         share = c.nce_weight / 2 if c.identity else c.nce_weight
         terms = {"nce": share * self.patch_nce(fake_y, x, keys_x, mirrored)}  # Eq. 3

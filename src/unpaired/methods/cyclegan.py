@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from unpaired.core.errors import UserError
 from unpaired.core.settings import option
-from unpaired.methods.adversarial import AdversarialConfig, Weight, judge, require_one_size
+from unpaired.methods.adversarial import AdversarialConfig, Weight, discriminator_loss, require_one_size
 from unpaired.methods.base import Batch, ImageShapes, Method, Player, Term, Update
 from unpaired.methods.losses import generator_loss, l1
 from unpaired.methods.pool import image_pool
@@ -197,8 +197,8 @@ class CycleGAN(Method):
             fake_x, fake_y = self.pool_x(fake_x), self.pool_y(fake_y)
             yield Update(
                 "discriminators",
-                discriminator_a=judge(c, self.D_X, x, fake_x),
-                discriminator_b=judge(c, self.D_Y, y, fake_y),
+                discriminator_a=discriminator_loss(c, self.D_X, x, fake_x),
+                discriminator_b=discriminator_loss(c, self.D_Y, y, fake_y),
             )
 
     def translate(self, network: nn.Module, image: Tensor, other: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -13,7 +13,7 @@ from typing import final
 import torch
 
 from unpaired.core.errors import UserError
-from unpaired.methods.adversarial import AdversarialConfig, Weight, judge
+from unpaired.methods.adversarial import AdversarialConfig, Weight, discriminator_loss
 from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Player, Term, Update
 from unpaired.methods.losses import Objective, generator_loss, l1
 from unpaired.networks import (
@@ -130,7 +130,7 @@ class Pix2pix(Method):
         fake_y = self.G(x)
 
         with_real, with_fake = torch.cat([x, y], 1), torch.cat([x, fake_y.detach()], 1)
-        yield Update("discriminator", discriminator=judge(c, self.D, with_real, with_fake))
+        yield Update("discriminator", discriminator=discriminator_loss(c, self.D, with_real, with_fake))
 
         yield Update(
             "generator",

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from unpaired.methods.adversarial import AdversarialConfig, Weight, judge, require_one_size
+from unpaired.methods.adversarial import AdversarialConfig, Weight, discriminator_loss, require_one_size
 from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Player, Term, Update
 from unpaired.methods.losses import generator_loss
 from unpaired.methods.pool import image_pool
@@ -110,7 +110,7 @@ class Refiner(Method):
             seen.append((refined.detach(), y))
         for number in range(c.discriminator_updates):
             refined, y = seen[number] if number < len(seen) else self._another(batches)
-            yield Update("discriminator", discriminator=judge(c, self.D, y, self.pool(refined)))
+            yield Update("discriminator", discriminator=discriminator_loss(c, self.D, y, self.pool(refined)))
 
     @torch.no_grad()
     def _another(self, batches: Iterator[Batch]) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from unpaired.report.page import asset, page
 from unpaired.report.results import Cell, Mark, Table
 from unpaired.report.run_curves import charts_of, curves_of
 from unpaired.report.run_log import read_metrics
-from unpaired.report.run_status import Standing, standing_of
+from unpaired.report.run_status import RunStatus, run_status_of
 from unpaired.report.snapshots import snapshots_of
 
 PAGE = "index.html"
@@ -34,7 +34,7 @@ def write_page(run: Path) -> Path:
     Nothing need be there yet: no config, no records, no samples. Raises `UserError` when the disk is full.
     """
     records, config = read_metrics(run), _read_config(run)
-    status = standing_of(records, config)
+    status = run_status_of(records, config)
     snapshots, num_grids = snapshots_of(run)
     method = config.get("method")
     warnings = _warnings(status.events)
@@ -84,7 +84,7 @@ def _read_config(run: Path) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _facts(status: Standing) -> Iterable[tuple[str, str]]:
+def _facts(status: RunStatus) -> Iterable[tuple[str, str]]:
     of_images = f" of {status.total_images:,}" if status.total_images else ""
     if status.share is not None:
         yield "done", percent(status.share)
@@ -104,7 +104,7 @@ def _facts(status: Standing) -> Iterable[tuple[str, str]]:
         yield "peak memory", memory(status.peak_memory_bytes)
 
 
-def _notice(status: Standing) -> str:
+def _notice(status: RunStatus) -> str:
     match status.state:
         case "interrupted":
             return f"The training was interrupted after {plural(status.images, 'image')}."
@@ -144,7 +144,7 @@ def _count(images: object) -> int:
     return int(images) if isinstance(images, int | float) else 0
 
 
-def _caption(images: int, status: Standing) -> str:
+def _caption(images: int, status: RunStatus) -> str:
     epoch = f" · epoch {images / status.epoch_images:.1f}" if status.epoch_images else ""
     return f"{plural(images, 'image')}{epoch}"
 

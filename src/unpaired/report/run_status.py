@@ -23,7 +23,7 @@ RECENT = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class RunStatus:
     """Where a run stands; None is what cannot be known yet."""
 
     state: State
@@ -50,7 +50,7 @@ class Standing:
         return min(self.images / self.total_images, 1.0) if self.total_images else None
 
 
-def standing_of(records: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> Standing:
+def run_status_of(records: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> RunStatus:
     """Return where a run with these records and this `config.json` stands."""
     events = [record for record in records if "event" in record]
     measured = means_among(records)
@@ -61,7 +61,7 @@ def standing_of(records: Sequence[Mapping[str, Any]], config: Mapping[str, Any])
     total_images = _total_images(config, epoch_images)
     speed = _speed(measured[-RECENT:])
     left = (total_images - images) / speed if total_images and speed and state == "running" else None
-    return Standing(
+    return RunStatus(
         state=state,
         reason=reason,
         images=images,

@@ -18,7 +18,7 @@ from unpaired.report.image_grid import grids_of
 from unpaired.report.results import Audit, Document, Evaluation, Picture
 from unpaired.report.run_curves import Curves, curves_of
 from unpaired.report.run_log import METRICS, read_metrics
-from unpaired.report.run_status import ENDINGS, Standing, standing_of
+from unpaired.report.run_status import ENDINGS, RunStatus, run_status_of
 
 CONFIG = "config.json"
 FOLDERS: dict[type[Document], str] = {Evaluation: "evaluations", Audit: "audits"}
@@ -64,7 +64,7 @@ class Run:
     name: str
     path: Path
     config: Mapping[str, Any]
-    status: Standing
+    status: RunStatus
     curves: Curves
     moments: Sequence[Moment]
     grids: Sequence[tuple[int, Path]]
@@ -158,7 +158,7 @@ def _config(path: Path) -> tuple[dict[str, Any], str | None]:
 def _read(place: int, name: str, path: Path) -> Run:
     config, damage = _config(path)
     records = read_metrics(path)
-    status, moments = standing_of(records, config), _moments(records)
+    status, moments = run_status_of(records, config), _moments(records)
     best, bad_best = _best(path)
     versions, device, auditable, bad_checkpoints = _of_newest_checkpoint(path)
     evaluations, bad_evaluations = read_results(path, Evaluation)
