@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-from unpaired.core.errors import UserError
-from unpaired.core.files import write_atomic
+from unpaired.core.files import cannot_write, write_atomic
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -66,7 +65,7 @@ class MetricsLog:
             _cut_torn_line(self._path)
             self._file = self._path.open("ab", buffering=0)
         except OSError as error:
-            raise _cannot_write(self._path, error) from error
+            raise cannot_write(self._path, error, "resume the training") from error
         self._board = _open_tensorboard(run / TENSORBOARD, resumed_at) if tensorboard else None
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -78,7 +77,7 @@ class MetricsLog:
             if self._board is not None:
                 _write_scalars(self._board, record)
         except OSError as error:
-            raise _cannot_write(self._path, error) from error
+            raise cannot_write(self._path, error, "resume the training") from error
 
     def image(self, tag: str, picture: NDArray[np.uint8], images: int) -> None:
         """Show a picture, [H, W, 3] uint8, in TensorBoard; does nothing where TensorBoard is off."""
@@ -87,7 +86,7 @@ class MetricsLog:
         try:
             self._board.add_image(tag, picture, images, dataformats="HWC")
         except OSError as error:
-            raise _cannot_write(self._path.with_name(TENSORBOARD), error) from error
+            raise cannot_write(self._path.with_name(TENSORBOARD), error, "resume the training") from error
 
     def close(self) -> None:
         """Close the files; calling it again does nothing."""
@@ -97,7 +96,7 @@ class MetricsLog:
             try:
                 board.close()
             except OSError as error:
-                raise _cannot_write(self._path.with_name(TENSORBOARD), error) from error
+                raise cannot_write(self._path.with_name(TENSORBOARD), error, "resume the training") from error
 
 
 @final
@@ -212,7 +211,7 @@ def _open_tensorboard(folder: Path, resumed_at: int | None) -> SummaryWriter:
     try:
         return SummaryWriter(str(folder), purge_step=purge_step, flush_secs=30)
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise cannot_write(folder, error, "resume the training") from error
 
 
 def _write_scalars(board: SummaryWriter, record: Mapping[str, Any]) -> None:
@@ -226,10 +225,3 @@ def _write_scalars(board: SummaryWriter, record: Mapping[str, Any]) -> None:
     for name in ("images_per_second", "waiting_share"):
         if name in record:
             board.add_scalar(f"speed/{name}", record[name], images)
-
-
-def _cannot_write(path: Path, error: OSError, then: str = "resume the training") -> UserError:
-    return UserError(
-        f"cannot write {path}: {error.strerror or error}. What was written before is intact; "
-        f"free some space or make the place writable, then {then}."
-    )

@@ -81,10 +81,15 @@ def run_status_of(records: Sequence[Mapping[str, Any]], config: Mapping[str, Any
 def _state(events: Sequence[Mapping[str, Any]], begun: bool) -> tuple[State, str]:
     for entry in reversed(events):
         if str(entry["event"]) in ENDINGS:
-            # Logs of version 0.1 have no field for the reason; the peak of memory follows it in the text.
-            reason = entry.get("reason") or str(entry.get("text", "")).partition("; at most ")[0]
+            reason = entry.get("reason") or old_ending(entry)[0]
             return ENDINGS[str(entry["event"])], str(reason)
     return ("running" if begun else "starting"), ""
+
+
+def old_ending(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """Return reason and peak of memory of an ending that has no fields for them, as logs of version 0.1 wrote it."""
+    reason, _, peak = str(entry.get("text", "")).partition("; at most ")
+    return reason, peak
 
 
 def _peak(events: Sequence[Mapping[str, Any]]) -> int | None:

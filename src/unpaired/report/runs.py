@@ -18,13 +18,11 @@ from unpaired.report.image_grid import grids_of
 from unpaired.report.results import Audit, Document, Evaluation, Picture
 from unpaired.report.run_curves import Curves, curves_of
 from unpaired.report.run_log import METRICS, read_metrics
-from unpaired.report.run_status import ENDINGS, RunStatus, run_status_of
+from unpaired.report.run_status import ENDINGS, RunStatus, old_ending, run_status_of
 
 CONFIG = "config.json"
 FOLDERS: dict[type[Document], str] = {Evaluation: "evaluations", Audit: "audits"}
 """Folders of a run in which its results lie, one folder per checkpoint."""
-_OLD_PEAK = "; at most "
-"""Logs of version 0.1 tell the peak of memory behind this, in the text of their last event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,8 +223,8 @@ def _peak_memory(events: Sequence[Mapping[str, Any]]) -> str | None:
     for entry in reversed([entry for entry in events if str(entry.get("event")) in ENDINGS]):
         if isinstance(peak := entry.get("peak_memory_bytes"), int):
             return f"{memory(peak)} of {'GPU memory' if entry.get('device') == 'cuda' else 'memory'}"
-        if _OLD_PEAK in (text := str(entry.get("text", ""))):
-            return text.rpartition(_OLD_PEAK)[2]
+        if peak_text := old_ending(entry)[1]:
+            return peak_text
     return None
 
 
@@ -275,8 +273,7 @@ def _ended(run: Run) -> str:
     done = f"{status.images:,}{of} images{epochs}{time}"
     match status.state:
         case "finished" if total and status.images < total:
-            why = next((e["reason"] for e in reversed(status.events) if e.get("reason")), "")
-            return f"Ended early: {done} of {total:,}; {why or status.reason.partition(_OLD_PEAK)[0]}."
+            return f"Ended early: {done} of {total:,}; {status.reason}."
         case "finished":
             return f"Finished: {done}."
         case "interrupted":
