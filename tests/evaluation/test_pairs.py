@@ -75,9 +75,9 @@ def test_the_worst_reconstructions_are_shown_worst_first() -> None:
     assert picture.file == "worst_reconstruction_a2b.png"
     assert f"{EXAMPLES} rows" in picture.alt
     shown = np.asarray(Image.open(io.BytesIO(picture.content)))
-    rows = [int(np.nonzero((shown == step).all(2).any(1))[0].mean()) for step in (60, 40, 20, 9, 7, 5)]  # differences
+    rows = [int(np.nonzero((shown == step).all(2).any(1))[0].mean()) for step in (60, 40, 20, 9)]  # differences
     assert rows == sorted(rows)
-    assert not (shown == 3).all(2).any()
+    assert not any((shown == step).all(2).any() for step in (3, 5, 7))
     domain = task.target
     assert metric.compute().value == pytest.approx(float(l1(signed(back, domain), signed(inputs, domain)).mean()))
 

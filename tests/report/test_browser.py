@@ -83,7 +83,7 @@ def test_the_picture_of_an_audit_scrolls_on_a_phone(page: Path, browse: Browse) 
         "(() => { const i = document.querySelector('.gallery .wide img');"
         " return [i.getBoundingClientRect().width, i.closest('.scroll').clientWidth]; })()"
     )
-    assert image == 400, "not reduced"
+    assert image >= 400, "not reduced"
     assert box < 360
 
 
