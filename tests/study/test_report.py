@@ -134,7 +134,7 @@ def test_the_command_writes_everything(made: tuple[Path, Report], capsys: pytest
     assert ended.value.code == 0
     said = capsys.readouterr().out
     assert "ours: 25.0 % [" in said
-    assert "(3 of 3 participants finished)" in said
+    assert "(3 participants finished, 3 wanted)" in said
     content = json.loads((folder / "report" / "report.json").read_text())
     assert content["methods"][0]["kept"]["share"] == pytest.approx(0.25)
     assert len(content["answers"]) == 5 * 9 + 5

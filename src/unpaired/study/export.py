@@ -49,7 +49,7 @@ def summary(report: Report) -> str:
     wanted = report.study.settings.participants
     return "\n".join(
         f"{method.name}: {_share(method.kept)} after the rules, {_share(method.everybody)} of everybody "
-        f"({method.finished} of {wanted} participants finished)"
+        f"({method.finished} participants finished, {wanted} wanted)"
         for method in report.methods
     )
 
