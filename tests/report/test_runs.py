@@ -9,7 +9,7 @@ import pytest
 from report.examples import audit, evaluation, put, write_run
 from unpaired.core.errors import UserError
 from unpaired.core.text import NONE
-from unpaired.report.runs import command, compare_settings, costs, read_runs, summary
+from unpaired.report.runs import command, compare_settings, costs, of_checkpoint, read_runs, summary
 
 BEST = {
     "format": "unpaired-best",
@@ -158,6 +158,23 @@ def test_a_training_that_ended_early_says_so(tmp_path: Path) -> None:
     assert "Ended early: 6,000 images (10 epochs) in 7:30 min of 12,000; 6000 of 12000 images; 3 without a better." in (
         summary(run)
     )
+
+
+def test_one_checkpoint_can_be_chosen(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "h2z", records=20, grids=0)
+    for name in ("best", "000001000", "000002000"):
+        put(folder, "evaluation", name, evaluation())
+    runs = read_runs([folder])
+    chosen = {name: of_checkpoint(runs, name)[0].evaluations for name in ("best", "last", "1000")}
+    assert {name: [each.name for each in found] for name, found in chosen.items()} == {
+        "best": ["best"],
+        "last": ["000002000"],
+        "1000": ["000001000"],
+    }
+    with pytest.raises(UserError, match=r"1500.*000001000.*unpaired evaluate"):
+        of_checkpoint(runs, "1500")
+    with pytest.raises(UserError, match="best, last or a number"):
+        of_checkpoint(runs, "newest")
 
 
 def test_a_command_can_be_copied(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ def report(
     *,
     out: Path,
     as_json: Annotated[Path | None, Parameter(name="--json")] = None,
+    checkpoint: str | None = None,
     title: str | None = None,
     quiet: Quiet = False,
 ) -> int:
@@ -40,12 +41,14 @@ def report(
         The page. An earlier report is replaced, any other file is not.
     as_json
         File for the same as data.
+    checkpoint
+        Show only what was measured of this checkpoint of every run: best, last or a number of images. [default: all]
     title
         Heading of the page. [default: the names of the runs]
     """
     from unpaired.report.run_report import write_report
 
-    written = write_report(runs, out, data=as_json, title=title)
+    written = write_report(runs, out, data=as_json, title=title, checkpoint=checkpoint)
     for line in (line for run in written.runs for line in run.damage):
         print(f"warning: {line}", file=sys.stderr)
     if not quiet:

@@ -18,7 +18,7 @@ from unpaired.report.page import generator_tag, page
 from unpaired.report.results import Audit, Document, Evaluation, Table
 from unpaired.report.run_charts import evaluation_charts, training_charts
 from unpaired.report.run_log import plain
-from unpaired.report.runs import Measured, Run, command, compare_settings, costs, read_runs, summary
+from unpaired.report.runs import Measured, Run, command, compare_settings, costs, of_checkpoint, read_runs, summary
 from unpaired.report.side_by_side import SideBySide, columns_of, shown_fact, side_by_side, table_of, verdicts
 from unpaired.report.verdict import with_verdict
 
@@ -41,9 +41,17 @@ class Report:
     pictures_left_out: int
 
 
-def write_report(runs: Sequence[Path], out: Path, *, data: Path | None = None, title: str | None = None) -> Report:
+def write_report(
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    data: Path | None = None,
+    title: str | None = None,
+    checkpoint: str | None = None,
+) -> Report:
     """Write the page `out` and, where `data` is given, the same as JSON; both atomically.
 
+    `checkpoint` (`best`, `last` or a number of images) shows only what was measured of that one; all by default.
     An earlier report is replaced. Raises `UserError` for folders that are no runs, for a file in the way that is no
     report, and when the disk is full; nothing is written then.
     """
@@ -55,6 +63,8 @@ def write_report(runs: Sequence[Path], out: Path, *, data: Path | None = None, t
     if data is not None:
         _check_place(data, "--json", f'"format": "{FORMAT}"', {".json"})
     found = read_runs(runs)
+    if checkpoint is not None:
+        found = of_checkpoint(found, checkpoint)
     heading = title.strip() if title is not None else _title(found)
     album, created = embed(found), datetime.now().astimezone()
     parts = Parts(found)

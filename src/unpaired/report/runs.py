@@ -6,11 +6,12 @@ import json
 import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from unpaired.core.errors import UserError
+from unpaired.core.naming import option
 from unpaired.core.text import NONE, duration, memory, number, percent, plural
 from unpaired.models.best import BestCheckpoint, read_best
 from unpaired.models.folder import BEST, CARD, CHECKPOINTS, DamagedError, TranslatorCard, checkpoints_of
@@ -112,6 +113,30 @@ def read_results(run: Path, kind: type[Document]) -> tuple[list[Measured], list[
         except UserError as error:
             damaged.append(f"{error} It was left out.")
     return found, damaged
+
+
+def of_checkpoint(runs: Sequence[Run], checkpoint: str) -> list[Run]:
+    """Return runs with what was measured of one checkpoint: `best`, `last` or a number of images.
+
+    Raises `UserError` for anything else, and where nothing was measured of that checkpoint of any run.
+    """
+    if checkpoint not in ("best", "last") and not (checkpoint.isascii() and checkpoint.isdigit()):
+        raise UserError(
+            f"{option('checkpoint', checkpoint)}: allowed are best, last or a number of images, as in 12000."
+        )
+    found = []
+    for run in runs:
+        newest = run.checkpoints[0] if run.checkpoints else ""
+        name = f"{int(checkpoint):09d}" if checkpoint.isdigit() else BEST if checkpoint == "best" else newest
+        evaluations, audits = ([each for each in own if each.name == name] for own in (run.evaluations, run.audits))
+        found.append(replace(run, evaluations=evaluations, audits=audits))
+    if not any(run.evaluations or run.audits for run in found):
+        there = sorted({each.name for run in runs for each in (*run.evaluations, *run.audits)})
+        raise UserError(
+            f"{option('checkpoint', checkpoint)}: nothing was measured of that checkpoint. Measured are: "
+            f"{', '.join(there) or 'none'}. Evaluate it first: unpaired evaluate RUN --checkpoint {checkpoint}."
+        )
+    return found
 
 
 def _check(path: Path) -> None:
