@@ -48,7 +48,7 @@ class Config(AdversarialConfig):
     """Whether G should also leave images of the target as they are, by the same loss (lambda_Y of Eq. 5): the mean of
     both is taken, as in the authors' code. Off in FastCUT."""
     flip_equivariance: bool = False
-    """Whether every second batch is mirrored before G, and its features mirrored back; on in FastCUT."""
+    """Whether every second batch is flipped before G, and its features flipped back; on in FastCUT."""
     nce_layers: tuple[Layer, ...] = (0, 4, 8, 12, 16)
     """Layers of the generator whose features are compared, numbered as in the authors' code."""
     num_patches: Annotated[int, Field(gt=0)] = 256
@@ -73,7 +73,7 @@ class FastConfig(Config):
     identity: bool = False
     """Whether G should also leave images of the target as they are."""
     flip_equivariance: bool = True
-    """Whether every second batch is mirrored before G, and its features mirrored back."""
+    """Whether every second batch is flipped before G, and its features flipped back."""
 
 
 @final
@@ -157,18 +157,18 @@ class CUT(Method):
         """Yield the discriminator's update, then that of generator and embedding, as in the authors' code."""
         c = self.config
         x, y = next(batches).seen_from(c.direction)
-        mirrored = torch.rand((), device=x.device) < 0.5 if c.flip_equivariance else None
-        (fake_y, keys_x), (same_y, keys_y) = self.translate(_mirror(x, mirrored), _mirror(y, mirrored))
+        flipped = torch.rand((), device=x.device) < 0.5 if c.flip_equivariance else None
+        (fake_y, keys_x), (same_y, keys_y) = self.translate(_flip(x, flipped), _flip(y, flipped))
 
         if c.gan_weight:
             yield Update("discriminator", discriminator=discriminator_loss(c, self.D, y, fake_y.detach()))
 
         share = c.nce_weight / 2 if c.identity else c.nce_weight
-        terms = {"nce": share * self.patch_nce(fake_y, x, keys_x, mirrored)}  # Eq. 3
+        terms = {"nce": share * self.patch_nce(fake_y, x, keys_x, flipped)}  # Eq. 3
         if c.gan_weight:
             terms["gan"] = c.gan_weight * generator_loss(c.objective, self.D(fake_y))  # Eq. 1
         if same_y is not None:
-            terms["identity"] = share * self.patch_nce(same_y, y, keys_y, mirrored)  # Eq. 5, the last term
+            terms["identity"] = share * self.patch_nce(same_y, y, keys_y, flipped)  # Eq. 5, the last term
         yield Update("generator", **terms)
 
     def translate(self, x: Tensor, y: Tensor) -> tuple[tuple[Tensor, Maps], tuple[Tensor | None, Maps]]:
@@ -188,7 +188,7 @@ class CUT(Method):
         """Return what G makes of an image, and the features of the image that it had on the way.
 
         The authors compute these once more, from the same weights. That is left to `patch_nce` (None) where it gives
-        something else (dropout, a mirrored image) or where nothing is to be kept.
+        something else (dropout, a flipped image) or where nothing is to be kept.
         """
         c = self.config
         if c.flip_equivariance or c.generator.dropout or self.G.recompute:
@@ -196,13 +196,13 @@ class CUT(Method):
         output, maps = self.G.with_features(image, c.nce_layers)
         return output, [of_layer.detach() for of_layer in maps]
 
-    def patch_nce(self, output: Tensor, image: Tensor, keys: Maps, mirrored: Tensor | None) -> Tensor:
+    def patch_nce(self, output: Tensor, image: Tensor, keys: Maps, flipped: Tensor | None) -> Tensor:
         """Return the mean over the layers of Eq. 3: patches of `output` against those of `image`, its source.
 
         `keys` are the image's features where they are at hand.
         """
         c = self.config
-        queries = [_mirror(maps, mirrored) for maps in self.G.features(output, c.nce_layers)]
+        queries = [_flip(maps, flipped) for maps in self.G.features(output, c.nce_layers)]
         with torch.no_grad():  # the loss does not differentiate keys
             keys = self.G.features(image, c.nce_layers) if keys is None else keys
             places = draw_places(keys, c.num_patches)
@@ -219,6 +219,6 @@ class FastCUT(CUT):
     defaults: ClassVar[Mapping[str, Any]] = {"training.epochs": 150, "training.decay_epochs": 50}
 
 
-def _mirror(images: Tensor, mirrored: Tensor | None) -> Tensor:
-    """Exchange left and right where `mirrored`, a boolean scalar on the device, says so."""
-    return images if mirrored is None else torch.where(mirrored, images.flip(3), images)
+def _flip(images: Tensor, flipped: Tensor | None) -> Tensor:
+    """Exchange left and right where `flipped`, a boolean scalar on the device, says so."""
+    return images if flipped is None else torch.where(flipped, images.flip(3), images)
