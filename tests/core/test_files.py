@@ -96,3 +96,38 @@ def test_leftovers_are_cleared_and_nothing_else(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     clear_leftovers(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {LOCK, ".notes", "config.json"}
+
+
+# ------------------------------------------------------------------------------------------------- files not trusted
+
+
+def test_a_regular_file_is_read_whole(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    assert files.read_regular(tmp_path / "a", at_most=5, inside=tmp_path) == b"12345"
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    assert files.read_regular(tmp_path / "link", at_most=5, inside=tmp_path) == b"12345", "a link inside is a file"
+    with pytest.raises(OSError, match="No such file"):
+        files.read_regular(tmp_path / "missing", at_most=5)
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside.mkdir()
+    outside.write_bytes(b"secret")
+    os.mkfifo(inside / "fifo")
+    (inside / "zero").symlink_to("/dev/zero")
+    (inside / "link").symlink_to(outside)
+    (inside / "folder").mkdir()
+    with (inside / "huge").open("wb") as file:
+        file.truncate(1 << 40)
+    expected = {"fifo": "a FIFO", "zero": "a device", "link": "outside", "folder": "a folder", "huge": "at most 100"}
+    for name, words in expected.items():
+        with pytest.raises(UserError, match=words):
+            files.read_regular(inside / name, at_most=100, inside=inside if name == "link" else None)
+
+
+def test_the_longest_names_can_be_written(tmp_path: Path) -> None:
+    for name in (f"{'a' * 251}.txt", f"{'ß' * 125}.txt"):
+        files.write_atomic(tmp_path / name, "text")
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+        (tmp_path / name).unlink()

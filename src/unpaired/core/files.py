@@ -6,10 +6,12 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import filelock
 
@@ -38,7 +40,8 @@ def atomic_file(path: Path, *, then: str = "try again", durable: bool = True) ->
 
     The temporary file keeps the suffix, since some writers choose the format by it. Errors as in `write_atomic`.
     """
-    temporary = path.with_name(f".{path.stem}.writing-{os.getpid()}-{uuid.uuid4().hex[:8]}{path.suffix}")
+    stem = os.fsdecode(os.fsencode(path.stem)[:64])  # the whole name must not become too long
+    temporary = path.with_name(f".{stem}.writing-{os.getpid()}-{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -193,3 +196,41 @@ def remove(path: Path) -> None:
 
 def _is_leftover(path: Path) -> bool:
     return path.name == LOCK or (path.name.startswith(".") and (".writing-" in path.name or ".replaced-" in path.name))
+
+
+def open_regular(path: Path, *, at_most: int, inside: Path | None = None) -> BinaryIO:
+    """Open a file from a place that is not trusted: a regular file of at most `at_most` bytes, below `inside`.
+
+    Nothing is read and nothing is waited for. Raises `UserError` for a device, a FIFO, a folder, a link that leads out
+    of `inside` and a larger file, and `OSError` where it is missing or cannot be opened.
+    """
+    real = path.resolve(strict=True)
+    if inside is not None and not real.is_relative_to(inside.resolve()):
+        raise UserError(f"{printable(path)} is a link to a place outside {printable(inside)} and is not read.")
+    unix = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NOCTTY", 0)
+    descriptor = os.open(real, os.O_RDONLY | unix | getattr(os, "O_BINARY", 0))
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            kinds = {
+                stat.S_IFIFO: "a FIFO",
+                stat.S_IFCHR: "a device",
+                stat.S_IFBLK: "a device",
+                stat.S_IFDIR: "a folder",
+            }
+            what = kinds.get(stat.S_IFMT(status.st_mode), "something else")
+            raise UserError(f"{printable(path)} is {what}, not a regular file, and is not read.")
+        if status.st_size > at_most:
+            raise UserError(
+                f"{printable(path)} has {status.st_size:,} bytes; such a file has at most {at_most:,}. It is not read."
+            )
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: Path, *, at_most: int, inside: Path | None = None) -> bytes:
+    """Return the content of a file from a place that is not trusted; bounds and errors as in `open_regular`."""
+    with open_regular(path, at_most=at_most, inside=inside) as file:
+        return file.read(at_most)
