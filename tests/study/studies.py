@@ -49,12 +49,13 @@ class Server:
     folder: Path
     port: int = 0
     token: str = ""
+    program: tuple[str, ...] = ("-m", "unpaired")
     process: subprocess.Popen[str] | None = field(default=None, repr=False)
 
     def start(self) -> Server:
         """Start it, on the same port as before, and wait until it listens."""
         environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
-        command = [sys.executable, "-m", "unpaired", "study", "serve", str(self.folder), "--port", str(self.port)]
+        command = [sys.executable, *self.program, "study", "serve", str(self.folder), "--port", str(self.port)]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
         )

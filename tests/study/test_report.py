@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import csv
+import dataclasses
+import io
 import json
 import re
+import sqlite3
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +19,7 @@ from study.studies import make_study
 from unpaired.cli import main
 from unpaired.study import store as store_module
 from unpaired.study.description import Study
+from unpaired.study.export import answers_csv, participants_csv
 from unpaired.study.messages import Answer
 from unpaired.study.page import report_page
 from unpaired.study.plan import Trial
@@ -176,6 +181,33 @@ def test_names_become_no_markup(tmp_path: Path) -> None:
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert "R&amp;D; b" in page
+
+
+def test_no_cell_of_the_csv_files_is_a_formula(tmp_path: Path) -> None:
+    folder, study = make_study(tmp_path, ("-ours", "+1", "@SUM(A1)"))
+    with contextlib.closing(Store(folder)) as store:
+        for method in study.methods:
+            take_part(store, study, method, [True] * 6)
+        report = make_report(study, store)
+    report.people[0].answers[0] = dataclasses.replace(report.people[0].answers[0], real="=HYPERLINK(1)", waited=-0.5)
+    texts = answers_csv(report), participants_csv(report)
+    cells = [cell for text in texts for row in csv.reader(io.StringIO(text)) for cell in row]
+    assert {cell for cell in cells if re.match(r"[=+\-@\t\r]", cell)} == {"-0.5"}, "numbers stay numbers"
+    assert {"'-ours", "'+1", "'@SUM(A1)", "'=HYPERLINK(1)"} <= set(cells)
+
+
+def test_forged_answers_are_said_to_be_damaged(tmp_path: Path) -> None:
+    folder, study = make_study(tmp_path)
+    with contextlib.closing(Store(folder)) as store:
+        take_part(store, study, "ours", [True] * 6)
+    database = sqlite3.connect(folder / "answers.sqlite")
+    database.execute("UPDATE answers SET response = 'soon'")
+    database.commit()
+    database.close()
+    with pytest.raises(SystemExit) as ended:
+        main(["study", "report", str(folder)])
+    assert ended.value.code == 2
+    assert not (folder / "report").exists()
 
 
 def test_a_study_that_nobody_has_seen_has_a_report(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
+import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -123,7 +126,7 @@ def test_the_file_is_in_write_ahead_mode_and_synchronous(store: Store, tmp_path:
 
 def test_a_file_that_is_no_such_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "answers.sqlite").write_bytes(b"something else, and long enough to be looked at" * 40)
-    with pytest.raises(UserError, match="cannot open the answers"):
+    with pytest.raises(UserError, match="no database"):
         Store(tmp_path)
 
 
@@ -135,14 +138,14 @@ def test_a_write_that_fails_leaves_nothing_and_the_next_succeeds(store: Store) -
             connection.execute("PRAGMA defer_foreign_keys = ON")  # so that it is the commit that fails
             connection.execute("INSERT INTO trials VALUES (99, 0, 'trial', 'r', 'f', 0, NULL, NULL, NULL, 0)")
 
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(UserError, match="constraint"):
         write_what_cannot_be_committed()
     assert store.rows("SELECT * FROM trials WHERE participant = 99") == []
     assert store.serve(person) is not None
     pages = store.rows("PRAGMA page_count")[0]["page_count"]
     store.rows(f"PRAGMA max_page_count = {pages}")
     many = [TRIALS[0]] * 1000
-    with pytest.raises(sqlite3.OperationalError, match="full"):
+    with pytest.raises(UserError, match="the disk is full"):
         store.join(None, None, lambda counts: ("a", many), ["a"])
     store.rows("PRAGMA max_page_count = 100000")
     assert store.join(None, None, draw, ["a"]).id > person.id
@@ -167,3 +170,67 @@ def test_missing_answers_are_not_begun_anew(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"answers .* are missing"):
         Store(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_another_program_that_holds_the_file_is_named(store: Store, tmp_path: Path) -> None:
+    store._connection.execute("PRAGMA busy_timeout = 10")
+    other = sqlite3.connect(tmp_path / "answers.sqlite")
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(UserError, match="in use by another program"):
+        store.join(None, None, draw, ["a"])
+    other.close()
+    assert store.join(None, None, draw, ["a"]).id == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"hello" * 1000, "no database"), (b"", "version 1; found 0"), (None, "version 1; found 0")],
+    ids=["another file", "empty", "another program's database"],
+)
+def test_a_file_that_is_not_the_answers_is_left_alone(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "answers.sqlite"
+    if content is None:
+        other = sqlite3.connect(path)
+        other.execute("CREATE TABLE recipes (name TEXT)")
+        other.close()
+    else:
+        path.write_bytes(content)
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=message):
+        Store(tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_damaged_answers_are_said_in_words(store: Store, tmp_path: Path) -> None:
+    for _ in range(50):
+        store.join(None, None, draw, ["a"])
+    store.close()
+    path = tmp_path / "answers.sqlite"
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="damaged"):
+        Store(tmp_path).find(session="x" * 32)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_a_folder_that_cannot_be_written_can_be_read(store: Store, tmp_path: Path) -> None:
+    store.join("p1", None, draw, ["a"])
+    store.close()
+    with tempfile.TemporaryDirectory() as place:  # where somebody without rights gets to
+        folder = Path(place)
+        shutil.copy(tmp_path / "answers.sqlite", folder)
+        (folder / "answers.sqlite").chmod(0o444)
+        folder.chmod(0o555)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            with pytest.raises(UserError, match="cannot be written"):
+                Store(folder)
+            reading = Store(folder, read_only=True)
+            assert reading.rows("SELECT external FROM participants") == [{"external": "p1"}]
+            reading.close()
+        finally:
+            os.seteuid(user)
+            folder.chmod(0o755)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
+import math
 import os
 import shutil
 import stat
@@ -11,13 +13,15 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import filelock
 
 from unpaired.core.errors import UserError
 from unpaired.core.text import printable
 
+MOST_BYTES = 16_000_000
+"""Of one document that is read."""
 LOCK = ".lock"
 """Name of the lock file in a folder that one process writes at a time."""
 
@@ -234,3 +238,37 @@ def read_regular(path: Path, *, at_most: int, inside: Path | None = None) -> byt
     """Return the content of a file from a place that is not trusted; bounds and errors as in `open_regular`."""
     with open_regular(path, at_most=at_most, inside=inside) as file:
         return file.read(at_most)
+
+
+def parse_json(content: bytes) -> Any:
+    """Return what JSON holds, whoever wrote it: numbers that are not finite are None; `ValueError` where it is none."""
+    try:
+        return json.loads(content, parse_int=_whole, parse_float=_finite, parse_constant=lambda _: None)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _whole(digits: str) -> int | float | None:
+    return int(digits) if len(digits) <= 20 else _finite(digits)  # beyond, it would be no number of any field
+
+
+def _finite(digits: str) -> float | None:
+    return value if math.isfinite(value := float(digits)) else None
+
+
+def read_json(path: Path, *, at_most: int = MOST_BYTES, inside: Path | None = None) -> dict[str, Any]:
+    """Return the object of a JSON file, read as `read_regular` and `parse_json` do.
+
+    Raises `UserError` that says why where that is impossible; its cause is `FileNotFoundError` where there is none.
+    """
+    try:
+        document = parse_json(read_regular(path, at_most=at_most, inside=inside))
+    except OSError as error:
+        raise UserError(f"{printable(path)} cannot be read: {error.strerror or error}.") from error
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{printable(path)} is damaged (not JSON).") from error
+    if not isinstance(document, dict):
+        raise UserError(f"{printable(path)} is damaged (no JSON object).")
+    return document

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import os
 import re
+from collections.abc import Iterable
 
 NONE = "–"
 """Stands where there is no number."""
+_FORMULA = re.compile(r"[=+\-@\t\r\n]")
+"""Begins a text that a spreadsheet would take for a formula, or skip to get to one."""
 _NO_XML = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -73,6 +78,22 @@ def memory(count: int) -> str:
 def printable(path: str | os.PathLike[str]) -> str:
     """Return a path that can always be printed, also where the name is not valid Unicode."""
     return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows as CSV: numbers with all digits, None and what is not finite as an empty cell.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe before it.
+    """
+    content = io.StringIO()
+    csv.writer(content, lineterminator="\n").writerows([_csv_cell(cell) for cell in row] for row in rows)
+    return content.getvalue()
+
+
+def _csv_cell(cell: object) -> object:
+    if isinstance(cell, str) and _FORMULA.match(cell):
+        return f"'{cell}"
+    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
 def plain(text: object) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Literal
 
+from pydantic.dataclasses import dataclass
+
+from unpaired.core.settings import STRICT
 from unpaired.study.description import Rules, Settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Answered:
     """A trial that somebody answered; times in seconds."""
 
@@ -22,9 +25,9 @@ class Answered:
     """Name of the generated picture."""
     fake_file: str
     """Its file inside the study."""
-    real_side: int
+    real_side: Literal[0, 1]
     """0 is left or first, 1 is right or second."""
-    side: int
+    side: Literal[0, 1]
     """What was chosen."""
     exposure_first: float
     exposure_second: float

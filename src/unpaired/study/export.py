@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
 from unpaired.core.files import write_atomic
-from unpaired.core.text import percent
+from unpaired.core.text import csv_text, percent
 from unpaired.study.description import read_study
 from unpaired.study.exclusion import Answered
 from unpaired.study.page import report_page
@@ -31,7 +28,7 @@ def write_report(folder: Path, out: Path | None = None) -> tuple[Report, Path]:
     """
     study = read_study(folder, verify=True)
     target = folder / "report" if out is None else out
-    with contextlib.closing(Store(folder)) as store:
+    with contextlib.closing(Store(folder, read_only=True)) as store:
         report = make_report(study, store)
     contents = {
         "answers.csv": answers_csv(report),
@@ -65,13 +62,13 @@ def answers_csv(report: Report) -> str:
             values |= {"real_side": sides[answer.real_side], "side": sides[answer.side], "hidden": int(answer.hidden)}
             values["answered"] = _moment(answer.answered)
             lines.append([*(values[name] for name in columns), person.method, int(answer.fooled)])
-    return _csv([*columns, "method", "fooled"], lines)
+    return csv_text([[*columns, "method", "fooled"], *lines])
 
 
 def participants_csv(report: Report) -> str:
     """Return one line per participant, with the number of their link and their code, as crowd platforms ask for."""
     columns = ["participant", "external", "code", "method", "joined", "finished", "answers", "share", "left_out"]
-    return _csv(columns, ([*_person(person).values()] for person in report.people))
+    return csv_text([columns, *(_person(person).values() for person in report.people)])
 
 
 def report_json(report: Report) -> str:
@@ -114,9 +111,3 @@ def _share(figure: Figure | None) -> str:
 
 def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-
-
-def _csv(columns: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([columns, *lines])
-    return buffer.getvalue()

@@ -33,11 +33,6 @@ class Limit:
                 self._buckets.popitem(last=False)
             return 0.0
 
-    def is_spent(self, key: str) -> bool:
-        """Return whether the bucket is empty, and take nothing."""
-        with self._lock:
-            return self._content(key) < 1.0
-
     def _content(self, key: str) -> float:
         content, since = self._buckets.get(key, (self._burst, self._clock()))
         return min(self._burst, content + (self._clock() - since) * self._per_second)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from unpaired.core.errors import UserError
 from unpaired.core.settings import STRICT
 
 Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
@@ -57,7 +58,7 @@ ENTER = TypeAdapter(Enter)
 CHOICE = TypeAdapter(Choice)
 
 
-class Refused(Exception):
+class Refused(UserError):
     """A request that is not granted: a status, a word for the program and a sentence for the person."""
 
     def __init__(self, status: int, code: str, message: str, *, retry_after: float = 0.0) -> None:

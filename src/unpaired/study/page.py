@@ -86,12 +86,12 @@ def _verdict(method: MethodFigures) -> str:
         return ""
     if figure.interval is None:
         return f"{method.name}: {plural(figure.participants, 'participant')}, which is too few to tell."
-    told = f"{method.name}: taken for real in {percent(figure.share, 1)} of the pairs"
+    text = f"{method.name}: taken for real in {percent(figure.share, 1)} of the pairs"
     if figure.interval.high < 0.5:
-        return f"{told}, less often than by chance: people can tell."
+        return f"{text}, less often than by chance: people can tell."
     if figure.interval.low > 0.5:
-        return f"{told}, more often than the real pictures."
-    return f"{told}, which does not differ from chance."
+        return f"{text}, more often than the real pictures."
+    return f"{text}, which does not differ from chance."
 
 
 def _shares(report: Report) -> Table:
@@ -127,8 +127,8 @@ def _drawing(report: Report) -> Markup | None:
     for name, task, share, deviation, _ in PUBLISHED:
         low, high = (None, None) if deviation is None else (share - deviation, share + deviation)
         published.append(Bar(f"{name}, {task}", share, low, high, "published"))
-    told = "; ".join(f"{bar.label} {percent(bar.share, 1)}" for bar in own)
-    return draw([own, published], f"Shares of generated pictures taken for real: {told}. Below: published shares.")
+    listed = "; ".join(f"{bar.label} {percent(bar.share, 1)}" for bar in own)
+    return draw([own, published], f"Shares of generated pictures taken for real: {listed}. Below: published shares.")
 
 
 def _bar(label: str, share: float, interval: Interval | None, mark: Literal["kept", "everybody"]) -> Bar:

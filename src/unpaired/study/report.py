@@ -7,9 +7,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import Any, TypeVar
 
 import numpy as np
+from pydantic import ValidationError
+from pydantic.dataclasses import dataclass as validated_dataclass
 
+from unpaired.core.errors import UserError
+from unpaired.core.settings import STRICT
 from unpaired.study.description import Study
 from unpaired.study.exclusion import Answered, is_sound, reasons
 from unpaired.study.statistics import (
@@ -30,13 +35,14 @@ SELECT participant, number, kind, real, fake, real_side, side, exposure_first, e
 FROM answers JOIN trials USING (participant, number) ORDER BY participant, number
 """
 _PEOPLE = "SELECT id, external, method, code, joined, finished FROM participants ORDER BY id"
+Record = TypeVar("Record")
 Group = Sequence[Sequence[Answered]]
 """The counted answers of each participant."""
 OFF = 0.05
 """Exposures further than this (seconds) from the setting are counted in the report."""
 
 
-@dataclass(frozen=True, slots=True)
+@validated_dataclass(frozen=True, slots=True, config=STRICT)
 class Person:
     """One participant."""
 
@@ -192,14 +198,25 @@ def _people(study: Study, store: Store) -> list[Person]:
     given_rows, people_rows = store.snapshot(_ANSWERS, _PEOPLE)
     for row in given_rows:
         real, fake = names.get(row["real"], row["real"]), names.get(row["fake"], row["fake"])
-        row |= {"real": real, "fake": fake, "fake_file": row["fake"], "hidden": bool(row["hidden"])}
-        answers.setdefault(row["participant"], []).append(Answered(**row))
+        row |= {"real": real, "fake": fake, "fake_file": row["fake"]}
+        answers.setdefault(row["participant"], []).append(_checked(Answered, row))
     people = []
     for row in people_rows:
         given = answers.get(row["id"], [])
         judged = reasons(given, study.rules, study.settings) if row["finished"] is not None else []
-        people.append(Person(**row, answers=given, reasons=judged))
+        people.append(_checked(Person, {**row, "answers": given, "reasons": judged}))
     return people
+
+
+def _checked(kind: type[Record], row: Mapping[str, Any]) -> Record:
+    try:
+        return kind(**row)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(
+            f"the answers are damaged: {first['loc'][0]} = {first['input']!r} of participant "
+            f"{row.get('participant', row.get('id'))}: {first['msg']}. Restore the study's files."
+        ) from error
 
 
 def _shares(group: Group) -> Shares:

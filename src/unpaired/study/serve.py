@@ -1,7 +1,8 @@
-"""Run the study's server until it is stopped."""
+"""Run the study's server until it is stopped; nobody can take all of its connections."""
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import secrets
 import socket
@@ -19,6 +20,7 @@ def serve_study(folder: Path, host: str = "127.0.0.1", port: int = 8000, *, behi
     try:
         import uvicorn
 
+        from unpaired.study.connection import Connection
         from unpaired.study.server import make_app
     except ModuleNotFoundError as error:
         if error.name not in ("uvicorn", "starlette"):
@@ -30,7 +32,8 @@ def serve_study(folder: Path, host: str = "127.0.0.1", port: int = 8000, *, behi
     token = secrets.token_urlsafe(24)
     app = make_app(folder, token)
     listening = _listen(host, port)
-    address = _address(host, listening.getsockname()[1])
+    number = listening.getsockname()[1]
+    address = f"http://[{host}]:{number}" if ":" in host else f"http://{host}:{number}"
     print(f"Study:  {address}/  (personal links: {address}/?participant=NUMBER)")
     print(f"Report: {address}/report?token={token}")
     if not _is_local(host):
@@ -38,17 +41,22 @@ def serve_study(folder: Path, host: str = "127.0.0.1", port: int = 8000, *, behi
     print("Stop with Ctrl-C; every acknowledged answer is on the disk.", flush=True)
     config = uvicorn.Config(
         app,
+        http=Connection,
         log_level="warning",
         access_log=False,  # addresses of participants are nobody's business
         server_header=False,
         proxy_headers=behind_proxy,
         forwarded_allow_ips="127.0.0.1,::1",
-        limit_concurrency=1000,
         timeout_keep_alive=20,
         timeout_graceful_shutdown=5,
         lifespan="off",
         ws="none",
     )
+    with contextlib.suppress(ImportError, OSError, ValueError):  # Windows has no such limit
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # those that are refused take one for a moment too
     with listening:
         uvicorn.Server(config).run(sockets=[listening])
 
@@ -66,10 +74,6 @@ def _listen(host: str, port: int) -> socket.socket:
             f"cannot listen on --host {host} --port {port}: {error.strerror}. Choose another port "
             "(0 takes a free one), or an address of this machine (127.0.0.1: this machine only, 0.0.0.0: all networks)."
         ) from error
-
-
-def _address(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _is_local(host: str) -> bool:

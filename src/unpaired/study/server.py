@@ -6,6 +6,7 @@ time that they take can differ. Whether a choice was right is known to the repor
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Mapping
 from importlib.resources import files
@@ -23,6 +24,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unpaired.core.errors import UserError
+from unpaired.study.connection import HEADERS, counted_as
 from unpaired.study.description import Study, picture_bytes, read_study
 from unpaired.study.export import answers_csv, participants_csv, report_json
 from unpaired.study.limits import Limit
@@ -32,21 +34,6 @@ from unpaired.study.plan import Trial, choose_method, draw_trials
 from unpaired.study.report import Report, make_report
 from unpaired.study.store import Participant, Store
 
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src blob: data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""Content security policy of everything but the report: no inline script, no other host, no frame around it."""
-_HEADERS = {
-    "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "permissions-policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-store",
-}
 _ASSETS = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/study.css": ("study.css", "text/css; charset=utf-8"),
@@ -60,7 +47,7 @@ _COOKIE = "unpaired-study-report"
 Read = TypeVar("Read")
 
 
-def make_app(folder: Path, admin_token: str) -> Starlette:
+def make_app(folder: Path, admin_token: str) -> ASGIApp:
     """Return the web application of the study in `folder`; the report is shown to who knows `admin_token`.
 
     Every picture is compared with its checksum first; raises `UserError` where the study is not whole.
@@ -80,13 +67,17 @@ def make_app(folder: Path, admin_token: str) -> Starlette:
         Route("/report/answers.csv", reader.file("text/csv; charset=utf-8", answers_csv), methods=["GET"]),
         Route("/report/participants.csv", reader.file("text/csv; charset=utf-8", participants_csv), methods=["GET"]),
     ]
-    made = Starlette(routes=routes, exception_handlers={Refused: _refuse})
-    made.add_middleware(_Guard)
-    return made
+    # Around all of Starlette: its own answer to an unforeseen error would go past a middleware of its.
+    return _Guard(Starlette(routes=routes, exception_handlers={UserError: _refuse, Exception: _refuse}))
 
 
 def _refuse(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
+    """Answer an error: `Refused` as it says, and others without a word of what is inside the server."""
+    if not isinstance(error, Refused):
+        if isinstance(error, UserError):  # the answers cannot be stored or read now; the browser asks again
+            logging.getLogger("uvicorn.error").error("%s", error)
+        status = 503 if isinstance(error, UserError) else 500
+        error = Refused(status, "server", "The server cannot go on at the moment. Please tell the study's author.")
     headers = {"retry-after": str(max(1, round(error.retry_after)))} if error.retry_after else None
     return JSONResponse({"error": error.code, "message": str(error)}, error.status, headers)
 
@@ -106,7 +97,7 @@ class _Guard:
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
@@ -117,7 +108,7 @@ class _Guard:
 
 
 def _address(request: Request) -> str:
-    return request.client.host if request.client else ""
+    return counted_as(request.client.host) if request.client else ""
 
 
 def _asset(name: str, media: str) -> Any:
@@ -277,7 +268,7 @@ class _Reader:
 
     def __init__(self, folder: Path, study: Study, store: Store, token: str) -> None:
         self._folder, self._study, self._store, self._token = folder, study, store, token
-        self._failures = Limit(per_second=0.1, burst=10)
+        self._failures = Limit(per_second=0.1, burst=10)  # of one address, wrong tokens alone
 
     async def page(self, request: Request) -> Response:
         """Send the page, or set the cookie of who comes with the token in the address."""
@@ -308,11 +299,11 @@ class _Reader:
     def _require(self, request: Request, given: str | None) -> None:
         """Raise `Refused` unless the token is in the address, a header or the cookie."""
         token = given if given is not None else _bearer(request) or request.cookies.get(_COOKIE, "")
-        if self._failures.is_spent(_address(request)):
-            raise Refused.busy(10.0)
-        if not secrets.compare_digest(token.encode(), self._token.encode()):
-            self._failures.wait(_address(request))
-            raise Refused(403, "token", "Open the report with the address that was printed when the server started.")
+        if secrets.compare_digest(token.encode(), self._token.encode()):
+            return  # first: nobody who shares the author's address can keep the author out by guessing
+        if wait := self._failures.wait(_address(request)):
+            raise Refused.busy(wait)
+        raise Refused(403, "token", "Open the report with the address that was printed when the server started.")
 
 
 def _bearer(request: Request) -> str | None:

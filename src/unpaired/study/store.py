@@ -39,6 +39,20 @@ CREATE TABLE IF NOT EXISTS answers (
     WITHOUT ROWID;
 PRAGMA user_version = 1;
 """
+_ERRORS = {
+    **dict.fromkeys(
+        ("BUSY", "LOCKED"), "are in use by another program, such as a database viewer. Close it, and try again."
+    ),
+    **dict.fromkeys(
+        ("READONLY", "CANTOPEN", "PERM", "AUTH"),
+        "cannot be written. Make the file and its folder writable, or copy the study to where they are.",
+    ),
+    "NOTADB": "are no database: another file lies in their place. Restore the file.",
+    "CORRUPT": "are damaged. Restore the file from a copy, or save what can be read: sqlite3 answers.sqlite .recover",
+    "FULL": "cannot be stored: the disk is full. Free some space; what was acknowledged is stored.",
+    "IOERR": "cannot be read or written: the disk fails, or is full. What was acknowledged is stored.",
+}
+"""What the primary error codes of SQLite mean."""
 Draw = Callable[[Mapping[str, int]], tuple[str, list[Trial]]]
 """From how many participants each method has to the newcomer's method and trials."""
 _CODE_LETTERS = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -74,39 +88,52 @@ class Current:
 class Store:
     """The answers of one study."""
 
-    def __init__(self, folder: Path, *, create: bool = False) -> None:
-        """Open, or with `create` make it. Raises `UserError` where the file is missing or no such database."""
-        path = folder / ANSWERS
-        if not create and not path.is_file():
-            raise UserError(
-                f'the answers "{printable(path)}" are missing. Restore the file; without it nothing is known of those '
-                "who took part. To begin anew, create the study again."
-            )
+    def __init__(self, folder: Path, *, create: bool = False, read_only: bool = False) -> None:
+        """Open it, or with `create` make it; `read_only` is content with a folder that cannot be written.
+
+        Raises `UserError`, as every other method does where the file is missing, damaged, something else or in use.
+        """
+        self._path = folder / ANSWERS
         self._lock = threading.Lock()
-        try:
-            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30.0)
-            self._connection.row_factory = sqlite3.Row
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute("PRAGMA foreign_keys = ON")
-            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, 1):
-                raise UserError(f'"{printable(path)}" is of version {version}; this program reads version 1.')
-            if version == 0:
+        if not create and not self._path.is_file():
+            raise UserError(
+                f'the answers "{printable(self._path)}" are missing. Restore the file; without it nothing is known of '
+                "those who took part. To begin anew, create the study again."
+            )
+        with self._explained():
+            self._connection = _connect(self._path, read_only)
+            if create:
                 self._connection.executescript(_SCHEMA)
-                path.chmod(0o600)
-        except (sqlite3.Error, OSError) as error:
-            raise UserError(f'cannot open the answers "{printable(path)}": {error}.') from error
+                self._path.chmod(0o600)
+            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            tables = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master")}
+            if version == 1 and not read_only:  # else nothing of the file is changed
+                for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+                    self._connection.execute(f"PRAGMA {pragma}")
+        if version != 1 or not {"participants", "trials", "answers"} <= tables:
+            raise UserError(
+                f'"{printable(self._path)}" does not hold the answers of a study that this version of unpaired reads '
+                f"(version 1; found {version}). Restore the file, or update unpaired."
+            )
 
     def close(self) -> None:
         """Close the file; nothing is pending."""
-        with self._lock:
+        with self._lock, self._explained():
             self._connection.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say in words what SQLite's error means, and what to do."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            code = str(getattr(error, "sqlite_errorname", "")).removeprefix("SQLITE_").partition("_")[0]
+            raise UserError(f'the answers "{printable(self._path)}" {_ERRORS.get(code, f"fail: {error}.")}') from error
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """Hold the lock and a transaction; what was written is on the disk when the block has ended."""
-        with self._lock:
+        with self._lock, self._explained():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -118,12 +145,12 @@ class Store:
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[dict[str, Any]]:
         """Return what a query finds."""
-        with self._lock:
+        with self._lock, self._explained():
             return [dict(row) for row in self._connection.execute(query, values)]
 
     def snapshot(self, *queries: str) -> list[list[dict[str, Any]]]:
         """Return what each query finds, all at one moment, while answers may be arriving."""
-        with self._lock:
+        with self._lock, self._explained():
             self._connection.execute("BEGIN")
             try:
                 return [[dict(row) for row in self._connection.execute(query)] for query in queries]
@@ -242,6 +269,26 @@ class Store:
                 [now, now if last else None, participant.id],
             )
         return "stored"
+
+
+def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
+    def connect(name: str | Path) -> sqlite3.Connection:
+        connection = sqlite3.connect(name, check_same_thread=False, isolation_level=None, timeout=30.0, uri=True)
+        connection.row_factory = sqlite3.Row
+        return connection
+
+    address = path.absolute().as_uri()
+    connection = connect(address)
+    try:
+        connection.execute("SELECT name FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        connection.close()
+        log = path.with_name(f"{path.name}-wal")  # in which the latest answers are, where the server was killed
+        unwritable = error.sqlite_errorname.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY"))
+        if read_only and unwritable and not (log.exists() and log.stat().st_size):
+            return connect(f"{address}?immutable=1")  # in a folder that cannot be written
+        raise
+    return connection
 
 
 def _counts(connection: sqlite3.Connection, methods: Sequence[str]) -> dict[str, int]:
