@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -531,14 +532,14 @@ def test_of_a_single_model_no_checkpoint_can_be_chosen(model: Path) -> None:
 def test_optimisers_are_not_read_for_a_translation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(tmp_path)
     read: list[str] = []
-    original = checkpoint._fingerprint
+    original = checkpoint.open_regular
 
-    def noted(path: Path) -> dict[str, Any]:
+    def noted(path: Path, **options: Any) -> Any:
         read.append(path.name)
-        return original(path)
+        return original(path, **options)
 
-    monkeypatch.setattr(checkpoint, "_fingerprint", noted)
     with_best(run, 100)
+    monkeypatch.setattr(checkpoint, "open_regular", noted)
     find_model(run)
     find_model(run, "last")
     assert {name for name in read if name.startswith(("training", "process"))} == set()
@@ -563,3 +564,53 @@ def test_what_is_no_model_says_what_is(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(UserError, match=message):
             find_model(tmp_path / name)
+
+
+# ------------------------------------------------------------------------------------------------- files not trusted
+
+
+HOSTILE = ["a FIFO", "a device", "a link to another place", "enormous"]
+
+
+def _plant(path: Path, kind: str) -> None:
+    """Put something else in the place of a file."""
+    path.unlink()
+    if kind == "a FIFO":
+        os.mkfifo(path)
+    elif kind == "enormous":
+        with path.open("wb") as file:
+            file.truncate(1 << 42)
+    else:
+        path.symlink_to("/dev/zero" if kind == "a device" else "/etc/passwd")
+
+
+def test_hostile_files_are_refused_before_they_are_read(model: Path, tmp_path: Path) -> None:
+    """In a process with little memory and time, since a mistake would take all of either."""
+    folders = []
+    for number, (kind, name) in enumerate(itertools.product(HOSTILE, (MANIFEST, CARD, "a2b.safetensors"))):
+        folder = tmp_path / f"hostile {number}"
+        shutil.copytree(model, folder)
+        _plant(folder / name, kind)
+        if kind == "enormous" and name != MANIFEST:  # also where the manifest agrees
+            files = json.loads((folder / MANIFEST).read_text())["files"]
+            seal_manifest(folder, {**files, name: {**files[name], "bytes": 1 << 42}})
+        folders.append(str(folder))
+    code = (
+        "import resource, sys\n"
+        "from unpaired.models.loading import load_generator\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))\n"
+        "for folder in sys.argv[1:]:\n"
+        "    try:\n        load_generator(folder)\n"
+        "    except ValueError as error:\n        print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *folders], timeout=60, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == len(folders)
+    assert all("is damaged" in line for line in done.stdout.splitlines()), done.stdout
+
+
+def test_a_card_that_says_too_much_is_refused(model: Path) -> None:
+    for length, words in ((5_000, "not a valid model description"), (50_000_000, "at most")):
+        forge_card(model, origin="x" * length)
+        with pytest.raises(UserError, match=words):
+            read_card(model)

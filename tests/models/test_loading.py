@@ -35,3 +35,13 @@ def test_the_network_is_ready_to_translate(make_model: MakeModel) -> None:
     assert all(p.dtype == torch.float32 and not p.requires_grad for p in loaded.network.parameters())
     with pytest.raises(UserError, match="no such direction"):
         load_generator(make_model("other"), "b2c")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(make_model: MakeModel, value: float) -> None:
+    folder = make_model()
+    weights = read_tensors(folder, "a2b.safetensors")
+    weights["head.convolution.weight"][0, 0, 0, 0] = value
+    write_model(folder, read_card(folder), {"a2b.safetensors": weights, "b2a.safetensors": {}})
+    with pytest.raises(UserError, match=r"1 of 588 values of head\.convolution\.weight are not finite"):
+        load_generator(folder)

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
+import subprocess
+import sys
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -138,7 +142,7 @@ def test_a_refusal_does_not_pass_on_the_advice_to_load_unsafely(
 ) -> None:
     """PyTorch's own message says how to switch safe loading off."""
     file = tmp_path / "net.pth"
-    file.touch()
+    file.write_bytes(b"\x80\x02.")
 
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("Weights only load failed. Re-run `torch.load` with `weights_only` set to `False` ...")
@@ -148,3 +152,85 @@ def test_a_refusal_does_not_pass_on_the_advice_to_load_unsafely(
         read_weights(file)
     assert "weights_only" not in str(caught.value)
     assert "False" not in str(caught.value)
+
+
+def test_values_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None:
+    torch.save({"whole": torch.zeros(3), "bad": torch.tensor([1.0, float("nan")])}, tmp_path / "a.pth")
+    with pytest.raises(UserError, match="1 of 2 values of bad are not finite"):
+        read_weights(tmp_path / "a.pth")
+
+
+def _zip(path: Path, entries: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5"),
+        (b"\4\0\0\0\1\0\0\0" + bytes(100), "Torch 7"),
+        (b"\n <!DOCTYPE html><title>Sign in</title>", "HTML page"),
+        (b"<HTML>", "HTML page"),
+        (b"\x08\x07\x12\x07pytorch\x1a\x052.0.1", "ONNX"),
+        (bytes(257) + b"ustar\x0000" + bytes(300), "tar archive"),
+        (b"\x1f\x8b\x08\x00" + bytes(50), "gzip"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+        (b"", "empty"),
+        ({"readme.txt": b"", "latest_net_G_A.pth": b""}, r"zip archive of readme\.txt and latest_net_G_A\.pth"),
+        ({"a.npy": b""}, "NumPy"),
+        ({"config.json": b"", "model.weights.h5": b""}, "Keras"),
+        ({"net/code/x.py": b"", "net/constants.pkl": b"", "net/data.pkl": b""}, "TorchScript"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".bin"])
+def test_files_are_named_for_what_they_are(
+    tmp_path: Path, content: bytes | dict[str, bytes], what: str, suffix: str
+) -> None:
+    path = tmp_path / f"G{suffix}"
+    _zip(path, content) if isinstance(content, dict) else path.write_bytes(content)
+    with pytest.raises(UserError, match=what):
+        read_weights(path)
+
+
+def test_safetensors_are_known_by_their_content(tmp_path: Path) -> None:
+    save_file(dict(WEIGHTS), tmp_path / "G.pth")
+    assert _same(read_weights(tmp_path / "G.pth"))
+
+
+def _rebuilt(size: int) -> Old:
+    """Stand for a tensor of `size` numbers that all lie at one place of a small storage."""
+
+    class Expanded(Old):
+        def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+            rebuild, (storage, *_) = super().__reduce__()  # type: ignore[misc]
+            return rebuild, (storage, 0, (size,), (0,))
+
+    return Expanded(torch.zeros(1))
+
+
+def test_bombs_are_refused_before_they_take_memory(tmp_path: Path) -> None:
+    """In a process with little memory: a deflated archive, a tensor of stride 0, and a file that is mostly a hole."""
+    torch.save({"w": torch.zeros(64 << 20)}, tmp_path / "plain.pth")
+    with zipfile.ZipFile(tmp_path / "plain.pth") as archive:
+        _zip(tmp_path / "deflated.pth", {name: archive.read(name) for name in archive.namelist()})
+    (tmp_path / "plain.pth").unlink()
+    assert (tmp_path / "deflated.pth").stat().st_size < 1 << 20
+    torch.save({"w": _rebuilt(1 << 34)}, tmp_path / "stride.pth", _use_new_zipfile_serialization=False)
+    with (tmp_path / "sparse.pth").open("wb") as file:
+        file.truncate(1 << 40)
+    os.mkfifo(tmp_path / "fifo.pth")
+    code = (
+        "import pathlib, resource, sys\n"
+        "from unpaired.networks.weight_files import read_weights\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):\n"
+        "    try:\n        print('read', path)\n        read_weights(path)\n"
+        "    except ValueError as error:\n        print(error)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=60, capture_output=True, text=True)
+    *told, grown = done.stdout.splitlines()
+    assert [line.endswith("not read.") for line in told[1::2]] == [True] * 4, done.stdout + done.stderr
+    assert int(grown) < 100_000, "kB"

@@ -10,11 +10,12 @@ from cyclopts import Parameter
 
 from unpaired.cli.app import app
 from unpaired.cli.options import Checkpoint, Direction, Extension, Json, allow
+from unpaired.core.errors import UserError
 
 
 @app.command
 def convert(
-    weights: Path,
+    weights: Annotated[list[Path], Parameter(name="WEIGHTS", negative=())],
     /,
     *,
     out: Path,
@@ -26,20 +27,27 @@ def convert(
 
     unpaired convert latest_net_G_A.pth --out models/h2z
 
+    unpaired convert latest_net_G_A.pth latest_net_G_B.pth --out models/h2z
+
     unpaired convert runs/h2z --to-official --direction a2b --out latest_net_G_A.pth
 
     Parameters
     ----------
     weights
-        A .pth or .safetensors file; with --to-official a run, a checkpoint or a model.
+        A .pth or .safetensors file, or two for a model of both directions, the first a2b and the second b2a; in place
+        of a file also a model that was converted. With --to-official a run, a checkpoint or a model.
     out
         Folder of the new model; with --to-official the new .pth file.
     to_official
         Write the authors' format.
     """
-    from unpaired.models.convert.files import from_file, to_file
+    from unpaired.models.convert import from_files, to_file
 
-    print(to_file(weights, out, direction, checkpoint) if to_official else from_file(weights, out, direction))
+    if to_official and len(weights) != 1:
+        raise UserError(f"--to-official writes one direction of one model; received {len(weights)} models.")
+    if checkpoint is not None and not to_official:
+        raise UserError("--checkpoint chooses one of a run to write with --to-official. Leave it out.")
+    print(to_file(weights[0], out, direction, checkpoint) if to_official else from_files(weights, out, direction))
     return 0
 
 

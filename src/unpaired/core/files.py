@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import math
 import os
@@ -13,7 +14,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import filelock
 
@@ -26,7 +27,9 @@ LOCK = ".lock"
 """Name of the lock file in a folder that one process writes at a time."""
 
 
-def write_atomic(path: Path, content: bytes | str, *, then: str = "try again", durable: bool = True) -> None:
+def write_atomic(
+    path: Path, content: bytes | memoryview | str, *, then: str = "try again", durable: bool = True
+) -> None:
     """Write a file atomically: a reader finds the old or the new content, whole, even after a crash.
 
     Text is written as UTF-8. Parent folders are made. `durable` brings it to the disk at once, so that it survives a
@@ -202,7 +205,7 @@ def _is_leftover(path: Path) -> bool:
     return path.name == LOCK or (path.name.startswith(".") and (".writing-" in path.name or ".replaced-" in path.name))
 
 
-def open_regular(path: Path, *, at_most: int, inside: Path | None = None) -> BinaryIO:
+def open_regular(path: Path, *, at_most: int, inside: Path | None = None) -> io.BufferedReader:
     """Open a file from a place that is not trusted: a regular file of at most `at_most` bytes, below `inside`.
 
     Nothing is read and nothing is waited for. Raises `UserError` for a device, a FIFO, a folder, a link that leads out

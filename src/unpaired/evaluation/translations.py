@@ -8,15 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unpaired.core.errors import UserError
 from unpaired.data.values import Domain, Image, Signed
 from unpaired.evaluation.dataset import Batch, Images, Row, Size, Task
 from unpaired.evaluation.protocol import Protocol
+from unpaired.models.engines.base import NotFiniteError
 from unpaired.models.translation import Translation
-
-
-class NotFiniteError(UserError):
-    """A translation holds values that are not finite, so nothing can be measured."""
 
 
 class Translates(typing.Protocol):

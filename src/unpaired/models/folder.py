@@ -14,14 +14,14 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from unpaired.core.errors import UserError
 from unpaired.core.extensions import Kind
-from unpaired.core.files import atomic_folder, sync
+from unpaired.core.files import atomic_folder, open_regular, read_regular, sync
 from unpaired.core.settings import STRICT, option
 from unpaired.core.text import listing
 from unpaired.data.values import Domain, domain_to_json
@@ -36,6 +36,8 @@ CHECKPOINTS = "checkpoints"
 """Folder of a run that holds its checkpoints, each named by the number of images seen."""
 BEST = "best"
 """Folder of a run that holds its best checkpoint, see `unpaired.models.best`."""
+_LARGEST = {MANIFEST: 1 << 20, CARD: 1 << 20, ".json": 1 << 26, ".safetensors": 1 << 36}
+"""Bytes of a file that is read, by its name or suffix."""
 
 
 class DamagedError(UserError):
@@ -71,7 +73,7 @@ class ModelCard:
     format_version: int = FORMAT_VERSION
     method: str | None = None
     """The method that trained it, None for converted weights."""
-    origin: str
+    origin: Annotated[str, Field(max_length=4000)]
     """One sentence: where the weights come from."""
     images_seen: int | None = None
     """Training images per domain so far."""
@@ -85,6 +87,8 @@ class ModelCard:
     """`a2b`, `b2a` or one of them."""
     paired: bool | None = None
     """Whether its method learns from pairs; None in models of earlier versions and for converted weights."""
+    side_by_side: Literal["ab", "ba"] | None = None
+    """Trained on halves of side-by-side files: which domain stands left and which right."""
     extensions: dict[Kind, list[str]] = field(default_factory=dict)
     """What of the user's own it needs, by kind: `package.module:Name`, or an installed extension's name."""
     versions: dict[str, str] = field(default_factory=dict)
@@ -191,27 +195,34 @@ def card_to_json(card: ModelCard) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------------------- reading
 
 
-def verify(folder: Path, names: list[str] | None = None) -> None:
+def verify(folder: Path, names: list[str] | None = None, *, at_most: int | None = None) -> None:
     """Check that files of a model folder are exactly what was written; `DamagedError` says which are not.
 
-    `names` are the files to check, all of them by default.
+    `names` are the files to check, all of them by default; `at_most` are the bytes that one of them may have.
     """
     files = _read_manifest(folder)
     for name in names if names is not None else list(files):
-        path = folder / name
-        if name not in files or not path.is_file():  # in this order: a name that is not listed may be any string
+        if name not in files:  # and may be any string
             raise DamagedError(f"{folder} is damaged: {name} is missing.")
-        if path.stat().st_size != files[name]["bytes"]:
-            raise DamagedError(
-                f"{folder} is damaged: {name} has {path.stat().st_size} bytes in place of {files[name]['bytes']}."
-            )
-        if _fingerprint(path)["sha256"] != files[name]["sha256"]:
+        most = at_most or _LARGEST.get(name) or _LARGEST.get(Path(name).suffix, 1 << 26)
+        try:
+            with open_regular(folder / name, at_most=most, inside=folder) as file:
+                size = os.fstat(file.fileno()).st_size
+                digest = hashlib.file_digest(file, "sha256").hexdigest() if size == files[name]["bytes"] else ""
+        except OSError as error:
+            what = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+            raise DamagedError(f"{folder} is damaged: {name} {what}.") from error
+        except UserError as error:
+            raise DamagedError(f"{folder} is damaged: {error}") from error
+        if size != files[name]["bytes"]:
+            raise DamagedError(f"{folder} is damaged: {name} has {size} bytes in place of {files[name]['bytes']}.")
+        if digest != files[name]["sha256"]:
             raise DamagedError(f"{folder} is damaged: the content of {name} has changed (its checksum differs).")
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads(read_regular(folder / MANIFEST, at_most=_LARGEST[MANIFEST], inside=folder))
         files: dict[str, Any] = manifest["files"]
         whole = manifest["sha256"] == _manifest_digest(files)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -252,7 +263,8 @@ def read_card(folder: Path) -> ModelCard:
 def read_document(folder: Path, name: str) -> dict[str, Any]:
     """Return one JSON file of a model folder."""
     try:
-        document = json.loads((folder / name).read_text(encoding="utf-8"))
+        most = _LARGEST.get(name, _LARGEST[".json"])
+        document = json.loads(read_regular(folder / name, at_most=most, inside=folder).decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedError(f"{folder} is damaged: {name} cannot be read ({error}).") from error
     if not isinstance(document, dict):
@@ -260,14 +272,14 @@ def read_document(folder: Path, name: str) -> dict[str, Any]:
     return document
 
 
-def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
-    """Return one safetensors file of a model folder, after checking that it is intact."""
+def read_tensors(folder: Path, name: str, *, at_most: int | None = None) -> dict[str, Tensor]:
+    """Return one safetensors file of a model folder, after checking that it is intact and no larger than allowed."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if Path(name).name != name:
         raise DamagedError(f"{folder} is damaged: {CARD} names a file outside the folder ({name!r}).")
-    verify(folder, [name])
+    verify(folder, [name], at_most=at_most)
     try:
         return load_file(folder / name)
     except (SafetensorError, OSError, ValueError) as error:

@@ -23,6 +23,7 @@ from unpaired.models.folder import (
     read_tensors,
 )
 from unpaired.networks import Generator, generator_from_description
+from unpaired.networks.weight_files import non_finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +102,13 @@ def _load_network(folder: Path, card: ModelCard, direction: str) -> Generator:
             f"{folder} is damaged: the network of {direction} goes from {network.in_channels} to "
             f"{network.out_channels} channels, its domains from {source.channels} to {target.channels}."
         )
-    weights = read_tensors(folder, described.weights)
+    parameters = sum(value.numel() for value in network.state_dict().values())
+    weights = read_tensors(folder, described.weights, at_most=8 * parameters + (1 << 24))
+    if bad := non_finite(weights):
+        raise UserError(
+            f"{folder / described.weights}: {bad} are not finite numbers (NaN or infinity); such a network makes black "
+            "pictures. Its training diverged: choose an earlier checkpoint (checkpoint = best, or a number of images)."
+        )
     whole = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
     try:
         network.load_state_dict(whole, strict=True, assign=True)

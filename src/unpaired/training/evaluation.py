@@ -31,8 +31,9 @@ from unpaired.evaluation.metrics import METRICS
 from unpaired.evaluation.networks import Networks
 from unpaired.evaluation.protocol import TRAINING
 from unpaired.evaluation.statistics import Reference
-from unpaired.evaluation.translations import NotFiniteError, Translators
+from unpaired.evaluation.translations import Translators
 from unpaired.metrics.features import Features
+from unpaired.models.engines.base import NotFiniteError
 from unpaired.models.translation import Translation
 from unpaired.networks import Generator, Search
 

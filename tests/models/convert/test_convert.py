@@ -66,3 +66,15 @@ def test_unknown_weights_are_refused(weights: dict[str, Tensor]) -> None:
     assert recognise(weights) == "unknown"
     with pytest.raises(UserError, match="no known generator"):
         convert_weights(weights)
+
+
+def test_what_is_not_supported_is_named() -> None:
+    affine = _generator(ResnetConfig(width=2, blocks=1))
+    affine |= {f"model.2.{leaf}": torch.ones(2) for leaf in ("weight", "bias")}
+    with pytest.raises(UserError, match="affine = True"):
+        convert_weights(affine)
+    wide = {"model.1.weight": torch.zeros(2, 3, 7, 7), "model.16.conv_block.1.weight": torch.zeros(2, 2, 3, 3)}
+    for weights in (wide, {**wide, "model1_1.1.weight": torch.zeros(2, 3, 7, 7)}):
+        assert recognise(weights) == "pix2pixHD generator"
+        with pytest.raises(UserError, match="pix2pixHD, which is not supported"):
+            convert_weights(weights)

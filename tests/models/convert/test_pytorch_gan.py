@@ -9,8 +9,7 @@ from torch import Tensor
 
 from unpaired.core.errors import UserError
 from unpaired.models.convert import pytorch_gan_generator, recognise
-from unpaired.models.convert.layout import to_theirs
-from unpaired.models.convert.official import resnet_names
+from unpaired.models.convert.weights import resnet_names, to_theirs
 from unpaired.networks import ResnetConfig, build_generator
 
 

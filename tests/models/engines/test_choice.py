@@ -82,7 +82,7 @@ class Shifted(Engine):
         self.versions: dict[str, str] = {}
         self._run, self._shift = reference(network), shift if precision == "bf16" else 1e-6
 
-    def translate(self, images: Tensor) -> Tensor:
+    def compute(self, images: Tensor) -> Tensor:
         return self._run(images) + self._shift
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ import torch
 from unpaired.core.device import fast_bf16
 from unpaired.core.errors import UserError
 from unpaired.models.engines import pytorch
-from unpaired.models.engines.base import Arithmetic, Engine
+from unpaired.models.engines.base import Arithmetic, Engine, NotFiniteError
+from unpaired.models.engines.choice import Job, open_engine
 from unpaired.models.engines.onnx_runtime import OnnxRuntimeEngine
 from unpaired.models.engines.openvino import OpenVinoEngine
 from unpaired.models.engines.pytorch import TorchEngine
@@ -160,3 +162,47 @@ def test_onnx_runtime_out_of_memory(graph: tuple[Generator, Path], monkeypatch: 
     monkeypatch.setattr(engine, "_session", Full())
     with pytest.raises(MemoryError):
         engine.translate(torch.zeros(1, 3, 8, 8))
+
+
+# --------------------------------------------------------------------------------------------------- not finite
+
+
+def overflowing(largest: float) -> Generator:
+    """Return a network whose inner values reach `largest`, and whose result is an ordinary picture."""
+    network = make_network("resnet")
+    with torch.no_grad():
+        network.stem.convolution.weight.mul_(largest)
+    return network
+
+
+def test_fp16_that_overflows_becomes_fp32() -> None:
+    network = overflowing(1e7)
+    images = fixed_pictures(3, ((16, 16),))[0]
+    engine = TorchEngine(network, "fp16", CPU)
+    assert not engine.compute(images).isfinite().all(), "else nothing is tested"
+    torch.testing.assert_close(engine.translate(images), reference(network)(images), rtol=0, atol=1e-5)
+    assert str(engine) == "PyTorch, fp32"
+    assert len(engine.notices) == 1
+    opened, exactness = open_engine(Job(network=network, device="cpu", engine="torch", precision="fp16"))
+    assert (opened.precision, len(opened.notices)) == ("fp32", 1), "known before anything is translated"
+    assert exactness().largest < 1e-5
+    held, _ = open_engine(Job(network=make_network("resnet"), device="cpu", engine="torch", precision="fp16"))
+    assert (held.precision, held.notices) == ("fp16", [])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_result_that_is_not_finite_is_an_error(precision: Arithmetic) -> None:
+    with pytest.raises(NotFiniteError, match="not a finite number"):
+        TorchEngine(overflowing(float("inf")), precision, CPU).translate(torch.zeros(1, 3, 16, 16))
+
+
+@pytest.mark.parametrize("name", list(OPENERS))
+def test_graph_engines_say_it_too(name: Any) -> None:
+    """Also OpenVINO, whose own result is finite where PyTorch's is NaN."""
+    with pytest.raises(NotFiniteError):
+        open_engine(Job(network=overflowing(float("nan")), device="cpu", engine=name, precision="fp32"))
+
+
+def test_onnx_runtime_says_it_of_a_later_image() -> None:
+    with graph_file(overflowing(float("nan")), None) as path, pytest.raises(NotFiniteError):
+        OnnxRuntimeEngine(path, "fp32").translate(torch.zeros(1, 3, 16, 16))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
@@ -15,7 +16,7 @@ import torch
 from unpaired.core.device import fast_bf16, find_device
 from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.settings import option
-from unpaired.models.engines.base import ENGINE_NAMES, Arithmetic, Engine, EngineName
+from unpaired.models.engines.base import ENGINE_NAMES, Arithmetic, Engine, EngineName, NotFiniteError
 from unpaired.models.engines.pytorch import TorchEngine
 from unpaired.models.exactness import EXACT, Exactness, compare, fixed_pictures, reference
 from unpaired.models.graph_cache import graph_file, has_graph, recall_exactness
@@ -144,7 +145,11 @@ def _open(job: Job, name: EngineName, precision: Arithmetic, device: torch.devic
             f"{precision}: {', '.join(able)}."
         )
     if not kind.opens:
-        return TorchEngine(job.network, precision, device, compiled=name == "torch-compile")
+        engine = TorchEngine(job.network, precision, device, compiled=name == "torch-compile")
+        if precision == "fp16":  # whose range may not suffice: seen before anything is said of the engine
+            with contextlib.suppress(NotFiniteError):
+                engine.translate(fixed_pictures(job.network.in_channels, ((64, 64),))[0])
+        return engine
     if device.type != "cpu" and job.device != "auto":
         raise UserError(f"--engine {name} computes on the CPU only; received --device {device}. Choose --engine torch.")
     if not job.network.exportable:
@@ -158,11 +163,16 @@ def _open(job: Job, name: EngineName, precision: Arithmetic, device: torch.devic
             f"pip install {' '.join(missing)}, or choose --engine torch."
         )
     try:
-        engine: FromGraph = resolve_name(kind.opens)
+        from_graph: FromGraph = resolve_name(kind.opens)
     except ImportError as error:
         raise UserError(f"--engine {name} is installed but cannot be loaded ({error}). Install it anew.") from error
+    if not bool(reference(job.network)(fixed_pictures(job.network.in_channels, ((64, 64),))[0]).isfinite().all()):
+        raise NotFiniteError(  # OpenVINO would make a picture of it
+            "the network's result is not a finite number (NaN or infinity) in fp32. Its weights may have grown without "
+            "bound, as in a training that diverged: choose an earlier checkpoint."
+        )
     with graph_file(job.network, job.fingerprint) as graph:
-        return engine(graph, precision)
+        return from_graph(graph, precision)
 
 
 def _missing(name: EngineName) -> list[str]:
@@ -176,7 +186,7 @@ def _exactness(job: Job, engine: Engine) -> Exactness:
 
     def measure() -> Exactness:
         return compare(
-            lambda images: engine.translate(images).cpu(),
+            lambda images: engine.compute(images).cpu(),
             reference(job.network),
             fixed_pictures(job.network.in_channels),
         )

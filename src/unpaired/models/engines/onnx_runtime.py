@@ -31,7 +31,7 @@ class OnnxRuntimeEngine(Engine):
         options.enable_mem_pattern = False
         self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
 
-    def translate(self, images: Tensor) -> Tensor:
+    def compute(self, images: Tensor) -> Tensor:
         array = np.ascontiguousarray(images.detach().to("cpu", torch.float32).numpy())
         try:
             return torch.from_numpy(self._session.run(None, {INPUT: array})[0])

@@ -45,6 +45,6 @@ class OpenVinoEngine(Engine):
                 f"instructions for {precision}. Choose --precision fp32 or auto."
             )
 
-    def translate(self, images: Tensor) -> Tensor:
+    def compute(self, images: Tensor) -> Tensor:
         array = np.ascontiguousarray(images.detach().to("cpu", torch.float32).numpy())
         return torch.from_numpy(self._model({INPUT: array})[0].copy())

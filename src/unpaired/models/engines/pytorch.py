@@ -36,27 +36,42 @@ class TorchEngine(Engine):
         self.versions = {"torch": torch.__version__}
         self.is_reference = precision == "fp32" and device.type == "cpu" and not compiled
         self._padding = network.size_multiple, network.minimum_size
-        self._dtype = _DTYPES[precision]
-        self._layout = torch.contiguous_format if precision == "fp32" else torch.channels_last
-        # A copy wherever something changes, since the caller's network shall stay as it is.
-        self._network: Generator = network if self.is_reference else copy.deepcopy(network).to(device)
-        self.search = self._network.search
-        if precision != "fp32":
-            _reduce(self._network, self._dtype)
+        self._original, self._compiled = network, compiled
         if compiled:
             self.label = "PyTorch compiled"
             _require_compiler(device)
+        self._prepare()
+        self.search = self._network.search
+
+    def _prepare(self) -> None:
+        self._dtype = _DTYPES[self.precision]
+        self._layout = torch.contiguous_format if self.precision == "fp32" else torch.channels_last
+        # A copy wherever something changes, since the caller's network shall stay as it is.
+        self._network: Generator = (
+            self._original if self.is_reference else copy.deepcopy(self._original).to(self.device)
+        )
+        if self.precision != "fp32":
+            _reduce(self._network, self._dtype)
+        if self._compiled:
             # Dynamic: an image of another size would otherwise mean another compilation.
             with quiet_exporter():
                 self._network.compile(dynamic=True)
 
-    def translate(self, images: Tensor) -> Tensor:
+    def compute(self, images: Tensor) -> Tensor:
         with torch.inference_mode():
             moved = images.to(self.device, torch.float32)
             padded, size = pad_to(moved, *self._padding)
             prepared = padded.to(dtype=self._dtype, memory_format=self._layout)
             translated: Tensor = crop_back(self._network(prepared), size)
             return translated.float()
+
+    def fall_back(self) -> bool:
+        if self.precision != "fp16":
+            return False
+        self.precision = "fp32"
+        self._prepare()
+        self.notices.append("values of this model exceed 65,504, the largest number of fp16: fp32 is used instead.")
+        return True
 
 
 def _reduce(network: nn.Module, dtype: torch.dtype) -> None:

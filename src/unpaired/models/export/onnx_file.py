@@ -40,7 +40,7 @@ FORMATS = {
         label="ONNX",
         convert=lambda network: OnnxFile(onnx_ir.to_proto(trace_onnx(network))),
         quantized=lambda path: OnnxFile(onnx.load(path)),
-        open=lambda path: OnnxRuntimeEngine(path, "fp32").translate,
+        open=lambda path: OnnxRuntimeEngine(path, "fp32").compute,
         metadata=_metadata,
     )
 }

@@ -51,7 +51,7 @@ FORMATS = {
         label="OpenVINO",
         convert=_convert,
         quantized=lambda path: OpenVinoFile(openvino.Core().read_model(path)),
-        open=lambda path: OpenVinoEngine(path, "fp32").translate,
+        open=lambda path: OpenVinoEngine(path, "fp32").compute,
         metadata=_metadata,
     )
 }

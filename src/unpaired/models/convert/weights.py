@@ -1,14 +1,15 @@
-"""Weights of the authors' PyTorch code: CycleGAN, pix2pix, and CUT with and without anti-aliasing."""
+"""Weights of the authors' PyTorch code (CycleGAN, pix2pix, CUT with and without anti-aliasing) and of PyTorch-GAN."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor, nn
 
 from unpaired.core.errors import UserError
-from unpaired.models.convert.layout import Names, settings, shape, to_ours, to_theirs
 from unpaired.networks import (
     DiscriminatorConfig,
     GeneratorConfig,
@@ -21,9 +22,17 @@ from unpaired.networks import (
 )
 from unpaired.networks.base import Norm
 
+Names = dict[str, str]
+"""The other program's name for each of our layers, those without weights included."""
+
+Settings = TypeVar("Settings")
+
+OLD_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""Buffers that InstanceNorm kept in PyTorch 0.x and that nothing reads."""
 RESNET = "a ResNet generator of the authors' code"
 UNET = "a U-Net generator of the authors' code"
 PATCHGAN = "a PatchGAN discriminator of the authors' code"
+PYTORCH_GAN = "a generator of PyTorch-GAN's CycleGAN"
 PIXEL = "a pixel discriminator of the authors' code"
 
 SHALLOWEST_UNET = 5
@@ -79,6 +88,11 @@ def official_discriminator(weights: Mapping[str, Tensor]) -> tuple[Discriminator
 
 def to_official(config: GeneratorConfig | DiscriminatorConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the state of our network under the authors' names, which their code loads; UserError where it cannot."""
+    if not isinstance(config, ResnetConfig | UnetConfig | PatchganConfig | PixelConfig):
+        raise UserError(
+            f"The authors' code has no network of the family {getattr(config, 'family', '')!r}; only ResNet "
+            "and U-Net generators can be written in their format."
+        )
     allowed = ("transposed", "blur") if isinstance(config, ResnetConfig) else ("transposed",)
     if isinstance(config, ResnetConfig | UnetConfig) and config.upsampling not in allowed:
         raise UserError(
@@ -221,9 +235,15 @@ def _unet(weights: Mapping[str, Tensor]) -> tuple[UnetConfig, int, int]:
 
 def _norm(weights: Mapping[str, Tensor], convolution: str, norm: str) -> Norm:
     """Tell the norm: BatchNorm alone has weights, and convolutions have a bias before InstanceNorm alone."""
-    if f"{norm}.weight" in weights:
-        return "batch"
-    return "instance" if f"{convolution}.bias" in weights else "none"
+    bias = f"{convolution}.bias" in weights
+    if f"{norm}.weight" not in weights:
+        return "instance" if bias else "none"
+    if bias or not any(name.endswith(".running_mean") for name in weights):
+        raise UserError(
+            f"The weights have an InstanceNorm with a learned scale and shift ({norm}.weight: affine = True). Only "
+            "InstanceNorm without them, as in the authors' code, and BatchNorm are supported."
+        )
+    return "batch"
 
 
 def _without_filters(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
@@ -250,3 +270,97 @@ def _refuse(filters: Sequence[str], source: str) -> None:
             f"The weights look like {source}, which has no anti-aliased sampling in their code, but {filters[0]} is a "
             "filter of such. The file was written by a changed network."
         )
+
+
+def pytorch_gan_generator(weights: Mapping[str, Tensor]) -> tuple[GeneratorConfig, int, int, dict[str, Tensor]]:
+    """Find the architecture of a generator: (settings, in_channels, out_channels, state of our network).
+
+    It is the ResNet generator with InstanceNorm and nearest upsampling. Raises UserError that names every tensor that
+    is missing, unexpected or of a wrong shape, and for channels other than 3: PyTorch-GAN pads the image by as many
+    pixels as it has channels, so that other numbers change its size.
+    """
+    width, in_channels = shape(weights, "model.1.weight", 4, PYTORCH_GAN)[:2]
+    blocks = len({name.split(".")[1] for name in weights if ".block." in name})
+    if in_channels != 3:
+        raise UserError(
+            f"The weights look like {PYTORCH_GAN}, for images of {in_channels} channels. PyTorch-GAN pads by as many "
+            "pixels as there are channels, so only networks for 3 channels keep the size of an image; others cannot be "
+            "converted."
+        )
+    found = {"width": width, "blocks": blocks, "norm": "instance", "upsampling": "nearest"}
+    config = settings(ResnetConfig, found, PYTORCH_GAN)
+    names = resnet_names(config.blocks, "block", dropout=False, upsampled=1)
+    with torch.device("meta"):
+        network = build_generator(config, in_channels, in_channels)
+    return config, in_channels, in_channels, to_ours(weights, network, names, PYTORCH_GAN)
+
+
+# ----------------------------------------------------------------------------------------------------- names and shapes
+
+
+def settings(kind: type[Settings], values: Mapping[str, Any], source: str) -> Settings:
+    """Return the settings that were found in tensors; UserError where no network of ours has them."""
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise UserError(
+            f"The weights look like {source}, but with a {where} that is not supported: {problem['msg']} "
+            f"(found {problem['input']!r})."
+        ) from error
+
+
+def shape(weights: Mapping[str, Tensor], name: str, dimensions: int, source: str) -> torch.Size:
+    """Return the shape of a tensor that decides about the architecture; UserError where it is missing or odd."""
+    if name not in weights:
+        raise UserError(f"The weights look like {source}, but {name} is missing. The file may be incomplete.")
+    if weights[name].dim() != dimensions:
+        raise UserError(
+            f"The weights look like {source}, but {name} has shape {list(weights[name].shape)}, not {dimensions} "
+            "dimensions. The file was written by some other network."
+        )
+    return weights[name].shape
+
+
+def to_ours(weights: Mapping[str, Tensor], network: nn.Module, names: Names, source: str) -> dict[str, Tensor]:
+    """Rename tensors to the state of `network` (on any device, "meta" too), as contiguous float32.
+
+    Raises one UserError with every missing, unexpected and mis-shaped tensor. Statistics of InstanceNorm, as files of
+    PyTorch 0.x have them, are left out; a BatchNorm counter, as they lack, becomes 0.
+    """
+    expected = {_rename(key, names): (key, value) for key, value in network.state_dict().items()}
+    ignored = {f"{names[name]}.{leaf}" for name in _norms_without_state(network, names) for leaf in OLD_STATISTICS}
+    counters = {name for name in expected if name.endswith(".num_batches_tracked")}
+    problems = [f"missing: {name}" for name in expected if name not in weights and name not in counters]
+    problems += [f"unexpected: {name}" for name in weights if name not in expected and name not in ignored]
+    for name, (_, wanted) in expected.items():
+        found = weights.get(name, wanted)
+        if found.shape != wanted.shape:
+            problems.append(f"wrong shape: {name} has {list(found.shape)}, expected {list(wanted.shape)}")
+        elif found.is_complex() or found.is_floating_point() != wanted.is_floating_point():
+            problems.append(f"wrong type: {name} holds {found.dtype}")
+    if problems:
+        raise UserError(
+            f"The weights look like {source}, but they do not fit:\n  " + "\n  ".join(problems) + "\n"
+            "The file is incomplete, or it was written by a changed network."
+        )
+    return {
+        ours: weights[name].to(wanted.dtype).contiguous() if name in weights else torch.zeros((), dtype=torch.int64)
+        for name, (ours, wanted) in expected.items()
+    }
+
+
+def to_theirs(state: Mapping[str, Tensor], names: Names) -> dict[str, Tensor]:
+    """Rename the tensors of one of our states; the inverse of `to_ours`."""
+    return {_rename(key, names): value for key, value in state.items()}
+
+
+def _rename(key: str, names: Names) -> str:
+    layer, _, leaf = key.rpartition(".")
+    return f"{names[layer]}.{leaf}"
+
+
+def _norms_without_state(network: nn.Module, names: Names) -> list[str]:
+    layers = dict(network.named_modules())
+    return [name for name in names if name.rpartition(".")[2] == "norm" and not layers[name].state_dict()]
