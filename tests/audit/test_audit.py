@@ -12,7 +12,7 @@ from PIL import Image
 
 from runs import write_images
 from unpaired.audit.audit import audit
-from unpaired.audit.model import AuditOptions
+from unpaired.audit.options import AuditOptions
 from unpaired.core.errors import UserError
 from unpaired.core.files import write_atomic
 from unpaired.report.results import Audit

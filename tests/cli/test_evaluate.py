@@ -196,7 +196,7 @@ def test_the_authors_folder_of_results(capsys: pytest.CaptureFixture[str], tmp_p
         (["{model}", "--data", "{data}", "--out", "{out}", "--measures", "frechet"], "--features is missing"),
         (["{model}", "--data", "{data}", "--out", "{out}", "--measures", "fcn"], "--fcn SEGMENTER is missing"),
         (["{model}", "--data", "{data}", "--out", "{out}", "--measures", "paired"], "paired cannot be measured here"),
-        (["{model}", "--data", "{data}", "--out", "{out}", "--images", "0"], "--images 0"),
+        (["{model}", "--data", "{data}", "--out", "{out}", "--images", "0"], "--images: received 0"),
         (["{model}", "--data", "{data}", "--out", "{out}", "--size", "4"], "nothing"),
         (["{model}", "--data", "{data}", "--out", "{out}", "--inception", "{out}/w.pth"], "w.pth"),
         (["{model}", "--data", "{data}", "--out", "{out}", "--features", "{out}/w.pt2"], "w.pt2"),

@@ -130,7 +130,7 @@ MISTAKES = [
     (["train", "--resume", "{data}", "--out", "{out}"], ["leave out --out"]),
     (["score", "{data}", "--data", "{data}"], ["is not a segmenter"]),
     (["score", "{data}/nowhere", "--data", "{data}"], ["there is no segmenter"]),
-    (["score", "{data}", "--data", "{data}", "--most", "0"], ["--most 0"]),
+    (["score", "{data}", "--data", "{data}", "--most", "0"], ["--most: received 0"]),
     (["score", "{data}", "--data", "{data}", "--out", "{data}"], ["--out", "is a folder"]),
 ]
 

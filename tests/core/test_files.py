@@ -92,10 +92,11 @@ def test_leftovers_are_cleared_and_nothing_else(tmp_path: Path) -> None:
     for name in (".x.writing-12", ".x.replaced-12"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").touch()
-    for name in (".config.writing-3-ab.json", LOCK, ".notes", "config.json"):
+    others = {LOCK, ".notes", ".notes.writing-today", ".x.writing-12-today.txt", "x.writing-12", "config.json"}
+    for name in (".config.writing-3-0123abcd.json", *others):
         (tmp_path / name).touch()
     clear_leftovers(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {LOCK, ".notes", "config.json"}
+    assert {path.name for path in tmp_path.iterdir()} == others
 
 
 # ------------------------------------------------------------------------------------------------- files not trusted

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from unpaired.core.errors import UserError
-from unpaired.core.naming import named_by_flags
+from unpaired.core.errors import UserError, named_by_flags
 from unpaired.data.directions import check_names, heading, other, parse_direction, reverse, sides
 from unpaired.data.values import Domain, domain_to_json
 

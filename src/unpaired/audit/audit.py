@@ -15,7 +15,8 @@ from unpaired import __version__
 from unpaired.audit.charts import error_chart, spectrum_chart
 from unpaired.audit.findings import Findings, few_images, figures_of, table_of
 from unpaired.audit.measure import measure
-from unpaired.audit.model import AuditOptions, HeldOutImages, open_audited
+from unpaired.audit.model import DRAWING, HeldOutImages, open_audited
+from unpaired.audit.options import AuditOptions
 from unpaired.audit.pictures import draw
 from unpaired.audit.sensitivity import response
 from unpaired.audit.shares import RESAMPLES, shares_of
@@ -31,7 +32,6 @@ from unpaired.report.chart import svg_file
 from unpaired.report.image_grid import png
 from unpaired.report.results import Audit, Direction, Picture, Protocol
 
-DRAWING = "audit.svg"
 PROBED = 8
 """Images at which the networks' sensitivity is measured, which takes gradients."""
 _THEN = "run the audit again"

@@ -3,59 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import final
 
 import torch
 from torch import Tensor
 
+from unpaired.audit.options import AuditOptions
 from unpaired.core.errors import UserError
-from unpaired.core.files import require_writable
+from unpaired.core.files import require_outside
 from unpaired.core.settings import option
 from unpaired.data.directions import DIRECTIONS, Side
+from unpaired.data.folders import image_folders
 from unpaired.data.training import Progress
 from unpaired.evaluation.inputs import ModelInputs, open_model, run_of
 from unpaired.models.folder import ModelCard, find_model, read_card
+from unpaired.report.results import Audit
 
+DRAWING = "audit.svg"
+FILES = (DRAWING, *(f"hidden_{direction}.png" for direction in DIRECTIONS))
+"""Beside the document."""
 AUDITS = "audits"
 """Folder of a run that holds its audits, each named as the checkpoint."""
 SMALLEST = 8
 """Pixels of a side below which an image has no detail to measure."""
-LARGEST_SEED = 2**32 - 1
-"""The seed of an image's noise is made of this one and the image's number, and has to fit into 64 bits."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditOptions:
-    """What is audited, and how. Raises `UserError` for impossible values."""
-
-    model: str | Path
-    """A run, a checkpoint or a model folder, of a method with both directions."""
-    checkpoint: str | None = None
-    """Which checkpoint of a run: best, last or a number of images. By default the best, or else the newest."""
-    data: str | Path | None = None
-    """Folder with test images of both domains; by default that of the run."""
-    direction: str = "both"
-    """Which directions are audited: both, or one as `parse_direction` takes it (a2b, AtoB, horse2zebra)."""
-    images: int = 50
-    """At most so many images of each domain, spread evenly."""
-    size: tuple[int, int] | None = None
-    """(height, width) of the images; by default that of training."""
-    seed: int = 0
-    """Of the noise, and of the resampling for standard errors."""
-    out: str | Path | None = None
-    """Folder of the results; by default audits/CHECKPOINT in the run."""
-    device: str = "auto"
-    """Where to compute: auto (CUDA, else MPS, else CPU) or a device of PyTorch's."""
-    command: str = ""
-    """The command line, for the record."""
-
-    def __post_init__(self) -> None:
-        if self.images < 1:
-            raise UserError(f"{option('images', self.images)}: at least 1 is needed, and 2 for shares.")
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise UserError(f"{option('seed', self.seed)}: a seed is a number from 0 to {LARGEST_SEED}.")
 
 
 @final
@@ -88,10 +60,12 @@ def open_audited(options: AuditOptions, progress: Progress | None = None) -> tup
         checkpoint,
         data=options.data,
         direction=options.direction,
-        size=options.size,
+        size=options.image_size,
         device=options.device,
         progress=progress,
     )
+    if options.out is not None:
+        require_outside(folder, image_folders(inputs.config))
     size = inputs.dataset.size
     if size is None:
         raise UserError(
@@ -130,10 +104,5 @@ def _folder_of(options: AuditOptions, checkpoint: Path) -> Path:
         raise UserError(
             f"{checkpoint} belongs to no run, so there is no place for the audit. Give {option('out', 'FOLDER')}."
         )
-    folder = run / AUDITS / checkpoint.resolve().name if run else Path()
-    if options.out is not None:
-        folder = Path(options.out).expanduser()
-        if folder.exists() and not folder.is_dir():
-            raise UserError(f"{option('out', folder)}: this is a file. Give a folder.")
-    require_writable(folder)
-    return folder
+    folder = Path() if run is None else run / AUDITS / checkpoint.resolve().name
+    return Audit.check_out(folder if options.out is None else Path(options.out), FILES)

@@ -5,40 +5,16 @@ Nothing heavy is imported before a command runs, so that `--help` answers at onc
 
 from __future__ import annotations
 
-from unpaired.cli import (
-    audit,
-    compare,
-    demo,
-    evaluate,
-    export,
-    models,
-    report,
-    segment,
-    settings,
-    study,
-    train,
-    translate,
-)  # importing a command adds it to the application
+from importlib import import_module
+
 from unpaired.cli.app import ORDER, app, main
 from unpaired.cli.options import WithSettings
 
+COMMANDS = "compare demo evaluate export models report segment settings study train translate"
+for name in COMMANDS.split():
+    import_module(f"unpaired.cli.{name}")  # importing a command adds it to the application
 WithSettings.registered = True
 for place, name in enumerate(ORDER):
     app[name].sort_key = place
 
-__all__ = [
-    "app",
-    "audit",
-    "compare",
-    "demo",
-    "evaluate",
-    "export",
-    "main",
-    "models",
-    "report",
-    "segment",
-    "settings",
-    "study",
-    "train",
-    "translate",
-]
+__all__ = ["app", "main"]

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from cyclopts import App, CycloptsError
 
 from unpaired import __version__
 from unpaired.cli.hints import explain
-from unpaired.core.errors import ReportedElsewhere, UserError
-from unpaired.core.naming import named_by_flags
+from unpaired.core.errors import ReportedElsewhere, UserError, named_by_flags
+from unpaired.core.terminal import note
+from unpaired.core.text import printable
 
 app = App(
     name="unpaired",
@@ -27,6 +36,8 @@ app = App(
 
 INTERRUPTED = 128
 """A command ended by a signal exits with this plus the signal's number, as shells expect."""
+UNEXPECTED = 70
+"""Exit code of an error that no message was written for (EX_SOFTWARE of sysexits.h)."""
 ORDER = (
     *("demo", "train", "translate", "evaluate", "report", "compare", "audit", "segment"),
     *("study", "export", "convert", "info", "settings"),
@@ -43,23 +54,15 @@ def command_line() -> str:
 
 
 def main(tokens: Sequence[str] | None = None) -> None:
-    """Run the command line; exit code 2 is the user's error, told in one message and without a traceback."""
+    """Run the command line and exit: 2 is the user's error in one message, 70 an unexpected one with a log."""
     _given[:] = sys.argv[1:] if tokens is None else tokens
-    try:
-        code = _run(list(_given))
-    except ReportedElsewhere:
-        code = 2
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 2
-    except CycloptsError as error:
-        print(f"error: {explain(error, app, ORDER)}", file=sys.stderr)
-        code = 2
-    except KeyboardInterrupt:
-        code = INTERRUPTED + 2
-    except BrokenPipeError:  # the reader of a pipe has gone, as in `unpaired info RUN | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+    _repair_streams()
+    with _interruptible() as interrupted:
+        try:
+            code = _run(list(_given))
+            sys.stdout.flush()
+        except (Exception, KeyboardInterrupt) as error:
+            code = INTERRUPTED + signal.SIGINT if interrupted else _explained(error)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -67,6 +70,107 @@ def _run(tokens: list[str]) -> Any:
     """Run the command, whose options name settings in messages."""
     with named_by_flags(lambda: _flags_of(tuple(tokens))):
         return app(tokens, exit_on_error=False, print_error=False, help_on_error=False, result_action="return_value")
+
+
+def _explained(error: BaseException) -> int:
+    """Print what an error means and return the exit code."""
+    match error:
+        case KeyboardInterrupt():
+            return INTERRUPTED + signal.SIGINT
+        case ReportedElsewhere():
+            return 2
+        case UserError():
+            message = str(error)
+        case CycloptsError():
+            message = explain(error, app, ORDER)
+        case BrokenPipeError():  # the reader of a pipe has gone, as in `unpaired info RUN | head`
+            _discard_output()
+            return 0
+        case OSError() if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
+            _discard_output()
+            message = f"cannot write the output: {error.strerror}."
+        case OSError() if error.filename is not None:
+            name = printable(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else ""
+            message = f"cannot use {name[:200]}: {error.strerror or error}. Check the name and its permissions."
+        case MemoryError():
+            message = "not enough memory. Give smaller images, or fewer at a time."
+        case _:
+            note(
+                f"error: unexpected {type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}\n"
+                f"This is a fault of unpaired. Please report it with this log: {_write_log(error)}"
+            )
+            return UNEXPECTED
+    for token in filter(lambda token: "\n" in token, _given):  # a name never begins a line of its own
+        message = message.replace(token, printable(token))
+    note(f"error: {message}")
+    return 2
+
+
+def _write_log(error: BaseException) -> str:
+    """Write the command, versions and traceback into the user's cache, or a temporary file; return its path."""
+    from unpaired.core.cache import user_cache_folder
+
+    lines = [command_line(), f"unpaired {__version__}, Python {sys.version}", *traceback.format_exception(error)]
+    content = "\n".join(lines).encode("utf-8", "backslashreplace")
+    name = f"error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    folders = [Path(tempfile.gettempdir())]
+    with contextlib.suppress(UserError):
+        folders.insert(0, user_cache_folder() / "logs")
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.mkdir(exist_ok=True)
+            (folder / name).write_bytes(content)
+            return str(folder / name)
+    return "(it cannot be written anywhere)"
+
+
+def _repair_streams() -> None:
+    """Let what no terminal can show be escaped, and give output a place where there is none (`>&-`)."""
+    for name in ("stdout", "stderr"):
+        stream = vars(sys)[name]
+        if stream is None:
+            vars(sys)[name] = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # for the life of the process
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _discard_output() -> None:
+    """Send what is still buffered nowhere, or Python complains at the end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """Let Ctrl-C end the command whatever it is doing; yields a list that is not empty once it was pressed.
+
+    An import can turn the KeyboardInterrupt into another error, and a destructor can lose it: then it is sent again.
+    """
+    pressed: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # elsewhere Python allows no handlers
+        yield pressed
+        return
+
+    def stop(number: int, _: object) -> None:
+        pressed.append(number)
+        raise KeyboardInterrupt
+
+    def lost(unraisable: Any) -> None:
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        else:
+            hook(unraisable)
+
+    hook, sys.unraisablehook = sys.unraisablehook, lost
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # not where it is ignored, as in the background of a shell
+        signal.signal(signal.SIGINT, stop)
+    try:
+        yield pressed
+    finally:
+        sys.unraisablehook = hook
+        if before is signal.default_int_handler:
+            signal.signal(signal.SIGINT, before)
 
 
 @functools.cache

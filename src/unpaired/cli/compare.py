@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import signal
-import sys
 import threading
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 
 from unpaired.cli.app import INTERRUPTED, app
-from unpaired.cli.options import ASSIGNED, IMAGES, Extension, Quiet, Section, allow, read_size, with_settings
-from unpaired.core.errors import UserError
-from unpaired.core.naming import option
+from unpaired.cli.options import ASSIGNED, IMAGES, Extension, Quiet, Section, Whole, allow, read_size, with_settings
+from unpaired.core.errors import UserError, option
+from unpaired.core.terminal import counting, note, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +40,7 @@ def compare(
     /,
     *,
     out: Annotated[Path | None, Parameter(group=COMPARISON)] = None,
-    images: Annotated[int | None, Parameter(group=COMPARISON)] = None,
+    images: Annotated[Whole | None, Parameter(group=COMPARISON)] = None,
     seeds: Annotated[str | None, Parameter(group=COMPARISON)] = None,
     only: Annotated[str | None, Parameter(group=COMPARISON)] = None,
     fcn: Annotated[str | None, Parameter(group=COMPARISON)] = None,
@@ -107,7 +106,7 @@ def compare(
         settings = Given(overrides, ASSIGNED)
         comparison = open_comparison(found, out, places, settings, only=labels, progress=display.checking)
     if dry_run:
-        print(described(comparison, labels))
+        say(described(comparison, labels))
         return 0
     return _carry_out(comparison, labels, checkpoint, quiet)
 
@@ -115,30 +114,29 @@ def compare(
 def _carry_out(comparison: Comparison, only: list[str], checkpoint: str, quiet: bool) -> int:
     from unpaired.compare.document import markdown
     from unpaired.compare.start import compare as carry_out
-    from unpaired.core.terminal import counting
 
-    def say(text: str) -> None:
+    def tell(text: str) -> None:
         if not quiet:
-            print(text, file=sys.stderr, flush=True)
+            note(text)
 
     def bar(label: str) -> AbstractContextManager[Callable[[int, int], None]]:
-        say(label)
+        tell(label)
         return counting(label, quiet=quiet)
 
     received: list[int] = []
     try:
         with _told_of_sigterm(received):
-            done = carry_out(comparison, only=only, checkpoint=checkpoint, quiet=quiet, say=say, counting=bar)
+            done = carry_out(comparison, only=only, checkpoint=checkpoint, quiet=quiet, say=tell, counting=bar)
     except KeyboardInterrupt:  # between two trainings, or while measuring
         return _stopped(comparison, *(received or [signal.SIGINT]))
     if done.outcome.signal is not None:
         return _stopped(comparison, done.outcome.signal)
     assert done.document is not None
-    print(markdown(done.document))
+    say(markdown(done.document))
     if not quiet:
-        print(_places(done))
+        say(_places(done))
     if done.outcome.failed:
-        print(f"Diverged: {', '.join(done.outcome.failed)}. The same command tries again.", file=sys.stderr)
+        note(f"Diverged: {', '.join(done.outcome.failed)}. The same command tries again.")
     return 1 if done.outcome.failed else 0
 
 
@@ -161,10 +159,7 @@ def _told_of_sigterm(received: list[int]) -> Iterator[None]:
 
 
 def _stopped(comparison: Comparison, number: int) -> int:
-    print(
-        f"Stopped; everything in {shlex.quote(str(comparison.folder))} is saved. The same command goes on.",
-        file=sys.stderr,
-    )
+    note(f"Stopped; everything in {shlex.quote(str(comparison.folder))} is saved. The same command goes on.")
     return INTERRUPTED + number
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from unpaired.cli.app import app
-from unpaired.cli.options import Quiet
+from unpaired.cli.options import Quiet, Whole
 
 
 @app.command
 def demo(
     *,
     out: Path = Path("unpaired-demo"),
-    seed: int = 0,
+    seed: Whole = 0,
     quiet: Quiet = False,
 ) -> int:
     """Train a small CycleGAN on two drawn domains, in under three minutes; needs no files and no network.

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from unpaired.cli.app import app
 from unpaired.cli.options import Checkpoint, Direction, Extension, Quiet, allow
+from unpaired.core.terminal import say
 
 
 @app.command
@@ -61,5 +62,5 @@ def export(
         overwrite=overwrite,
     )
     if not quiet:
-        print(report)
+        say(str(report))
     return 0

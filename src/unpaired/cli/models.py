@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,8 @@ from cyclopts import Parameter
 from unpaired.cli.app import app
 from unpaired.cli.options import Checkpoint, Direction, Extension, Json, allow
 from unpaired.core.errors import UserError
+from unpaired.core.terminal import counting, say, show
+from unpaired.core.text import json_text
 
 
 @app.command
@@ -47,7 +48,7 @@ def convert(
         raise UserError(f"--to-official writes one direction of one model; received {len(weights)} models.")
     if checkpoint is not None and not to_official:
         raise UserError("--checkpoint chooses one of a run to write with --to-official. Leave it out.")
-    print(to_file(weights[0], out, direction, checkpoint) if to_official else from_files(weights, out, direction))
+    say(to_file(weights[0], out, direction, checkpoint) if to_official else from_files(weights, out, direction))
     return 0
 
 
@@ -67,20 +68,17 @@ def info(
         A run, a checkpoint, a model, a segmenter, a data folder or an image.
     """
     from unpaired.cli.info import describe, render
-    from unpaired.core.terminal import counting
     from unpaired.evaluation.segmentation.segmenter import describe_segmenter, is_segmenter, render_segmenter
 
     allow(extension)
     if is_segmenter(what):
         found = describe_segmenter(what)
-        print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else render_segmenter(found))
+        say(json_text(found) if as_json else render_segmenter(found))
         return 0
     with counting("Reading", quiet=as_json) as count:
         description = describe(what, progress=lambda label, done, total: count(done, total))
     if as_json:
-        print(json.dumps(description, indent=2, ensure_ascii=False, default=str))
+        say(json_text(description))
     else:
-        from rich.console import Console
-
-        Console().print(render(description))
+        show(render(description))
     return 0

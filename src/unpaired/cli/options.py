@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from cyclopts import Group, Parameter
 
 from unpaired.core.errors import UserError
+from unpaired.core.text import printable
 
 if TYPE_CHECKING:
     from unpaired.core.settings import Setting
@@ -23,9 +24,22 @@ TRAINING = Group("Training", sort_key=2)
 COMPUTING = Group("Computing", sort_key=3)
 RUN = Group("Run and results", sort_key=4)
 
+GROUPS = {str(group.name): group for group in (IMAGES, METRICS, TRAINING, COMPUTING, RUN)}
 ASSIGNED = "--set {name}"
 """The origin of settings that were given by `--set`."""
-Model = Annotated[Path, Parameter(help="A run, a checkpoint or a model folder.")]
+FORMER = {"--metrics": ("--measures",)}
+"""Former names of options."""
+
+
+def _whole(_: Any, tokens: Any) -> int:
+    """Read a whole number; where cyclopts would round 1.5, it is refused."""
+    text = tokens[0].value
+    if not re.fullmatch(r"[-+]?[0-9]{1,30}", text):
+        raise ValueError(f'received "{printable(text)[:80]}"; allowed: a whole number')
+    return int(text)
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
 Checkpoint = Annotated[
     str | None,
     Parameter(
@@ -48,7 +62,7 @@ Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
     Parameter(group=COMPUTING, help="Arithmetic; auto is bf16 where the hardware has it and it loses little (40 dB)."),
 ]
-BatchSize = Annotated[int, Parameter(group=COMPUTING, help="Images of equal size that are translated together.")]
+BatchSize = Annotated[Whole, Parameter(group=COMPUTING, help="Images of equal size that are translated together.")]
 Extension = Annotated[
     list[str] | None,
     Parameter(
@@ -79,27 +93,39 @@ Set = Annotated[
 class Section:
     """Settings that a command has options for."""
 
-    name: str
-    """`data` in `data.crop_size`."""
+    name: str = ""
+    """`data` in `data.crop_size`; empty for the command's own."""
     kind: type[Any]
     """Their settings class."""
     group: Group
-    """Where `--help` shows them."""
+    """Where `--help` shows those that do not say it themselves."""
     flags: Mapping[str, str] | None = None
     """Field -> option; by default all fields that declare a `Flag`."""
     help: Mapping[str, str] = field(default_factory=dict)
     """Field -> what `--help` says in place of the field's docstring."""
 
-    def options(self) -> dict[str, tuple[str, Setting, str]]:
-        """Return dotted name -> (option, field, help)."""
+    def options(self) -> dict[str, Option]:
+        """Return the options by dotted name."""
         from unpaired.core.settings import describe
 
         fields = {setting.name: setting for setting in describe(self.kind)}
-        flags = self.flags or {name: setting.flag for name, setting in fields.items() if setting.flag}
-        return {
-            f"{self.name}.{name}": (flag, fields[name], self.help.get(name) or help_of(fields[name]))
-            for name, flag in flags.items()
-        }
+        flags = self.flags or {name: setting.flag.name for name, setting in fields.items() if setting.flag}
+        found = {}
+        for name, flag in flags.items():
+            setting = fields[name]
+            group = GROUPS.get(setting.flag.group if setting.flag else "", self.group)
+            help_text = self.help.get(name) or help_of(setting)
+            found[f"{self.name}.{name}".lstrip(".")] = Option(flag, setting, help_text, group)
+        return found
+
+
+class Option(NamedTuple):
+    """An option that sets one setting."""
+
+    flag: str
+    setting: Setting
+    help: str
+    group: Group
 
 
 def help_of(setting: Setting) -> str:
@@ -107,7 +133,8 @@ def help_of(setting: Setting) -> str:
     from unpaired.core.settings import has_words, shown
 
     words = f" One of: {setting.allowed}." if has_words(setting.hint) else ""
-    default = "" if setting.default in (None, False, MISSING, (), "") else f" [default: {shown(setting.default)}]"
+    known = "[default: " in setting.doc or setting.default in (None, False, MISSING, (), "")
+    default = "" if known else f" [default: {shown(setting.default)}]"
     return f"{setting.doc}{words}{default}"
 
 
@@ -119,11 +146,16 @@ class SIZE(str):
     """256 or HEIGHTxWIDTH as it was typed."""
 
 
+class PATH(str):
+    """A file or folder as it was typed."""
+
+
 def _type_of(setting: Setting) -> type[Any]:
     """Return what `--help` shows as the type of a setting; its value is read by the settings themselves."""
     if setting.allowed == "true or false":
         return bool
-    return SIZE if "HEIGHTxWIDTH" in setting.allowed else INT if "whole number" in setting.allowed else str
+    kinds = {"HEIGHTxWIDTH": SIZE, "a path": PATH, "text": str, "whole number": INT}
+    return next((kind for word, kind in kinds.items() if word in setting.allowed), str)
 
 
 def with_settings(
@@ -154,8 +186,8 @@ class WithSettings:
         self._function, self._sections = function, sections
 
     @functools.cached_property
-    def options(self) -> dict[str, tuple[str, Setting, str]]:
-        """Dotted name -> (option, field, help)."""
+    def options(self) -> dict[str, Option]:
+        """The options by dotted name."""
         return {name: found for section in self._sections() for name, found in section.options().items()}
 
     @property
@@ -168,9 +200,11 @@ class WithSettings:
         ]
         taken: list[tuple[str, Any]] = []
         for section in self._sections() if self.registered else ():
-            for name, (flag, setting, text) in section.options().items():
-                kind = _type_of(setting)
-                parameter = Parameter(name=flag, help=text, group=section.group, negative=())
+            for name, option in section.options().items():
+                kind = _type_of(option.setting)
+                negative = f"--no-{option.flag[2:]}" if option.setting.default is True else ()
+                names = (option.flag, *FORMER.get(option.flag, ()))
+                parameter = Parameter(name=names, help=option.help, group=option.group, negative=negative)
                 taken.append((name.replace(".", "_"), Annotated[kind | None, parameter]))
         added = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
@@ -187,11 +221,11 @@ class WithSettings:
         from unpaired.core.given import Given, parse_value, read_overrides
 
         given = [read_overrides(set_)] if set_ else []
-        for name, (flag, setting, _) in self.options.items():
+        for name, option in self.options.items():
             text = named.pop(name.replace(".", "_"), None)
             if text is not None:
-                value = parse_value(text, setting.hint) if isinstance(text, str) else text
-                given.append(Given({name: value}, flag))
+                value = parse_value(text, option.setting.hint) if isinstance(text, str) else text
+                given.append(Given({name: value}, option.flag))
         return self._function(*positional, given=given, **named)
 
 

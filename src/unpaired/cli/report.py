@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ from cyclopts import Parameter
 
 from unpaired.cli.app import app
 from unpaired.cli.options import Quiet
+from unpaired.core.terminal import note, say
 
 
 @app.command
@@ -50,10 +50,10 @@ def report(
 
     written = write_report(runs, out, data=as_json, title=title, checkpoint=checkpoint)
     for line in (line for run in written.runs for line in run.damage):
-        print(f"warning: {line}", file=sys.stderr)
+        note(f"warning: {line}")
     if not quiet:
         left_out = f", {written.pictures_left_out} pictures left out" if written.pictures_left_out else ""
-        print(f"Report: {written.page} ({written.page.stat().st_size / 1e6:.1f} MB{left_out})")
+        say(f"Report: {written.page} ({written.page.stat().st_size / 1e6:.1f} MB{left_out})")
         if written.data is not None:
-            print(f"Data: {written.data}")
+            say(f"Data: {written.data}")
     return 0

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
 from unpaired.cli.app import INTERRUPTED, app, command_line
-from unpaired.cli.options import COMPUTING, IMAGES, RUN, TRAINING, Device, Quiet, Section, with_settings
+from unpaired.cli.options import ASSIGNED, IMAGES, RUN, TRAINING, Quiet, Section, with_settings
 from unpaired.core.errors import UserError
+from unpaired.core.terminal import note, say, show
 
 if TYPE_CHECKING:
     from unpaired.evaluation.segmentation.train import Status
@@ -63,9 +63,11 @@ def _of_training() -> list[Section]:
 
 def _of_score() -> list[Section]:
     from unpaired.data.config import DataConfig
+    from unpaired.evaluation.segmentation.config import ScoreOptions
 
     flags = {name: flag for name, flag in PLACES.items() if not name.startswith("test")}
-    return [Section(name="data", kind=DataConfig, group=IMAGES, flags=flags, help={**HELP, **HELP_OF_SCORE})]
+    data = Section(name="data", kind=DataConfig, group=IMAGES, flags=flags, help={**HELP, **HELP_OF_SCORE})
+    return [data, Section(kind=ScoreOptions, group=RUN)]
 
 
 @segment.command
@@ -110,10 +112,6 @@ def score(
     segmenter: Path,
     /,
     *,
-    most: Annotated[int | None, Parameter(group=IMAGES)] = None,
-    seed: Annotated[int, Parameter(group=COMPUTING)] = 0,
-    device: Device = "auto",
-    out: Annotated[Path | None, Parameter(group=RUN)] = None,
     quiet: Quiet = False,
     given: Any = (),
 ) -> int:
@@ -125,49 +123,43 @@ def score(
     ----------
     segmenter
         The folder that `unpaired segment train` has written.
-    most
-        Score this many photos, spread evenly. [default: all]
-    seed
-        Seed of the shuffling, for the lower bound.
-    out
-        JSON file for all results and how they were measured.
     """
-    from rich.console import Console
-
-    from unpaired.core.files import require_writable, write_atomic
-    from unpaired.evaluation.segmentation.score import score_segmenter
+    from unpaired.core.files import check_out, write_atomic
+    from unpaired.core.given import options_of
+    from unpaired.evaluation.segmentation.config import ScoreOptions
+    from unpaired.evaluation.segmentation.score import SegmenterScore, score_segmenter
     from unpaired.report.terminal import render
     from unpaired.training.progress import Progress
 
-    if most is not None and most < 1:
-        raise UserError(f"--most {most}: a number of photos, 1 or more.")
-    if out is not None:
-        if out.is_dir():
-            raise UserError(f"--out {out} is a folder. Name the JSON file that the figures are written to.")
-        require_writable(out.parent)
+    own = [one for one in given if one.origin != ASSIGNED and not any("." in name for name in one.values)]
+    data = [one for one in given if one not in own]
+    options = options_of(ScoreOptions, own)
+    if options.out is not None:
+        check_out(options.out, mark=SegmenterScore.FORMAT)
     with Progress(quiet=quiet, every_seconds=SECONDS) as display:
-        found = score_segmenter(segmenter, given, seed=seed, most=most, device=device, progress=display.checking)
+        found = score_segmenter(
+            segmenter, data, seed=options.seed, most=options.most, device=options.device, progress=display.checking
+        )
     for notice in found.notices:
-        print(f"note: {notice}", file=sys.stderr)
-    Console().print(render(found), highlight=False)
-    if out is not None:
+        note(f"note: {notice}")
+    show(render(found))
+    if options.out is not None:
         document = found.model_copy(update={"command": command_line()})
-        write_atomic(out, document.to_json(), then="score again")
+        write_atomic(Path(options.out).expanduser(), document.to_json(), then="score again")
     return 0
 
 
 def _conclude(folder: Path, status: Status, quiet: bool) -> int:
     place = shlex.quote(str(folder))
     if status.signal is not None:
-        print(
+        note(
             f"Stopped after {status.images_seen:,} images; everything is saved. Go on with:\n"
-            f"  unpaired segment train --resume {place}",
-            file=sys.stderr,
+            f"  unpaired segment train --resume {place}"
         )
         return INTERRUPTED + status.signal
     best, last = status.best, status.last
     if not quiet and best is not None and last is not None:
-        print(
+        say(
             f"Finished: {status.images_seen:,} images. The best was that of {best['images']:,} images, with a class "
             f"IoU of {best['scores']['class_iou']:.3f} on the held-out photos (the last: "
             f"{last['scores']['class_iou']:.3f}).\n"

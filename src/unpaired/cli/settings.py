@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from unpaired.cli.app import app
 from unpaired.core.errors import UserError, did_you_mean
+from unpaired.core.terminal import say
 
 if TYPE_CHECKING:
     from unpaired.core.settings import Setting
@@ -53,19 +54,19 @@ def settings(
     from unpaired.methods import METHODS
 
     if markdown:
-        print(page(), end="")
+        say(page(), end="")
         return 0
     if method is not None and method not in METHODS and name is None and ":" not in method:
         method, name = None, method
     groups = [*_shared(), *([] if method is None else _of_method(method))]
     if name is None:
         if method is None:
-            print(f"Methods: {', '.join(METHODS)}. Their settings: unpaired settings METHOD.\n")
-        print("\n\n".join(_listed(group) for group in groups))
+            say(f"Methods: {', '.join(METHODS)}. Their settings: unpaired settings METHOD.\n")
+        say("\n\n".join(_listed(group) for group in groups))
         return 0
     if not any(_is_called(dotted, name) for _, _, settings in groups for dotted, _ in settings) and method is None:
         groups += [group for each in METHODS for group in _of_method(each)]
-    print(_explained(groups, name))
+    say(_explained(groups, name))
     return 0
 
 
@@ -110,7 +111,7 @@ def _listed(group: Group) -> str:
     lines = [title, "=" * len(title), fill(text, 80)]
     for dotted, setting in settings:
         default = shown(setting.default)
-        flag = f"  ({setting.flag})" if setting.flag else ""
+        flag = f"  ({setting.flag.name})" if setting.flag else ""
         lines.append(f"\n{dotted}{f' = {default}' if default else ''}{flag}")
         lines.append(fill(setting.doc, 80, initial_indent="    ", subsequent_indent="    "))
     return "\n".join(lines)
@@ -135,7 +136,8 @@ def _explained(groups: list[Group], name: str) -> str:
                         fill(setting.doc, 80),
                         f"  default: {shown(setting.default) or 'none'}",
                         fill(f"allowed: {setting.allowed}", 80, initial_indent="  ", subsequent_indent="    "),
-                        f"  set it:  --set {dotted}=VALUE" + (f", or {setting.flag} VALUE" if setting.flag else ""),
+                        f"  set it:  --set {dotted}=VALUE"
+                        + (f", or {setting.flag.name} VALUE" if setting.flag else ""),
                     ]
                 )
                 found.setdefault(f"{dotted}\n{text}", title)
@@ -167,7 +169,7 @@ def page() -> str:
             "| --- | --- | --- | --- |",
         ]
         for dotted, setting in settings:
-            flag = f"<br>`{setting.flag}`" if setting.flag else ""
+            flag = f"<br>`{setting.flag.name}`" if setting.flag else ""
             default = f"`{shown(setting.default)}`" if shown(setting.default) else ""
             cells = (f"`{dotted}`{flag}", default, setting.allowed, setting.doc)
             lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,8 +10,9 @@ from typing import Annotated, Any
 from cyclopts import App, Group, Parameter
 
 from unpaired.cli.app import app
-from unpaired.cli.options import Quiet, Section, read_size, with_settings
+from unpaired.cli.options import Quiet, Section, Whole, read_size, with_settings
 from unpaired.core.errors import UserError
+from unpaired.core.terminal import counting, note, say
 
 STUDY = Group("Study", sort_key=1)
 study = App(
@@ -57,7 +57,6 @@ def create(
         Crop and resample every picture to this size: 256, or HEIGHTxWIDTH. Without it, all must have one size.
     """
     from unpaired.core.given import settings_of
-    from unpaired.core.terminal import counting
     from unpaired.study.create import create_study
     from unpaired.study.description import Settings
 
@@ -65,11 +64,11 @@ def create(
     with counting("Reading pictures", quiet=quiet) as progress:
         created = create_study(real, _fakes(fake), out, settings, size=_size(size), progress=progress)
     for notice in created.notices:
-        print(f"warning: {notice}", file=sys.stderr)
+        note(f"warning: {notice}")
     if not quiet:
         made = created.study
         counts = ", ".join(f"{len(pictures)} of {name}" for name, pictures in made.methods.items())
-        print(
+        say(
             f"{out}: {len(made.real)} real pictures, {counts}; {made.height} x {made.width} pixels.\n"
             f"Show it to people with:\n  unpaired study serve {shlex.quote(str(out))}"
         )
@@ -82,7 +81,7 @@ def serve(
     /,
     *,
     host: str = "127.0.0.1",
-    port: int = 8000,
+    port: Whole = 8000,
     behind_proxy: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> int:
     """Show a study to people in their browsers, until stopped; prints the addresses of the study and of its report.
@@ -127,8 +126,8 @@ def report(
 
     made, path = write_report(folder, out)
     if not quiet:
-        print(summary(made))
-        print(f"Report: {path}")
+        say(summary(made))
+        say(f"Report: {path}")
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ from cyclopts import Parameter
 from unpaired.cli.app import INTERRUPTED, app
 from unpaired.cli.options import IMAGES, RUN, TRAINING, Extension, Quiet, Section, allow, with_settings
 from unpaired.core.errors import UserError
+from unpaired.core.terminal import note, say
 from unpaired.core.text import plural
 
 if TYPE_CHECKING:
@@ -96,17 +96,16 @@ def _start(given: list[Given], out: Path | None, *, go_on: bool, quiet: bool) ->
 def _conclude(result: Result, quiet: bool) -> int:
     if result.state == "interrupted":
         if result.is_first:
-            print(
+            note(
                 f"Stopped after {plural(result.images_seen, 'image')}; everything is saved. Resume with:\n"
-                f"  unpaired train --resume {shlex.quote(str(result.run))}",
-                file=sys.stderr,
+                f"  unpaired train --resume {shlex.quote(str(result.run))}"
             )
         return INTERRUPTED + (result.signal or 0)
     if not quiet and result.is_first:
         memory = f" Peak: {result.peak_memory}." if result.peak_memory else ""
         early = f" Stopped early: {result.ended_early}." if result.ended_early else ""
         best = f"Use {result.best.path}, {result.advice}\n" if result.best and result.advice else ""
-        print(
+        say(
             f"Finished: {plural(result.images_seen, 'image')}.{early}{memory}\n{best}"
             f"Look at {result.run / 'index.html'}, and translate with:\n"
             f"  unpaired translate {shlex.quote(str(result.run))} IMAGES --out OUT --direction {result.directions[0]}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +9,7 @@ from cyclopts import Parameter
 
 from unpaired.cli.app import app
 from unpaired.cli.options import BatchSize, Checkpoint, Device, Direction, Engine, Extension, Precision, Quiet, allow
+from unpaired.core.terminal import counting, note, say
 
 if TYPE_CHECKING:
     from unpaired.core.terminal import Counter
@@ -60,7 +60,6 @@ def translate(
     existing
         What to do when an output exists: fail before anything is done, skip it, or overwrite it.
     """
-    from unpaired.core.terminal import counting
     from unpaired.models.files import count_images, translate_files
     from unpaired.models.translator import Translator
 
@@ -72,13 +71,13 @@ def translate(
         device=device,
         engine=engine,
         precision=precision,
-        images=count_images(inputs, out),
+        images=count_images(inputs),
         fine=True if bit_depth in (16, 32) else None,
     )
     for notice in translator.notices:
-        print(f"warning: {notice}", file=sys.stderr)
+        note(f"warning: {notice}")
     if not quiet:
-        print(f"model: {translator.title}\nengine: {translator.describe_engine()}")
+        say(f"model: {translator.title}\nengine: {translator.describe_engine()}")
     with counting("Translating", quiet=quiet) as progress:
         _show_search(translator, progress)
         report = translate_files(
@@ -93,11 +92,11 @@ def translate(
             progress=progress,
         )
     for failure in report.failed:
-        print(f"could not translate {failure.path}: {failure.reason}", file=sys.stderr)
+        note(f"could not translate {failure.path}: {failure.reason}")
     if not quiet:
         skipped = f", {report.skipped} skipped (already there)" if report.skipped else ""
         failed = f", {len(report.failed)} failed" if report.failed else ""
-        print(f"{report.written} written to {out}{skipped}{failed}.")
+        say(f"{report.written} written to {out}{skipped}{failed}.")
         _print_search_errors(report)
     return 1 if report.failed else 0
 
@@ -116,7 +115,7 @@ def _print_search_errors(report: Report) -> None:
         return
     mean = sum(error.l1 for _, error in errors) / len(errors)
     path, worst = max(errors, key=lambda found: found[1].l1)
-    print(
+    say(
         f"remaining reconstruction error: {mean:.3f} on average in a range of 2; worst {path}: {worst.l1:.3f} "
         f"(PSNR {worst.psnr:.1f} dB)."
     )

@@ -9,10 +9,9 @@ from typing import Any
 
 from unpaired.compare.plan import Plan
 from unpaired.compare.trainings import Training
-from unpaired.core.errors import UserError
-from unpaired.core.files import write_atomic
+from unpaired.core.errors import UserError, option
+from unpaired.core.files import require_new, write_atomic
 from unpaired.core.given import flatten
-from unpaired.core.naming import option
 from unpaired.data.held_out import Dataset
 from unpaired.training.start import RESUMABLE
 
@@ -30,9 +29,7 @@ def check_record(folder: Path, dataset: Dataset, trainings: Sequence[Training]) 
     """
     before = _read(folder)
     if before is None:
-        # A process killed while it wrote the first record leaves a hidden file.
-        if folder.exists() and (not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir())):
-            raise UserError(f"{folder} exists and is not the folder of a comparison. Choose another --out.")
+        require_new(folder, "It is not the folder of a comparison. Choose another --out.")
         return None
     data = _data(dataset)
     kept = {"contents": data["contents"], **before["data"]}  # older versions did not write down what files hold

@@ -30,8 +30,10 @@ from unpaired.compare.train import (
 from unpaired.compare.trainings import Training, data_settings, needs_pairs, shared_settings, trainings_of
 from unpaired.core.device import find_device
 from unpaired.core.errors import UserError
+from unpaired.core.files import check_out
 from unpaired.core.given import Given
 from unpaired.data.directions import Direction, sides
+from unpaired.data.folders import image_folders
 from unpaired.data.held_out import Dataset, open_dataset
 from unpaired.data.labels import VOID, decoded
 from unpaired.data.training import Progress
@@ -91,6 +93,7 @@ def open_comparison(
     plan.chosen(only)
     places = {name: os.path.abspath(os.path.expanduser(place)) for name, place in places.items()}
     shared = data_settings(plan, places, overrides)
+    check_out(folder, reads=image_folders(shared.data), replaces=())
     trainings_of(plan, places, overrides, {False: 1, True: 1})  # settings are checked before thousands of images
     wanted = {entry.slug for entry in plan.chosen(only)}
     paired = any(entry.slug in wanted for entry in needs_pairs(plan, overrides))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,8 +111,6 @@ def _train(run: Path, training: Training, state: State, quiet: bool) -> int | No
         # Where the data lies and where to train may be others now; what is not given any more is at its default.
         now = {name: value for name, value in settings_by_name(training).items() if name in FREE}
         return resume_run(run, [Given(now, "{name}", record=True)], quiet=quiet).signal
-    if run.is_dir() and all(path.name.startswith(".") for path in run.iterdir()):
-        shutil.rmtree(run)  # killed before anything was written
     return start_run(training.config, run, quiet=quiet).signal
 
 

@@ -16,9 +16,11 @@ from typing import Any, final
 import filelock
 
 from unpaired.core.errors import UserError
-from unpaired.core.files import atomic_file, write_atomic
+from unpaired.core.files import atomic_file, clear_leftovers, write_atomic
 from unpaired.core.text import printable
 
+OWN_FOLDER = "unpaired-cache"
+"""What is ours in a folder that the user chose, where other things may lie too."""
 _NO_LOCKS = (OSError, NotImplementedError)
 """What a file system without locks raises."""
 
@@ -28,14 +30,16 @@ class CacheError(UserError):
 
 
 def user_cache_folder() -> Path:
-    """Return the user's cache folder, made if need be: `UNPAIRED_CACHE` where set, else the platform's usual place.
+    """Return the user's cache folder, made if need be: in `UNPAIRED_CACHE` where set, else in the platform's place.
 
-    Everything in it can be deleted at any time; it is made again. Raises `CacheError` where it cannot be written.
+    It is a folder of our own (`UNPAIRED_CACHE/unpaired-cache`), since what is old in it is deleted. Everything in it
+    can be deleted at any time; it is made again. Raises `CacheError` where it cannot be written.
     """
     import platformdirs
 
     chosen = os.environ.get("UNPAIRED_CACHE")
-    folder = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("unpaired", appauthor=False)
+    usual = platformdirs.user_cache_path("unpaired", appauthor=False)
+    folder = Path(chosen).expanduser() / OWN_FOLDER if chosen else usual
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
@@ -163,8 +167,7 @@ def make_once(path: Path, make: Callable[[Path], None], is_whole: Callable[[Path
     with _one_at_a_time(path):
         if is_whole(path):  # another process has made it in the meantime
             return
-        for leftover in path.parent.glob(f".{path.stem}.writing-*"):  # of a killed process: this one holds the lock
-            leftover.unlink(missing_ok=True)
+        clear_leftovers(path.parent, of=path)  # of a killed process: this one holds the lock
         with atomic_file(path) as temporary:
             make(temporary)
 

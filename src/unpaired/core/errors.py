@@ -1,9 +1,17 @@
-"""The one error that a person is meant to read."""
+"""The one error that a person is meant to read, and how its messages name a setting."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from unpaired.core.text import safe
+
+Flags = Callable[[], Mapping[str, str]] | Mapping[str, str]
+_flags: ContextVar[Flags | None] = ContextVar("flags", default=None)
 
 
 class UserError(ValueError):
@@ -15,7 +23,7 @@ class UserError(ValueError):
 
     def _render_traceback_(self) -> list[str]:
         """Return what IPython shows in place of a traceback."""
-        return [f"{type(self).__name__}: {self}"]
+        return [f"{type(self).__name__}: {safe(str(self))}"]
 
 
 class ReportedElsewhere(UserError):
@@ -34,3 +42,26 @@ def did_you_mean(received: str, allowed: Iterable[str]) -> str:
         folded = {name.lower(): name for name in names}
         near = [folded[word] for word in difflib.get_close_matches(received.lower(), list(folded), n=1, cutoff=0.6)]
     return f' Did you mean "{near[0]}"?' if near else ""
+
+
+@contextlib.contextmanager
+def named_by_flags(flags: Flags) -> Iterator[None]:
+    """Name settings by the options of a command while the block runs: `flags` is setting -> option, or returns it."""
+    token = _flags.set(flags)
+    try:
+        yield
+    finally:
+        _flags.reset(token)
+
+
+def option(name: str, value: Any = None) -> str:
+    """Return a setting as its user knows it: `--seed 3` where the command has that flag, else `training.seed = 3`.
+
+    `name` is dotted, or the name of an argument; without `value` the name alone is returned. Messages are built with
+    this and never rewritten.
+    """
+    flags = _flags.get()
+    flag = (flags() if callable(flags) else flags or {}).get(name)
+    if flag is None:
+        return name if value is None else f"{name} = {value}"
+    return flag if value is None else f"{flag} {value}"

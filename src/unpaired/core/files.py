@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and folders that one process writes at a time."""
+"""Files that are there whole or not at all, folders that one process writes at a time, and the rule for `--out`."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import filelock
 
-from unpaired.core.errors import UserError
+from unpaired.core.errors import UserError, option
 from unpaired.core.text import printable
 
 MOST_BYTES = 16_000_000
 """Of one document that is read."""
 LOCK = ".lock"
 """Name of the lock file in a folder that one process writes at a time."""
+_LEFTOVER = re.compile(r"\.(.+)\.(?:writing|replaced)-\d+(?:-[0-9a-f]{8})?(?:\.[^/]*)?", re.DOTALL)
+_HEAD = 4096
+"""Bytes of a file in which it says that unpaired wrote it."""
 
 
 def write_atomic(
@@ -130,9 +134,9 @@ def cannot_write(path: Path, error: OSError, then: str) -> UserError:
 def require_writable(folder: Path) -> None:
     """Raise `UserError` unless files can be written into a folder, or into the one it would be made in."""
     there = folder.absolute()
-    while not there.exists() and there != there.parent:
-        there = there.parent
     try:
+        while not there.exists() and there != there.parent:
+            there = there.parent
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
@@ -140,6 +144,90 @@ def require_writable(folder: Path) -> None:
             f"cannot write into {printable(folder)}: {error.strerror or error} ({printable(there)}). Choose another "
             "folder, or make this one writable."
         ) from error
+
+
+# ------------------------------------------------------------------------------------------------- the rule for --out
+
+
+def check_out(
+    out: str | Path,
+    *,
+    named: str = "out",
+    reads: Iterable[object] = (),
+    replaces: Iterable[str] | None = None,
+    suffixes: Iterable[str] = (),
+    mark: str = "unpaired",
+) -> Path:
+    """Return where a command is to write, after the rule that holds for `--out` of all commands; makes nothing.
+
+    With `replaces`, the names of files in it, `out` is a folder, else a file (of one of these `suffixes`). Refused are:
+    a name that is not valid or too long, a place that cannot be written, a folder of the images that the command reads
+    (`reads`, those that are paths) or one inside, and a file in the way that unpaired has not written: a page or a JSON
+    document carries its `mark`; other files are taken for ours where such a document lies beside them, and names it.
+    Call it before anything is computed. Raises `UserError`.
+    """
+    out = Path(out).expanduser()
+    called = option(named, printable(out))
+    _check_name(out, called)
+    endings = sorted(suffixes)
+    if endings and out.suffix.lower() not in endings:
+        raise UserError(f"{called}: expected a file that ends in {' or '.join(endings)}.")
+    if replaces is None and out.is_dir():
+        example = printable(out / f"results{min(endings, default='')}")
+        raise UserError(f"{called} is a folder. Give a file, such as {example}.")
+    if replaces is not None and out.exists() and not out.is_dir():
+        raise UserError(f"{called} is a file. Give a folder.")
+    require_outside(out, reads, named=named)
+    require_writable(out.parent if replaces is None else out)
+    folder, names = (out.parent, [out.name]) if replaces is None else (out, list(replaces))
+    for path in (folder / name for name in names):
+        if os.path.lexists(path) and not _is_ours(path, names, mark):
+            raise UserError(
+                f"{called}: {printable(path)} exists, and unpaired has not written it, so it is not replaced. Choose "
+                f"another {option(named)}, or move the file."
+            )
+    return out
+
+
+def require_outside(out: Path, folders: Iterable[object], *, named: str = "out") -> None:
+    """Raise `UserError` where `out` is one of these folders of images or lies inside: outputs would become inputs."""
+    there = out.expanduser().resolve()
+    for folder in folders:
+        if isinstance(folder, str | Path) and there.is_relative_to(Path(folder).expanduser().resolve()):
+            raise UserError(
+                f"{option(named, printable(out))} lies in a folder of images that is read, {printable(folder)}: what "
+                f"is written there would be taken for its images. Choose another {option(named)}."
+            )
+
+
+def _check_name(out: Path, called: str) -> None:
+    try:
+        os.fspath(out).encode()
+        os.path.lexists(out) or out.exists()
+        if "\0" in os.fspath(out):
+            raise ValueError("it holds a zero byte")
+    except (OSError, ValueError) as error:
+        reason = "it is not valid UTF-8" if isinstance(error, UnicodeError) else getattr(error, "strerror", None)
+        raise UserError(f"{called}: the name cannot be used ({reason or error}). Choose another one.") from error
+
+
+def _is_ours(path: Path, names: Iterable[str], mark: str) -> bool:
+    """Whether a file says that unpaired wrote it or, where its kind cannot say so, whether one beside it does."""
+    marks = {".json": f'"format": "{mark}', ".html": f'name="generator" content="{mark.replace("-", " ")}'}
+    marks[".htm"] = marks[".html"]
+    if path.suffix.lower() not in marks:
+        beside = [path.with_name(name) for name in names if Path(name).suffix.lower() in marks]
+        return path.is_file() and any(_is_ours(each, (), mark) for each in beside)
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return marks[path.suffix.lower()] in file.read(_HEAD).decode("utf-8", "replace")
+    except OSError:
+        return False
+
+
+# ------------------------------------------------------------------------------------------------------------- folders
 
 
 @contextlib.contextmanager
@@ -181,14 +269,16 @@ def new_folder(folder: Path, *, advice: str = "Choose another --out.") -> Iterat
 
 def require_new(folder: Path, advice: str = "Choose another --out.") -> None:
     """Raise `UserError` unless a folder is not there yet, or holds nothing but leftovers of a killed process."""
+    _check_name(folder, option("out", printable(folder)))
     if folder.exists() and (not folder.is_dir() or not all(_is_leftover(path) for path in folder.iterdir())):
         raise UserError(f"{printable(folder)} exists and is not an empty folder. {advice}")
 
 
-def clear_leftovers(folder: Path) -> None:
-    """Delete what killed processes left half-written in a folder; call it under the folder's lock."""
-    for path in folder.glob(".*"):
-        if _is_leftover(path) and path.name != LOCK:
+def clear_leftovers(folder: Path, *, of: Path | None = None) -> None:
+    """Delete what killed processes left half-written in a folder, or of one file; call it under the lock."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        found = _LEFTOVER.fullmatch(path.name)
+        if found and (of is None or of.stem.startswith(found[1])):
             remove(path)
 
 
@@ -202,7 +292,7 @@ def remove(path: Path) -> None:
 
 
 def _is_leftover(path: Path) -> bool:
-    return path.name == LOCK or (path.name.startswith(".") and (".writing-" in path.name or ".replaced-" in path.name))
+    return path.name == LOCK or _LEFTOVER.fullmatch(path.name) is not None
 
 
 def open_regular(path: Path, *, at_most: int, inside: Path | None = None) -> io.BufferedReader:

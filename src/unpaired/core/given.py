@@ -9,17 +9,22 @@ import tomllib
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.extensions import allow_extensions, is_spec
 from unpaired.core.families import OWN, families_of
-from unpaired.core.settings import SET_BY_USER, allowed_values, settings_classes
+from unpaired.core.settings import SET_BY_USER, allowed_values, settings_classes, takes_text
 
+T = TypeVar("T")
 Origin = Callable[[str], str]
 """How a message calls the setting of a dotted name: `--set data.crop_size`, `train.toml: data.crop_size`."""
+
+
+MOST_LEVELS = 16
+"""Tables within tables that settings may have."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,18 +51,19 @@ def read_overrides(assignments: Iterable[str]) -> Given:
         if not equals or not name.strip():
             raise UserError(f"--set {assignment}: expected section.name=value, such as method.cycle_weight=5.")
         values[name.strip()] = parse_value(text.strip())
+        _require_shallow({name.strip(): values[name.strip()]}, f"--set {name.strip()[:80]}")
     return Given(values, "--set {name}")
 
 
 def parse_value(text: str, hint: Any = None) -> Any:
     """Read a value that was typed: TOML, a size (256x512) or a plain word; as it stands where `hint` takes text."""
-    if hint is not None and allowed_values(hint).startswith("text"):
+    if hint is not None and takes_text(hint):
         return text
     if re.fullmatch(r"\d+x\d+", text):  # a size, HEIGHTxWIDTH
         return [int(part) for part in text.split("x")]
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
 
 
@@ -68,13 +74,31 @@ def read_document(path: Path, called: str, *, missing: str = "") -> dict[str, An
         document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except FileNotFoundError as error:
         raise UserError(f"{called}: there is no such file.{missing}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{called}: cannot be read ({error}).") from error
+    except RecursionError as error:
+        raise UserError(f"{called}: cannot be read (nested too deeply).") from error
     except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{called}: not valid {path.suffix.lstrip('.').upper() or 'TOML'}: {error}.") from error
+    except (OSError, ValueError) as error:  # such as a name that is too long, or a number of 5,000 digits
+        raise UserError(f"{called}: cannot be read ({error}).") from error
     if not isinstance(document, dict):
-        raise UserError(f"{called}: expected tables of settings, received {type(document).__name__}.")
+        what = {list: "a list", str: "text", type(None): "nothing"}.get(type(document), "a single value")
+        raise UserError(f"{called}: expected tables of settings, received {what}.")
+    _require_shallow(document, called)
     return document
+
+
+def _require_shallow(document: Mapping[str, Any], called: str) -> None:
+    """Raise `UserError` for tables within tables beyond what any setting has, which would exhaust the stack."""
+    level: list[Any] = [document]
+    for _ in range(MOST_LEVELS):
+        tables = [table for table in level if isinstance(table, Mapping)]
+        if any(name.count(".") > MOST_LEVELS for table in tables for name in table):
+            break
+        lists = [item for items in level if isinstance(items, list) for item in items]
+        level = [*lists, *(value for table in tables for value in table.values())]
+        if not level:
+            return
+    raise UserError(f"{called}: nested too deeply. Settings have at most {MOST_LEVELS} levels.")
 
 
 def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -188,6 +212,12 @@ def settings_of(section: str, kind: type[Any], given: Sequence[Given]) -> Any:
     Names of other sections are passed over. Raises `UserError`.
     """
     return Joined(given).build(kind, section)
+
+
+def options_of(kind: type[T], given: Sequence[Given], **own: Any) -> T:
+    """Return the options of a command, an instance of `kind`; `own` are those that have no flag. Raises `UserError`."""
+    made: T = Joined([*given, Given(without_none(own), "{name}")]).build(kind, "", of="this command")
+    return made
 
 
 def validated(kind: Any, document: Mapping[str, Any], called: Origin, section: str = "", of: str = "") -> Any:

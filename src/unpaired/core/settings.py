@@ -7,8 +7,9 @@ import functools
 import inspect
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Literal, Union, dataclass_transform
+from typing import Annotated, Any, ClassVar, Literal, Union, dataclass_transform
 
 import annotated_types
 from pydantic import ConfigDict, ValidationError, model_validator
@@ -16,8 +17,8 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from unpaired.core.errors import UserError
+from unpaired.core.errors import option as option
 from unpaired.core.families import families_of
-from unpaired.core.naming import option as option
 from unpaired.core.text import listing
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
@@ -107,6 +108,8 @@ class Flag:
     """In a field's `Annotated`: commands that take these settings have this option for it."""
 
     name: str
+    group: str = ""
+    """Heading in `--help`, where it is not that of the other settings."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +117,10 @@ class Allowed:
     """In a type's `Annotated`: what to call the allowed values, where the type does not say it well."""
 
     text: str
+
+
+Place = Annotated[str | Path, Allowed("a path")]
+"""A file or folder."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +134,7 @@ class Setting:
     """`dataclasses.MISSING` where it must be given."""
     allowed: str
     """`auto, on or off`, `a whole number, 1 or more`, ..."""
-    flag: str | None
+    flag: Flag | None
     hint: Any
     """Its type."""
 
@@ -140,7 +147,7 @@ def describe(kind: type[Any]) -> list[Setting]:
     for field in dataclasses.fields(kind):
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         hint = hints[field.name]
-        flags = [each.name for each in getattr(hint, "__metadata__", ()) if isinstance(each, Flag)]
+        flags = [each for each in getattr(hint, "__metadata__", ()) if isinstance(each, Flag)]
         found.append(
             Setting(
                 name=field.name,
@@ -233,6 +240,13 @@ def _bounds(metadata: list[Any]) -> str:
 def _constraints(metadata: list[Any]) -> list[Any]:
     """Return the constraints of an annotation, those within pydantic's `Field` too."""
     return [part for each in metadata for part in getattr(each, "metadata", [each])]
+
+
+def takes_text(hint: Any) -> bool:
+    """Say whether a type admits any text, so that what is typed is not read as TOML."""
+    if typing.get_origin(hint) in (Union, UnionType):
+        return any(takes_text(member) for member in typing.get_args(hint))
+    return hint is str or (hasattr(hint, "__metadata__") and takes_text(hint.__origin__))
 
 
 def has_words(hint: Any) -> bool:

@@ -1,13 +1,57 @@
-"""A progress bar for commands that count files."""
+"""The one place from which text goes to the terminal: lines, tables, and a progress bar for commands that count files.
+
+What files, models and messages are called is never obeyed by a terminal: control and direction characters are escaped.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, final
+import contextlib
+import functools
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TextIO, final
+
+from unpaired.core.text import safe
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress, TaskID
+
+
+def say(text: str = "", *, end: str = "\n") -> None:
+    """Print a result."""
+    print(safe(text), end=end)
+
+
+def note(text: str) -> None:
+    """Print a notice, a warning or an error to stderr; where that is gone, nobody reads it."""
+    with contextlib.suppress(OSError, ValueError):
+        print(safe(text), file=sys.stderr, flush=True)
+
+
+def show(renderable: Any) -> None:
+    """Print what `rich` draws: tables and styled text."""
+    console().print(renderable, highlight=False)
+
+
+def console(stream: TextIO | None = None, **options: Any) -> Console:
+    """Return a `rich.console.Console` that shows text of others safely; it prints to `stream`, or to stdout."""
+    return _console_class()(file=stream, **options)
+
+
+@functools.cache
+def _console_class() -> type[Console]:
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+    class SafeConsole(Console):
+        """Escapes what is drawn; rich's own control codes are segments of their own."""
+
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+            for part in super().render(renderable, options):
+                yield part if part.control else Segment(safe(part.text), part.style)
+
+    return SafeConsole
 
 
 @final
@@ -26,19 +70,34 @@ class Counter:
         self._bar.update(self._task, detail=text)
 
 
-@contextmanager
+@contextlib.contextmanager
 def counting(label: str, *, quiet: bool = False) -> Iterator[Counter]:
     """Yield what keeps a bar on the terminal up to date; without a terminal it is silent."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    display = console(sys.stderr)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}"),
+        TextColumn("{task.fields[detail]}", markup=False),
     )
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
+    with Progress(*columns, console=display, disable=quiet or not display.is_terminal, transient=True) as bar:
         yield Counter(bar, bar.add_task(label, total=None, detail=""))
+
+
+@contextlib.contextmanager
+def stages(*, quiet: bool = False) -> Iterator[Any]:
+    """Yield what shows one bar after the other: called with (stage, done, total)."""
+    current: list[tuple[str, Counter]] = []
+    with contextlib.ExitStack() as stack:
+
+        def progress(stage: str, done: int, total: int) -> None:
+            if not current or current[0][0] != stage:
+                stack.close()
+                label = stage[:1].upper() + stage[1:]
+                current[:] = [(stage, stack.enter_context(counting(label, quiet=quiet)))]
+            current[0][1](done, total)
+
+        yield progress

@@ -1,19 +1,24 @@
-"""Numbers, durations, sizes and plurals as people read them; the one place that formats them."""
+"""Numbers, durations, sizes and plurals as people read them, and text of others made safe to show."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import os
 import re
 from collections.abc import Iterable
+from typing import Any
 
 NONE = "–"
 """Stands where there is no number."""
 _FORMULA = re.compile(r"[=+\-@\t\r\n]")
 """Begins a text that a spreadsheet would take for a formula, or skip to get to one."""
-_NO_XML = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_CONTROLS = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff"
+"""What a terminal may obey, what turns the direction of other text, and what cannot be encoded."""
+_UNSAFE = re.compile(f"[{_CONTROLS}\u061c\u200e\u200f]")
+_NO_XML = re.compile(f"[{_CONTROLS}]")
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -75,9 +80,20 @@ def memory(count: int) -> str:
     return f"{count / 2**30:.2f} GiB"
 
 
+def safe(text: str) -> str:
+    """Return text as a terminal may show it, over several lines: control and direction characters are escaped."""
+    return _UNSAFE.sub(_escaped, text)
+
+
 def printable(path: str | os.PathLike[str]) -> str:
-    """Return a path that can always be printed, also where the name is not valid Unicode."""
-    return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    """Return a path or name on one line that can always be shown, also where it is not valid Unicode."""
+    return safe(os.fspath(path)).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def json_text(document: Any) -> str:
+    """Return JSON that a terminal may show: what `safe` escapes is escaped as JSON has it. NaN is an error."""
+    made = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", made)
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:
@@ -97,5 +113,10 @@ def _csv_cell(cell: object) -> object:
 
 
 def plain(text: object) -> str:
-    """Return text with `?` in place of what HTML and XML cannot hold: control characters, halves of surrogate pairs."""
+    """Return text with `?` in place of what HTML and XML cannot hold, or what turns the direction of text around it."""
     return _NO_XML.sub("?", str(text))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -17,8 +17,7 @@ import PIL
 from numpy.typing import NDArray
 
 from unpaired.core.cache import Cache, CacheError, user_cache_folder
-from unpaired.core.errors import UserError
-from unpaired.core.naming import option
+from unpaired.core.errors import UserError, option
 from unpaired.data.packing import Packing
 from unpaired.data.parallel import for_each
 from unpaired.data.source import FolderSource

@@ -157,6 +157,13 @@ def _explicit(config: DataConfig) -> Folders:
     return Folders(train_a=a, train_b=b, test_a=test_a, test_b=test_b, layout=layout)
 
 
+def image_folders(config: DataConfig) -> list[Path]:
+    """Return the folders of images that settings name, into which no command writes."""
+    found = find_folders(config)
+    places = (found.train_a, found.train_b, found.test_a, found.test_b)
+    return [place for place in places if isinstance(place, Path)]
+
+
 def _place(name: str, folder: str | None, source_name: str, source: str | None) -> Place | None:
     if folder is not None and source is not None:
         raise UserError(

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from unpaired.core.errors import UserError
-from unpaired.core.naming import option
+from unpaired.core.errors import UserError, option
 from unpaired.data.config import DataConfig
 from unpaired.data.values import Image
 

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from unpaired.core.errors import UserError
-from unpaired.core.files import write_atomic
+from unpaired.core.files import check_out, require_new, write_atomic
 from unpaired.core.given import Given
 from unpaired.demo.domains import SIZE, Picture, Scene, draw_domains, write_domains
 from unpaired.demo.picture import NAMES, Example, draw_examples
@@ -55,8 +54,8 @@ def run_demo(out: Path, *, seed: int = 0, quiet: bool = False) -> int:
     0 when both directions cover at least 80 % of the way, 1 when not, 128 + the signal's number when interrupted.
     Raises `UserError` where `out` is in use or `seed` cannot be one; nothing has been written then.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists and is not an empty folder. Choose another --out, or delete it first.")
+    require_new(out, "Choose another --out, or delete it first.")
+    check_out(out, replaces=())
     images, run = out / "images", out / "run"
     config = _configure(images, seed)
     domains = draw_domains(seed)

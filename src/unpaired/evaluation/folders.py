@@ -189,12 +189,13 @@ def _channels(sides: Mapping[str, _Folder]) -> int:
 
 
 def _images(side: _Folder, channels: int, options: Options) -> Images:
-    if options.size is None:
+    if options.image_size is None:
         config = DataConfig(preprocess="none")
         sizes = [(info.height, info.width) for info in side.files]
     else:
-        config = DataConfig(preprocess="resize_and_crop", crop_size=options.size, load_size=options.size)
-        sizes = [options.size] * len(side.files)
+        size = options.image_size
+        config = DataConfig(preprocess="resize_and_crop", crop_size=size, load_size=size)
+        sizes = [size] * len(side.files)
     deep = {info.dtype for info in side.files}
     return Images(
         source=FolderSource(side.files, config, channels=channels, size_multiple=1),
@@ -203,5 +204,5 @@ def _images(side: _Folder, channels: int, options: Options) -> Images:
         files=tuple(side.files),
         sizes=tuple(sizes),
         positions=tuple(range(len(side.files))),
-        prepared="as they are" if options.size is None else f"resized to {options.size[0]} x {options.size[1]}, whole",
+        prepared="as they are" if options.image_size is None else f"resized to {sizes[0][0]} x {sizes[0][1]}, whole",
     )

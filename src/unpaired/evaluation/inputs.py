@@ -19,7 +19,7 @@ from unpaired.data.values import Domain
 from unpaired.evaluation.dataset import Images, Row, Task
 from unpaired.evaluation.translations import Translators
 from unpaired.methods import METHODS
-from unpaired.models.engines.choice import EngineChoice, Precision
+from unpaired.models.engines import EngineChoice, Precision
 from unpaired.models.folder import BEST, CHECKPOINTS, ModelCard, find_model, read_card
 from unpaired.models.loading import load_generator
 from unpaired.models.translator import Translator

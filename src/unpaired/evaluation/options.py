@@ -2,86 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import option
+from unpaired.core.settings import Flag, Place, Settings, option
 from unpaired.core.text import listing
-from unpaired.evaluation.metrics import METRICS, Metric, Need, find_metrics, metric_names
+from unpaired.data.config import Size
 from unpaired.evaluation.protocol import FULL, Protocol
-from unpaired.models.engines.choice import EngineChoice, Precision
+from unpaired.models.engines import EngineChoice, Precision
+
+if TYPE_CHECKING:  # --help must not wait for PyTorch
+    from unpaired.evaluation.metrics import Metric
+
+IMAGES, METRICS, COMPUTING, RUN = "Images", "Metrics", "Computing", "Run and results"
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Count = Annotated[int, Field(ge=1, le=2**31)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Settings):
     """What is evaluated, and how. Either `model`, or `real` and `fake`, is given."""
 
-    model: str | Path | None = None
+    model: Place | None = None
     """A run, a checkpoint or a model folder."""
-    checkpoint: str | int | None = None
-    """Which checkpoint of a run: best, last or a number of images. By default the best, or else the newest."""
-    data: str | Path | None = None
-    """Folder with the images of both domains, as for training; by default that of the run."""
-    real: str | Path | None = None
-    """Folder of real images of the target, or a pattern such as `FOLDER/*_real_B.png`."""
-    fake: str | Path | None = None
-    """Folder of translations, whoever made them, or a pattern."""
-    input: str | Path | None = None
-    """Folder of the images that the translations were made of, or a pattern."""
-    paired: bool = False
-    """Every translation has a true image of the same name in `real`."""
-    direction: str = "both"
-    """`a2b`, `b2a`, by the domains' names (`horse2zebra`), or `both` that the model has."""
-    metrics: str | Sequence[str] | None = None
-    """Names of `METRICS` or `FAMILIES`, or `package.module:Name`; by default all that need no download."""
-    features: str | None = None
-    """A feature network as `metrics.features.open_features` reads it."""
-    inception: str | Path | None = None
-    """File of Inception's weights."""
-    lpips: str | None = None
-    """The network of LPIPS: `alex`, `vgg`, `alex:FILE` or `vgg:FILE`."""
-    fcn: str | Path | None = None
-    """Folder of a segmenter of `unpaired segment train`."""
-    size: tuple[int, int] | None = None
-    """(height, width) that images are resized to; that of training, or their own, by default."""
-    images: int | None = None
-    """At most so many images of every set, spread evenly; all by default."""
-    seed: int = 0
+    checkpoint: Annotated[str | int | None, Flag("--checkpoint", RUN)] = None
+    """The checkpoint of a run: best, last or a number of images. [default: best where there is one, else last]"""
+    data: Annotated[Place | None, Flag("--data", IMAGES)] = None
+    """Folder with images of both domains, as for unpaired train; its test images are taken. [default: that of the
+    run]"""
+    real: Annotated[Place | None, Flag("--real", IMAGES)] = None
+    """In place of a model: a folder of real target images, or a pattern in quotes such as 'DIR/*_real_B.png'."""
+    fake: Annotated[Place | None, Flag("--fake", IMAGES)] = None
+    """With --real: a folder of translations, whoever made them, or a pattern such as 'DIR/*_fake_B.png'."""
+    input: Annotated[Place | None, Flag("--input", IMAGES)] = None
+    """With --real and --fake: the inputs of the translations, found by name, to measure how much content is kept."""
+    paired: Annotated[bool, Flag("--paired", IMAGES)] = False
+    """With --real and --fake: every translation has a true image of the same name in --real, for L1, PSNR and SSIM."""
+    direction: Annotated[str, Flag("--direction", IMAGES)] = "both"
+    """a2b, b2a, by the domains' names (horse2zebra), or both that the model has."""
+    size: Annotated[Size | None, Flag("--size", IMAGES)] = None
+    """Size of all images: 256, or HEIGHTxWIDTH. [default: that of training; for other images their own]"""
+    images: Annotated[Count | None, Flag("--images", IMAGES)] = None
+    """At most so many images of every set, spread evenly. [default: all]"""
+    on_bad_image: Annotated[Literal["fail", "skip"] | None, Flag("--on-bad-image", IMAGES)] = None
+    """What to do with files that cannot be used or have no partner. [default: fail, or as in the run]"""
+    metrics: Annotated[str | tuple[str, ...] | None, Flag("--metrics", METRICS)] = None
+    """Names with commas between them: swd, fid, kid, precision, recall, frechet, kernel, structure, structure_edges,
+    input_l1, paired (which is l1, psnr, ssim and ms_ssim), lpips, reconstruction, labels, fcn, or your own as
+    package.module:Name. [default: all that need no download]"""
+    features: Annotated[str | None, Flag("--features", METRICS)] = None
+    """Network for frechet, kernel, precision, recall, structure: vgg:FILE, FILE.pt2 (torch.export), MODULE:CALLABLE."""
+    inception: Annotated[Place | None, Flag("--inception", METRICS)] = None
+    """File of Inception's weights for fid, kid, precision and recall. [default: from the cache, or downloaded once]"""
+    lpips: Annotated[str | None, Flag("--lpips", METRICS)] = None
+    """alex or vgg: measure LPIPS with this network; alex:FILE and vgg:FILE name its weights."""
+    fcn: Annotated[Place | None, Flag("--fcn", METRICS)] = None
+    """A segmenter of unpaired segment train: measures the FCN-score of photos made of label maps."""
+    bounds: Annotated[bool, Flag("--bounds", METRICS)] = True
+    """Measure the untranslated input and two halves of the real images as well, for comparison."""
+    seed: Annotated[Seed, Flag("--seed", METRICS)] = 0
     """Seed of patches, projections and samples."""
-    device: str = "auto"
-    engine: EngineChoice = "torch"
-    precision: Precision = "fp32"
-    batch_size: int = 8
-    """Images of equal size that are handled together."""
-    on_bad_image: Literal["fail", "skip"] | None = None
-    """What to do with files that cannot be used: stop with the list of them, or leave them out; as in the run."""
-    bounds: bool = True
-    """Measure the untranslated inputs and two halves of the real images too."""
-    out: str | Path | None = None
-    """Folder of the results; that of the run by default."""
+    device: Annotated[str, Flag("--device", COMPUTING)] = "auto"
+    """auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps."""
+    engine: Annotated[EngineChoice, Flag("--engine", COMPUTING)] = "torch"
+    """What runs the networks; onnxruntime and openvino run on the CPU only."""
+    precision: Annotated[Precision, Flag("--precision", COMPUTING)] = "fp32"
+    """Arithmetic; auto is bf16 where the hardware has it and it loses little (40 dB)."""
+    batch_size: Annotated[int, Field(ge=1, le=65_536), Flag("--batch-size", COMPUTING)] = 8
+    """Images of equal size that are translated together."""
+    out: Annotated[Place | None, Flag("--out", RUN)] = None
+    """Folder for evaluation.json and pictures. [default: evaluations/CHECKPOINT in the run]"""
     command: str = ""
     """The command line, for the record."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Refuse what contradicts itself; raises `UserError`."""
         self._check_what()
-        for name, number in (("images", self.images), ("batch_size", self.batch_size)):
-            if number is not None and number < 1:
-                raise UserError(f"{option(name, number)}: at least 1 is needed.")
-        if self.size is not None and min(self.size) < 1:
-            raise UserError(f"{option('size', f'{self.size[0]}x{self.size[1]}')}: height and width are at least 1.")
-        if self.seed < 0:
-            raise UserError(f"{option('seed', self.seed)}: a seed is 0 or more.")
         if self.named is not None:
             self._check_metrics(self.named)
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """(height, width) that images are resized to; None for that of training, or their own."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
 
     @cached_property
     def named(self) -> Mapping[str, tuple[type[Metric], ...]] | None:
         """The metrics that each name asked for means; None where none was named."""
+        from unpaired.evaluation.metrics import find_metrics
+
         if self.metrics is None:
             return None
         names = self.metrics.split(",") if isinstance(self.metrics, str) else self.metrics
@@ -90,6 +102,8 @@ class Options:
     @property
     def chosen(self) -> tuple[type[Metric], ...]:
         """The metrics to compute where they can be: those that were named, or all."""
+        from unpaired.evaluation.metrics import METRICS
+
         if self.named is None:
             return tuple(METRICS.values())
         found = [metric for metrics in self.named.values() for metric in metrics]
@@ -111,6 +125,8 @@ class Options:
         return self.named is not None and any(metric.name == name for metric in self.chosen)
 
     def _of_inception(self, metric: type[Metric]) -> bool:
+        from unpaired.evaluation.metrics import Need
+
         own = metric.network == "inception" or (metric.network == "any" and self.features is None)
         return own and bool(metric.needs & {Need.FEATURES, Need.MAPS})
 
@@ -141,6 +157,8 @@ class Options:
 
     def _check_metrics(self, named: Mapping[str, tuple[type[Metric], ...]]) -> None:
         """Refuse networks that no metric asked for uses, and metrics whose network is not given."""
+        from unpaired.evaluation.metrics import Need, metric_names
+
         if not named:
             raise UserError(f"{option('metrics')} is empty. Allowed: {', '.join(metric_names())}.")
         of_network = Need.FEATURES, Need.MAPS

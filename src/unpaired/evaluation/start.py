@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import glob
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,9 @@ from unpaired import __version__
 from unpaired.core.device import find_device
 from unpaired.core.errors import UserError
 from unpaired.core.extensions import allow_extensions
+from unpaired.core.files import require_outside
 from unpaired.core.settings import option
+from unpaired.data.folders import image_folders
 from unpaired.evaluation.engine import Plan, Progress, measure, plan
 from unpaired.evaluation.folders import open_folders
 from unpaired.evaluation.inputs import ModelInputs, open_model, run_of
@@ -60,9 +63,6 @@ def evaluate(
     if "measures" in options:  # its former name
         options["metrics"] = options.pop("measures")
     if not isinstance(model, Options):
-        unknown = [name for name in options if name not in Options.__dataclass_fields__]
-        if unknown:
-            raise TypeError(f"evaluate() got an unexpected keyword argument {unknown[0]!r}")
         model = Options(model=model, **options)
     return _evaluate(model, progress or _silent, notice)
 
@@ -111,10 +111,11 @@ def settled(options: Options) -> tuple[Options, Path, list[str]]:
 def _place(options: Options) -> Path:
     """Return the folder of the results: `out`, or that of the run; `UserError` where there is neither."""
     if options.out is not None:
-        place = Path(options.out).expanduser()
-        if place.exists() and not place.is_dir():
-            raise UserError(f"{option('out', place)} is a file. Give a folder.")
-        return place
+        places = [Path(place) for place in (options.real, options.fake, options.input) if place is not None]
+        reads = [place.parent if glob.has_magic(place.name) else place for place in places]
+        out = Path(options.out).expanduser()
+        pictures = [path.name for path in out.glob("*_*.png")] if out.is_dir() else []
+        return Evaluation.check_out(out, pictures, reads=reads)
     if options.model is None:
         raise UserError(f"{option('out')} is missing: the folder that figures and pictures are to be written to.")
     folder = Path(options.model)
@@ -157,7 +158,7 @@ def _open_model(options: Options, networks: Networks, progress: Progress) -> _Op
         checkpoint=options.checkpoint,
         data=options.data,
         direction=options.direction,
-        size=options.size,
+        size=options.image_size,
         on_bad_image=options.on_bad_image,
         back=any(metric.group == "reconstruction" for metric in options.chosen),
         device=options.device,
@@ -165,6 +166,8 @@ def _open_model(options: Options, networks: Networks, progress: Progress) -> _Op
         precision=options.precision,
         progress=progress,
     )
+    if options.out is not None:
+        require_outside(Path(options.out), image_folders(opened.config))
     _require_fitting(networks, opened)
     plans = tuple(
         plan(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, final, get_args
 
 from unpaired.core.errors import UserError
-from unpaired.core.files import means_full_disk
+from unpaired.core.files import check_out, means_full_disk
 from unpaired.core.settings import option
 from unpaired.core.text import plural
 from unpaired.data.bad_image import MAX_PIXELS, BadImage
@@ -85,7 +85,7 @@ def translate_files(
     `translator` may also be a run or a model folder: `unpaired.translate("runs/h2z", "photos", "zebras")`.
 
     A folder is searched recursively and its structure kept: `out/<path within the folder>.png`; a file becomes
-    `out/<name>.png`. Files of an output folder that lies inside an input folder are not taken for inputs. Images of
+    `out/<name>.png`. `out` must not be an input folder or lie inside one. Images of
     any mixture of sizes; those that the network sees at the same size are translated together, at most `batch_size`
     at once and fewer where they are large. `workers` threads decode and as many encode; 0 takes one per CPU core, at
     most 8. `bit_depth` is 8, 16 or 32 (floating point); by default that of the target domain's images. Label maps are
@@ -101,7 +101,8 @@ def translate_files(
     inputs = [inputs] if isinstance(inputs, str | Path) else inputs
     format, out = format.lower().removeprefix("."), Path(out)
     written_as = _output_domain(translator.target, format, bit_depth)
-    _check_options(out, existing, batch_size, workers)
+    check_out(out, reads=[path for path in map(Path, inputs) if path.is_dir()], replaces=())
+    _check_options(existing, batch_size, workers)
     jobs = _plan([Path(path) for path in inputs], out, f".{format}")
     there = [job for job in jobs if job.output.exists()]
     _protect_inputs(jobs, there)
@@ -132,21 +133,19 @@ def translate_files(
     )
 
 
-def count_images(inputs: Sequence[Path], out: Path) -> int:
+def count_images(inputs: Sequence[Path]) -> int:
     """Return how many images `translate_files` would find; `UserError` where an input does not exist."""
-    return sum(1 for given in inputs for _ in _found(Path(given), Path(out)))
+    return sum(1 for given in inputs for _ in _found(Path(given)))
 
 
 # ---------------------------------------------------------------------------------------------------------- planning
 
 
-def _check_options(out: Path, existing: str, batch_size: int, workers: int) -> None:
+def _check_options(existing: str, batch_size: int, workers: int) -> None:
     if existing not in get_args(Existing):
         raise UserError(f"{option('existing', existing)}: allowed are {', '.join(get_args(Existing))}.")
     if batch_size < 1 or workers < 0:
         raise UserError(f"batch_size is at least 1 and workers at least 0; received {batch_size} and {workers}.")
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{option('out', out)}: this is a file; give the folder for the translations.")
 
 
 def _plan(inputs: Sequence[Path], out: Path, suffix: str) -> list[_Job]:
@@ -154,7 +153,7 @@ def _plan(inputs: Sequence[Path], out: Path, suffix: str) -> list[_Job]:
         raise UserError("there is nothing to translate: give at least one image file or folder.")
     jobs: dict[Path, _Job] = {}
     for given in inputs:
-        for source, relative in _found(given, out):
+        for source, relative in _found(given):
             output = out / relative.parent / f"{relative.stem}{suffix}"
             other = jobs.get(output)
             if other is None:
@@ -167,19 +166,15 @@ def _plan(inputs: Sequence[Path], out: Path, suffix: str) -> list[_Job]:
     return list(jobs.values())
 
 
-def _found(given: Path, out: Path) -> Iterator[tuple[Path, Path]]:
+def _found(given: Path) -> Iterator[tuple[Path, Path]]:
     """Yield the image files that one input names, each with its path relative to that input."""
     if not given.exists():
         raise UserError(f"there is no file or folder at {given}. Give image files or folders of images.")
     if not given.is_dir():
         yield given, Path(given.name)
         return
-    # The output folder may lie inside the input; what is in it is no input.
-    inside = out.resolve().relative_to(given.resolve()) if given.resolve() in out.resolve().parents else None
     for path in list_images(given):
-        relative = path.relative_to(given)
-        if inside is None or not relative.is_relative_to(inside):
-            yield path, relative
+        yield path, path.relative_to(given)
 
 
 def _protect_inputs(jobs: Sequence[_Job], there: Sequence[_Job]) -> None:

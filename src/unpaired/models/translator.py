@@ -23,7 +23,8 @@ from unpaired.models.conversion import (
     signed_from_array,
     signed_from_pil,
 )
-from unpaired.models.engines.choice import EngineChoice, Job, Precision, open_engine
+from unpaired.models.engines import EngineChoice, Precision
+from unpaired.models.engines.choice import Job, open_engine
 from unpaired.models.exactness import Exactness
 from unpaired.models.folder import ModelCard, checkpoint_title
 from unpaired.models.loading import load_generator

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from unpaired.core.errors import UserError
-from unpaired.core.files import write_atomic
+from unpaired.core.files import check_out, write_atomic
 from unpaired.core.text import plural
 
 Better = Literal["lower", "higher"]
@@ -236,8 +237,10 @@ class Document(Part):
     def write(self, folder: Path, *, then: str = "run the command again") -> Path:
         """Write pictures and document into a folder, in place of those of an earlier document of this kind.
 
-        The JSON is written last and whole, so it never names a picture that is not there. Returns its path.
+        The JSON is written last and whole, so it never names a picture that is not there. Returns its path. Raises
+        `UserError` where a file is in the way that unpaired has not written.
         """
+        folder = self.check_out(folder, [picture.file for picture in self.pictures if picture.content])
         try:
             earlier = {picture.file for picture in type(self).read(folder).pictures if _is_plain(picture.file)}
         except UserError:
@@ -247,8 +250,14 @@ class Document(Part):
                 write_atomic(folder / picture.file, picture.content, then=then)
         write_atomic(folder / self.FILE, self.to_json(), then=then)
         for name in earlier - {picture.file for picture in self.pictures}:
-            (folder / name).unlink(missing_ok=True)
+            if name.endswith(".png"):
+                (folder / name).unlink(missing_ok=True)
         return folder / self.FILE
+
+    @classmethod
+    def check_out(cls, folder: Path, names: Iterable[str] = (), *, reads: Iterable[object] = ()) -> Path:
+        """Return the folder of the results after `core.files.check_out`; `names` are the files beside the document."""
+        return check_out(folder, replaces=[cls.FILE, *names], reads=reads, mark=cls.FORMAT)
 
     @classmethod
     def read(cls, folder: Path) -> Self:

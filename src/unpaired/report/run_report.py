@@ -11,10 +11,10 @@ from typing import Any
 
 from unpaired import __version__
 from unpaired.core.errors import UserError
-from unpaired.core.files import write_atomic
+from unpaired.core.files import check_out, write_atomic
 from unpaired.core.text import plural
 from unpaired.report.album import Album, chosen_grids, embed
-from unpaired.report.page import generator_tag, page
+from unpaired.report.page import page
 from unpaired.report.results import Audit, Document, Evaluation, Table
 from unpaired.report.run_charts import evaluation_charts, training_charts
 from unpaired.report.run_log import plain
@@ -27,8 +27,6 @@ FORMAT, VERSION = "unpaired-report", 1
 MOST_EVENTS = 100
 """Lines of a run's history that are listed; the latest."""
 _THEN = "write the report again"
-_HEAD = 4096
-"""Bytes of a file in which a report says that it is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +57,9 @@ def write_report(
         raise UserError("no run is given. Give one or several folders that `unpaired train` wrote.")
     if title is not None and not title.strip():
         raise UserError("--title is empty. Give a heading, or leave it out.")
-    _check_place(out, "--out", generator_tag(GENERATOR), {".html", ".htm"})
+    out = check_out(out, suffixes={".html", ".htm"}, mark=FORMAT)
     if data is not None:
-        _check_place(data, "--json", f'"format": "{FORMAT}"', {".json"})
+        data = check_out(data, named="json", suffixes={".json"}, mark=FORMAT)
     found = read_runs(runs)
     if checkpoint is not None:
         found = of_checkpoint(found, checkpoint)
@@ -266,23 +264,3 @@ def _rows_data(found: SideBySide) -> dict[str, Any]:
 def _title(runs: Sequence[Run]) -> str:
     names = ", ".join(run.name for run in runs)
     return names if len(names) <= 60 or len(runs) == 1 else f"{len(runs)} runs"
-
-
-def _check_place(path: Path, name: str, mark: str, suffixes: set[str]) -> None:
-    """Refuse a place where something lies that is no report, and a name that would mislead."""
-    if path.suffix.lower() not in suffixes:
-        raise UserError(f"{name} {path}: expected a file that ends in {' or '.join(sorted(suffixes))}.")
-    if path.is_dir():
-        raise UserError(f"{name} {path} is a folder. Give a file, such as {path / f'report{min(suffixes)}'}.")
-    if not path.exists():
-        return
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD).decode("utf-8", "replace")
-    except OSError as error:
-        raise UserError(f"{name} {path} cannot be read: {error.strerror or error}.") from error
-    if mark not in head:
-        raise UserError(
-            f"{name} {path} exists and is no report of unpaired, so it is not replaced. "
-            "Choose another name, or delete the file."
-        )

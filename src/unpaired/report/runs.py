@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from unpaired.core.errors import UserError
-from unpaired.core.naming import option
+from unpaired.core.errors import UserError, option
 from unpaired.core.text import NONE, duration, memory, number, percent, plural
 from unpaired.models.best import BestCheckpoint, read_best
 from unpaired.models.folder import BEST, CARD, CHECKPOINTS, DamagedError, TranslatorCard, checkpoints_of

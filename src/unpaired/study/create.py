@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from unpaired.core.errors import UserError
-from unpaired.core.files import atomic_folder
+from unpaired.core.files import atomic_folder, check_out
 from unpaired.core.text import plural, printable
 from unpaired.data.folders import list_images
 from unpaired.study.description import METHOD_NAME, PICTURES, Picture, Rules, Settings, Study, write_study
@@ -69,6 +69,7 @@ def create_study(
     half-made stays.
     """
     _require_absent(out)
+    check_out(out, reads=[real, *fakes.values()], replaces=())
     _require_methods(fakes)
     notices: list[str] = []
     paths = {REAL: (real, list_images(_folder("--real", real)))}

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
-from unpaired.core.files import write_atomic
+from unpaired.core.files import check_out, write_atomic
 from unpaired.core.text import csv_text, percent
 from unpaired.study.description import read_study
 from unpaired.study.exclusion import Answered
@@ -17,6 +17,8 @@ from unpaired.study.published import PUBLISHED
 from unpaired.study.report import Figure, Person, Report, make_report
 from unpaired.study.store import Store
 
+FILES = ("index.html", "report.json", "answers.csv", "participants.csv")
+FORMAT = "unpaired-study-report"
 _SIDES = {"together": ("left", "right"), "in-turn": ("first", "second")}
 
 
@@ -27,7 +29,7 @@ def write_report(folder: Path, out: Path | None = None) -> tuple[Report, Path]:
     `UserError` where the study is not whole or the files cannot be written.
     """
     study = read_study(folder, verify=True)
-    target = folder / "report" if out is None else out
+    target = folder / "report" if out is None else check_out(out, replaces=FILES)
     with contextlib.closing(Store(folder, read_only=True)) as store:
         report = make_report(study, store)
     contents = {
@@ -73,7 +75,7 @@ def participants_csv(report: Report) -> str:
 
 def report_json(report: Report) -> str:
     """Return everything: settings, rules, figures, comparisons, pictures, participants and answers."""
-    study, content = report.study, asdict(report)
+    study, content = report.study, {"format": FORMAT} | asdict(report)
     content |= {
         "study": {"id": study.id, "created": study.created, "height": study.height, "width": study.width},
         "settings": asdict(study.settings),

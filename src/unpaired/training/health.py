@@ -8,8 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from unpaired.core.errors import UserError
-from unpaired.core.naming import option
+from unpaired.core.errors import UserError, option
 from unpaired.methods.base import Method, TermKind
 
 SAME_OUTPUT_SHARE = 0.05

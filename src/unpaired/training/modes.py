@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from unpaired.core.device import fast_bf16, has_compiler
-from unpaired.core.errors import UserError
-from unpaired.core.naming import option
+from unpaired.core.errors import UserError, option
 from unpaired.methods.base import Method
 from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import ALONE, World

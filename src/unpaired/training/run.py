@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unpaired.core.errors import ReportedElsewhere, UserError
+from unpaired.core.errors import ReportedElsewhere, UserError, option
 from unpaired.core.interrupt import Interrupt
-from unpaired.core.naming import option
 from unpaired.data.loader import UnpairedLoader
 from unpaired.data.training import TrainingData
 from unpaired.methods.base import Batch

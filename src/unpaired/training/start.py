@@ -14,10 +14,11 @@ import torch
 
 from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.extensions import allow_extensions, is_spec
-from unpaired.core.files import clear_leftovers, locked, new_folder, remove, require_new, write_atomic
+from unpaired.core.files import check_out, clear_leftovers, locked, new_folder, remove, require_new, write_atomic
 from unpaired.core.given import Given, without_none
 from unpaired.core.settings import option
 from unpaired.data.config import DataConfig
+from unpaired.data.folders import image_folders
 from unpaired.data.training import TrainingData, open_training_data, with_found_labels
 from unpaired.data.transforms import training_size
 from unpaired.methods import Batch, ImageShapes, Method, find_method
@@ -138,7 +139,7 @@ def start_run(config: RunConfig, folder: Path, *, quiet: bool = False, callbacks
     config = _with_absolute_paths(config)
     with contextlib.ExitStack() as stack:
         world, device = stack.enter_context(process_group(config.training.device))
-        world.on_all_ranks(lambda: require_new(folder, _advice(folder)) if world.is_first else None)
+        world.on_all_ranks(lambda: _require_place(folder, config.data) if world.is_first else None)
         display = stack.enter_context(_display(world, quiet))
         run = _prepare(config, folder, display, world, device)
 
@@ -226,6 +227,12 @@ def _value(config: RunConfig, name: str) -> Any:
     for part in name.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
+
+
+def _require_place(folder: Path, data: DataConfig) -> None:
+    """Raise `UserError` unless a run can begin in a folder; in a folder of images its samples would become images."""
+    require_new(folder, _advice(folder))
+    check_out(folder, reads=image_folders(data), replaces=())
 
 
 def _advice(folder: Path) -> str:

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from unpaired.core.errors import UserError
-from unpaired.core.naming import option
+from unpaired.core.errors import UserError, option
 from unpaired.methods.base import Batch, Method, Update
 from unpaired.networks import Discriminator, Generator
 from unpaired.training.config import TrainingConfig

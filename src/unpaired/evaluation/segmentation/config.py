@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import Flag, Settings, option
+from unpaired.core.settings import Flag, Place, Settings, option
 from unpaired.networks.fcn import PUBLISHED_FC_WIDTH, PUBLISHED_WIDTH, FcnConfig
 from unpaired.networks.segmentation_unet import SegmentationUnetConfig
 
@@ -85,6 +85,19 @@ class SegmenterConfig(Settings):
             return SegmentationUnetConfig(width=self.width)
         own = {"fc_width": self.fc_width, "norm": self.norm, "dropout": self.dropout}
         return FcnConfig(width=self.width, scale_skips=self.scale_skips, **own)  # type: ignore[arg-type]
+
+
+class ScoreOptions(Settings):
+    """How `unpaired segment score` measures a segmenter."""
+
+    most: Annotated[Count | None, Flag("--most", "Images")] = None
+    """Score this many photos, spread evenly. [default: all]"""
+    seed: Annotated[int, Flag("--seed", "Computing"), Field(ge=0, lt=2**63)] = 0
+    """Seed of the shuffling, for the lower bound."""
+    device: Annotated[str, Flag("--device", "Computing")] = "auto"
+    """auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps."""
+    out: Annotated[Place | None, Flag("--out")] = None
+    """JSON file for all results and how they were measured."""
 
 
 def settle(config: SegmenterConfig, *, weights: bool = False, fully_connected: bool = False) -> SegmenterConfig:

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from unpaired.core.device import fast_bf16, find_device
 from unpaired.core.errors import UserError
-from unpaired.core.files import locked, new_folder, require_new, write_atomic
+from unpaired.core.files import check_out, locked, new_folder, require_new, write_atomic
 from unpaired.core.given import Given, flatten, read_document, settings_of, without_none
 from unpaired.core.interrupt import Interrupt
 from unpaired.data.config import DataConfig
+from unpaired.data.folders import image_folders
 from unpaired.data.labels import VOID
 from unpaired.data.training import Progress
 from unpaired.evaluation.segmentation.config import SegmenterConfig, settle
@@ -91,6 +92,7 @@ def start_training(given: Sequence[Given], folder: Path, *, say: Say, progress: 
     data_config, config = _settings(given)
     advice = f"Go on with it: --resume {folder}, or c" if (folder / CONFIG).is_file() else "C"
     require_new(folder, f"{advice}hoose another --out.")  # before the images are checked, and again under the lock
+    check_out(folder, reads=image_folders(data_config), replaces=())
     label_side(data_config)
     find_device(config.device)
     data = open_labelled(data_config, progress=progress)

@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 
 import torch
 
-from unpaired.core.cache import make_once, user_cache_folder
+from unpaired.core.cache import OWN_FOLDER, make_once, user_cache_folder
 from unpaired.core.errors import UserError
 
 PATIENCE = 10
@@ -170,7 +170,9 @@ def _damaged(known: KnownFile, path: Path, found: str, advice: str) -> str:
 def _cached(known: KnownFile) -> Iterator[Path]:
     folders = [Path(torch.hub.get_dir()) / "checkpoints"]
     with contextlib.suppress(UserError):  # only a download needs a cache that can be written
-        folders.insert(0, user_cache_folder() / FOLDER)
+        own = user_cache_folder()
+        # Where UNPAIRED_CACHE is set, earlier versions placed them there, without a folder of our own.
+        folders[:0] = [own / FOLDER, *([own.parent / FOLDER] if own.name == OWN_FOLDER else [])]
     for folder in folders:
         for name in (known.name, *known.aliases):
             yield folder / name

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unpaired import __version__
 from unpaired.core.errors import UserError
-from unpaired.core.files import write_atomic
+from unpaired.core.files import require_new, require_writable, write_atomic
 from unpaired.core.settings import option
 from unpaired.data.directions import parse_direction, sides
 from unpaired.data.values import Domain
@@ -117,5 +117,5 @@ def to_file(model: Path, out: Path, direction: str | None = None, checkpoint: st
 
 
 def _refuse_existing(out: Path) -> None:
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"{option('out', out)}: exists already. Choose another place, or remove it first.")
+    require_new(out, f"Choose another {option('out')}, or remove it first.")
+    require_writable(out)

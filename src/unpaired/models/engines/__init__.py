@@ -2,3 +2,8 @@
 
 To add an engine: one file with a subclass of `Engine`, one line in `choice.ENGINES`.
 """
+
+from typing import Literal
+
+EngineChoice = Literal["auto", "torch", "torch-compile", "onnxruntime", "openvino"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]

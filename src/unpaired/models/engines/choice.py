@@ -9,21 +9,20 @@ from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Literal, NamedTuple, final, get_args
+from typing import NamedTuple, final, get_args
 
 import torch
 
 from unpaired.core.device import fast_bf16, find_device
 from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.settings import option
+from unpaired.models.engines import EngineChoice, Precision
 from unpaired.models.engines.base import ENGINE_NAMES, Arithmetic, Engine, EngineName, NotFiniteError
 from unpaired.models.engines.pytorch import TorchEngine
 from unpaired.models.exactness import EXACT, Exactness, compare, fixed_pictures, reference
 from unpaired.models.graph_cache import graph_file, has_graph, recall_exactness
 from unpaired.networks import Generator
 
-EngineChoice = Literal["auto", "torch", "torch-compile", "onnxruntime", "openvino"]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 FromGraph = Callable[[Path, Arithmetic], Engine]
 """Opens an ONNX file in some precision."""
 SUFFICIENT_PSNR = 40.0

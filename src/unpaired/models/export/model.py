@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unpaired import __version__
 from unpaired.core.errors import UserError, did_you_mean
-from unpaired.core.files import means_full_disk
+from unpaired.core.files import means_full_disk, require_outside
 from unpaired.core.settings import option
 from unpaired.data.values import domain_to_json
 from unpaired.models.exactness import Exactness, compare, reference
@@ -177,6 +177,7 @@ def _check_request(out: Path, name: str, precision: str, calibrate: str | Path |
         )
     if precision != "int8" and calibrate is not None:
         raise UserError(f"{option('calibrate')} is of use for {int8} only. Leave it out, or choose int8.")
+    require_outside(out, [calibrate])
     if out.is_dir():
         raise UserError(f"{option('out', out)}: this is a folder; give the file to be written.")
     for path in (out, out.with_suffix(".bin")) if name == "openvino" else (out,):
