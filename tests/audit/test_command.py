@@ -47,7 +47,7 @@ def test_quiet_prints_the_tables_and_no_notes(run: Path, capsys: pytest.CaptureF
 def test_a_mistake_is_one_message(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for tokens, said in (
         (("audit", tmp_path / "nowhere"), "there is no model at"),
-        (("audit", run, "--size", "big"), "--size big: expected a number of pixels"),
+        (("audit", run, "--size", "big"), "--size: received 'big'; allowed: a number of pixels"),
         (("audit", run, "--device", "abacus"), "--device abacus"),
         (("audit", run, "--data", tmp_path / "nothing"), "nothing"),
     ):

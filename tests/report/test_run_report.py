@@ -281,18 +281,18 @@ def test_a_report_is_replaced_and_nothing_else(tmp_path: Path, run: Path) -> Non
     assert b"<h1>Again</h1>" in page.read_bytes() != before
     theirs = run / "index.html"
     theirs.write_text('<meta name="generator" content="unpaired">')  # the page of the training is no report
-    with pytest.raises(UserError, match="is no report of unpaired, so it is not replaced"):
+    with pytest.raises(UserError, match="so it is not replaced"):
         write_report([run], theirs)
-    with pytest.raises(UserError, match=r"--json .*config.json exists and is no report"):
+    with pytest.raises(UserError, match=r"data = .*config.json exists and is none that this command"):
         write_report([run], tmp_path / "new.html", data=run / "config.json")
     assert not (tmp_path / "new.html").exists()
     assert json.loads((run / "config.json").read_text())["method"]["name"] == "cyclegan"
 
 
 def test_places_that_would_mislead_are_refused(tmp_path: Path, run: Path) -> None:
-    with pytest.raises(UserError, match=r"--out .*report.pdf: expected a file that ends in .htm or .html"):
+    with pytest.raises(UserError, match=r"out = .*report.pdf: expected a file that ends in .htm or .html"):
         write_report([run], tmp_path / "report.pdf")
-    with pytest.raises(UserError, match=r"--json .*report.html: expected a file that ends in .json"):
+    with pytest.raises(UserError, match=r"data = .*report.html: expected a file that ends in .json"):
         write_report([run], tmp_path / "a.html", data=tmp_path / "report.html")
     (tmp_path / "folder.html").mkdir()
     with pytest.raises(UserError, match=r"is a folder. Give a file, such as"):

@@ -18,7 +18,7 @@ def report(
     /,
     *,
     out: Path,
-    as_json: Annotated[Path | None, Parameter(name="--json")] = None,
+    data: Annotated[Path | None, Parameter(name="--json")] = None,
     checkpoint: str | None = None,
     title: str | None = None,
     quiet: Quiet = False,
@@ -39,7 +39,7 @@ def report(
         The folders of runs, in the order in which they are to be shown.
     out
         The page. An earlier report is replaced, any other file is not.
-    as_json
+    data
         File for the same as data.
     checkpoint
         Show only what was measured of this checkpoint of every run: best, last or a number of images. [default: all]
@@ -48,7 +48,7 @@ def report(
     """
     from unpaired.report.run_report import write_report
 
-    written = write_report(runs, out, data=as_json, title=title, checkpoint=checkpoint)
+    written = write_report(runs, out, data=data, title=title, checkpoint=checkpoint)
     for line in (line for run in written.runs for line in run.damage):
         note(f"warning: {line}")
     if not quiet:

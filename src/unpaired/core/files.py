@@ -183,8 +183,8 @@ def check_out(
     for path in (folder / name for name in names):
         if os.path.lexists(path) and not _is_ours(path, names, mark):
             raise UserError(
-                f"{called}: {printable(path)} exists, and unpaired has not written it, so it is not replaced. Choose "
-                f"another {option(named)}, or move the file."
+                f"{called}: {printable(path)} exists and is none that this command has written, so it is not "
+                f"replaced. Choose another {option(named)}, or move the file."
             )
     return out
 

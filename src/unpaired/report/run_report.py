@@ -59,7 +59,7 @@ def write_report(
         raise UserError("--title is empty. Give a heading, or leave it out.")
     out = check_out(out, suffixes={".html", ".htm"}, mark=FORMAT)
     if data is not None:
-        data = check_out(data, named="json", suffixes={".json"}, mark=FORMAT)
+        data = check_out(data, named="data", suffixes={".json"}, mark=FORMAT)
     found = read_runs(runs)
     if checkpoint is not None:
         found = of_checkpoint(found, checkpoint)

@@ -82,9 +82,9 @@ def test_what_cannot_be_converted_is_refused_and_nothing_is_written(
     assert not out.exists()
     assert "pwned" not in capfd.readouterr().out
     from_files([tmp_path / "good.pth"], out)
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="exists and is not an empty folder"):
         from_files([tmp_path / "good.pth"], out)
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="exists and is not an empty folder"):
         to_file(out, tmp_path / "good.pth")
     with pytest.raises(UserError, match="it has a2b"):
         to_file(out, tmp_path / "back.pth", "b2a")
