@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -296,3 +297,16 @@ def test_different_channels_are_an_error_with_the_remedy() -> None:
     with pytest.raises(UserError, match=r"A has 1 and B has 3.*label maps: data\.labels_a\.feed = colour"):
         CUT(Config(), ImageShapes(channels_a=1, channels_b=3, size=(16, 16)))
     assert not METHODS["cut"].paired
+
+
+@pytest.mark.parametrize(
+    "given", [{"objective": "hinge"}, {"discriminator": PatchganConfig(width=2)}, {"gradient_penalty_weight": 1.0}]
+)
+def test_settings_of_a_discriminator_that_is_not_there_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="has no meaning with"):
+        Config(gan_weight=0.0, **given)
+
+
+def test_a_gradient_penalty_wants_images_that_do_not_see_one_another() -> None:
+    with pytest.raises(UserError, match=r"method\.discriminator\.norm = batch"):
+        Config(objective="wgangp", discriminator=PatchganConfig(norm="batch"))

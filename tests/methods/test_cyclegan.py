@@ -12,8 +12,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 import contract
+from unpaired import networks
 from unpaired.core.errors import UserError
-from unpaired.methods import METHODS, Batch, ImageShapes, adversarial, cyclegan
+from unpaired.methods import METHODS, Batch, ImageShapes, losses
 from unpaired.methods.cyclegan import Config, CycleGAN
 from unpaired.models.convert import official_discriminator, official_generator
 from unpaired.networks import Discriminator, PatchganConfig, PixelConfig, ResnetConfig, mixes_images
@@ -107,8 +108,8 @@ ABLATIONS = {
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_ablations_compute_what_is_left_and_keep_the_contract(name: str) -> None:
     weights, terms = ABLATIONS[name]
-    given = {} if weights.get("gan_weight") == 0 else {"pool_size": 2}
-    config = Config(generator=SMALL.generator, discriminator=SMALL.discriminator, **weights, **given)  # type: ignore[arg-type]
+    given = {} if weights.get("gan_weight") == 0 else {"pool_size": 2, "discriminator": SMALL.discriminator}
+    config = Config(generator=SMALL.generator, **weights, **given)  # type: ignore[arg-type]
     updates = list(CycleGAN(config, SHAPES).step(contract.batches(3, 3, 32)))
     assert set(updates[0].terms) == terms
     judged = config.gan_weight > 0
@@ -144,10 +145,13 @@ def test_weights_of_single_parts_by_hand() -> None:
         {"gan_weight": 0.0, "cycle_weight": 0.0, "identity_weight": 0.0},
         {"cycle_weight": 5.0, "cycle_a_weight": 1.0, "cycle_b_weight": 1.0},
         {"gan_weight": 0.0, "pool_size": 3},
+        {"gan_weight": 0.0, "objective": "hinge"},
+        {"gan_weight": 0.0, "discriminator": PatchganConfig(layers=2)},
+        {"objective": "wgangp", "discriminator": PatchganConfig(norm="batch")},
     ],
 )
 def test_settings_that_nothing_would_use_are_errors(settings: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="weight"):
+    with pytest.raises(ValueError, match=r"weight|wgangp"):
         Config(**settings)  # type: ignore[arg-type]
 
 
@@ -200,7 +204,7 @@ def test_joined_calls_equal_separate_calls(monkeypatch: pytest.MonkeyPatch) -> N
     batch = next(contract.batches(3, 3, 32))
     batch = Batch(batch.x.double(), batch.y.double())
     joined = [update.terms for update in method.step(iter([batch]))]
-    for module in (cyclegan, adversarial):
+    for module in (networks, losses):
         monkeypatch.setattr(module, "mixes_images", lambda _: True)
     separate = [update.terms for update in method.step(iter([batch]))]
     for one, other in zip(joined, separate, strict=True):

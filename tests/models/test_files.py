@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import PIL.Image
 import pytest
@@ -54,7 +57,7 @@ def test_a_folder_is_translated_with_its_structure(make_model: MakeModel, tmp_pa
     PIL.Image.fromarray(pixels(10, 10, 4), "RGBA").save(photos / "logo.webp", lossless=True)
     done: list[tuple[int, int]] = []
     report = translate_files(
-        translator, [photos], out, batch_size=3, workers=2, progress=lambda *args: done.append(args)
+        translator, [photos], out, batch_size=3, workers=2, alpha="drop", progress=lambda *args: done.append(args)
     )
     assert (report.written, report.skipped, report.failed) == (12, 0, [])
     assert done == [(count, 12) for count in range(1, 13)]
@@ -223,12 +226,36 @@ def test_two_inputs_with_one_output(make_identity: MakeTranslator, tmp_path: Pat
     photos = tmp_path / "photos"
     save(photos / "a.png", 8, 8, 3)
     save(photos / "a.tif", 8, 8, 3)
-    with pytest.raises(UserError, match=r"a\.png and .*a\.tif would both be written to .*a\.png"):
+    save(photos / "b.jpg", 8, 8, 3)
+    save(photos / "b.webp", 8, 8, 3)
+    with pytest.raises(UserError, match="2 outputs would be written of more than one input") as caught:
         translate_files(make_identity(), [photos], tmp_path / "out")
+    for line in (r"a.png and .*a.tif -> .*a.png", r"b.jpg and .*b.webp -> .*b.png"):  # all of them
+        assert re.search(line, str(caught.value))
     other = save(tmp_path / "other" / "a.png", 8, 8, 3)
-    with pytest.raises(UserError, match="would both be written"):
+    with pytest.raises(UserError, match="1 output would be written of more than one input"):
         translate_files(make_identity(), [photos / "a.png", other], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    report = translate_files(make_identity(), [photos], tmp_path / "out", name="{direction}_{stem}_{ext}")
+    assert report.written == 4
+    assert set(everything_in(tmp_path / "out")) == {f"a2b_{n}.png" for n in ("a_png", "a_tif", "b_jpg", "b_webp")}
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a/{stem}", "{stem", "{name}", "{stem.__class__}", "{stem!r}", "{stem:>9}", "{}", "..\\{stem}"]
+)
+def test_names_are_made_of_what_is_allowed(make_identity: MakeTranslator, tmp_path: Path, name: str) -> None:
+    source = save(tmp_path / "a.png", 8, 8, 3)
+    with pytest.raises(UserError, match=r"\{stem\}, \{ext\}, \{direction\}"):
+        translate_files(make_identity(), [source], tmp_path / "out", name=name)
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_that_are_too_long(make_identity: MakeTranslator, tmp_path: Path) -> None:
+    longest = save(tmp_path / f"{'ä' * 125}.png", 8, 8, 3)
+    assert translate_files(make_identity(), [longest], tmp_path / "out").written == 1
+    with pytest.raises(UserError, match="more than 255 bytes"):
+        translate_files(make_identity(), [longest], tmp_path / "out", name="{stem}_{ext}")
 
 
 @pytest.mark.parametrize("existing", ["fail", "skip", "overwrite"])
@@ -267,7 +294,90 @@ def test_nothing_to_translate(make_identity: MakeTranslator, tmp_path: Path) -> 
         translate_files(make_identity(), [file], file)
 
 
+# --------------------------------------------------------------------------------------------------------------- alpha
+
+
+def _sprite(path: Path) -> Any:
+    """Write an image whose alpha has all values, and return it."""
+    image = pixels(16, 16, 4)
+    image[..., 3] = np.arange(256).reshape(16, 16)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.Image.fromarray(image, "RGBA").save(path)
+    return image
+
+
+@pytest.mark.parametrize("format", ["png", "webp", "tiff"])
+def test_alpha_is_kept_beside_the_translation(make_identity: MakeTranslator, tmp_path: Path, format: str) -> None:
+    image = _sprite(tmp_path / "in" / "a.png")
+    save(tmp_path / "in" / "opaque.png", 8, 8, 3)
+    over_white = decode(tmp_path / "in" / "a.png")
+    translate_files(make_identity(), [tmp_path / "in"], tmp_path / "out", format=format)
+    with PIL.Image.open(tmp_path / "out" / f"a.{format}") as written:
+        assert written.mode == "RGBA"
+        found = np.asarray(written)
+    np.testing.assert_array_equal(found[..., 3], image[..., 3])
+    np.testing.assert_array_equal(found[..., :3], over_white, "translated is what the network sees: over white")
+    with PIL.Image.open(tmp_path / "out" / f"opaque.{format}") as written:
+        assert written.mode == "RGB"
+
+    translate_files(make_identity(), [tmp_path / "in"], tmp_path / "dropped", format=format, alpha="drop")
+    with PIL.Image.open(tmp_path / "dropped" / f"a.{format}") as written:
+        assert written.mode == "RGB"
+
+
+def test_alpha_of_other_types_and_halves(make_identity: MakeTranslator, tmp_path: Path) -> None:
+    image = _sprite(tmp_path / "a.png")
+    translate_files(make_identity(), [tmp_path / "a.png"], tmp_path / "deep", bit_depth=16, half="right")
+    found = imagecodecs.png_decode((tmp_path / "deep" / "a.png").read_bytes())
+    assert (found.shape, found.dtype) == ((16, 8, 4), np.uint16)
+    np.testing.assert_array_equal(found[..., 3], image[:, 8:, 3].astype(int) * 257)
+    grey = make_identity(Domain(channels=3), Domain(channels=1))
+    translate_files(grey, [tmp_path / "a.png"], tmp_path / "grey")
+    with PIL.Image.open(tmp_path / "grey" / "a.png") as written:
+        assert written.mode == "LA"
+
+
+def test_alpha_where_there_is_no_place_for_it(make_identity: MakeTranslator, tmp_path: Path) -> None:
+    _sprite(tmp_path / "a.png")
+    assert translate_files(make_identity(), [tmp_path / "a.png"], tmp_path / "out", format="jpg").written == 1
+    with pytest.raises(UserError, match=r"alpha = keep: JPEG files hold no alpha.*\.png"):
+        translate_files(make_identity(), [tmp_path / "a.png"], tmp_path / "other", format="jpg", alpha="keep")
+    with pytest.raises(UserError, match="keep, drop"):
+        translate_files(make_identity(), [tmp_path / "a.png"], tmp_path / "other", alpha="premultiply")  # type: ignore[arg-type]
+
+
+# --------------------------------------------------------------------------------------------------------------- halves
+
+
+@pytest.mark.parametrize(("direction", "order", "half"), [("a2b", "ab", "left"), ("b2a", "ab", "right")])
+def test_whole_files_for_a_model_of_halves_are_noticed(
+    make_identity: MakeTranslator, tmp_path: Path, direction: str, order: Any, half: Any
+) -> None:
+    translator = make_identity()
+    translator.card, translator.direction = replace(translator.card, side_by_side=order), direction
+    for name, width in (("one", 16), ("two", 32), ("three", 32)):
+        save(tmp_path / "in" / f"{name}.png", 16, width, 3)
+    (notice,) = translate_files(translator, [tmp_path / "in"], tmp_path / "out").notices
+    assert notice.startswith("2 images are twice as wide as high")
+    assert f"half = {half}" in notice
+    assert translate_files(translator, [tmp_path / "in"], tmp_path / "halves", half=half).notices == []
+    assert translate_files(make_identity(), [tmp_path / "in"], tmp_path / "others").notices == []
+
+
 # -------------------------------------------------------------------------------------------- memory, faults, stopping
+
+
+def test_a_result_that_is_not_finite_is_one_images_failure(make_identity: MakeTranslator, tmp_path: Path) -> None:
+    """A black picture that nobody notices is what it must not be."""
+    for index in range(4):
+        write_image(np.full((8, 8, 3), 50 * index, np.uint8), tmp_path / "photos" / f"{index}.png")
+    translator = make_identity()
+    forward = translator.network.forward
+    translator.network.forward = lambda image: forward(image).log()  # type: ignore[method-assign]  # NaN below 0
+    report = translate_files(translator, [tmp_path / "photos"], tmp_path / "out")
+    assert [failure.path.name for failure in report.failed] == ["0.png", "1.png", "2.png"]
+    assert all("not a finite number" in failure.reason for failure in report.failed)
+    assert set(everything_in(tmp_path / "out")) == {"3.png"}
 
 
 def test_the_number_of_images_in_memory_does_not_grow_with_the_number_of_files(
@@ -284,9 +394,9 @@ def test_the_number_of_images_in_memory_does_not_grow_with_the_number_of_files(
             peak = max(peak, alive)
         return read_signed(path, source, **options)
 
-    def counted_write(image: Image, path: Path) -> None:
+    def counted_write(image: Image, path: Path, alpha: Any) -> None:
         nonlocal alive
-        write_image(image, path)
+        write_image(image, path, alpha)
         with lock:
             alive -= 1
 

@@ -21,7 +21,8 @@ DOMAIN = Domain(channels=1, dtype="uint8", range=(0, 255))
 
 
 def make(gan_weight: float = 1.0) -> Trainer:
-    config = Config(**NETWORKS, gan_weight=gan_weight)
+    given = {name: NETWORKS[name] for name in NETWORKS if gan_weight or name != "discriminator"}
+    config = Config(**given, gan_weight=gan_weight)  # type: ignore[arg-type]
     method = CycleGAN(config, ImageShapes(channels_a=1, channels_b=1, size=(16, 16)))
     return Trainer(method, TrainingConfig(precision="fp32"), torch.device("cpu"))
 

@@ -27,8 +27,11 @@ def translate(
     direction: Direction = None,
     checkpoint: Checkpoint = None,
     format: str = "png",
+    name: str = "{stem}",
     bit_depth: Literal[8, 16, 32] | None = None,
+    alpha: Literal["keep", "drop"] | None = None,
     half: Literal["left", "right"] | None = None,
+    max_pixels: int | None = None,
     existing: Literal["fail", "skip", "overwrite"] = "fail",
     batch_size: BatchSize = 8,
     device: Device = "auto",
@@ -53,13 +56,20 @@ def translate(
         Folder for the translations.
     format
         png, jpg, webp, tiff or npy.
+    name
+        Name of each output without suffix; {stem} and {ext} are those of the input, {direction} is a2b or b2a.
     bit_depth
         Bits of each value; 32 is floating point. [default: that of the training images]
+    alpha
+        keep an input's alpha beside its translation, or drop it. [default: keep where the format can hold it]
     half
         Translate this half of side-by-side files. [default: the whole image]
+    max_pixels
+        Images of more pixels are refused. [default: 179 million]
     existing
         What to do when an output exists: fail before anything is done, skip it, or overwrite it.
     """
+    from unpaired.data.bad_image import MAX_PIXELS
     from unpaired.models.files import count_images, translate_files
     from unpaired.models.translator import Translator
 
@@ -74,7 +84,7 @@ def translate(
         images=count_images(inputs),
         fine=True if bit_depth in (16, 32) else None,
     )
-    for notice in translator.notices:
+    for notice in (*translator.notices, *translator.engine.notices):
         note(f"warning: {notice}")
     if not quiet:
         say(f"model: {translator.title}\nengine: {translator.describe_engine()}")
@@ -85,6 +95,9 @@ def translate(
             inputs,
             out,
             format=format,
+            name=name,
+            alpha=alpha,
+            max_pixels=MAX_PIXELS if max_pixels is None else max_pixels,
             bit_depth=bit_depth,
             half=half,
             existing=existing,
@@ -93,6 +106,8 @@ def translate(
         )
     for failure in report.failed:
         note(f"could not translate {failure.path}: {failure.reason}")
+    for notice in report.notices:
+        note(f"warning: {notice}")
     if not quiet:
         skipped = f", {report.skipped} skipped (already there)" if report.skipped else ""
         failed = f", {len(report.failed)} failed" if report.failed else ""

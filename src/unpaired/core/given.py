@@ -16,9 +16,12 @@ from pydantic import TypeAdapter, ValidationError
 from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.extensions import allow_extensions, is_spec
 from unpaired.core.families import OWN, families_of
+from unpaired.core.files import read_regular
 from unpaired.core.settings import SET_BY_USER, allowed_values, settings_classes, takes_text
 
 T = TypeVar("T")
+LARGEST_DOCUMENT = 1 << 24
+"""Bytes of a file of settings."""
 Origin = Callable[[str], str]
 """How a message calls the setting of a dotted name: `--set data.crop_size`, `train.toml: data.crop_size`."""
 
@@ -70,7 +73,7 @@ def parse_value(text: str, hint: Any = None) -> Any:
 def read_document(path: Path, called: str, *, missing: str = "") -> dict[str, Any]:
     """Read a TOML or JSON file; a `UserError` calls it `called`, and adds `missing` where there is no such file."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, at_most=LARGEST_DOCUMENT).decode("utf-8")
         document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except FileNotFoundError as error:
         raise UserError(f"{called}: there is no such file.{missing}") from error

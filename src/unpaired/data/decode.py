@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageOps
 
 from unpaired.core.errors import UserError
 from unpaired.data.bad_image import MAX_PIXELS, BadImage
@@ -51,6 +53,20 @@ def decode(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, stored
         raise
     except Exception as error:  # decoders raise anything on damaged files
         raise BadImage(path, _reason(error)) from error
+
+
+def read_alpha(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image | None:
+    """Return how opaque a file's pixels are, [H, W]; None for files without transparency. BadImage as `decode`."""
+    decode(path, max_pixels=max_pixels)
+    try:
+        with quiet(), PillowImage.open(path) as image:
+            if not image.has_transparency_data:
+                return None
+            alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
+    except (OSError, ValueError, SyntaxError):
+        return None
+    values = np.asarray(alpha)
+    return None if bool((values == 255).all()) else values
 
 
 def as_channels(image: Image, channels: int) -> Image:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from PIL import Image as PillowImage
 
 from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.files import write_atomic
-from unpaired.data.values import Image
+from unpaired.data.values import DTYPE_RANGES, Image
 
 JPEG_QUALITY = 95
 
@@ -30,6 +31,8 @@ class Format:
     """Names of the dtypes that it holds; None for all numbers."""
     channels: frozenset[int] | None
     """Numbers of channels that it holds; None for any."""
+    with_alpha: Callable[[Image], bytes] | None = None
+    """Turns [H, W, 2 or 4], whose last channel is alpha, into the bytes of a file; None where it has none."""
 
 
 def _png(image: Image) -> bytes:
@@ -45,14 +48,17 @@ def _jpeg(image: Image) -> bytes:
 
 
 def _webp(image: Image) -> bytes:
-    return _pillow(np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image, "WEBP", lossless=True)
+    grey = image.shape[2] < 3
+    image = np.concatenate([np.repeat(image[..., :1], 3, axis=2), image[..., 1:]], axis=2) if grey else image
+    return _pillow(image, "WEBP", lossless=True, exact=True)  # colours are kept where alpha is 0, too
 
 
-def _tiff(image: Image) -> bytes:
+def _tiff(image: Image, alpha: bool = False) -> bytes:
     import tifffile
 
-    colour = image.shape[2] == 3
-    extra = None if colour or image.shape[2] == 1 else ["unspecified"] * (image.shape[2] - 1)
+    colour = image.shape[2] == 3 + alpha
+    count = image.shape[2] - (3 if colour else 1)
+    extra = (["unassalpha"] if alpha else ["unspecified"] * count) if count else None
     buffer = io.BytesIO()
     tifffile.imwrite(
         buffer,
@@ -80,14 +86,14 @@ def _pillow(image: Image, name: str, **options: object) -> bytes:
 
 
 _EIGHT = frozenset({"uint8"})
-_PNG = Format("PNG", _png, frozenset({"uint8", "uint16"}), frozenset({1, 2, 3, 4}))
+_PNG = Format("PNG", _png, frozenset({"uint8", "uint16"}), frozenset({1, 2, 3, 4}), _png)
 _JPEG = Format("JPEG", _jpeg, _EIGHT, frozenset({1, 3}))
-_TIFF = Format("TIFF", _tiff, None, None)
+_TIFF = Format("TIFF", _tiff, None, None, lambda image: _tiff(image, alpha=True))
 FORMATS: dict[str, Format] = {
     ".png": _PNG,
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
-    ".webp": Format("WebP", _webp, _EIGHT, frozenset({1, 3})),
+    ".webp": Format("WebP", _webp, _EIGHT, frozenset({1, 3}), _webp),
     ".tif": _TIFF,
     ".tiff": _TIFF,
     ".npy": Format("NumPy", _npy, None, None),
@@ -115,14 +121,26 @@ def require_format(suffix: str, dtype: str, channels: int) -> Format:
     )
 
 
-def write_image(image: Image, path: str | os.PathLike[str]) -> None:
+def write_image(image: Image, path: str | os.PathLike[str], alpha: NDArray[Any] | None = None) -> None:
     """Write [H, W, C] to a file, in the format of its suffix; an existing file is replaced in one step.
 
-    Raises `UserError` where the format cannot hold the image or the file cannot be written; then nothing is left.
+    `alpha` [H, W], of any type that images have, is stored beside one or three channels of uint8, uint16 or floats,
+    straight, in their type. Raises `UserError` where the format cannot hold the image or the file cannot be written;
+    then nothing is left.
     """
     path = Path(path)
     assert image.ndim == 3, image.shape
-    write_atomic(path, require_format(path.suffix, image.dtype.name, image.shape[2]).encode(image), durable=False)
+    form = require_format(path.suffix, image.dtype.name, image.shape[2])
+    if alpha is None:
+        content = form.encode(image)
+    else:
+        if form.with_alpha is None:
+            raise UserError(f"{form.name} files hold no alpha here. Use one of: .png, .webp, .tif, .tiff.")
+        share = alpha / (np.float64(1) if alpha.dtype.kind == "f" else DTYPE_RANGES[alpha.dtype.name][1])
+        stored = share if image.dtype.kind == "f" else np.rint(share * DTYPE_RANGES[image.dtype.name][1])
+        stored = stored.astype(image.dtype)
+        content = form.with_alpha(np.concatenate([image, stored[:, :, None]], axis=2))
+    write_atomic(path, content, durable=False)
 
 
 def write_indices(

@@ -14,22 +14,11 @@ from typing import Annotated, final
 import torch
 from pydantic import Field
 
+from unpaired import networks
 from unpaired.core.errors import UserError
-from unpaired.methods.adversarial import AdversarialConfig, discriminator_loss
 from unpaired.methods.base import Batch, ImageShapes, Method, Player, Term, Update
-from unpaired.methods.losses import Objective, generator_loss
+from unpaired.methods.losses import AdversarialConfig, Objective, discriminator_loss, generator_loss
 from unpaired.methods.pool import image_pool
-from unpaired.networks import (
-    DiscriminatorConfig,
-    Generator,
-    GeneratorConfig,
-    InitConfig,
-    PatchganConfig,
-    ResnetConfig,
-    build_discriminator,
-    build_generator,
-    initialize,
-)
 
 
 class Config(AdversarialConfig):
@@ -39,11 +28,11 @@ class Config(AdversarialConfig):
     """Adversarial loss: lsgan, as in the CycleGAN paper's comparison, vanilla (the publications') or hinge."""
     pool_size: Annotated[int, Field(ge=0)] = 50
     """Past pairs of either kind shown to the discriminator; 0 shows the present ones."""
-    generator: GeneratorConfig = ResnetConfig()
+    generator: networks.GeneratorConfig = networks.ResnetConfig()
     """Both translators."""
-    discriminator: DiscriminatorConfig = PatchganConfig()
+    discriminator: networks.DiscriminatorConfig = networks.PatchganConfig()
     """PatchGAN over both images of a pair together, with a 70 x 70 field."""
-    init: InitConfig = InitConfig()
+    init: networks.InitConfig = networks.InitConfig()
     """How the weights start: N(0, 0.02)."""
 
     def check(self) -> None:
@@ -67,29 +56,26 @@ class BiGAN(Method):
     def __init__(self, config: Config, shapes: ImageShapes) -> None:
         super().__init__(config, shapes)
         a, b = shapes.channels_a, shapes.channels_b
-        self.G = build_generator(config.generator, a, b)
-        self.F = build_generator(config.generator, b, a)
-        self.D = build_discriminator(config.discriminator, a + b)
+        self.G = networks.build_generator(config.generator, a, b)
+        self.F = networks.build_generator(config.generator, b, a)
+        self.D = networks.build_discriminator(config.discriminator, a + b)
         self.D.groups = (a, b)
         for network in (self.G, self.F, self.D):
-            initialize(network, config.init)
+            networks.initialize(network, config.init)
         self.pool_forward = image_pool(config.pool_size, a + b, shapes.size)
         self.pool_backward = image_pool(config.pool_size, a + b, shapes.size)
 
     def players(self) -> dict[str, Player]:
-        """Return the discriminator and the two generators."""
         return {
             "discriminator": Player("discriminator", self.D),
             "generators": Player("generator", self.G, self.F),
         }
 
     def terms(self) -> dict[str, Term]:
-        """Return the two sides of the game: nothing else holds a translation."""
         adversarial = Term("adversarial")
         return {"discriminator": Term("discriminator"), "gan_a2b": adversarial, "gan_b2a": adversarial}
 
-    def translators(self) -> dict[str, Generator]:
-        """Return G as `a2b` and F as `b2a`."""
+    def translators(self) -> dict[str, networks.Generator]:
         return {"a2b": self.G, "b2a": self.F}
 
     def step(self, batches: Iterator[Batch]) -> Iterator[Update]:

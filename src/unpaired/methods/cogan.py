@@ -15,22 +15,11 @@ from typing import Any, ClassVar, Literal, final
 import torch
 from torch import Tensor
 
+from unpaired import networks
 from unpaired.core.errors import UserError
 from unpaired.core.settings import Settings, option
 from unpaired.methods.base import Batch, ImageShapes, Method, Player, Term, Update
 from unpaired.methods.losses import fake_loss, generator_loss, real_loss
-from unpaired.networks import (
-    CoupledDiscriminator,
-    CoupledDiscriminatorConfig,
-    CoupledGenerator,
-    CoupledGeneratorConfig,
-    Generator,
-    InitConfig,
-    LatentSearch,
-    LatentSearchConfig,
-    SearchConfig,
-    initialize,
-)
 
 
 class Config(Settings):
@@ -42,13 +31,13 @@ class Config(Settings):
 
     objective: Literal["vanilla", "lsgan", "hinge"] = "vanilla"
     """Adversarial loss: vanilla (Eq. 1, in the non-saturating form of the authors' code), lsgan or hinge."""
-    generator: CoupledGeneratorConfig = CoupledGeneratorConfig()
+    generator: networks.CoupledGeneratorConfig = networks.CoupledGeneratorConfig()
     """g_1 and g_2."""
-    discriminator: CoupledDiscriminatorConfig = CoupledDiscriminatorConfig()
+    discriminator: networks.CoupledDiscriminatorConfig = networks.CoupledDiscriminatorConfig()
     """f_1 and f_2."""
-    search: SearchConfig = SearchConfig()
+    search: networks.SearchConfig = networks.SearchConfig()
     """How a translation looks for z; kept with the model. Training does not use it."""
-    init: InitConfig = InitConfig()
+    init: networks.InitConfig = networks.InitConfig()
     """How the weights start: N(0, 0.02), as in DCGAN."""
 
 
@@ -77,31 +66,32 @@ class CoGAN(Method):
                 'crops: "resize_and_crop", "crop" or "scale_width_and_crop".'
             )
         a, b = shapes.channels_a, shapes.channels_b
-        generators = CoupledGenerator(config.generator, a, b, shapes.size)
-        self.f = CoupledDiscriminator(config.discriminator, a, b, shapes.size)
+        generators = networks.CoupledGenerator(config.generator, a, b, shapes.size)
+        self.f = networks.CoupledDiscriminator(config.discriminator, a, b, shapes.size)
         for network in (generators, self.f):
-            initialize(network, config.init)
-        forward = LatentSearchConfig(source="a", size=shapes.size, generator=config.generator, search=config.search)
-        backward = LatentSearchConfig(source="b", size=shapes.size, generator=config.generator, search=config.search)
-        self.a2b = LatentSearch(forward, a, b, generators)
-        self.b2a = LatentSearch(backward, b, a, generators)
+            networks.initialize(network, config.init)
+        forward = networks.LatentSearchConfig(
+            source="a", size=shapes.size, generator=config.generator, search=config.search
+        )
+        backward = networks.LatentSearchConfig(
+            source="b", size=shapes.size, generator=config.generator, search=config.search
+        )
+        self.a2b = networks.LatentSearch(forward, a, b, generators)
+        self.b2a = networks.LatentSearch(backward, b, a, generators)
 
     @property
-    def g(self) -> CoupledGenerator:
+    def g(self) -> networks.CoupledGenerator:
         """The coupled generators, which both translators hold."""
         return self.a2b.generator
 
     def players(self) -> dict[str, Player]:
-        """Return both discriminators and both generators; shared layers belong to the one player once."""
         return {"discriminators": Player("discriminator", self.f), "generators": Player("generator", self.g)}
 
     def terms(self) -> dict[str, Term]:
-        """Return the two sides of the game, in each domain."""
         sides = {"discriminator": Term("discriminator"), "gan": Term("adversarial")}
         return {f"{name}_{domain}": term for name, term in sides.items() for domain in "ab"}
 
-    def translators(self) -> dict[str, Generator]:
-        """Return the two searches."""
+    def translators(self) -> dict[str, networks.Generator]:
         return {"a2b": self.a2b, "b2a": self.b2a}
 
     def generate(self, count: int) -> Batch:

@@ -14,20 +14,17 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from unpaired import networks
 from unpaired.core.errors import UserError
-from unpaired.methods.adversarial import AdversarialConfig, Weight, discriminator_loss, require_one_size
 from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Player, Term, Update
-from unpaired.methods.losses import generator_loss, info_nce, precise
-from unpaired.networks import (
-    DiscriminatorConfig,
-    Generator,
-    InitConfig,
-    PatchganConfig,
-    ResnetConfig,
-    ResnetGenerator,
-    build_discriminator,
-    initialize,
-    mixes_images,
+from unpaired.methods.losses import (
+    AdversarialConfig,
+    Weight,
+    discriminator_loss,
+    generator_loss,
+    info_nce,
+    precise,
+    require_one_size,
 )
 
 Layer = Annotated[int, Field(ge=0)]
@@ -57,12 +54,18 @@ class Config(AdversarialConfig):
     """tau of Eq. 2."""
     embedding_width: Annotated[int, Field(gt=0)] = 256
     """Units of the two-layer network that embeds the features of each layer."""
-    generator: ResnetConfig = ResnetConfig(downsampling="blur", upsampling="blur")
+    generator: networks.ResnetConfig = networks.ResnetConfig(downsampling="blur", upsampling="blur")
     """ResNet with 9 blocks and anti-aliased sampling."""
-    discriminator: DiscriminatorConfig = PatchganConfig(downsampling="blur")
+    discriminator: networks.DiscriminatorConfig = networks.PatchganConfig(downsampling="blur")
     """PatchGAN with anti-aliased sampling."""
-    init: InitConfig = InitConfig(scheme="xavier")
+    init: networks.InitConfig = networks.InitConfig(scheme="xavier")
     """How the weights start."""
+
+    def check(self) -> None:
+        """Refuse settings that nothing would use."""
+        super().check()
+        if not self.gan_weight:
+            self.refuse_without_gan("objective", "discriminator", "gradient_penalty_weight")
 
 
 class FastConfig(Config):
@@ -125,23 +128,21 @@ class CUT(Method):
                 f"A has {shapes.channels_a} and B has {shapes.channels_b}. Set data.channels_a and data.channels_b to "
                 "one number (label maps: data.labels_a.feed = colour), or train cyclegan."
             )
-        self.G = ResnetGenerator(config.generator, source, target)
+        self.G = networks.ResnetGenerator(config.generator, source, target)
         if config.gan_weight:
             require_one_size(config, shapes)
-            self.D = build_discriminator(config.discriminator, target)
+            self.D = networks.build_discriminator(config.discriminator, target)
         else:
             self.obsolete = ("D.",)
         self.H = PatchEmbedding(self.G.feature_channels(config.nce_layers), config.embedding_width)
         for network in self.children():
-            initialize(network, config.init)
+            networks.initialize(network, config.init)
 
     def players(self) -> dict[str, Player]:
-        """Return the discriminator, and the generator with the embedding."""
         judges = {"discriminator": Player("discriminator", self.D)} if self.config.gan_weight else {}
         return {**judges, "generator": Player("generator", self.G, self.H)}
 
     def terms(self) -> dict[str, Term]:
-        """Return the contrastive losses, and the two sides of the game."""
         return {
             "discriminator": Term("discriminator"),
             "nce": Term("contrastive", "nce_weight"),
@@ -149,8 +150,7 @@ class CUT(Method):
             "identity": Term("identity", "identity"),
         }
 
-    def translators(self) -> dict[str, Generator]:
-        """Return G as the one direction that there is."""
+    def translators(self) -> dict[str, networks.Generator]:
         return {self.config.direction: self.G}
 
     def step(self, batches: Iterator[Batch]) -> Iterator[Update]:
@@ -175,7 +175,7 @@ class CUT(Method):
         """Return the translation of x, and what G makes of y where that counts; each with the features of its input."""
         if not self.config.identity:
             return self.observe(x), (None, None)
-        if not self.join_calls or mixes_images(self.G) or x.shape != y.shape:
+        if not self.join_calls or networks.mixes_images(self.G) or x.shape != y.shape:
             return self.observe(x), self.observe(y)
         both, maps = self.observe(torch.cat([x, y]))
         fake_y, same_y = both.chunk(2)

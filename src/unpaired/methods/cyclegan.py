@@ -14,25 +14,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from unpaired import networks
 from unpaired.core.errors import UserError
 from unpaired.core.settings import option
-from unpaired.methods.adversarial import AdversarialConfig, Weight, discriminator_loss, require_one_size
 from unpaired.methods.base import Batch, ImageShapes, Method, Player, Term, Update
-from unpaired.methods.losses import generator_loss, l1
+from unpaired.methods.losses import AdversarialConfig, Weight, discriminator_loss, generator_loss, l1, require_one_size
 from unpaired.methods.pool import image_pool
-from unpaired.networks import (
-    DiscriminatorConfig,
-    Disturbance,
-    Generator,
-    GeneratorConfig,
-    InitConfig,
-    PatchganConfig,
-    ResnetConfig,
-    build_discriminator,
-    build_generator,
-    initialize,
-    mixes_images,
-)
 
 
 class Config(AdversarialConfig):
@@ -50,16 +37,16 @@ class Config(AdversarialConfig):
     """Weight of the identity loss (section 5.2: 0.5 lambda); 0 turns it off, as in most of the paper's experiments."""
     pool_size: Annotated[int, Field(ge=0)] = 50
     """Past fakes shown to the discriminators (section 4); 0 shows the present ones."""
-    generator: GeneratorConfig = ResnetConfig()
+    generator: networks.GeneratorConfig = networks.ResnetConfig()
     """Both generators; the paper takes 6 blocks at 128 x 128 and 9 at 256 x 256 and above."""
-    discriminator: DiscriminatorConfig = PatchganConfig()
+    discriminator: networks.DiscriminatorConfig = networks.PatchganConfig()
     """Both discriminators: PatchGAN with a 70 x 70 field."""
     cycle_noise: Annotated[float, Field(ge=0, le=128)] = 0.0
     """Defence against hidden information: noise added to a translation before it is brought back, its standard
     deviation in levels of 0..255. See `unpaired audit`."""
     cycle_jpeg: Annotated[int, Field(ge=1, le=100)] | None = None
     """The same with JPEG of this quality, for domains of 1 or 3 channels; after the noise where both are set."""
-    init: InitConfig = InitConfig()
+    init: networks.InitConfig = networks.InitConfig()
     """How the weights start: N(0, 0.02)."""
 
     def check(self) -> None:
@@ -81,11 +68,8 @@ class Config(AdversarialConfig):
                 f"method.{name} disturbs translations before they are brought back, and with both weights of the "
                 "cycles 0 none is. Leave it out, or set method.cycle_weight above 0."
             )
-        if not self.gan_weight and self.is_set("pool_size"):
-            raise UserError(
-                f"{option('method.pool_size', self.pool_size)} has no meaning with {option('method.gan_weight', 0)}: "
-                "there are no discriminators. Leave it out."
-            )
+        if not self.gan_weight:
+            self.refuse_without_gan("objective", "discriminator", "pool_size", "gradient_penalty_weight")
 
     @property
     def weight_a(self) -> float:
@@ -122,14 +106,14 @@ class CycleGAN(Method):
                 f"the identity loss compares G(b) with b and needs as many channels in A as in B; A has {a}, B has "
                 f"{b}. Set method.identity_weight = 0."
             )
-        self.G = build_generator(config.generator, a, b)
-        self.F = build_generator(config.generator, b, a)
+        self.G = networks.build_generator(config.generator, a, b)
+        self.F = networks.build_generator(config.generator, b, a)
         if config.gan_weight:
             require_one_size(config, shapes)
-            self.D_X = build_discriminator(config.discriminator, a)
-            self.D_Y = build_discriminator(config.discriminator, b)
+            self.D_X = networks.build_discriminator(config.discriminator, a)
+            self.D_Y = networks.build_discriminator(config.discriminator, b)
         for network in self.children():
-            initialize(network, config.init)
+            networks.initialize(network, config.init)
         for domain, channels, weight in (("B", b, config.weight_a), ("A", a, config.weight_b)):
             if config.cycle_jpeg and weight and channels not in (1, 3):
                 raise UserError(
@@ -137,7 +121,9 @@ class CycleGAN(Method):
                     f"channels; {domain} has {channels}. Set method.cycle_noise in place of it."
                 )
         self.disturb_y, self.disturb_x = (
-            Disturbance(channels, noise=config.cycle_noise, jpeg=config.cycle_jpeg) if weight else nn.Identity()
+            networks.Disturbance(channels, noise=config.cycle_noise, jpeg=config.cycle_jpeg)
+            if weight
+            else nn.Identity()
             for channels, weight in ((b, config.weight_a), (a, config.weight_b))
         )
         if config.gan_weight:
@@ -147,12 +133,10 @@ class CycleGAN(Method):
             self.obsolete = ("D_X.", "D_Y.", "pool_x.", "pool_y.")
 
     def players(self) -> dict[str, Player]:
-        """Return the generators and the discriminators, each with one optimiser as in the authors' code."""
         judges = {"discriminators": Player("discriminator", self.D_X, self.D_Y)} if self.config.gan_weight else {}
         return {"generators": Player("generator", self.G, self.F), **judges}
 
     def terms(self) -> dict[str, Term]:
-        """Return the two sides of the game in each domain, the cycles and the identity losses."""
         cycle_a, cycle_b = (
             f"cycle_{domain}_weight" if own is not None else "cycle_weight"
             for domain, own in (("a", self.config.cycle_a_weight), ("b", self.config.cycle_b_weight))
@@ -169,8 +153,7 @@ class CycleGAN(Method):
             "discriminator_b": Term("discriminator"),
         }
 
-    def translators(self) -> dict[str, Generator]:
-        """Return G as `a2b` and F as `b2a`."""
+    def translators(self) -> dict[str, networks.Generator]:
         return {"a2b": self.G, "b2a": self.F}
 
     def step(self, batches: Iterator[Batch]) -> Iterator[Update]:
@@ -205,7 +188,7 @@ class CycleGAN(Method):
         """Return the translation of `image`, and what the network makes of an image already in its target domain."""
         if not self.config.identity_weight:
             return network(image), None
-        if not self.join_calls or mixes_images(network) or image.shape != other.shape:
+        if not self.join_calls or networks.mixes_images(network) or image.shape != other.shape:
             return network(image), network(other)
         translated, same = network(torch.cat([image, other])).chunk(2)
         return translated, same

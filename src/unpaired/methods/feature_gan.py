@@ -17,7 +17,7 @@ from torch import Tensor
 from unpaired.core.errors import UserError
 from unpaired.methods.base import ImageShapes
 from unpaired.methods.losses import l1
-from unpaired.methods.refiner import Refiner, RefinerConfig
+from unpaired.methods.simgan import Refiner, RefinerConfig
 from unpaired.metrics.features.vgg import find_vgg, read_vgg
 from unpaired.networks.vgg import MINIMUM_SIZE, VggFeatures
 

@@ -1,19 +1,38 @@
-"""Losses as pure functions: the adversarial objectives, the gradient penalty and L1; each returns a scalar mean."""
+"""Losses as pure functions, each a scalar mean, and what methods with image discriminators share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as nnf
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
 
-from unpaired.networks.base import without_autocast
+from unpaired.core.errors import UserError
+from unpaired.core.settings import Settings, option
+from unpaired.methods.base import ImageShapes
+from unpaired.networks.base import mixes_images, without_autocast
 
+Weight = Annotated[float, Field(ge=0)]
+"""Of a loss term."""
 Objective = Literal["lsgan", "vanilla", "hinge", "wgangp"]
 """Least squares (Mao et al. 2017), cross entropy (Goodfellow et al. 2014), hinge (Lim & Ye 2017), Wasserstein
 (Gulrajani et al. 2017, together with `gradient_penalty`)."""
+_Loss = Callable[[Tensor], Tensor]
+_REAL: dict[Objective, _Loss] = {
+    "lsgan": lambda logits: (logits - 1).square().mean(),
+    "vanilla": lambda logits: nnf.softplus(-logits).mean(),  # cross entropy of the sigmoid with 1, without overflow
+    "hinge": lambda logits: nnf.relu(1 - logits).mean(),
+    "wgangp": lambda logits: -logits.mean(),
+}
+_FAKE: dict[Objective, _Loss] = {
+    "lsgan": lambda logits: logits.square().mean(),
+    "vanilla": lambda logits: nnf.softplus(logits).mean(),
+    "hinge": lambda logits: nnf.relu(1 + logits).mean(),
+    "wgangp": lambda logits: logits.mean(),
+}
 
 
 def real_loss(objective: Objective, logits: Tensor) -> Tensor:
@@ -33,7 +52,9 @@ def generator_loss(objective: Objective, logits: Tensor, *, real: bool = True) -
     generator may also want its images to be called fake (`real` = False), where those of another one are to be called
     real, as in BiGAN; the loss is then that of the opposite logits.
     """
-    return (_GENERATOR if real else _OPPOSITE)[objective](precise(logits))
+    # Hinge is for discriminators; its generator wants high logits, as the Wasserstein distance's does.
+    judged: Objective = "wgangp" if objective == "hinge" else objective
+    return (real_loss if real else fake_loss)(judged, logits)
 
 
 def gradient_penalty(
@@ -79,40 +100,63 @@ def precise(values: Tensor) -> Tensor:
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
-def _to_one(logits: Tensor) -> Tensor:
-    return (logits - 1).square().mean()
+class AdversarialConfig(Settings):
+    """Settings of the adversarial objective."""
+
+    objective: Objective = "lsgan"
+    """Adversarial loss: lsgan (section 4 of CycleGAN's paper), vanilla, hinge or wgangp."""
+    gradient_penalty_weight: Weight = 10.0
+    """Weight of the gradient penalty, for `wgangp` alone."""
+
+    def check(self) -> None:
+        """Refuse a weight that nothing would use, and a discriminator for which the objective is not defined."""
+        if self.objective != "wgangp" and self.is_set("gradient_penalty_weight"):
+            raise UserError(
+                f"{option('method.gradient_penalty_weight', self.gradient_penalty_weight)} has no meaning with "
+                f"{option('method.objective', self.objective)}: only wgangp has a gradient penalty. Leave it out, or "
+                f"set {option('method.objective', 'wgangp')}."
+            )
+        batch = getattr(getattr(self, "discriminator", None), "norm", None) == "batch"
+        if self.objective == "wgangp" and batch and (self.is_set("objective") or self.is_set("discriminator")):
+            raise UserError(
+                f"{option('method.objective', 'wgangp')} bounds the discriminator's gradient for each image, and with "
+                f"{option('method.discriminator.norm', 'batch')} the images of a batch see one another. Set "
+                f"{option('method.discriminator.norm')} to instance or none."
+            )
+
+    def refuse_without_gan(self, *names: str) -> None:
+        """Raise UserError for settings of the discriminators that were given though nothing plays against them."""
+        for name in names:
+            if self.is_set(name):
+                value = self.__dict__[name]
+                given = option(f"method.{name}", None if isinstance(value, Settings) else value)
+                raise UserError(
+                    f"{given} has no meaning with {option('method.gan_weight', 0)}: there are no "
+                    f"discriminators. Leave it out, or set {option('method.gan_weight')} above 0."
+                )
 
 
-def _to_zero(logits: Tensor) -> Tensor:
-    return logits.square().mean()
+def require_one_size(config: AdversarialConfig, shapes: ImageShapes) -> None:
+    """Raise UserError where the gradient penalty, which looks between a real image and a fake, would meet two sizes."""
+    if config.objective == "wgangp" and shapes.size is None:
+        raise UserError(
+            "method.objective = wgangp looks at images between a real and a generated one, which must have one size, "
+            f"and these keep sizes of their own. Set {option('data.preprocess')} to a mode that crops: "
+            '"resize_and_crop", "crop" or "scale_width_and_crop"; or choose another method.objective.'
+        )
 
 
-def _say_real(logits: Tensor) -> Tensor:
-    return nnf.softplus(-logits).mean()  # the cross entropy of sigmoid(logits) with 1, without overflow
+def discriminator_loss(config: AdversarialConfig, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    """Return a discriminator's loss, divided by 2 to slow it down relative to the generators (CycleGAN, appendix 7.1).
 
-
-def _say_fake(logits: Tensor) -> Tensor:
-    return nnf.softplus(logits).mean()
-
-
-def _above_one(logits: Tensor) -> Tensor:
-    return nnf.relu(1 - logits).mean()
-
-
-def _below_minus_one(logits: Tensor) -> Tensor:
-    return nnf.relu(1 + logits).mean()
-
-
-def _high(logits: Tensor) -> Tensor:
-    return -logits.mean()
-
-
-def _low(logits: Tensor) -> Tensor:
-    return logits.mean()
-
-
-_Loss = Callable[[Tensor], Tensor]
-_REAL: dict[Objective, _Loss] = {"lsgan": _to_one, "vanilla": _say_real, "hinge": _above_one, "wgangp": _high}
-_FAKE: dict[Objective, _Loss] = {"lsgan": _to_zero, "vanilla": _say_fake, "hinge": _below_minus_one, "wgangp": _low}
-_GENERATOR: dict[Objective, _Loss] = {"lsgan": _to_one, "vanilla": _say_real, "hinge": _high, "wgangp": _high}
-_OPPOSITE: dict[Objective, _Loss] = {"lsgan": _to_zero, "vanilla": _say_fake, "hinge": _low, "wgangp": _low}
+    `real` and `fake` are [N, C, H, W] and carry no gradient to a generator (detach them). Both go through the
+    discriminator in one call where their shapes and its norm allow it.
+    """
+    if real.shape == fake.shape and not mixes_images(discriminator):
+        on_real, on_fake = discriminator(torch.cat([real, fake])).chunk(2)
+    else:
+        on_real, on_fake = discriminator(real), discriminator(fake)
+    loss = (real_loss(config.objective, on_real) + fake_loss(config.objective, on_fake)) / 2
+    if config.objective == "wgangp":
+        loss = loss + gradient_penalty(discriminator, real, fake, config.gradient_penalty_weight)
+    return loss

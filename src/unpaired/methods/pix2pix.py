@@ -12,21 +12,10 @@ from typing import final
 
 import torch
 
+from unpaired import networks
 from unpaired.core.errors import UserError
-from unpaired.methods.adversarial import AdversarialConfig, Weight, discriminator_loss
 from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Player, Term, Update
-from unpaired.methods.losses import Objective, generator_loss, l1
-from unpaired.networks import (
-    DiscriminatorConfig,
-    Generator,
-    GeneratorConfig,
-    InitConfig,
-    PatchganConfig,
-    UnetConfig,
-    build_discriminator,
-    build_generator,
-    initialize,
-)
+from unpaired.methods.losses import AdversarialConfig, Objective, Weight, discriminator_loss, generator_loss, l1
 
 
 class Config(AdversarialConfig):
@@ -38,15 +27,15 @@ class Config(AdversarialConfig):
     """lambda of Eq. 4."""
     objective: Objective = "vanilla"
     """Adversarial loss: vanilla (Eq. 1, the published one), lsgan, hinge or wgangp."""
-    generator: GeneratorConfig = UnetConfig(norm="batch", dropout=True)
+    generator: networks.GeneratorConfig = networks.UnetConfig(norm="batch", dropout=True)
     """A U-Net whose depth fits the images (8 for 256 x 256), with dropout in place of a noise vector (section 2.1).
 
     Translators switch dropout off and use the running statistics of batch norm, so that a result can be repeated; the
     authors' test leaves both as they are in training.
     """
-    discriminator: DiscriminatorConfig = PatchganConfig(norm="batch")
+    discriminator: networks.DiscriminatorConfig = networks.PatchganConfig(norm="batch")
     """PatchGAN over both images together, with a 70 x 70 field."""
-    init: InitConfig = InitConfig()
+    init: networks.InitConfig = networks.InitConfig()
     """How the weights start: N(0, 0.02)."""
 
 
@@ -73,7 +62,7 @@ class Pix2pix(Method):
     def adapt(cls, config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Config, list[str]]:
         """Take a U-Net as deep as the images' size allows where the published depth does not fit, and say so."""
         unet = config.generator
-        if not isinstance(unet, UnetConfig) or "generator.depth" in chosen or shapes.size is None:
+        if not isinstance(unet, networks.UnetConfig) or "generator.depth" in chosen or shapes.size is None:
             return config, []
         height, width = shapes.size
         depth = _deepest(shapes.size)
@@ -101,26 +90,23 @@ class Pix2pix(Method):
     def __init__(self, config: Config, shapes: ImageShapes) -> None:
         super().__init__(config, shapes)
         source, target = shapes.seen_from(config.direction)
-        self.G = build_generator(config.generator, source, target)
-        self.D = build_discriminator(config.discriminator, source + target)
+        self.G = networks.build_generator(config.generator, source, target)
+        self.D = networks.build_discriminator(config.discriminator, source + target)
         self.D.groups = (source, target)
         for network in (self.G, self.D):
-            initialize(network, config.init)
+            networks.initialize(network, config.init)
 
     def players(self) -> dict[str, Player]:
-        """Return the discriminator and the generator."""
         return {"discriminator": Player("discriminator", self.D), "generator": Player("generator", self.G)}
 
     def terms(self) -> dict[str, Term]:
-        """Return the distance from the true image, and the two sides of the game."""
         return {
             "discriminator": Term("discriminator"),
             "gan": Term("adversarial"),
             "l1": Term("reconstruction", "l1_weight"),
         }
 
-    def translators(self) -> dict[str, Generator]:
-        """Return G as the one direction that there is."""
+    def translators(self) -> dict[str, networks.Generator]:
         return {self.config.direction: self.G}
 
     def step(self, batches: Iterator[Batch]) -> Iterator[Update]:

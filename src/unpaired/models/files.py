@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, final, get_args
+from string import Formatter
+from typing import Any, Literal, NamedTuple, final, get_args
+
+from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
 from unpaired.core.files import check_out, means_full_disk
 from unpaired.core.settings import option
-from unpaired.core.text import plural
+from unpaired.core.text import plural, printable
 from unpaired.data.bad_image import MAX_PIXELS, BadImage
+from unpaired.data.decode import read_alpha
+from unpaired.data.directions import sides
 from unpaired.data.encode import FORMATS, require_format
 from unpaired.data.folders import list_images
 from unpaired.data.parallel import num_threads
-from unpaired.data.reading import Half
+from unpaired.data.reading import Half, half_of, halved
 from unpaired.data.values import Domain, Signed
 from unpaired.models.conversion import read_signed, with_type
+from unpaired.models.engines.base import NotFiniteError
 from unpaired.models.label_conversion import require_label_format
 from unpaired.models.translation import Translation
 from unpaired.models.translator import Translator, images_per_batch
 from unpaired.networks import SearchError
 
 Existing = Literal["fail", "skip", "overwrite"]
+Alpha = Literal["keep", "drop"]
+NAME_FIELDS = ("stem", "ext", "direction")
+"""What `name` may hold in braces: the input's name without its suffix, the suffix without its dot, `a2b` or `b2a`."""
+_LISTED = 20
+"""Names that a message lists."""
+_LONGEST = 255
+"""Bytes of a file name."""
 Progress = Callable[[int, int], None]
 """Called with (files done, files in all) from the thread that called `translate_files`."""
 BIT_DEPTHS: dict[int, str] = {8: "uint8", 16: "uint16", 32: "float32"}
@@ -53,6 +67,8 @@ class Report:
     """Files that could not be read, translated or written, in the order of the input."""
     search_errors: list[tuple[Path, SearchError]]
     """What a search left over of each file, in the order of the input; empty for models that do not search."""
+    notices: list[str]
+    """What a person should know of the files, or of the engine while it translated them."""
 
 
 class _Job(NamedTuple):
@@ -63,7 +79,13 @@ class _Job(NamedTuple):
     output: Path
 
 
-_Loaded = tuple[_Job, Signed]
+class _Loaded(NamedTuple):
+    """A decoded file."""
+
+    job: _Job
+    image: Signed
+    alpha: NDArray[Any] | None
+    """[H, W] where it is to be kept."""
 
 
 def translate_files(
@@ -72,7 +94,9 @@ def translate_files(
     out: str | Path,
     *,
     format: str = "png",
+    name: str = "{stem}",
     bit_depth: int | None = None,
+    alpha: Alpha | None = None,
     existing: Existing = "fail",
     batch_size: int = 8,
     workers: int = 0,
@@ -85,11 +109,15 @@ def translate_files(
     `translator` may also be a run or a model folder: `unpaired.translate("runs/h2z", "photos", "zebras")`.
 
     A folder is searched recursively and its structure kept: `out/<path within the folder>.png`; a file becomes
-    `out/<name>.png`. `out` must not be an input folder or lie inside one. Images of
-    any mixture of sizes; those that the network sees at the same size are translated together, at most `batch_size`
-    at once and fewer where they are large. `workers` threads decode and as many encode; 0 takes one per CPU core, at
-    most 8. `bit_depth` is 8, 16 or 32 (floating point); by default that of the target domain's images. Label maps are
-    read and written as label maps, see `label_array`. `half` takes one half of side-by-side files.
+    `out/<name>.png`. `name` says how files are called, of `{stem}`, `{ext}` and `{direction}`. `out` must not be
+    an input folder or lie inside one. Images of any mixture of sizes; those that the
+    network sees at the same size are translated together, at most `batch_size` and fewer where they are large.
+    `workers` threads decode and as many encode; 0 takes one per CPU core, at most 8. `bit_depth` is 8, 16 or 32
+    (floating point); by default that of the target domain's images. Label maps are read and written as label maps, see
+    `label_array`. `half` takes one half of side-by-side files.
+
+    An input's alpha is kept where the format can hold it (PNG, WebP, TIFF), beside the translation of the image over
+    white; `alpha="drop"` writes opaque images, `"keep"` refuses formats without alpha.
 
     A file that cannot be read is reported and the rest is done. Each output is written whole or not at all, so after
     an interruption the same call with `existing="skip"` goes on. Raises `UserError` before anything is written where
@@ -103,7 +131,8 @@ def translate_files(
     written_as = _output_domain(translator.target, format, bit_depth)
     check_out(out, reads=[path for path in map(Path, inputs) if path.is_dir()], replaces=())
     _check_options(existing, batch_size, workers)
-    jobs = _plan([Path(path) for path in inputs], out, f".{format}")
+    keeps_alpha = _keeps_alpha(alpha, translator, format, written_as)
+    jobs = _plan([Path(path) for path in inputs], out, f".{format}", _checked_name(name), translator.direction)
     there = [job for job in jobs if job.output.exists()]
     _protect_inputs(jobs, there)
     if there and existing == "fail":
@@ -118,9 +147,19 @@ def translate_files(
         if progress is not None:
             progress(done + len(skipped), len(jobs))
 
-    def load(job: _Job) -> Signed | str:
-        return _load(job.source, translator.source, max_pixels, half)
+    def load(job: _Job) -> _Loaded | str:
+        try:
+            image = read_signed(job.source, translator.source, max_pixels=max_pixels, half=half)
+            found = (
+                read_alpha(job.source, max_pixels=max_pixels) if keeps_alpha and _may_have_alpha(job.source) else None
+            )
+            return _Loaded(job, image, None if found is None else halved(job.source, found[:, :, None], half)[:, :, 0])
+        except BadImage as error:
+            return error.reason
+        except (UserError, MemoryError) as error:
+            return str(error) or "not enough memory to decode it"
 
+    told = len(translator.engine.notices)
     run = _Run(translator, written_as, batch_size, num_threads(workers), load, report)
     run.translate(job for job in jobs if job.number not in skipped)
     failed = sorted(run.failed, key=lambda failed: failed[0].number)
@@ -130,6 +169,7 @@ def translate_files(
         skipped=len(skipped),
         failed=[Failure(job.source, reason) for job, reason in failed],
         search_errors=[(job.source, error) for job, error in searched],
+        notices=[*_whole_files(translator, half, run.twice_as_wide), *translator.engine.notices[told:]],
     )
 
 
@@ -148,22 +188,77 @@ def _check_options(existing: str, batch_size: int, workers: int) -> None:
         raise UserError(f"batch_size is at least 1 and workers at least 0; received {batch_size} and {workers}.")
 
 
-def _plan(inputs: Sequence[Path], out: Path, suffix: str) -> list[_Job]:
+def _plan(inputs: Sequence[Path], out: Path, suffix: str, name: str, direction: str) -> list[_Job]:
     if not inputs:
         raise UserError("there is nothing to translate: give at least one image file or folder.")
     jobs: dict[Path, _Job] = {}
+    clashes: dict[Path, list[Path]] = {}
     for given in inputs:
         for source, relative in _found(given):
-            output = out / relative.parent / f"{relative.stem}{suffix}"
-            other = jobs.get(output)
-            if other is None:
-                jobs[output] = _Job(len(jobs), source, output)
-            elif other.source.resolve() != source.resolve():
+            file = name.format(stem=relative.stem, ext=relative.suffix.removeprefix("."), direction=direction) + suffix
+            if len(os.fsencode(file)) > _LONGEST:
                 raise UserError(
-                    f"{other.source} and {source} would both be written to {output}. Nothing was translated. Rename "
-                    "one of them, or translate them into separate folders."
+                    f"{printable(source)}: its translation would have a name of more than {_LONGEST} bytes. Nothing "
+                    f"was translated. Rename it, or choose a shorter {option('name')}."
                 )
+            output = out / relative.parent / file
+            other = jobs.setdefault(output, _Job(len(jobs), source, output))
+            if other.source.resolve() != source.resolve():
+                clashes.setdefault(output, [other.source]).append(source)
+    if clashes:
+        lines = [f"{' and '.join(map(printable, them))} -> {printable(output)}" for output, them in clashes.items()]
+        more = [f"and {len(lines) - _LISTED:,} more"] if len(lines) > _LISTED else []
+        raise UserError(
+            f"{plural(len(lines), 'output')} would be written of more than one input. Nothing was translated.\n  "
+            + "\n  ".join([*lines[:_LISTED], *more])
+            + f"\nTell them apart by {option('name', '{stem}_{ext}')}, or translate them into separate folders."
+        )
     return list(jobs.values())
+
+
+def _checked_name(name: str) -> str:
+    """Return a form of names; `UserError` unless it is made of text and `NAME_FIELDS` alone."""
+    allowed = f"allowed are text without slashes and {', '.join(f'{{{field}}}' for field in NAME_FIELDS)}"
+    try:
+        parts = list(Formatter().parse(name))
+    except ValueError as error:
+        raise UserError(f"{option('name', name)}: {error}; {allowed}.") from error
+    for text, of, form, conversion in parts:
+        if "/" in text or "\\" in text or (of is not None and (of not in NAME_FIELDS or form or conversion)):
+            raise UserError(f"{option('name', name)}: {allowed}.")
+    if not name:
+        raise UserError(f"{option('name', name)}: it is empty; {allowed}.")
+    return name
+
+
+def _keeps_alpha(alpha: Alpha | None, translator: Translator, format: str, written_as: Domain) -> bool:
+    """Say whether the inputs' alpha is written; `UserError` where that was asked for and cannot be."""
+    if alpha not in (None, *get_args(Alpha)):
+        raise UserError(f"{option('alpha', alpha)}: allowed are {', '.join(get_args(Alpha))}.")
+    reason = ""
+    if FORMATS[f".{format}"].with_alpha is None:
+        able = ", ".join(suffix for suffix, form in FORMATS.items() if form.with_alpha is not None)
+        reason = f"{FORMATS[f'.{format}'].name} files hold no alpha here; formats that do: {able}"
+    elif translator.source.labels or translator.target.labels:
+        reason = "label maps have no alpha"
+    elif written_as.channels not in (1, 3) or written_as.dtype == "int16" or translator.source.channels not in (1, 3):
+        reason = "only grey and RGB images can have alpha"
+    if reason and alpha == "keep":
+        raise UserError(f"{option('alpha', alpha)}: {reason}. Leave it out, or choose another {option('format')}.")
+    return alpha != "drop" and not reason
+
+
+def _whole_files(translator: Translator, half: Half | None, count: int) -> list[str]:
+    """Return a notice where a model that was trained on halves of files translated what looks like whole ones."""
+    order = translator.card.side_by_side
+    if order is None or half is not None or not count:
+        return []
+    own = half_of(sides(translator.direction)[0], order)
+    are = "is" if count == 1 else "are"
+    return [
+        f"{plural(count, 'image')} {are} twice as wide as high and {are} translated whole, but the model was trained "
+        f"on halves of side-by-side files. To translate their {own} halves: {option('half', own)}."
+    ]
 
 
 def _found(given: Path) -> Iterator[tuple[Path, Path]]:
@@ -228,10 +323,11 @@ class _Run:
     written_as: Domain
     batch_size: int
     workers: int
-    load: Callable[[_Job], Signed | str]
+    load: Callable[[_Job], _Loaded | str]
     """Returns an image as the network sees it, or why there is none."""
     report: Callable[[int], None]
     written: int = 0
+    twice_as_wide: int = 0
     failed: list[tuple[_Job, str]] = field(default_factory=list)
     searched: list[tuple[_Job, SearchError]] = field(default_factory=list)
     writing: deque[tuple[_Job, Future[None]]] = field(default_factory=deque)
@@ -242,9 +338,9 @@ class _Run:
         writers = ThreadPoolExecutor(self.workers, "encode")
         try:
             for batch in self._batches(self._load_ahead(jobs, readers)):
-                for job, translation in self._translate_batch(batch):
+                for image, translation in self._translate_batch(batch):
                     self._finish_writing(self.workers)
-                    self.writing.append((job, writers.submit(self._write, job, translation)))
+                    self.writing.append((image.job, writers.submit(self._write, image, translation)))
             self._finish_writing(0)
         finally:
             for pool in (readers, writers):
@@ -252,17 +348,19 @@ class _Run:
 
     def _load_ahead(self, jobs: Iterable[_Job], pool: ThreadPoolExecutor) -> Iterator[_Loaded]:
         """Yield the images in order while the next ones are being decoded; leave out what cannot be."""
-        ahead: deque[tuple[_Job, Future[Signed | str]]] = deque()
+        ahead: deque[tuple[_Job, Future[_Loaded | str]]] = deque()
         for job in (*jobs, None):
             if job is not None:
                 ahead.append((job, pool.submit(self.load, job)))
             while len(ahead) > (0 if job is None else self.workers):
-                loaded, future = ahead.popleft()
-                signed = future.result()
-                if isinstance(signed, str):
-                    self._fail(loaded, signed)
-                else:
-                    yield loaded, signed
+                waiting, future = ahead.popleft()
+                loaded = future.result()
+                if isinstance(loaded, str):
+                    self._fail(waiting, loaded)
+                    continue
+                height, width = loaded.image.shape[:2]
+                self.twice_as_wide += width == 2 * height
+                yield loaded
 
     def _fail(self, job: _Job, reason: str) -> None:
         self.failed.append((job, reason))
@@ -273,7 +371,7 @@ class _Run:
         waiting: dict[tuple[int, int], list[_Loaded]] = {}
         pixels = count = 0
         for image in images:
-            size = self.translator.padded_size(*image[1].shape[:2])
+            size = self.translator.padded_size(*image.image.shape[:2])
             waiting.setdefault(size, []).append(image)
             pixels += size[0] * size[1]
             count += 1
@@ -287,26 +385,30 @@ class _Run:
                 yield batch
         yield from waiting.values()
 
-    def _translate_batch(self, batch: list[_Loaded]) -> list[tuple[_Job, Translation]]:
-        jobs = [job for job, _ in batch]
+    def _translate_batch(self, batch: list[_Loaded]) -> list[tuple[_Loaded, Translation]]:
         try:
-            translated = self.translator.translate_values([signed for _, signed in batch], self.batch_size)
+            translated = self.translator.translate_values([loaded.image for loaded in batch], self.batch_size)
             if self.translator.search is not None:
+                jobs = [loaded.job for loaded in batch]
                 self.searched += zip(jobs, self.translator.search.last_errors, strict=True)
-            return list(zip(jobs, translated, strict=True))
+            return list(zip(batch, translated, strict=True))
+        except NotFiniteError as error:
+            reason = str(error)
         except (RuntimeError, MemoryError) as error:
             if not _means_out_of_memory(error):
                 raise
+            height, width = batch[0].image.shape[:2]
+            device = self.translator.device
+            reason = f"not enough memory on {device} to translate {height} x {width} pixels (height x width)"
         if len(batch) > 1:
             return [pair for image in batch for pair in self._translate_batch([image])]
-        height, width = batch[0][1].shape[:2]
-        device = self.translator.device
-        self._fail(jobs[0], f"not enough memory on {device} to translate {height} x {width} pixels (height x width)")
+        self._fail(batch[0].job, reason)
         return []
 
-    def _write(self, job: _Job, translation: Translation) -> None:
-        job.output.parent.mkdir(parents=True, exist_ok=True)
-        translation.write(job.output, self.written_as)
+    def _write(self, loaded: _Loaded, translation: Translation) -> None:
+        output = loaded.job.output
+        output.parent.mkdir(parents=True, exist_ok=True)
+        translation.write(output, self.written_as, loaded.alpha)
 
     def _finish_writing(self, at_most: int) -> None:
         while len(self.writing) > at_most:
@@ -326,13 +428,9 @@ class _Run:
                 self.report(self.written + len(self.failed))
 
 
-def _load(path: Path, source: Domain, max_pixels: int, half: Half | None) -> Signed | str:
-    try:
-        return read_signed(path, source, max_pixels=max_pixels, half=half)
-    except BadImage as error:
-        return error.reason
-    except (UserError, MemoryError) as error:
-        return str(error) or "not enough memory to decode it"
+def _may_have_alpha(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(3) != b"\xff\xd8\xff"  # JPEG has none, and is most files: it is not decoded once more
 
 
 def _means_out_of_memory(error: Exception) -> bool:

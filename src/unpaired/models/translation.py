@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from unpaired.data.encode import write_image
 from unpaired.data.values import Domain, Image, Signed, as_stored
@@ -24,10 +27,13 @@ class Translation:
         """The image as its file holds it and as sources give it: [H, W, C] in levels, label maps in their classes."""
         return as_stored(self.values, self.domain)
 
-    def write(self, path: Path, written_as: Domain | None = None) -> None:
-        """Write it to a file, whole or not at all; `written_as` is its domain in another type. Raises `UserError`."""
+    def write(self, path: Path, written_as: Domain | None = None, alpha: NDArray[Any] | None = None) -> None:
+        """Write it to a file, whole or not at all; `written_as` is its domain in another type. Raises `UserError`.
+
+        `alpha` [H, W] is written beside pictures; see `write_image`.
+        """
         domain = written_as or self.domain
         if domain.labels is None:
-            write_image(as_stored(self.values, domain), path)
+            write_image(as_stored(self.values, domain), path, alpha)
         else:
             write_label_map(self.values, domain.labels, path)

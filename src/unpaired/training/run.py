@@ -315,6 +315,7 @@ class Run:
             domains={"a": self.data.domain_a, "b": self.data.domain_b},
             training_size=self.data.size,
             readers=self.config.data.readers,
+            side_by_side=self.config.data.side_by_side,
         )
         self.saved_at = self.images_seen
         if not self.world.is_first:

@@ -19,6 +19,7 @@ from torch import Tensor
 from unpaired import __version__
 from unpaired.core.errors import UserError
 from unpaired.core.extensions import Kind, is_extension
+from unpaired.data.reading import SideBySide
 from unpaired.data.values import Domain
 from unpaired.methods import Method
 from unpaired.methods.pool import ImagePool, RaggedImagePool
@@ -85,12 +86,13 @@ def save_checkpoint(
     domains: dict[str, Domain],
     training_size: tuple[int, int] | None,
     readers: Sequence[str] = (),
+    side_by_side: SideBySide | None = None,
 ) -> None:
     """Write a checkpoint: the translators as a model folder, and beside them all the rest of the training state.
 
     `parts` are what the trainer does not know of; that named "" holds `images_seen`. `readers` are the user's own that
-    read the images. Every process of the training must
-    call this; the first one writes, also what the others alone know: their pools and random state.
+    read the images; `side_by_side` is the order of halves where it learns from such files. Every process of the
+    training must call this; the first one writes, also what the others alone know: their pools and random state.
     """
     of_others = _collect_from_others(trainer)
     if of_others is None:
@@ -111,6 +113,7 @@ def save_checkpoint(
             for direction, network in translators.items()
         },
         paired=trainer.method.paired,
+        side_by_side=side_by_side,
         extensions=_extensions(method, trainer.method) | ({"reader": list(readers)} if readers else {}),
         versions={"unpaired": __version__, "torch": torch.__version__},
     )

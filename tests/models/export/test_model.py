@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ from PIL import Image
 
 from unpaired import Translator, cli
 from unpaired.core.errors import UserError
+from unpaired.core.files import locked
+from unpaired.models.convert import to_file
 from unpaired.models.exactness import Exactness, compare, reference
 from unpaired.models.export import model as export_room
 from unpaired.models.export.formats import SUFFIXES, load_format
@@ -149,6 +152,52 @@ def test_a_file_that_differs_is_not_written(model: Path, tmp_path: Path, monkeyp
 def test_a_place_that_cannot_be_written(model: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     fails("cannot write", model, tmp_path / "file" / "m.pt")
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="mounting a small file system needs root on Linux"
+)
+def test_a_full_disk_is_one_message_and_leaves_nothing(model: Path, tmp_path: Path) -> None:
+    """In a process of its own, since the writers of runtimes may end theirs."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(place)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("this machine does not allow a small file system to be mounted")
+    code = (
+        "import sys, unpaired\nfrom unpaired.models.export.model import export_model\n"
+        "from unpaired.models.convert import to_file\nfrom pathlib import Path\n"
+        "for name in ('m.pt', 'm.pt2', 'm.onnx', 'm.xml', 'm.pth'):\n"
+        "    out = Path(sys.argv[2], name)\n"
+        "    try:\n"
+        "        to_file(Path(sys.argv[1]), out) if name == 'm.pth' else export_model(sys.argv[1], out)\n"
+        "    except unpaired.UserError as error:\n"
+        "        print(error)\n"
+    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(model), str(place)], capture_output=True, text=True, timeout=300
+        )
+        assert [path.name for path in place.iterdir()] == []
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+    told = done.stdout.splitlines()
+    assert [("full" in line or "No space" in line) for line in told] == [True] * 5, done.stdout + done.stderr
+
+
+def test_what_a_killed_export_left_is_deleted_by_the_next(model: Path, tmp_path: Path) -> None:
+    left, used = tmp_path / ".unpaired-export-dead", tmp_path / ".unpaired-export-alive"
+    left.mkdir()
+    (left / "m.pt").write_text("half")
+    with locked(used):
+        export_model(model, tmp_path / "m.pt")
+        assert {path.name for path in tmp_path.iterdir()} == {"m.pt", used.name}
+
+
+def test_names_that_are_too_long(model: Path, tmp_path: Path) -> None:
+    fails("cannot write", model, tmp_path / f"{'a' * 300}.pt")
+    with pytest.raises(UserError, match="aaa"):
+        to_file(model, tmp_path / f"{'a' * 300}.pth")
 
 
 # --------------------------------------------------------------------------------------------------------------- int8

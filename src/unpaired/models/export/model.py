@@ -15,8 +15,9 @@ from torch import Tensor
 
 from unpaired import __version__
 from unpaired.core.errors import UserError, did_you_mean
-from unpaired.core.files import means_full_disk, require_outside
+from unpaired.core.files import locked, means_full_disk, remove, require_outside
 from unpaired.core.settings import option
+from unpaired.core.text import printable
 from unpaired.data.values import domain_to_json
 from unpaired.models.exactness import Exactness, compare, reference
 from unpaired.models.export.formats import Exported, Format, find_format, load_format
@@ -26,6 +27,8 @@ from unpaired.models.graph import INPUT, OUTPUT
 from unpaired.models.loading import Loaded, load_generator
 
 ExportPrecision = Literal["fp32", "int8"]
+_DRAFTS = ".unpaired-export-"
+"""Beginning of the names of folders for files that are not finished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +77,8 @@ def export_model(
     """
     out = Path(out)
     name = find_format(out, format)
-    _check_request(out, name, precision, calibrate, overwrite)
+    with _errors_for_people(out):
+        _check_request(out, name, precision, calibrate, overwrite)
     form = load_format(name)
     loaded = load_generator(model, direction, checkpoint=checkpoint)
     if not loaded.network.exportable:
@@ -85,8 +89,8 @@ def export_model(
         )
     work = _int8 if precision == "int8" else _fp32
     # Beside `out`, so that the finished file can be moved there in one step.
-    with _errors_for_people(out), tempfile.TemporaryDirectory(prefix=".unpaired-export-", dir=out.parent) as place:
-        draft = Path(place) / out.name
+    with _errors_for_people(out), _draft_folder(out.parent) as place:
+        draft = place / out.name
         exactness, exported, measured_on = work(form, loaded, draft, Path(calibrate) if calibrate else None)
         drafts = exported.save(draft, describe(loaded, precision, exactness))
         check_shapes(form.open(draft), loaded.network, parity_images(loaded.network.in_channels)[2:3])
@@ -186,10 +190,21 @@ def _check_request(out: Path, name: str, precision: str, calibrate: str | Path |
 
 
 @contextlib.contextmanager
+def _draft_folder(parent: Path) -> Iterator[Path]:
+    """Yield a folder that is deleted afterwards; what killed processes have left behind is deleted before."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for leftover in parent.glob(f"{_DRAFTS}*"):
+        with contextlib.suppress(UserError), locked(leftover):  # refused where another process writes there
+            remove(leftover)
+    made = tempfile.TemporaryDirectory(prefix=_DRAFTS, dir=parent, ignore_cleanup_errors=True)
+    with made as place, locked(Path(place)):
+        yield Path(place)
+
+
+@contextlib.contextmanager
 def _errors_for_people(out: Path) -> Iterator[None]:
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
         what = "the disk is full" if means_full_disk(error) else str(error.strerror or error)
-        raise UserError(f"cannot write {out}: {what}. Nothing was written. Choose another place.") from error
+        raise UserError(f"cannot write {printable(out)}: {what}. Nothing was written. Choose another place.") from error

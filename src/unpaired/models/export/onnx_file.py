@@ -27,7 +27,7 @@ class OnnxFile(Exported):
         onnx.helper.set_model_props(self.model, dict(metadata))
         self.model.producer_name = "unpaired"
         onnx.checker.check_model(self.model)
-        onnx.save_model(self.model, path)
+        path.write_bytes(self.model.SerializeToString())
         return [path]
 
 

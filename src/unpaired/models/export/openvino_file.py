@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 from collections.abc import Mapping
@@ -31,7 +32,10 @@ class OpenVinoFile(Exported):
         """Write the .xml and its .bin; the weights keep float32."""
         self.model.set_rt_info(json.dumps(dict(metadata), ensure_ascii=False), [_SECTION, "metadata"])
         weights = path.with_suffix(".bin")
-        openvino.serialize(self.model, str(path), str(weights))
+        try:
+            openvino.serialize(self.model, str(path), str(weights))
+        except RuntimeError as error:  # of C++ streams, which do not say why
+            raise OSError(errno.EIO, f"OpenVINO could not write all of it ({error}); the disk may be full") from error
         return [weights, path]
 
 

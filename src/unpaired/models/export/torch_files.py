@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,11 +53,13 @@ class TorchFile(Exported):
     def save(self, path: Path, metadata: Mapping[str, str]) -> list[Path]:
         """Write one file."""
         extra = {METADATA: json.dumps(dict(metadata), indent=2, ensure_ascii=True)}
+        content = io.BytesIO()  # PyTorch's own writer ends the process on a full disk
         with quiet_exporter():
             if isinstance(self.content, torch.export.ExportedProgram):
-                torch.export.save(self.content, path, extra_files=extra)
+                torch.export.save(self.content, content, extra_files=extra)
             else:
-                torch.jit.save(self.content, str(path), _extra_files=extra)
+                torch.jit.save(self.content, content, _extra_files=extra)
+        path.write_bytes(content.getbuffer())
         return [path]
 
 
