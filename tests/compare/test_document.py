@@ -81,7 +81,7 @@ def test_the_verdict_goes_by_the_error() -> None:
         "One has the best class IoU (0.5), by more than the error; one and two are better than chance"
     )
     close = verdict(direction(method("one", 0.5, error=0.2), method("two", 0.4, error=0.2)))
-    assert "not to be told from two" in close
+    assert "not distinguishable from two" in close
     assert "no method is better than chance" in close
     assert "errors of these figures are not known" in verdict(direction(method("one", 0.5), method("two", 0.4)))
     assert verdict(direction(method("one"))) == ""

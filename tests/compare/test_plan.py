@@ -50,7 +50,7 @@ def test_shipped_plans_are_found_by_name(name: str, tmp_path: Path, monkeypatch:
         ("pictures = 2", "seeds = [1, 1]", ["seeds are named more than once: [1, 1]"]),
         ("pictures = 2", 'directions = ["a2c"]', ["directions[1]: received 'a2c'", "a2b or b2a", 'mean "a2b"']),
         ("width = 4\nbatch", "widht = 4\nbatch", ["segmenter.widht: unknown", 'Did you mean "width"']),
-        ('label = "CycleGAN"', 'label = "With: identity"', ["With: identity", "cannot be told"]),
+        ('label = "CycleGAN"', 'label = "With: identity"', ["With: identity", "is like another one"]),
         ('label = "CycleGAN"', 'label = "ground truth"', ["ground truth", "column of the pictures"]),
         ('label = "CycleGAN"', 'labl = "CycleGAN"', ["entries[1].labl: unknown", 'Did you mean "label"']),
         ('label = "CycleGAN"', "", ["entries[1].label is missing"]),
@@ -77,3 +77,33 @@ def test_what_is_no_plan_is_told_apart(tmp_path: Path, monkeypatch: pytest.Monke
         read_plan("cyclegan-no-pool")
     with pytest.raises(UserError, match=r'--only CycleGANN: there is no such entry. Did you mean "CycleGAN"'):
         read_plan(write_plan(tmp_path / "plan.toml")).chosen(["CycleGANN"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('name = "cyclegan", identity_weight = 0.0', 'name = "evil:Method"'),
+        ('family = "resnet", width = 4, blocks = 1', 'family = "evil:Net"'),
+        ("crop_size = 32", 'crop_size = 32\nreaders = ["evil:Reader"]'),
+        ("crop_size = 32", 'crop_size = 32\nsource_a = "evil:Source"'),
+        ("threads = 1", 'threads = 1\nevaluate_features = "evil:features"'),
+        ("threads = 1", 'threads = 1\nevaluate_features = "evil.pt2"'),
+    ],
+)
+def test_code_that_only_a_plan_names_is_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str
+) -> None:
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert old in PLAN
+    with pytest.raises(UserError, match=r"evil.*not run"):
+        read_plan(write_plan(tmp_path / "plan.toml", text=PLAN.replace(old, new)))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("entries", ["3", "[3]", '["x"]', "{}"])
+def test_entries_that_are_none_are_named(tmp_path: Path, entries: str) -> None:
+    text = f"title = 'x'\nimages = 3\nentries = {entries}\n"
+    with pytest.raises(UserError, match="entries"):
+        read_plan(write_plan(tmp_path / "plan.toml", text=text))

@@ -80,7 +80,7 @@ def test_a_setting_that_a_newer_version_has_changes_nothing(plan: Plan, dataset:
 
 def test_a_record_that_is_none_is_refused(plan: Plan, dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    for content, words in (("{", "cannot be read"), ("{}", "is not the record of a comparison")):
+    for content, words in (("{", "is damaged"), ("{}", "is not the record of a comparison")):
         (tmp_path / "out" / RECORD).write_text(content)
         with pytest.raises(UserError, match=words):
             _keep(tmp_path / "out", plan, dataset, _trainings(plan, tmp_path / "data"))
@@ -194,3 +194,21 @@ def test_cost_and_state_of_a_run(plan: Plan, tmp_path: Path) -> None:
     assert cost.images_per_second == pytest.approx(2 / cost.seconds)
     assert cost.device == "cpu"
     assert cost.peak_memory_bytes is None or cost.peak_memory_bytes > 2**20
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"format": "unpaired-comparison"}',
+        '{"format": "unpaired-comparison", "data": [], "trainings": {}}',
+        '{"format": "unpaired-comparison", "data": {}, "trainings": {"cyclegan-seed0": 3}}',
+        "[" * 100_000,
+        "\x00",
+    ],
+    ids=["nothing", "data", "trainings", "deep", "binary"],
+)
+def test_a_forged_record_is_refused(plan: Plan, dataset: Dataset, tmp_path: Path, content: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / RECORD).write_text(content)
+    with pytest.raises(UserError, match="Choose another --out"):
+        _keep(tmp_path / "out", plan, dataset, _trainings(plan, tmp_path / "data"))

@@ -11,6 +11,7 @@ from PIL import Image
 
 import unpaired.demo
 from unpaired.core.errors import UserError
+from unpaired.core.files import new_folder
 from unpaired.demo import SETTINGS, run_demo
 from unpaired.training.result import Result
 from unpaired.training.settings import RunConfig
@@ -101,3 +102,10 @@ def read_scores(printed: str) -> dict[str, tuple[float, ...]]:
     number = r"(-?\d+(?:\.\d+)?)"
     line = rf"^([AB] to [AB]):.*? {number} +{number} +{number} .*covers {number} % of the way$"
     return {found[0]: tuple(map(float, found[1:])) for found in re.findall(line, printed, re.MULTILINE)}
+
+
+def test_of_two_demos_in_one_folder_one_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with new_folder(out), pytest.raises(UserError, match="another process is writing"):
+        run_demo(out)
+    assert [path.name for path in out.iterdir()] == [".lock"]

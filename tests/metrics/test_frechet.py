@@ -113,9 +113,6 @@ def test_covariances_without_full_rank() -> None:
     traces = (centred[0] ** 2).sum() + (centred[1] ** 2).sum()
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + traces - 2 * nuclear
     assert frechet_distance(moments(a), moments(b)) == pytest.approx(expected, rel=1e-10)
-    assert moments(a).singular
-    assert moments(features(3, 40, 40)).singular
-    assert not moments(features(3, 41, 40)).singular
 
 
 def test_constant_features() -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from report.examples import audit, evaluation, put
-from unpaired.report.results import MOST_BYTES, Audit, Evaluation, Picture
+from unpaired.core.files import MOST_BYTES
+from unpaired.report.results import Audit, Evaluation, Picture
 from unpaired.report.runs import read_results
 
 
@@ -39,7 +42,7 @@ def changed(**values: Any) -> dict[str, Any]:
     [
         ("{", "is damaged (not JSON)"),
         ("[" * 100_000, "is damaged (not JSON)"),
-        ("[]", "is no document of format unpaired-evaluation"),
+        ("[]", "is damaged (no JSON object)"),
         (audit(), "is no document of format unpaired-evaluation"),
         (changed(version=2), "has version 2, this version of unpaired reads 1"),
         (changed(version="1"), "has version '1'"),
@@ -64,7 +67,7 @@ def test_a_folder_without_its_file_and_a_file_too_large_are_told(tmp_path: Path)
         file.truncate(MOST_BYTES + 1)
     found, damage = read_results(tmp_path, Evaluation)
     assert not found
-    assert ["No such file" in damage[0], "larger than 16 MB" in damage[1]] == [True, True]
+    assert ["No such file" in damage[0], "at most 16,000,000" in damage[1]] == [True, True]
 
 
 def test_a_picture_outside_its_folder_is_none(tmp_path: Path) -> None:
@@ -87,3 +90,20 @@ def test_a_document_is_written_whole_and_replaces_its_pictures(tmp_path: Path) -
     assert path == folder / "evaluation.json"
     assert again.directions["a2b"].figures == found.directions["a2b"].figures
     assert "NaN" not in path.read_text()
+
+
+def test_two_processes_never_mix_their_files(tmp_path: Path) -> None:
+    """Each of two processes writes a document with pictures of its own, again and again, into one folder."""
+    program = """
+import sys
+from pathlib import Path
+from unpaired.report.results import Direction, Evaluation, Picture
+folder, name = Path(sys.argv[1]), sys.argv[2]
+for number in range(30):
+    pictures = tuple(Picture(file=f"{place}.png", content=f"{name}{number}".encode()) for place in range(4))
+    Evaluation(title=f"{name}{number}", directions={"a2b": Direction(pictures=pictures)}).write(folder)
+"""
+    both = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path), name]) for name in ("x", "y")]
+    assert [process.wait(60) for process in both] == [0, 0]
+    title = Evaluation.read(tmp_path).title
+    assert {(tmp_path / f"{place}.png").read_text() for place in range(4)} == {title}

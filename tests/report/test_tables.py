@@ -6,7 +6,7 @@ from rich.console import Console
 
 from unpaired.report.page import environment
 from unpaired.report.results import Table, Value
-from unpaired.report.tables import to_csv, to_markdown, to_terminal
+from unpaired.report.tables import to_markdown, to_terminal
 
 TABLE = Table(
     title="Horse to zebra",
@@ -34,16 +34,6 @@ def test_markdown() -> None:
         "| real photos | 0.9 | 12,345 |  |",
         "",
         "Below it.",
-    ]
-
-
-def test_csv_has_all_digits_and_errors_in_a_column_of_their_own() -> None:
-    assert to_csv(TABLE).splitlines() == [
-        'method,class IoU,"class IoU, standard error",mean of the distances,note',
-        "How close?",
-        "cyclegan,0.1234,0.0021,0.2345,a | b",
-        "cut,0.1,0.002,,<b>",
-        "real photos,0.9,,12345,",
     ]
 
 

@@ -22,7 +22,6 @@ from unpaired.audit.sensitivity import response
 from unpaired.audit.shares import RESAMPLES, shares_of
 from unpaired.audit.spectrum import spectrum_of
 from unpaired.audit.summary import summary, verdict
-from unpaired.core.files import write_atomic
 from unpaired.data.directions import reverse, sides
 from unpaired.data.held_out import evenly
 from unpaired.data.training import SIDES, Progress
@@ -34,7 +33,6 @@ from unpaired.report.results import Audit, Direction, Picture, Protocol
 
 PROBED = 8
 """Images at which the networks' sensitivity is measured, which takes gradients."""
-_THEN = "run the audit again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +61,8 @@ def audit(options: AuditOptions, *, progress: Progress | None = None) -> Written
         notices=inputs.notices,
         directions=directions,
     )
-    write_atomic(folder / DRAWING, svg_file([found.charts[0] for found in directions.values()]), then=_THEN)
-    document.write(folder, then=_THEN)
+    drawing = svg_file([found.charts[0] for found in directions.values()])
+    document.write(folder, files={DRAWING: drawing}, then="run the audit again")
     return Written(document, folder)
 
 

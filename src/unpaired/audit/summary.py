@@ -22,7 +22,7 @@ def verdict(found: Findings) -> str:
         return f"Whether the translations hide their inputs cannot be measured: {found.shares.reason}."
     part = "Most" if share.low >= MUCH else "Part" if share.low >= LITTLE else None
     if part is not None:
-        return f"{part} of the reconstruction relies on hidden detail: invisible noise destroys {_told(share)} of it."
+        return f"{part} of the reconstruction relies on hidden detail: invisible noise destroys {_amount(share)} of it."
     if share.high > LITTLE:
         return (
             "It is uncertain whether the reconstruction relies on hidden detail: invisible noise destroys between "
@@ -32,7 +32,7 @@ def verdict(found: Findings) -> str:
     if snapped is not None and snapped.low >= LITTLE:
         return f"{faint}, but reconstructions from the classes of the label maps alone lose {percent(snapped.value)}."
     if jpeg is None or exchange is None or jpeg.low < LITTLE:
-        return f"{faint}: invisible noise destroys {_told(share)} of the reconstruction."
+        return f"{faint}: invisible noise destroys {_amount(share)} of the reconstruction."
     if _follows(exchange):
         return (
             f"{faint}, but the way back also reads fine texture: an ordinary JPEG file of the translation loses it, "
@@ -54,7 +54,7 @@ def percent(value: float) -> str:
     return text.removeprefix("-") if text.startswith(("-0.0 ", "-0 ")) else text
 
 
-def _told(share: Share) -> str:
+def _amount(share: Share) -> str:
     error = "" if share.error is None else f" (standard error {percent(share.error)})"
     return ("nothing" if share.value <= 0 else percent(share.value)) + error
 
@@ -77,7 +77,7 @@ def _noise(found: Findings) -> str:
     change = psnr(next(each.change for each in found.reconstructions.effects if each.disturbance == HEADLINE))
     decibel = "" if change is None else f", {change:.0f} dB"
     text = (
-        f"Invisible noise ({HEADLINE.strength:g} levels{decibel}) destroys {_told(share)} of what comes back, beyond "
+        f"Invisible noise ({HEADLINE.strength:g} levels{decibel}) destroys {_amount(share)} of what comes back, beyond "
         "what a plain copy of the input loses."
     )
     if share.value > 1:
@@ -93,13 +93,13 @@ def _jpeg(found: Findings) -> str:
     if lost is None or exchange is None:
         return ""
     share, copy = carried(exchange)
-    text = f"A JPEG file of quality {DEFAULT_QUALITY} destroys {_told(lost)}."
+    text = f"A JPEG file of quality {DEFAULT_QUALITY} destroys {_amount(lost)}."
     if share is None:
         return text
     beside = "" if copy is None else f"; in the inputs themselves that detail carries {percent(copy)}"
     misled = " The file destroys more than that: it may also mislead the way back." if lost.low > share.high else ""
     return (
-        f"{text} When what such a file loses is exchanged between two translations, {_told(share)} of the "
+        f"{text} When what such a file loses is exchanged between two translations, {_amount(share)} of the "
         f"reconstruction follows it{beside}: {_relies_on(lost, share, copy or 0.0, exchange)}.{misled}"
     )
 
@@ -134,7 +134,9 @@ def _others(found: Findings) -> str:
     """Return what snapping to the palette destroys, the energy in high frequencies, and the sensitivity."""
     lost, ratio, parts = found.shares.lost.get(SNAP), found.ratio, list[str]()
     if lost is not None:
-        parts.append(f"Snapping label maps to their palette, so that only the classes remain, destroys {_told(lost)}.")
+        parts.append(
+            f"Snapping label maps to their palette, so that only the classes remain, destroys {_amount(lost)}."
+        )
     if ratio is not None:
         real = f"real images of {found.names[1]}"
         parts.append(f"The share of energy in high frequencies is {ratio.value:.1f} times that of {real}.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,14 +10,23 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from unpaired.compare.plan import INPUT, TRUTH
-from unpaired.core.files import write_atomic
-from unpaired.core.text import NONE, duration, listing, memory, number, plural
+from unpaired.core.text import NONE, csv_text, duration, listing, memory, number, plural
 from unpaired.report.document_page import document_page
 from unpaired.report.embedding import picture_rows
 from unpaired.report.figures import bound_name
 from unpaired.report.image_grid import Picture as Pixels
 from unpaired.report.image_grid import grid, png, stack
-from unpaired.report.results import Cell, ComparedDirection, ComparedMethod, Comparison, Figure, Picture, Table, Value
+from unpaired.report.results import (
+    Cell,
+    ComparedDirection,
+    ComparedMethod,
+    Comparison,
+    Figure,
+    MeasuredTraining,
+    Picture,
+    Table,
+    Value,
+)
 from unpaired.report.tables import to_markdown
 from unpaired.report.verdict import FEW, best_of, compare_figures, label
 
@@ -50,7 +57,7 @@ def score_name(name: str) -> str:
 
 
 def verdict(found: ComparedDirection) -> str:
-    """Return one sentence: which method is best, what cannot be told from it, and what is no better than a baseline."""
+    """Return one sentence: the best method, those within its error, and what is no better than a baseline."""
     figures = {each.label: _mean(each, name) for name in _measured(found)[:1] for each in found.methods}
     known = {name: figure for name, figure in figures.items() if figure is not None}
     if not known or (best := best_of(known)) is None:
@@ -63,7 +70,7 @@ def verdict(found: ComparedDirection) -> str:
         return f"Too few test images to tell methods apart ({plural(images, 'translation')} each)."
     text = f"{first} has the best {metric} ({number(figure.value, 3)})" if len(known) > 1 else ""
     if same:
-        text += f", not to be told from {listing(same)}"
+        text += f", not distinguishable from {listing(same)}"
     elif text and figure.error is not None:
         text += ", by more than the error"
     sentences = [text] if text else []
@@ -231,12 +238,12 @@ def _notes(found: ComparedDirection, several: bool, source: str) -> list[str]:
 def _classes(found: ComparedDirection) -> Table | None:
     """Return the IoU of every class, mean over seeds; None where there are no classes."""
     methods = [each for each in found.methods if any(one.tables for one in each.trainings)]
-    shares = {row[0]: row[1] for each in methods for one in each.trainings for row in one.tables[0].rows}
+    shares = {row[0]: row[1] for each in methods for one in each.trainings for row in _class_rows(one)}
     if not shares:
         return None
     rows: list[tuple[Cell, ...]] = []
     for name, share in shares.items():
-        means = [[_iou(one.tables[0], name) for one in each.trainings] for each in methods]
+        means = [[_iou(one, name) for one in each.trainings] for each in methods]
         cells = [
             NONE if any(value is None for value in values) else f"{np.mean([v or 0.0 for v in values]):.3f}"
             for values in means
@@ -246,8 +253,13 @@ def _classes(found: ComparedDirection) -> Table | None:
     return Table(title=f"IoU of every class, {found.heading}", columns=columns, rows=tuple(rows))
 
 
-def _iou(table: Table, name: Cell) -> float | None:
-    value = next((row[3] for row in table.rows if row[0] == name), None)
+def _class_rows(training: MeasuredTraining) -> list[tuple[Cell, ...]]:
+    """Return class, share of the pixels, accuracy and IoU of every class."""
+    return [row for table in training.tables[:1] for row in table.rows if len(row) == 4]
+
+
+def _iou(training: MeasuredTraining, name: Cell) -> float | None:
+    value = next((row[3] for row in _class_rows(training) if row[0] == name), None)
     return float(value) if isinstance(value, int | float) else None
 
 
@@ -262,9 +274,8 @@ def write(document: Comparison, folder: Path) -> list[Path]:
         PICTURE: png(stack([_grid(found, folder) for found in document.directions.values()])),
         PAGE: page(document, folder),
     }
-    for name, content in contents.items():
-        write_atomic(folder / name, content)
-    return [*(folder / name for name in contents), document.write(folder)]
+    path = document.write(folder, files=contents)
+    return [*(folder / name for name in contents), path]
 
 
 def markdown(document: Comparison) -> str:
@@ -283,23 +294,21 @@ def markdown(document: Comparison) -> str:
 
 def as_csv(document: Comparison) -> str:
     """Return one row for every figure of every seed: label, method, direction, seed, measure, value."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["label", "method", "direction", "seed", "measure", "value"])
+    rows: list[list[object]] = [["label", "method", "direction", "seed", "measure", "value"]]
     for direction, found in document.directions.items():
         for each in found.methods:
             for one in each.trainings:
                 values = {figure.name: figure.value for figure in one.figures}
-                values |= {f"iou of {row[0]}": _iou(table, row[0]) for table in one.tables for row in table.rows}
+                values |= {f"iou of {row[0]}": _iou(one, row[0]) for row in _class_rows(one)}
                 values |= one.cost.model_dump(exclude={"device"})
-                writer.writerows(
-                    [each.label, each.method, direction, one.seed, name, repr(value)]
+                rows += [
+                    [each.label, each.method, direction, one.seed, name, value]
                     for name, value in values.items()
                     if value is not None
-                )
+                ]
         for bound, figures in found.bounds.items():
-            writer.writerows([bound, "", direction, "", one.name, repr(one.value)] for one in figures)
-    return text.getvalue()
+            rows += [[bound, "", direction, "", one.name, one.value] for one in figures]
+    return csv_text(rows)
 
 
 def page(document: Comparison, folder: Path) -> str:

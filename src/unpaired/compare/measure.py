@@ -13,7 +13,8 @@ from typing import ClassVar, Literal
 from pydantic import ValidationError
 
 from unpaired import __version__
-from unpaired.core.files import write_atomic
+from unpaired.core.errors import UserError
+from unpaired.core.files import read_json, write_atomic
 from unpaired.data.directions import Direction, reverse, sides
 from unpaired.data.held_out import Dataset, displayed, evenly
 from unpaired.evaluation.dataset import Batch, Task
@@ -30,9 +31,9 @@ from unpaired.evaluation.translations import Translators
 from unpaired.models.folder import MANIFEST, find_model, read_card
 from unpaired.models.translator import Translator
 from unpaired.report.image_grid import Picture as Pixels
-from unpaired.report.image_grid import png
+from unpaired.report.image_grid import is_image, png
 from unpaired.report.results import Direction as Measured
-from unpaired.report.results import Figure, Picture
+from unpaired.report.results import Figure, Picture, is_plain
 
 RESULTS = "results"
 MEASURED = ("swd", "l1", "input_l1", "reconstruction_l1", "labels", "fcn")
@@ -99,8 +100,7 @@ class Measuring:
         """
         checkpoint, _ = find_model(run, self.checkpoint)
         key, place = self._key(checkpoint, direction), self.folder / RESULTS / f"{name}-{direction}.json"
-        kept = _kept(place, key)
-        if kept is not None and all((self.folder / picture.file).is_file() for picture in kept.pictures):
+        if (kept := self._kept(place, key)) is not None:
             return kept, checkpoint.name
         chosen = self._plan(checkpoint, name, direction)
         if direction not in self._references:
@@ -112,6 +112,18 @@ class Measuring:
         document = {"key": key, "checkpoint": checkpoint.name, "measured": found.model_dump(mode="json")}
         write_atomic(place, json.dumps(document, indent=2, allow_nan=False) + "\n")
         return found, checkpoint.name
+
+    def _kept(self, place: Path, key: str) -> Measured | None:
+        """Return a result that is kept under this key, with its pictures; None where there is no whole one."""
+        try:
+            document = read_json(place)
+            kept = Measured.model_validate(document["measured"]) if document["key"] == key else None
+        except (UserError, KeyError, ValidationError):
+            return None
+        for path in (Path(picture.file) for picture in (() if kept is None else kept.pictures)):
+            if path.parent != Path(RESULTS, place.stem) or not is_plain(path.name) or not is_image(self.folder / path):
+                return None
+        return kept
 
     def _plan(self, checkpoint: Path, name: str, direction: Direction) -> EnginePlan:
         load = partial(Translator.load, checkpoint, device=self.device, engine="torch", precision="fp32")
@@ -174,15 +186,6 @@ def _samples(into: str, chosen: Sequence[int]) -> type[Metric]:
 
 def _picture(folder: str, number: int, pixels: Pixels) -> Picture:
     return Picture(file=f"{RESULTS}/{folder}/{number:03d}.png", content=png(pixels))
-
-
-def _kept(place: Path, key: str) -> Measured | None:
-    """Return a result that is kept under this key; None where there is none or it cannot be read."""
-    try:
-        document = json.loads(place.read_text(encoding="utf-8"))
-        return Measured.model_validate(document["measured"]) if document["key"] == key else None
-    except (OSError, ValueError, KeyError, TypeError, ValidationError):
-        return None
 
 
 def _forward(progress: OnProgress, _: str, done: int, total: int) -> None:

@@ -27,6 +27,7 @@ from pydantic import Field
 
 from unpaired.configs import find_config, shipped, suggestion
 from unpaired.core.errors import UserError, did_you_mean
+from unpaired.core.extensions import is_spec, named_extensions
 from unpaired.core.given import Given, Joined, flatten, read_document
 from unpaired.core.settings import Settings
 from unpaired.methods import Direction
@@ -39,6 +40,8 @@ Task = Literal["labels_to_photos", "photos_to_labels"]
 
 INPUT, TRUTH = RESERVED = ("input", "ground truth")
 """Columns of the pictures beside those of the entries."""
+_CODE = frozenset({"readers", "source_a", "source_b", "test_source_a", "test_source_b"})
+"""Settings of the data that name code; beside them a method's name, a family and `evaluate_features`."""
 DIRECTIONS: tuple[Direction, Direction] = ("a2b", "b2a")
 
 
@@ -121,7 +124,7 @@ class Plan(Settings):
     entries: Annotated[tuple[Entry, ...], Field(min_length=1)]
 
     def check(self) -> None:
-        """Refuse what cannot be told apart."""
+        """Refuse what cannot be distinguished."""
         for what, values in (("seeds", self.seeds), ("directions", self.directions)):
             if len(set(values)) < len(values):
                 raise UserError(f"{what} are named more than once: {list(values)}.")
@@ -131,7 +134,7 @@ class Plan(Settings):
                 raise UserError(f'the label "{entry.label}" is that of a column of the pictures. Choose another one.')
             if not entry.slug or slugs.count(entry.slug) > 1:
                 raise UserError(
-                    f'the label "{entry.label}" cannot be told from the others in file names. Labels differ in '
+                    f'the label "{entry.label}" is like another one in file names. Labels differ in '
                     "letters (a to z) or digits."
                 )
             if "name" not in entry.method and entry.config is None:
@@ -162,6 +165,28 @@ class Plan(Settings):
         return tuple(entry for entry in self.entries if not labels or entry.slug in wanted)
 
 
+def refuse_code(values: Any, named: str, place: str = "") -> None:
+    """Raise `UserError` where a plan or a configuration names code that the user has not named (`--extension`)."""
+    if isinstance(values, Mapping | list):
+        inner = values.items() if isinstance(values, Mapping) else enumerate(values)
+        for name, value in inner:
+            refuse_code(value, named, f"{place}.{name}".lstrip("."))
+    parts = place.split(".")
+    names_code = parts[-2:] == ["method", "name"] or {"family", "evaluate_features"} & set(parts) or _CODE & set(parts)
+    if not names_code or not isinstance(values, str) or values in named_extensions():
+        return
+    if is_spec(values):
+        raise UserError(
+            f"{named}: {place} names code of its own, {values}, and code that only a file names is not run. If you "
+            f"trust it, name it: --extension {values}."
+        )
+    if values.lower().endswith(".pt2"):
+        raise UserError(
+            f"{named}: {place} names the program {values}, and code that only a file names is not run. If you trust "
+            f"it, leave it out there and name it: --set training.evaluate_features={values}."
+        )
+
+
 def read_plan(named: str | Path, changes: Mapping[str, Any] | None = None) -> Plan:
     """Read a plan: a TOML file, or the shipped one of that name (`paper`, `paper.toml`, `configs/paper.toml`).
 
@@ -177,6 +202,7 @@ def read_plan(named: str | Path, changes: Mapping[str, Any] | None = None) -> Pl
             f"{named}: this is not the plan of a comparison, it has no [[entries]]. Shipped plans: "
             f"{', '.join(shipped('plan'))}."
         )
+    refuse_code(document, str(named))
     joined = Joined([Given(flatten(document), "{name}"), Given(changes or {}, "{name}")])
     try:
         plan: Plan = joined.build(Plan, "", of="a plan")

@@ -10,7 +10,7 @@ from typing import Any
 from unpaired.compare.plan import Plan
 from unpaired.compare.trainings import Training
 from unpaired.core.errors import UserError, option
-from unpaired.core.files import require_new, write_atomic
+from unpaired.core.files import read_json, require_new, write_atomic
 from unpaired.core.given import flatten
 from unpaired.data.held_out import Dataset
 from unpaired.training.start import RESUMABLE
@@ -71,12 +71,14 @@ def settings_by_name(training: Training) -> dict[str, Any]:
 
 def _read(folder: Path) -> dict[str, Any] | None:
     try:
-        document = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / RECORD} cannot be read ({error}). Choose another --out.") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        document = read_json(folder / RECORD)
+    except UserError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise UserError(f"{error} Choose another --out.") from error
+    tables = [document.get("data"), trainings := document.get("trainings")]
+    tables += trainings.values() if isinstance(trainings, dict) else []
+    if document.get("format") != FORMAT or not all(isinstance(table, dict) for table in tables):
         raise UserError(f"{folder / RECORD} is not the record of a comparison. Choose another --out.")
     return document
 
@@ -102,8 +104,8 @@ def _same(old: Mapping[str, Any], new: Mapping[str, Any], chosen: frozenset[str]
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Return the first few settings that differ, in words."""
     names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
-    told = [f"{option(name)} was {_shown(old.get(name))} and is now {_shown(new.get(name))}" for name in names[:4]]
-    return "; ".join(told) + (f"; and {len(names) - 4} more" if len(names) > 4 else "")
+    listed = [f"{option(name)} was {_shown(old.get(name))} and is now {_shown(new.get(name))}" for name in names[:4]]
+    return "; ".join(listed) + (f"; and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _shown(value: Any) -> str:

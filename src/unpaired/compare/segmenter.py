@@ -95,9 +95,10 @@ def _read(place: Path, asked: dict[str, Any], device: torch.device) -> Segmenter
         segmenter = Segmenter.load(place, device=device, defaults=asked)
     except DamagedError as error:
         raise DamagedError(f"{error} Delete the folder to have the segmenter trained again.") from error
-    kept = segmenter.description.training.get("comparison", {})
+    kept = segmenter.description.training.get("comparison")
     # What an older version did not write down is taken to be as it is now.
-    differing = [name for name, value in asked.items() if kept.get(name, value) != value]
+    kept = {**asked, **kept} if isinstance(kept, dict) else asked
+    differing = [name for name, value in asked.items() if kept[name] != value]
     if differing:
         name = differing[0]
         raise UserError(

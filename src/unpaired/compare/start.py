@@ -19,18 +19,11 @@ from unpaired.compare.measure import Measuring, task_of
 from unpaired.compare.plan import Entry, Plan
 from unpaired.compare.record import check_record, keep_record
 from unpaired.compare.segmenter import read_fcn, train_or_read
-from unpaired.compare.train import (
-    Outcome,
-    carry_out,
-    cost_of,
-    images_done,
-    run_of,
-    state_of,
-)
+from unpaired.compare.train import Outcome, carry_out, cost_of, images_done, run_of, state_of
 from unpaired.compare.trainings import Training, data_settings, needs_pairs, shared_settings, trainings_of
 from unpaired.core.device import find_device
 from unpaired.core.errors import UserError
-from unpaired.core.files import check_out
+from unpaired.core.files import check_out, locked
 from unpaired.core.given import Given
 from unpaired.data.directions import Direction, sides
 from unpaired.data.folders import image_folders
@@ -45,7 +38,7 @@ from unpaired.report.results import Direction as Measured
 from unpaired.training.config import TrainingConfig
 
 Counting = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
-"""From a label to a bar that is told how many are done and how many there are."""
+"""From a label to a bar that takes how many are done and how many there are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,16 +160,18 @@ def compare(
     for training in _firsts(each for each in chosen if state_of(folder, each) == "new"):
         _build(training, comparison.dataset, torch.device("cpu"))  # weights that it needs from elsewhere are there
     find_device(comparison.device)
-    keep_record(folder, plan, comparison.dataset, comparison.trainings, chosen)
-    outcome = carry_out(folder, chosen, quiet=quiet, say=say)
-    unfinished = [each.name for each in comparison.trainings if state_of(folder, each) != "finished"]
-    done = Done(outcome=outcome, unfinished=unfinished)
-    if outcome.signal is not None:
+    check_record(folder, comparison.dataset, comparison.trainings)  # before anything of another folder is touched
+    with locked(folder):
+        keep_record(folder, plan, comparison.dataset, comparison.trainings, chosen)
+        outcome = carry_out(folder, chosen, quiet=quiet, say=say)
+        unfinished = [each.name for each in comparison.trainings if state_of(folder, each) != "finished"]
+        done = Done(outcome=outcome, unfinished=unfinished)
+        if outcome.signal is not None:
+            return done
+        measuring = _measuring(comparison, checkpoint, counting)
+        done.document = _document(comparison, measuring, outcome, counting)
+        done.written = write(done.document, folder)
         return done
-    measuring = _measuring(comparison, checkpoint, counting)
-    done.document = _document(comparison, measuring, outcome, counting)
-    done.written = write(done.document, folder)
-    return done
 
 
 def protocol(comparison: Comparison, measuring: Measuring | None = None) -> list[tuple[str, str]]:
@@ -402,8 +397,8 @@ def _beyond(comparison: Comparison) -> str:
         t = training.config.training
         each = t.batch_size * t.accumulate
         more[training.entry.label] = -(-images // each) * each
-    told = [f"{label} {count:,}" for label, count in more.items() if count != images]
-    return f" (in whole batches: {', '.join(told)})" if told else ""
+    listed = [f"{label} {count:,}" for label, count in more.items() if count != images]
+    return f" (in whole batches: {', '.join(listed)})" if listed else ""
 
 
 def _schedule(training: TrainingConfig) -> str:

@@ -87,10 +87,13 @@ def cost_of(run: Path) -> Cost:
     counters = read_document(checkpoint, DOCUMENT)
     peaks = [record.get("peak_memory_bytes") for record in read_metrics(run) if record.get("event") is not None]
     known = [peak for peak in peaks if isinstance(peak, int)]
-    seconds = float(counters["seconds"])
+    try:
+        seconds, images = float(counters["seconds"]), int(counters["images_seen"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise DamagedError(f"{checkpoint} is damaged: {DOCUMENT} does not say what the training took.") from error
     return Cost(
         seconds=seconds,
-        images_per_second=counters["images_seen"] / max(seconds, 1e-9),
+        images_per_second=images / max(seconds, 1e-9),
         peak_memory_bytes=known[-1] if known else None,
         device=str(counters.get("device", "unknown")),
         parameters=_parameters(checkpoint),
@@ -126,8 +129,11 @@ def _free_memory() -> None:
 
 def _parameters(checkpoint: Path) -> int:
     """Count the weights that optimizers update: each has a first moment of its size."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(checkpoint / "training.safetensors", "pt") as tensors:
-        names = [key for key in tensors.keys() if key.startswith("optimizer.") and key.endswith("exp_avg")]  # noqa: SIM118 (the object is no mapping)
-        return sum(math.prod(tensors.get_slice(name).get_shape()) for name in names)
+    try:
+        with safe_open(checkpoint / "training.safetensors", "pt") as tensors:
+            names = [key for key in tensors.keys() if key.startswith("optimizer.") and key.endswith("exp_avg")]  # noqa: SIM118 (the object is no mapping)
+            return sum(math.prod(tensors.get_slice(name).get_shape()) for name in names)
+    except (OSError, SafetensorError) as error:
+        raise DamagedError(f"{checkpoint} is damaged: its training state cannot be read ({error}).") from error

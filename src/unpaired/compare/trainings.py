@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unpaired.compare.plan import Entry, Plan
+from unpaired.compare.plan import Entry, Plan, refuse_code
 from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.extensions import is_extension
 from unpaired.core.given import Given, flatten
@@ -134,6 +134,8 @@ def _given(plan: Plan, entry: Entry, overrides: Given) -> tuple[list[Given], lis
     shared = Given(_sections(plan), "{name} of the plan")
     own = Given(_own(entry), f'{{name}} of "{entry.label}"')
     begin = [read_file(entry.config)] if entry.config is not None else []
+    for given in begin:
+        refuse_code(given.values, str(entry.config))
     for source in (*begin, own):
         _refuse_decided(source.values, f'"{entry.label}" sets')
         for name in source.values:

@@ -67,11 +67,11 @@ def atomic_file(path: Path, *, then: str = "try again", durable: bool = True) ->
 
 
 @contextlib.contextmanager
-def atomic_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path, *, replace: bool = True) -> Iterator[Path]:
     """Yield a temporary folder beside `folder` that takes its place when the block ends well.
 
-    The block brings its files to the disk with `sync`. An existing folder is replaced. Raises `UserError` when the disk
-    is full or the place cannot be written.
+    The block brings its files to the disk with `sync`. An existing folder is replaced, or without `replace` an error,
+    also where another process was faster. Raises `UserError` when the disk is full or the place cannot be written.
     """
     temporary = folder.with_name(f".{folder.name}.writing-{os.getpid()}")
     try:
@@ -80,7 +80,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         temporary.mkdir()
         yield temporary
         replaced = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
-        if folder.exists():
+        if replace and folder.exists():
             folder.rename(replaced)
         try:
             temporary.rename(folder)
@@ -251,6 +251,26 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def one_at_a_time(folder: Path, then: str = "try again") -> Iterator[None]:
+    """Wait while another process writes into a folder, for the moment in which several files of it are replaced.
+
+    Unlike `locked` it leaves no file behind. Where the system cannot lock folders (Windows) it does nothing.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error, then) from error
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            descriptor = os.open(folder, os.O_RDONLY)
+            held.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from unpaired.core.files import check_out, require_new, write_atomic
+from unpaired.core.files import check_out, new_folder, write_atomic
 from unpaired.core.given import Given
 from unpaired.demo.domains import SIZE, Picture, Scene, draw_domains, write_domains
 from unpaired.demo.picture import NAMES, Example, draw_examples
@@ -54,16 +54,20 @@ def run_demo(out: Path, *, seed: int = 0, quiet: bool = False) -> int:
     0 when both directions cover at least 80 % of the way, 1 when not, 128 + the signal's number when interrupted.
     Raises `UserError` where `out` is in use or `seed` cannot be one; nothing has been written then.
     """
-    require_new(out, "Choose another --out, or delete it first.")
     check_out(out, replaces=())
-    images, run = out / "images", out / "run"
-    config = _configure(images, seed)
-    domains = draw_domains(seed)
-    write_domains(domains, images)
-    result = start_run(config, run, quiet=quiet)
-    if result.state == "interrupted":
-        return _interrupted(result)
+    config = _configure(out / "images", seed)
+    with new_folder(out, advice="Choose another --out, or delete it first."):
+        domains = draw_domains(seed)
+        write_domains(domains, out / "images")
+        result = start_run(config, out / "run", quiet=quiet)
+        if result.state == "interrupted":
+            return _interrupted(result)
+        return _show(out, domains, quiet)
 
+
+def _show(out: Path, domains: Mapping[str, list[Scene]], quiet: bool) -> int:
+    """Translate the held-out images, draw and print what came of it; return the exit code."""
+    run = out / "run"
     translators = {direction: Translator.load(run, direction) for direction in ("a2b", "b2a")}
     held_out = {"a": domains["testA"], "b": domains["testB"]}
     examples = {direction: _translate(direction, translators, held_out) for direction in translators}

@@ -70,11 +70,6 @@ class Moments:
             raise ValueError(f"a covariance needs at least 2 images; received {self.count}")
         return self._scatter / (self.count - 1)
 
-    @property
-    def singular(self) -> bool:
-        """Whether there are too few rows for a covariance of full rank (count <= dim), so that figures lean high."""
-        return self.count <= self.dim
-
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return what `from_arrays` takes."""
         return {"count": np.array(self.count, np.int64), "mean": self._mean.copy(), "scatter": self._scatter.copy()}
@@ -102,8 +97,8 @@ class Moments:
 def frechet_distance(a: Moments, b: Moments) -> float:
     """Return the squared Fréchet distance, at least 0 (with Inception's features, the FID).
 
-    Constant features and covariances without full rank are fine; `singular` of either says that a figure leans high
-    for want of images. Raises `ValueError` for fewer than two rows in a set, and for different widths.
+    Constant features and covariances without full rank are fine, but with no more images than features the distance is
+    too large. Raises `ValueError` for fewer than two rows in a set, and for different widths.
     """
     if a.dim != b.dim:
         raise ValueError(f"features of different widths cannot be compared: {a.dim} and {b.dim}")

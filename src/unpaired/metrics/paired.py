@@ -43,7 +43,7 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     from black, so the value is that of the images in 0..255 (range 255) or 0..1 (range 1). Only windows that lie within
     the image count, as in the authors' code, and the result is the mean over windows and channels: the value of
     scikit-image (`gaussian_weights=True, use_sample_covariance=False, data_range=255`). torchmetrics also counts
-    windows over mirrored borders and differs in the third decimal. `ValueError` below 11 pixels.
+    windows over reflected borders and differs in the third decimal. `ValueError` below 11 pixels.
     """
     x, y = checked_pair(x, y)
     _ensure_size(x, WINDOW, "SSIM")
@@ -55,7 +55,7 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
 
     There are five scales with the published weights, each half the one before by means of 2x2 pixels. At every scale
     the mean is taken over the windows within the image and over channels, and a negative one counts as 0, for a power
-    of it would be no number. (torchmetrics does the same but for the coarsest scale, where mirrored borders count.)
+    of it would be no number. (torchmetrics does the same but for the coarsest scale, where reflected borders count.)
     `ValueError` where the shorter side has fewer than `MS_SSIM_SMALLEST` = 176 pixels.
     """
     x, y = checked_pair(x, y)

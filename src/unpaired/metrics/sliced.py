@@ -1,6 +1,6 @@
 """Sliced Wasserstein distance of patches of images, scale by scale (Karras, Aila, Laine, Lehtinen 2018, section 5).
 
-It follows the authors' published `sliced_wasserstein.py`: a Laplacian pyramid (binomial filter of 5x5, mirrored
+It follows the authors' published `sliced_wasserstein.py`: a Laplacian pyramid (binomial filter of 5x5, reflected
 borders) down to 16 pixels, 128 random patches of 7x7 per image and level, patches normalised per channel, 512 random
 projections, 1-D Wasserstein distances by sorting, times 1000. It needs no weights. Like theirs, it normalises **each
 set by itself**, so that a difference in brightness or contrast of a whole level is no distance.
@@ -261,7 +261,7 @@ def _normalised(rows: Descriptors, channels: int) -> Descriptors:
 
 
 def _halved(images: Tensor) -> Tensor:
-    """Return every second row after a blur of the rows with [1, 4, 6, 4, 1] / 16, borders mirrored: cv2's pyrDown."""
+    """Return every second row after a blur of the rows with [1, 4, 6, 4, 1] / 16, borders reflected: cv2's pyrDown."""
     rows = (images.shape[-2] + 1) // 2
     padded = pad(images, (0, 0, 2, 2), mode="reflect")
     result = padded[..., 2 : 2 + 2 * rows - 1 : 2, :] * (6 / 16)
@@ -271,9 +271,9 @@ def _halved(images: Tensor) -> Tensor:
 
 
 def _doubled(images: Tensor, rows: int) -> Tensor:
-    """Return `rows` rows: zeros between, then the same blur times 2, borders mirrored: cv2's pyrUp.
+    """Return `rows` rows: zeros between, then the same blur times 2, borders reflected: cv2's pyrUp.
 
-    Of the five weights, the even rows meet 1, 6, 1 and the odd ones 4, 4. Mirroring the widened image mirrors its
+    Of the five weights, the even rows meet 1, 6, 1 and the odd ones 4, 4. Reflecting the widened image reflects its
     second row to before the first; after the last it repeats the last one where `rows` is even.
     """
     last = images[..., -1:, :] if rows % 2 == 0 else images[..., -2:-1, :]

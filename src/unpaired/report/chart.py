@@ -121,10 +121,10 @@ def svg_file(charts: Sequence[Chart]) -> str:
             parts.append(f'<text x="4" y="{top + 8}">{_text(words)}</text>')
             top += 15
         top += 14
-    told = _text(" ".join(f"{chart.title}: {description(chart)}" for chart in charts))
+    described = _text(" ".join(f"{chart.title}: {description(chart)}" for chart in charts))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top}" width="{2 * WIDTH}" height="{2 * top}" '
-        f'role="img"><title>{_text("; ".join(chart.title for chart in charts))}</title><desc>{told}</desc>'
+        f'role="img"><title>{_text("; ".join(chart.title for chart in charts))}</title><desc>{described}</desc>'
         f'<style>{stylesheet()}</style><rect class="paper" width="100%" height="100%"/>{"".join(parts)}</svg>\n'
     )
 

@@ -31,6 +31,8 @@ WORDS = 640
 """A grid is made wider for its title and captions, up to so many pixels; longer ones are shortened."""
 MARGIN = 12
 GAP = 6
+MOST_PIXELS = 64_000_000
+"""Of a picture that is read; larger ones are not decoded."""
 PAPER = 247
 INK = 34
 ARROW = "\N{RIGHTWARDS ARROW}"
@@ -104,6 +106,16 @@ def png(picture: Picture) -> bytes:
     content = io.BytesIO()
     Image.fromarray(picture).save(content, "PNG")
     return content.getvalue()
+
+
+def is_image(path: Path) -> bool:
+    """Return whether a file is a whole image of the sizes that this package writes."""
+    try:
+        with Image.open(path) as image:
+            image.verify()
+            return image.width * image.height <= MOST_PIXELS
+    except Exception:  # Pillow raises anything for a damaged file
+        return False
 
 
 def save_grid(run: Path, images_seen: int, grid: Picture) -> Path:

@@ -9,28 +9,28 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from unpaired.core.errors import UserError
-from unpaired.core.files import check_out, write_atomic
+from unpaired.core.files import check_out, one_at_a_time, read_json, write_atomic
 from unpaired.core.text import plural
 
 Better = Literal["lower", "higher"]
 Fact = str | int | float | bool | None
 Protocol = dict[str, Fact]
 """What a figure depends on, flat: names and values."""
-MOST_BYTES = 16_000_000
-"""Of one JSON file that is read."""
 VERSION = 1
+LARGEST = 1e100
+"""Larger numbers are no measurements, and no chart could show them."""
 
 
 def _finite(value: object) -> object:
-    """Return None for what JSON has no number for."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """Return None for what JSON has no number for, and for what is no measurement."""
+    return None if isinstance(value, int | float) and not abs(value) <= LARGEST else value
 
 
 Number = Annotated[float | None, BeforeValidator(_finite)]
@@ -79,7 +79,7 @@ class Value(Part):
     """Whether it is the best of its row or column, by more than its error."""
 
 
-Cell = str | int | float | Value | None
+Cell = Annotated[str | int | float | Value | None, BeforeValidator(_finite)]
 
 
 class Table(Part):
@@ -90,7 +90,7 @@ class Table(Part):
 
     title: str = ""
     columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[Annotated[tuple[Cell, ...], Field(min_length=1)], ...]
     references: tuple[int, ...] = ()
     """Positions of rows that hold what the others are compared with (bounds, baselines); -1 is the last row."""
     notes: tuple[str, ...] = ()
@@ -234,24 +234,29 @@ class Document(Part):
         """Return the document as JSON text without NaN."""
         return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
-    def write(self, folder: Path, *, then: str = "run the command again") -> Path:
-        """Write pictures and document into a folder, in place of those of an earlier document of this kind.
+    def write(
+        self, folder: Path, *, files: Mapping[str, str | bytes] | None = None, then: str = "run the command again"
+    ) -> Path:
+        """Write pictures, further `files` and document into a folder, in place of an earlier document of this kind.
 
-        The JSON is written last and whole, so it never names a picture that is not there. Returns its path. Raises
-        `UserError` where a file is in the way that unpaired has not written.
+        The JSON is written last and whole, so it never names a picture that is not there, and one process writes at a
+        time, so it never names those of another. Returns its path. Raises `UserError` where a file is in the way that
+        unpaired has not written.
         """
-        folder = self.check_out(folder, [picture.file for picture in self.pictures if picture.content])
-        try:
-            earlier = {picture.file for picture in type(self).read(folder).pictures if _is_plain(picture.file)}
-        except UserError:
-            earlier = set()
-        for picture in self.pictures:
-            if picture.content:
-                write_atomic(folder / picture.file, picture.content, then=then)
-        write_atomic(folder / self.FILE, self.to_json(), then=then)
-        for name in earlier - {picture.file for picture in self.pictures}:
-            if name.endswith(".png"):
-                (folder / name).unlink(missing_ok=True)
+        contents: dict[str, str | bytes] = {each.file: each.content for each in self.pictures if each.content}
+        folder = self.check_out(folder, contents)
+        contents |= files or {}
+        with one_at_a_time(folder, then):
+            try:
+                earlier = {picture.file for picture in type(self).read(folder).pictures if is_plain(picture.file)}
+            except UserError:
+                earlier = set()
+            for name, content in contents.items():
+                write_atomic(folder / name, content, then=then)
+            write_atomic(folder / self.FILE, self.to_json(), then=then)
+            for name in earlier - {picture.file for picture in self.pictures}:
+                if name.endswith(".png"):
+                    (folder / name).unlink(missing_ok=True)
         return folder / self.FILE
 
     @classmethod
@@ -263,17 +268,8 @@ class Document(Part):
     def read(cls, folder: Path) -> Self:
         """Read a folder's document; raises `UserError` that says why where it cannot be read."""
         path = folder / cls.FILE
-        try:
-            if path.stat().st_size > MOST_BYTES:
-                raise UserError(f"{path} is larger than {MOST_BYTES // 1_000_000} MB.")
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
-        except UserError:
-            raise
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path} is damaged (not JSON).") from error
-        if not isinstance(content, dict) or content.get("format") != cls.FORMAT:
+        content = read_json(path)
+        if content.get("format") != cls.FORMAT:
             raise UserError(f"{path} is no document of format {cls.FORMAT}.")
         if content.get("version") != VERSION:
             raise UserError(
@@ -397,5 +393,6 @@ GROUPS: dict[str, str] = {
 """The groups of figures in the order in which they are shown, each as the question that it answers."""
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
+    """Return whether a name is that of a file in the same folder."""
     return Path(name).name == name and name not in ("", "..") and "\0" not in name

@@ -142,8 +142,8 @@ def verdicts(found: SideBySide) -> list[str]:
         cells = {found.columns[position].title: row.cells[position] for position in last.values()}
         if row.bound or len(cells) < 2 or any(cell is None or cell.value is None for cell in cells.values()):
             continue
-        if told := [f"{title}: {text}." for title in cells if (text := among(cells, title))]:
-            return told
+        if sentences := [f"{title}: {text}." for title in cells if (text := among(cells, title))]:
+            return sentences
     return []
 
 
@@ -199,7 +199,7 @@ def _differences(rows: Sequence[Row], protocols: Sequence[Mapping[str, Any]]) ->
     by_name: dict[str, list[Row]] = {}
     for row in rows:
         by_name.setdefault(row.figure.name, []).append(row)
-    told: dict[str, list[str]] = {}
+    titles_of: dict[str, list[str]] = {}
     for several in by_name.values():
         used = [row.protocol for row in several]
         parts = []
@@ -209,6 +209,6 @@ def _differences(rows: Sequence[Row], protocols: Sequence[Mapping[str, Any]]) ->
                 listed = ", ".join(f"{v} (P{place + 1})" for v, place in zip(values, used, strict=True))
                 parts.append(f"{name.replace('_', ' ')}: {listed}")
         if len(several) > 1:
-            told.setdefault("; ".join(parts), []).append(several[0].figure.title)
-    for difference, titles in told.items():
+            titles_of.setdefault("; ".join(parts), []).append(several[0].figure.title)
+    for difference, titles in titles_of.items():
         yield f"{listing(titles)}: measured by different protocols, which cannot be compared. {difference}."

@@ -1,9 +1,7 @@
-"""A `Table` of results as Markdown, CSV, and for the terminal; `templates/kit.html` draws the same in a page."""
+"""A `Table` of results as Markdown, and for the terminal; `templates/kit.html` draws the same in a page."""
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import textwrap
 from typing import TYPE_CHECKING
@@ -44,30 +42,6 @@ def to_markdown(table: Table, level: int = 2) -> str:
     rows = [_markdown_row(tuple(map(shown, row)), len(table.columns)) for row in table.rows]
     notes = "".join(f"\n{note}\n" for note in table.notes)
     return f"{heading}" + "\n".join([_markdown_row(table.columns, 0), f"|{rule}|", *rows]) + "\n" + notes
-
-
-def to_csv(table: Table) -> str:
-    """Return a table as CSV with full digits; a column with standard errors is followed by one that holds them."""
-    errors = [
-        any(isinstance(row[column], Value) and row[column].error is not None for row in table.rows if len(row) > column)  # type: ignore[union-attr]
-        for column in range(len(table.columns))
-    ]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    head = (
-        [name, f"{name}, standard error"] if has else [name] for name, has in zip(table.columns, errors, strict=True)
-    )
-    writer.writerow([cell for cells in head for cell in cells])
-    for row in table.rows:
-        cells: list[str] = []
-        for cell, has in zip(row, errors, strict=False):
-            plain = cell.value if isinstance(cell, Value) else cell
-            cells.append("" if plain is None else plain if isinstance(plain, str) else repr(plain))
-            if has:
-                error = cell.error if isinstance(cell, Value) else None
-                cells.append("" if error is None else repr(error))
-        writer.writerow(cells)
-    return text.getvalue()
 
 
 def to_terminal(table: Table) -> RenderableType:

@@ -77,7 +77,7 @@ def create_study(
     if settings.pairs == "matched":
         paths = _matched(paths, notices)
     _require_enough({label: len(files) for label, (_, files) in paths.items()}, settings)
-    with atomic_folder(out) as temporary:
+    with atomic_folder(out, replace=False) as temporary:
         temporary.chmod(0o700)  # it holds the truth, and participants' numbers
         (temporary / PICTURES).mkdir()
         entries, shape = _read(temporary, paths, size, notices, progress)
@@ -87,7 +87,6 @@ def create_study(
         _require_enough({label: len(own) for label, own in entries.items()}, settings)
         study = _write(temporary, entries, shape, settings, rules or Rules())
         Store(temporary, create=True).close()
-        _require_absent(out)  # it may have been made meanwhile
     return Created(study, notices)
 
 

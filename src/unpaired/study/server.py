@@ -234,7 +234,7 @@ class _App:
             raise Refused(500, "damaged", "The study's pictures cannot be read. Please tell its author.") from error
 
     async def answer(self, request: Request) -> Response:
-        """Store an answer; the response leaves when it is on the disk. Practice is told what was right."""
+        """Store an answer; the response leaves when it is on the disk. After practice it says what was right."""
         participant = await self._participant(request)
         choice = await _read(request, CHOICE)
         return JSONResponse(await run_in_threadpool(self._answer, participant, choice))

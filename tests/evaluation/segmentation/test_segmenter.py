@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,10 +24,12 @@ from unpaired.evaluation.segmentation.segmenter import (
     Network,
     Segmenter,
     build_network,
+    describe_segmenter,
     read_description,
+    render_segmenter,
     write_segmenter,
 )
-from unpaired.models.folder import DamagedError, write_folder
+from unpaired.models.folder import DamagedError, read_tensors, write_folder
 from unpaired.networks.fcn import Fcn8s, FcnConfig
 from unpaired.networks.segmentation_unet import SegmentationUnet, SegmentationUnetConfig
 
@@ -224,3 +228,35 @@ def test_info_says_what_it_is(network: Fcn8s, tmp_path: Path, capsys: pytest.Cap
     weights.write_bytes(weights.read_bytes()[:-1])
     info(tmp_path / "run", code=2)
     assert "segmenter.safetensors has" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"training": {}},
+        {"training": {"pairs": "many", "images_seen": 3}},
+        {"held_out": {"photos": "all"}},
+        {"held_out": {"class_iou": [1]}},
+        {"network": {"family": "unet", "width": 10**9}},
+        {"network": {"family": "unet", "width": 10**30}},
+        {"network": {"family": "evil:Net"}},
+        {"labels": {"kind": "index", "palette": [[0, 0, 0]] * 200}},
+        {"size": [10**12, 1]},
+        {"photos": {"channels": 10**9}},
+        {"origin": None},
+        {"version": "1"},
+    ],
+    ids=str,
+)
+def test_a_forged_description_is_one_message(tmp_path: Path, changes: dict[str, Any]) -> None:
+    write_segmenter(tmp_path / "good", random_network(UNET), described(network=UNET))
+    document = json.loads((tmp_path / "good" / DOCUMENT).read_text()) | changes
+    weights = read_tensors(tmp_path / "good", WEIGHTS)
+    write_folder(tmp_path / "forged", {WEIGHTS: weights}, {DOCUMENT: document})
+    try:
+        Segmenter.load(tmp_path / "forged")
+        assert set(changes) == {"size"}, "which no weight depends on"
+    except UserError as error:
+        assert str(tmp_path / "forged") in str(error)
+    with contextlib.suppress(UserError):
+        render_segmenter(describe_segmenter(tmp_path / "forged"))

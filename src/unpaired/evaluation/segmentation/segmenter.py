@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as nnf
 from numpy.typing import NDArray
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
@@ -116,10 +116,16 @@ class Segmenter:
         """
         place = find_segmenter(Path(folder))
         description = read_description(place, defaults)
-        network = build_network(description.network, description.photos.channels, len(description.labels.palette))
+        shape = description.network, description.photos.channels, len(description.labels.palette)
+        weights = read_tensors(place, WEIGHTS)
         try:
-            network.load_state_dict(read_tensors(place, WEIGHTS))
-        except RuntimeError as error:
+            with torch.device("meta"):  # what is described may be larger than any memory
+                expected = {name: value.shape for name, value in build_network(*shape).state_dict().items()}
+            if {name: value.shape for name, value in weights.items()} != expected:
+                raise RuntimeError("other tensors, or other shapes")
+            network = build_network(*shape)
+            network.load_state_dict(weights)
+        except (RuntimeError, ValueError, OverflowError, ZeroDivisionError) as error:
             raise UserError(f"{place} is not a segmenter: its weights do not fit its description ({error}).") from error
         fingerprint = str(read_document(place, DOCUMENT).get("fingerprint"))
         return cls(network, description, find_device(device), fingerprint=fingerprint, precision=precision)
@@ -207,9 +213,16 @@ def read_description(place: Path, defaults: Mapping[str, Any] | None = None) -> 
     try:
         content = {each.name: document[each.name] for each in fields(Description)}
         content["network"] = {"family": "fcn8s", **content["network"]}  # before 0.2 there was no other one
-        return _DESCRIPTION.validate_json(json.dumps(content), strict=True)
-    except (KeyError, TypeError, ValidationError) as error:
+        found = _DESCRIPTION.validate_json(json.dumps(content), strict=True)
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{place / DOCUMENT} is not a valid description of a segmenter: {error}.") from error
+    counts = [found.training.get("pairs"), found.training.get("images_seen")]
+    scores = [found.held_out.get(name) for name in ("photos", "pixel_accuracy", "class_accuracy", "class_iou")]
+    if not all(isinstance(count, int) for count in counts) or not all(
+        isinstance(x, int | float | None) for x in scores
+    ):
+        raise UserError(f"{place / DOCUMENT} is not a valid description of a segmenter: its training is not described.")
+    return found
 
 
 def write_segmenter(folder: Path, network: Network, description: Description) -> str:
@@ -247,7 +260,8 @@ def describe_segmenter(folder: Path) -> dict[str, Any]:
 def render_segmenter(found: Mapping[str, Any]) -> str:
     """Return the description of a segmenter as a person reads it."""
     held = found["held_out"]
-    scores = f"{plural(held['photos'], 'held-out photo')} ({held['from']}): {three_scores(held)}" if held else "none"
+    photos = plural(held.get("photos") or 0, "held-out photo")
+    scores = f"{photos} ({held.get('from')}): {three_scores(held)}" if held else "none"
     return (
         f"{found['path']}: {found['summary']}\nPhotos: {plural(found['channels'], 'channel')}\n"
         f"Classes: {', '.join(found['classes'])}; void: {', '.join(map(str, found['void'])) or 'none'}\n"
@@ -258,7 +272,7 @@ def render_segmenter(found: Mapping[str, Any]) -> str:
 def three_scores(scores: Mapping[str, Any]) -> str:
     """Return the three scores in one line."""
     names = {"pixel_accuracy": "per-pixel", "class_accuracy": "per-class", "class_iou": "class IoU"}
-    return ", ".join(f"{title} {number(scores[name], 3)}" for name, title in names.items())
+    return ", ".join(f"{title} {number(scores.get(name), 3)}" for name, title in names.items())
 
 
 def class_name(labels: Labels, index: int) -> str:

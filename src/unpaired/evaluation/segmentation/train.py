@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from unpaired.core.device import fast_bf16, find_device
@@ -35,8 +36,9 @@ from unpaired.evaluation.segmentation.segmenter import (
     three_scores,
     write_segmenter,
 )
-from unpaired.evaluation.segmentation.trainer import Trainer, median_frequency
+from unpaired.evaluation.segmentation.trainer import STATE, Trainer, median_frequency
 from unpaired.metrics.features.vgg import read_vgg
+from unpaired.models.folder import DamagedError
 from unpaired.networks.fcn import CLASSIFIER_KEYS, Fcn8s, load_vgg
 from unpaired.report.run_log import MetricsLog, event
 
@@ -134,13 +136,22 @@ def resume_training(given: Sequence[Given], folder: Path, *, say: Say, progress:
                 "they lie now with --data, or start a new training."
             )
         run = _open(folder, config, data, say, progress, str(kept.get("origin", "")))
-        run.status = Status(**run.trainer.load(folder), images_seen=run.trainer.images_seen)
+        run.status = _status(run.trainer.load(folder), run.trainer.images_seen, folder)
         _write_config(run)
         seen, total = run.trainer.images_seen, run.trainer.total
         with contextlib.closing(MetricsLog(folder, tensorboard=False, resumed_at=seen)) as log:
             log.write(event("resumed", seen, f"{seen:,} of {total:,} images are done"))
             say(f"going on: {seen:,} of {total:,} images are done")
             return _train(run, log)
+
+
+def _status(counters: dict[str, Any], images_seen: int, folder: Path) -> Status:
+    try:
+        return TypeAdapter(Status).validate_python({**counters, "images_seen": images_seen})
+    except ValidationError as error:
+        raise DamagedError(
+            f"{folder / STATE} is damaged: it does not say how far the training is ({error})."
+        ) from error
 
 
 # ------------------------------------------------------------------------------------------------------------- the loop

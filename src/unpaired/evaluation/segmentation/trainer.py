@@ -93,20 +93,20 @@ class Trainer:
         verify(folder)
         network: dict[str, Tensor] = {}
         states: dict[int, dict[str, Tensor]] = {}
-        for key, value in read_tensors(folder, _TENSORS).items():
-            part, _, name = key.partition(".")
-            if part == "network":
-                network[name] = value
-            else:
-                index, _, name = name.partition(".")
-                states.setdefault(int(index), {})[name] = value
+        counters = read_document(folder, _DOCUMENT)
         try:
+            for key, value in read_tensors(folder, _TENSORS).items():
+                part, _, name = key.partition(".")
+                if part == "network":
+                    network[name] = value
+                else:
+                    index, _, name = name.partition(".")
+                    states.setdefault(int(index), {})[name] = value
             self.network.load_state_dict(network)
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": states})
-        except (RuntimeError, ValueError) as error:
-            raise DamagedError(f"{folder} is damaged: its tensors do not fit the training ({error}).") from error
-        counters = read_document(folder, _DOCUMENT)
-        self.images_seen = int(counters.pop("images_seen"))
+            self.images_seen = int(counters.pop("images_seen"))
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise DamagedError(f"{folder} is damaged: its state does not fit the training ({error}).") from error
         return counters
 
 

@@ -25,7 +25,7 @@ ALLOWED = "inception, inception:FILE, vgg, vgg:FILE, FILE.pt2, MODULE:CALLABLE"
 def open_features(spec: str, *, device: str | torch.device = "cpu", notice: Notice | None = None) -> Features:
     """Return the source of features that `spec` names.
 
-    `inception` and `vgg` take the published weights: from the cache, or downloaded once (`notice` is told first);
+    `inception` and `vgg` take the published weights: from the cache, or downloaded once (`notice` is called first);
     `inception:FILE` and `vgg:FILE` those of a file. `FILE.pt2` is a program of torch.export, `MODULE:CALLABLE` a Python
     function that returns a torch module or a function of images. Both run code of whoever wrote them.
     Raises UserError for other words and where files are missing, damaged or something else.

@@ -21,7 +21,7 @@ from unpaired.metrics.features.weights import file_checksum
 PROBES = (256, 224, 128, 64, 32)
 """Pixels of the squares that are tried, in this order, to learn what a network returns."""
 EXPECTED = "images [N, channels, H, W] in [-1, 1] and returns features [N, D], or [N, D, h, w] for every position"
-"""What a user's network must do, as told in messages."""
+"""What a user's network must do, as messages say it."""
 
 Network = Callable[[Tensor], Any]
 
@@ -228,7 +228,7 @@ def _fingerprint(spec: str, made: Any, answer: Tensor) -> str:
                 digest.update(f"{name} {plain.dtype} {list(plain.shape)} ".encode())
                 digest.update(plain.view(-1).view(torch.uint8).numpy().tobytes())
     elif source is None:
-        raise UserError(f"The module of {spec} lies in no file, so that its features could not be told apart.")
+        raise UserError(f"The module of {spec} lies in no file, so that its features could not be identified.")
     else:
         length = float(answer.norm())
         digest.update(f"{length:.3g} ".encode())

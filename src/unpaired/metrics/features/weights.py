@@ -43,9 +43,9 @@ class KnownFile:
     size: int
     """Bytes."""
     purpose: str
-    """Of what these are the weights, as told in messages."""
+    """Of what these are the weights, as messages say it."""
     instead: str
-    """How a user names a file that lies elsewhere, as told in messages."""
+    """How a user names a file that lies elsewhere, as messages say it."""
     packages: tuple[tuple[str, str], ...] = ()
     """Installed packages that hold the same file, each with the path inside."""
 
