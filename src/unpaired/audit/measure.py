@@ -28,7 +28,6 @@ from unpaired.audit.disturb import (
     fits_jpeg,
     jpeg_coded,
 )
-from unpaired.core.errors import UserError
 from unpaired.data.values import Domain
 from unpaired.models.translator import Translator, images_per_batch
 
@@ -117,8 +116,8 @@ def measure(
     columns: dict[str, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
     for numbers in batches(images):
         x = images.batch(numbers)
-        y = _finite(forward, forward.translate_tensor(x))
-        batch = _Batch(forward, backward, numbers, x, y, _finite(backward, backward.translate_tensor(y)))
+        y = forward.translate_tensor(x)
+        batch = _Batch(forward, backward, numbers, x, y, backward.translate_tensor(y))
         found = [*_disturbed(batch, disturbances, seed)]
         if len(images) > 1:
             others = images.batch([partner_of(number, len(images)) for number in numbers])
@@ -215,15 +214,6 @@ _DETAILS = (
     _Detail("faint", f"detail of at most {FAINT_LEVELS:g} levels", faint_detail, lambda _: True),
     _Detail("jpeg", f"what JPEG of quality {DEFAULT_QUALITY} loses", jpeg_detail, fits_jpeg),
 )
-
-
-def _finite(translator: Translator, images: Tensor) -> Tensor:
-    if not bool(torch.isfinite(images).all()):
-        raise UserError(
-            f"the network of {translator.direction} returns NaN or infinity, so nothing can be measured: its training "
-            "diverged. Audit an earlier checkpoint (--checkpoint NUMBER)."
-        )
-    return images
 
 
 def _position_between(reached: Tensor, own: Tensor, other: Tensor) -> Tensor:
