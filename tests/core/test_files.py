@@ -12,6 +12,7 @@ import pytest
 from unpaired.core import files
 from unpaired.core.errors import UserError
 from unpaired.core.files import LOCK, atomic_folder, clear_leftovers, locked, new_folder, write_atomic
+from unpaired.core.given import read_document
 
 HOLD = """
 import sys
@@ -132,3 +133,13 @@ def test_the_longest_names_can_be_written(tmp_path: Path) -> None:
         files.write_atomic(tmp_path / name, "text")
         assert [path.name for path in tmp_path.iterdir()] == [name]
         (tmp_path / name).unlink()
+
+
+def test_settings_are_read_from_regular_files_of_their_size(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.toml")
+    (tmp_path / "zero.json").symlink_to("/dev/zero")
+    with (tmp_path / "huge.toml").open("wb") as file:
+        file.truncate(1 << 40)
+    for name, words in (("fifo.toml", "a FIFO"), ("zero.json", "a device"), ("huge.toml", "at most")):
+        with pytest.raises(UserError, match=words):
+            read_document(tmp_path / name, f"--config {name}")

@@ -63,6 +63,13 @@ def test_healthy_translations_give_no_warning() -> None:
     assert translation_warnings("a2b", [], [], CYCLE) == {}
 
 
+def test_translations_that_are_not_finite_are_told_and_nothing_else_of_them() -> None:
+    image = torch.zeros(3, 8, 8)
+    warnings = translation_warnings("a2b", [image, image], [image, image / 0], CYCLE)
+    assert list(warnings) == ["finite-a2b"]
+    assert "not finite" in warnings["finite-a2b"]
+
+
 def test_collapse_is_told_per_direction() -> None:
     images = _images()
     same = [images[0]] * len(images)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unpaired.core.errors import UserError
+from unpaired.core.files import read_json
 from unpaired.core.text import duration, number, plural
 from unpaired.data.labels import Labels
 from unpaired.data.values import domain_to_json
@@ -107,10 +107,10 @@ def _integrity(folder: Path) -> dict[str, Any]:
 def _run_config(folder: Path) -> dict[str, Any]:
     """Return a run's configuration, empty where the folder holds none."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json", inside=folder)
     except (OSError, ValueError):
         return {}
-    return config if isinstance(config, dict) and {"method", "training"} <= set(config) else {}
+    return config if {"method", "training"} <= set(config) else {}
 
 
 def _describe_run(run: Path) -> dict[str, Any]:

@@ -65,6 +65,11 @@ def translation_warnings(direction: str, inputs: list[Tensor], outputs: list[Ten
     """
     warnings = {}
     source, target = direction.upper().split("2")
+    if not all(bool(y.isfinite().all()) for y in outputs):
+        return {
+            f"finite-{direction}": f"{source} to {target}: translations hold values that are not finite numbers (NaN or "
+            "infinity), which pictures show as black. The training has diverged."
+        }
     if len(inputs) > 1:
         varied_in, varied_out = _variation(inputs), _variation(outputs)
         if varied_out < SAME_OUTPUT_SHARE * varied_in:
