@@ -299,12 +299,17 @@ def test_different_channels_are_an_error_with_the_remedy() -> None:
     assert not METHODS["cut"].paired
 
 
-@pytest.mark.parametrize(
-    "given", [{"objective": "hinge"}, {"discriminator": PatchganConfig(width=2)}, {"gradient_penalty_weight": 1.0}]
-)
-def test_settings_of_a_discriminator_that_is_not_there_are_refused(given: dict[str, Any]) -> None:
+@pytest.mark.parametrize("given", [{"objective": "hinge"}, {"objective": "wgangp", "gradient_penalty_weight": 1.0}])
+def test_settings_of_a_game_that_is_not_there_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="has no meaning with"):
         Config(gan_weight=0.0, **given)
+
+
+def test_settings_of_a_discriminator_that_is_not_there_are_noticed() -> None:
+    """No error: in a comparison they are those of all its methods."""
+    shapes = ImageShapes(channels_a=3, channels_b=3, size=(32, 32))
+    for config, count in ((Config(gan_weight=0.0), 1), (Config(), 0)):
+        assert len(CUT.adapt(config, shapes, frozenset({"discriminator.width"}))[1]) == count
 
 
 def test_a_gradient_penalty_wants_images_that_do_not_see_one_another() -> None:

@@ -146,7 +146,6 @@ def test_weights_of_single_parts_by_hand() -> None:
         {"cycle_weight": 5.0, "cycle_a_weight": 1.0, "cycle_b_weight": 1.0},
         {"gan_weight": 0.0, "pool_size": 3},
         {"gan_weight": 0.0, "objective": "hinge"},
-        {"gan_weight": 0.0, "discriminator": PatchganConfig(layers=2)},
         {"objective": "wgangp", "discriminator": PatchganConfig(norm="batch")},
     ],
 )

@@ -67,7 +67,7 @@ def test_translations_that_are_not_finite_are_told_and_nothing_else_of_them() ->
     image = torch.zeros(3, 8, 8)
     warnings = translation_warnings("a2b", [image, image], [image, image / 0], CYCLE)
     assert list(warnings) == ["finite-a2b"]
-    assert "not finite" in warnings["finite-a2b"]
+    assert "no finite" in warnings["finite-a2b"]
 
 
 def test_collapse_is_told_per_direction() -> None:

@@ -25,6 +25,7 @@ from unpaired.methods.losses import (
     info_nce,
     precise,
     require_one_size,
+    unused_discriminator,
 )
 
 Layer = Annotated[int, Field(ge=0)]
@@ -65,7 +66,7 @@ class Config(AdversarialConfig):
         """Refuse settings that nothing would use."""
         super().check()
         if not self.gan_weight:
-            self.refuse_without_gan("objective", "discriminator", "gradient_penalty_weight")
+            self.refuse_without_gan("objective", "gradient_penalty_weight")
 
 
 class FastConfig(Config):
@@ -118,6 +119,11 @@ class CUT(Method):
     config_class: ClassVar[type[Config]] = Config
     config: Config
     defaults: ClassVar[Mapping[str, Any]] = {"training.epochs": 200, "training.decay_epochs": 200}
+
+    @classmethod
+    def adapt(cls, config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Config, list[str]]:
+        """Say which settings have no use."""
+        return config, unused_discriminator(config.gan_weight, chosen)
 
     def __init__(self, config: Config, shapes: ImageShapes) -> None:
         super().__init__(config, shapes)

@@ -18,7 +18,15 @@ from unpaired import networks
 from unpaired.core.errors import UserError
 from unpaired.core.settings import option
 from unpaired.methods.base import Batch, ImageShapes, Method, Player, Term, Update
-from unpaired.methods.losses import AdversarialConfig, Weight, discriminator_loss, generator_loss, l1, require_one_size
+from unpaired.methods.losses import (
+    AdversarialConfig,
+    Weight,
+    discriminator_loss,
+    generator_loss,
+    l1,
+    require_one_size,
+    unused_discriminator,
+)
 from unpaired.methods.pool import image_pool
 
 
@@ -69,7 +77,7 @@ class Config(AdversarialConfig):
                 "cycles 0 none is. Leave it out, or set method.cycle_weight above 0."
             )
         if not self.gan_weight:
-            self.refuse_without_gan("objective", "discriminator", "pool_size", "gradient_penalty_weight")
+            self.refuse_without_gan("objective", "pool_size", "gradient_penalty_weight")
 
     @property
     def weight_a(self) -> float:
@@ -93,10 +101,11 @@ class CycleGAN(Method):
     def adapt(cls, config: Config, shapes: ImageShapes, chosen: frozenset[str]) -> tuple[Config, list[str]]:
         """Turn the identity loss off where A and B have different numbers of channels, unless the user asked for it."""
         a, b = shapes.channels_a, shapes.channels_b
+        notices = unused_discriminator(config.gan_weight, chosen)
         if a == b or not config.identity_weight or "identity_weight" in chosen:
-            return config, []
+            return config, notices
         notice = f"A has {a} channels and B has {b}: the identity loss is off (it needs the same number in both)."
-        return replace(config, identity_weight=0.0), [notice]
+        return replace(config, identity_weight=0.0), [*notices, notice]
 
     def __init__(self, config: Config, shapes: ImageShapes) -> None:
         super().__init__(config, shapes)

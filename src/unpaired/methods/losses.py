@@ -125,15 +125,21 @@ class AdversarialConfig(Settings):
             )
 
     def refuse_without_gan(self, *names: str) -> None:
-        """Raise UserError for settings of the discriminators that were given though nothing plays against them."""
+        """Raise UserError for settings of the game that were given though there is none."""
         for name in names:
             if self.is_set(name):
-                value = self.__dict__[name]
-                given = option(f"method.{name}", None if isinstance(value, Settings) else value)
+                given, no_gan = option(f"method.{name}", self.__dict__[name]), option("method.gan_weight", 0)
                 raise UserError(
-                    f"{given} has no meaning with {option('method.gan_weight', 0)}: there are no "
-                    f"discriminators. Leave it out, or set {option('method.gan_weight')} above 0."
+                    f"{given} has no meaning with {no_gan}: there are no discriminators. Leave it out, or set "
+                    f"{option('method.gan_weight')} above 0."
                 )
+
+
+def unused_discriminator(gan_weight: float, chosen: frozenset[str]) -> list[str]:
+    """Return a notice where a discriminator was described, as for a whole comparison, and none is built."""
+    if gan_weight or not any(name.split(".")[0] == "discriminator" for name in chosen):
+        return []
+    return [f"{option('method.discriminator')} has no use: {option('method.gan_weight', 0)} builds no discriminators"]
 
 
 def require_one_size(config: AdversarialConfig, shapes: ImageShapes) -> None:

@@ -67,7 +67,7 @@ def translation_warnings(direction: str, inputs: list[Tensor], outputs: list[Ten
     source, target = direction.upper().split("2")
     if not all(bool(y.isfinite().all()) for y in outputs):
         return {
-            f"finite-{direction}": f"{source} to {target}: translations hold values that are not finite numbers (NaN or "
+            f"finite-{direction}": f"{source} to {target}: translations hold values that are no finite numbers (NaN or "
             "infinity), which pictures show as black. The training has diverged."
         }
     if len(inputs) > 1:
