@@ -17,7 +17,7 @@ from unpaired.compare.measure import Measuring, task_of
 from unpaired.core.errors import UserError
 from unpaired.data.config import DataConfig
 from unpaired.data.held_out import Dataset, open_dataset
-from unpaired.data.labels_config import LabelsConfig
+from unpaired.data.labels import LabelsConfig
 from unpaired.models.folder import ModelCard, TranslatorCard, write_model
 from unpaired.models.translator import Translator
 from unpaired.networks import Generator, ResnetConfig, build_generator, describe_generator

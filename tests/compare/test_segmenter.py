@@ -18,8 +18,7 @@ from unpaired.core.errors import UserError
 from unpaired.core.given import Given
 from unpaired.data.config import DataConfig
 from unpaired.data.held_out import Dataset, open_dataset, signed_batch
-from unpaired.data.labels import decoded
-from unpaired.data.labels_config import LabelsConfig
+from unpaired.data.labels import LabelsConfig, decoded
 from unpaired.evaluation.segmentation.segmenter import DOCUMENT, WEIGHTS, Segmenter
 from unpaired.evaluation.segmentation.train import start_training
 from unpaired.models.folder import DamagedError, read_tensors, write_folder

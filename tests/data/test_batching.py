@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from unpaired.core.errors import UserError
-from unpaired.data.batching import Cuts, cut_rows, finish, signed_rows, stored_rows, write_signed
-from unpaired.data.buffer_pool import ReusedMemory
+from unpaired.data.batching import Cuts, ReusedMemory, cut_rows, finish, signed_rows, stored_rows, write_signed
 from unpaired.data.transforms import crop_and_flip
 from unpaired.data.values import Domain, Image, to_signed
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from unpaired.data.buffer_pool import ReusedMemory
+from unpaired.data.batching import ReusedMemory
 
 
 def test_memory_is_used_again_once_its_tensor_is_gone() -> None:

@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 
 from unpaired.core.cache import user_cache_folder
 from unpaired.core.errors import UserError
-from unpaired.data import cache, cache_file
+from unpaired.data import cache
 from unpaired.data.cache import choose_cache, open_cache
 from unpaired.data.check import check_images
 from unpaired.data.config import DataConfig
@@ -110,22 +110,22 @@ def test_a_disk_cache_is_made_once_and_outlives_its_images(folder: Path) -> None
 
 
 def test_the_key_follows_contents_and_options_and_not_names(folder: Path) -> None:
-    key = cache_file.decoded_key(source_of(folder))
-    assert cache_file.decoded_key(source_of(folder)) == key
+    key = cache.decoded_key(source_of(folder))
+    assert cache.decoded_key(source_of(folder)) == key
     others = {
-        cache_file.decoded_key(source_of(folder, DataConfig(crop_size=16))),
-        cache_file.decoded_key(source_of(folder, DataConfig(crop_size=16, load_size=20))),
-        cache_file.decoded_key(source_of(folder, DataConfig(crop_size=32, load_size=40))),
-        cache_file.decoded_key(FolderSource(source_of(folder).images, CONFIG, channels=1)),
-        cache_file.decoded_key(FolderSource(source_of(folder).images, CONFIG, channels=3, size_multiple=8)),
-        cache_file.decoded_key(FolderSource(source_of(folder).images[::-1], CONFIG, channels=3)),
+        cache.decoded_key(source_of(folder, DataConfig(crop_size=16))),
+        cache.decoded_key(source_of(folder, DataConfig(crop_size=16, load_size=20))),
+        cache.decoded_key(source_of(folder, DataConfig(crop_size=32, load_size=40))),
+        cache.decoded_key(FolderSource(source_of(folder).images, CONFIG, channels=1)),
+        cache.decoded_key(FolderSource(source_of(folder).images, CONFIG, channels=3, size_multiple=8)),
+        cache.decoded_key(FolderSource(source_of(folder).images[::-1], CONFIG, channels=3)),
     }
     assert len(others - {key}) == 6
     for path in list_images(folder):
         path.rename(path.with_name(f"x{path.name}"))
-    assert cache_file.decoded_key(source_of(folder)) == key
+    assert cache.decoded_key(source_of(folder)) == key
     PillowImage.new("RGB", (31, 24)).save(folder / "x1.png")
-    assert cache_file.decoded_key(source_of(folder)) != key
+    assert cache.decoded_key(source_of(folder)) != key
 
 
 @pytest.mark.parametrize("damage", ["cut", "longer", "header", "index", "empty"])
@@ -147,6 +147,26 @@ def test_a_damaged_file_is_made_again(folder: Path, damage: str) -> None:
     file.write_bytes(content)
     opened, _ = open_cache({"A": source}, "disk")
     same(opened["A"], source)
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_overwritten_pixels_are_noticed_and_decoded_again(
+    folder: Path, writable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = source_of(folder)
+    open_cache({"A": source}, "disk")
+    (file,) = cache_files()
+    content = bytearray(file.read_bytes())
+    content[-3000:-1000] = bytes(2000)
+    file.write_bytes(content)
+    if not writable:
+        monkeypatch.setattr(cache, "_write", lambda *_: (_ for _ in ()).throw(PermissionError()))
+    for repaired in (1, 0 if writable else 1):
+        opened = open_cache({"A": source}, "disk")[0]["A"]
+        same(opened, source)
+        assert isinstance(opened, cache.CachedSource)
+        assert opened.repaired >= repaired
+        assert (opened.repaired > 0) == (repaired > 0)
 
 
 def test_a_full_disk_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

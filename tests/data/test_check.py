@@ -89,11 +89,15 @@ def test_skipping_tells_and_never_empties_a_domain(zoo: Path) -> None:
         require({"A": found, "B": Checked([], found.bad)}, "skip")
 
 
-def test_a_long_list_is_whole() -> None:
-    bad = [check.BadFile(Path(f"{number:03}.png"), "empty") for number in range(120)]
-    with pytest.raises(BadFiles, match=r"(?s)120 files.*000\.png.*119\.png") as caught:
+def test_a_hundred_files_with_one_fault_take_a_few_lines() -> None:
+    bad = [check.BadFile(Path(f"{number:03}.png"), f"too small: {number} x 7") for number in range(117)]
+    bad += [check.BadFile(Path(f"x{number}.png"), "empty") for number in range(3)]
+    with pytest.raises(BadFiles, match=r"(?s)120 files.*000\.png.*x0\.png.*x2\.png") as caught:
         require({"A": Checked([], bad)}, "fail")
     assert len(caught.value.bad_files) == 120
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 11
+    assert "  and 112 more for the same reason" in lines
 
 
 class TestMemory:

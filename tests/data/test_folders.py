@@ -23,18 +23,27 @@ def names(folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in list_images(folder)]
 
 
-@pytest.mark.parametrize("parts", [("trainA", "trainB", "testA", "testB"), ("train/A", "train/B", "test/A", "test/B")])
-def test_both_layouts_with_and_without_test_images(tmp_path: Path, parts: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("trainA", "trainB", "testA", "testB"),
+        ("train_A", "train_B", "test_A", "test_B"),
+        ("train/A", "train/B", "test/A", "test/B"),
+        ("A/train", "B/train", "A/test", "B/test"),
+    ],
+)
+def test_layouts_with_and_without_test_images(tmp_path: Path, parts: tuple[str, ...]) -> None:
     for part in parts[:2]:
         (tmp_path / part).mkdir(parents=True)
     found = find_folders(DataConfig(root=str(tmp_path)))
     assert (found.train_a, found.train_b) == (tmp_path / parts[0], tmp_path / parts[1])
     assert found.test_a is None
-    (tmp_path / parts[2]).mkdir(parents=True)
-    with pytest.raises(UserError, match="for both domains or for none"):
-        find_folders(DataConfig(root=str(tmp_path)))
-    for part in parts[3:]:
+    for part in parts[2:]:
         (tmp_path / part).mkdir(parents=True)
+    put(tmp_path / parts[2] / "below/1.png")
+    found = find_folders(DataConfig(root=str(tmp_path)))
+    assert (found.test_a, found.test_b) == (tmp_path / parts[2], None)
+    put(tmp_path / parts[3] / "1.png")
     found = find_folders(DataConfig(root=str(tmp_path)))
     assert (found.test_a, found.test_b) == (tmp_path / parts[2], tmp_path / parts[3])
     assert "ROOT" in found.layout
@@ -71,15 +80,38 @@ def test_settings_that_contradict_or_are_missing(tmp_path: Path) -> None:
         (DataConfig(a=a), "data.b missing"),
         (DataConfig(root=a, b=a), "together with data.b"),
         (DataConfig(root=a, test_a=a), "together with data.test_a"),
-        (DataConfig(a=a, b=a, test_a=a), "belong together"),
+        (DataConfig(a=a, b="x" * 5000), "data.b = x{200}: .*(no such folder|name too long)"),
+        (DataConfig(root=f"{a}/{'x' * 300}"), "(no such folder|name too long)"),
+        (DataConfig(root="\ud800\0"), "no such folder"),
+        (DataConfig(a=a, b="~nobody-of-this-name/x"), "no such folder"),
         (DataConfig(root=str(tmp_path / "none")), "no such folder"),
         (DataConfig(a=a, b=str(tmp_path / "aa")), 'no such folder.*Did you mean "a"'),
     ):
-        with pytest.raises(UserError, match=words):
+        with pytest.raises(UserError, match=f"(?i){words}"):
             find_folders(config)
     put(tmp_path / "file")
     with pytest.raises(UserError, match="is a file"):
         find_folders(DataConfig(root=str(tmp_path / "file")))
+
+
+def test_a_folder_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("trainA", "trainB", "other"):
+        (tmp_path / name).mkdir()
+
+    def refused(path: str | Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(UserError, match=r"cannot read the folder.*trainA.*Permission denied"):
+        list_images(tmp_path / "trainA")
+    for config in (
+        DataConfig(root=str(tmp_path / "other")),
+        DataConfig(root=str(tmp_path), side_by_side="ab"),
+        DataConfig(a=str(tmp_path / "no"), b="x"),
+    ):
+        with pytest.raises(UserError, match=r"cannot read the folder.*Permission denied"):
+            find_folders(config)
 
 
 def test_domains_must_be_apart(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from unpaired.core.errors import UserError
 from unpaired.data.check import BadFiles
 from unpaired.data.config import DataConfig
 from unpaired.data.held_out import evenly, open_dataset
-from unpaired.data.labels_config import LabelsConfig
+from unpaired.data.labels import LabelsConfig
 
 
 def test_test_images_whole_at_the_size_of_training(tmp_path: Path) -> None:

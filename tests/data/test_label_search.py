@@ -11,8 +11,7 @@ from PIL import Image as PillowImage
 
 from unpaired.core.errors import UserError
 from unpaired.data.label_search import settled_labels
-from unpaired.data.labels import Labels, distinct_colours, paint, to_indices
-from unpaired.data.labels_config import LabelsConfig
+from unpaired.data.labels import Labels, LabelsConfig, distinct_colours, paint, to_indices
 
 INDEX, COLOUR = LabelsConfig(kind="index"), LabelsConfig(kind="colour")
 

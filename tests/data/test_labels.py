@@ -15,6 +15,7 @@ from unpaired.core.errors import UserError
 from unpaired.data.labels import (
     VOID,
     Labels,
+    LabelsConfig,
     as_picture,
     classes_of,
     distinct_colours,
@@ -24,7 +25,6 @@ from unpaired.data.labels import (
     paint,
     to_indices,
 )
-from unpaired.data.labels_config import LabelsConfig
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 THREE = Labels(kind="index", palette=(RED, GREEN, BLUE), void=(255,))

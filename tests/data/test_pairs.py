@@ -52,9 +52,9 @@ def test_the_two_ways_of_writing_an_accent_are_one_name() -> None:
     assert len(left) == 1
 
 
-def test_mismatches_are_listed_up_to_ten_with_their_count() -> None:
+def test_the_first_mismatches_are_listed_with_their_count() -> None:
     a = [A / f"{n:02}.png" for n in range(15)]
-    with pytest.raises(BadFiles, match=r"14 files without a partner:\n(.*\n){10}  and 4 more\n.*on_bad_image = skip"):
+    with pytest.raises(BadFiles, match=r"14 files without a partner:\n(.*\n){5}  and 9 more.*\n.*on_bad_image = skip"):
         match_by_name(A, B, a, [B / "03.png"], "fail")
     _, _, notices = match_by_name(A, B, a[:2], [B / "00.png"], "skip")
     assert notices == [

@@ -10,6 +10,7 @@ from unpaired.core.errors import UserError
 from unpaired.data.check import BadFiles
 from unpaired.data.config import DataConfig
 from unpaired.data.encode import write_image
+from unpaired.data.held_out import open_dataset
 from unpaired.data.training import TrainingData, open_training_data
 from unpaired.data.values import Domain
 
@@ -23,7 +24,7 @@ def image(channels: int = 3, dtype: str = "uint8", size: tuple[int, int] = (24, 
 
 def make(root: Path, **folders: list[NDArray[np.generic]]) -> Path:
     for folder, images in folders.items():
-        (root / folder).mkdir()
+        (root / folder).mkdir(parents=True)
         for number, pixels in enumerate(images):
             write_image(pixels, root / folder / f"{number}{'.png' if pixels.shape[2] in (1, 3) else '.npy'}")
     return root
@@ -138,6 +139,69 @@ def test_what_appears_on_two_sides_is_told(tmp_path: Path) -> None:
     notices = opened(tmp_path).notices
     assert "1 image is the same in A and B" in notices
     assert "1 image is the same in A and A (test)" in notices
+
+
+@pytest.mark.parametrize("preprocess", ["none", "scale_width"])
+def test_images_are_padded_and_not_resized_where_a_network_needs_large_multiples(
+    tmp_path: Path, preprocess: str
+) -> None:
+    images = [image(size=(24, 20)), image(size=(40, 20))]
+    make(tmp_path, trainA=images, trainB=images)
+    scaled = {"load_size": 20} if preprocess == "scale_width" else {}
+    config = DataConfig(root=str(tmp_path), preprocess=preprocess, **scaled)
+    data = open_training_data(config, paired=True, size_multiple=32, minimum_size=32)
+    assert data.size is None
+    for n, (pixels, size) in enumerate(zip(images, [(32, 32), (64, 32)], strict=True)):
+        assert data.a[n].shape[:2] == size
+        np.testing.assert_array_equal(data.a[n][: pixels.shape[0], :20], pixels)
+        np.testing.assert_array_equal(data.a[n][:, 20:], data.a[n][:, 18:6:-1])
+        np.testing.assert_array_equal(data.held_out_a[n], pixels)
+    assert sum("2 images are padded by reflection to multiples of 32" in notice for notice in data.notices) == 2
+    assert data.domain_a == Domain(channels=3)
+
+
+def test_images_that_are_stretched_are_told(tmp_path: Path) -> None:
+    make(tmp_path, trainA=[image(size=(20, 60))], trainB=[image(size=(60, 60))])
+    notices = opened(tmp_path, preprocess="scale_width_and_crop", crop_size=16, load_size=20).notices
+    assert [notice for notice in notices if "stretched" in notice] == [
+        "A: 1 image is lower than the crop at a width of 20, and stretched to a height of 16"
+    ]
+
+
+def test_training_images_stand_in_for_the_tests_of_one_domain(tmp_path: Path) -> None:
+    make(tmp_path, trainA=[image(), image()], trainB=[image()], testA=[image()], testB=[])
+    data = opened(tmp_path)
+    assert (len(data.held_out_a), len(data.held_out_b), data.held_out_from) == (1, 1, "train")
+    assert (data.held_out_parts["a"].test, data.held_out_parts["b"].test) == (True, False)
+    assert "there are no test images of B, so its training images stand in" in data.notices
+    dataset = open_dataset(DataConfig(root=str(tmp_path), crop_size=16))
+    assert (len(dataset.test.a), len(dataset.test.b), dataset.test.taken_from) == (1, 1, "train")
+    make(tmp_path / "pairs", trainA=[image()], trainB=[image()], testA=[], testB=[image()])
+    assert open_training_data(DataConfig(root=str(tmp_path / "pairs")), paired=True).held_out_from == "train"
+
+
+def test_four_channels_are_trained_where_they_are_asked_for(tmp_path: Path) -> None:
+    straight = np.concatenate([image(3), image(1)], axis=2)
+    straight[..., 3] |= 1
+    straight[:4, :4, 3] = 0
+    make(tmp_path, trainB=[image()])
+    (tmp_path / "trainA").mkdir()
+    for number, pixels in enumerate([straight, image(3), image(1)]):
+        write_image(pixels, tmp_path / f"trainA/{number}.png")
+    data = opened(tmp_path, preprocess="crop", channels_a=4)
+    assert data.domain_a == Domain(channels=4, alpha=True)
+    expected = straight.copy()
+    expected[:4, :4, :3] = 255
+    np.testing.assert_array_equal(data.a[0], expected)
+    assert [data.a[n].shape[2] for n in range(3)] == [4, 4, 4]
+    assert (data.a[1][..., 3] == 255).all()
+    # By default they are laid over white.
+    assert opened(tmp_path, preprocess="crop").domain_a == Domain(channels=3)
+    # Where no file has transparency, nothing is invented.
+    for path in (tmp_path / "trainA").glob("0.png"):
+        path.unlink()
+    with pytest.raises(BadFiles, match="3 channels, where the domain has 4"):
+        opened(tmp_path, preprocess="crop", channels_a=4)
 
 
 def test_errors_come_before_anything_is_read(tmp_path: Path) -> None:

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from unpaired.core.errors import UserError
-from unpaired.data.cache_file import decoded_key
+from unpaired.data.cache import decoded_key
 from unpaired.data.check import BadFiles
 from unpaired.data.config import DataConfig
 from unpaired.data.folders import find_folders
-from unpaired.data.labels import Labels, distinct_colours, paint
-from unpaired.data.labels_config import LabelsConfig
+from unpaired.data.labels import Labels, LabelsConfig, distinct_colours, paint
 from unpaired.data.loader import UnpairedLoader
 from unpaired.data.source import FolderSource
 from unpaired.data.training import TrainingData, open_training_data, with_found_labels

@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -17,11 +18,14 @@ from unpaired.data.transforms import (
     crop_and_flip,
     crop_offsets,
     load_size,
+    pad,
+    padded_size,
     prepare,
     prepared_size,
     resize,
     training_size,
 )
+from unpaired.models.padding import pad_to
 
 
 def photo(height: int, width: int, channels: int = 3) -> NDArray[np.uint8]:
@@ -34,8 +38,10 @@ def published(image: NDArray[np.uint8], mode: str, load: int, crop: int) -> NDAr
     width, height = picture.size
     if mode == "resize_and_crop":
         picture = picture.resize((load, load), PillowImage.Resampling.BICUBIC)
-    elif mode.startswith("scale_width") and not (width == load and height >= crop):
-        picture = picture.resize((load, int(max(load * height / width, crop))), PillowImage.Resampling.BICUBIC)
+    elif mode.startswith("scale_width") and not (width == load and (mode == "scale_width" or height >= crop)):
+        # Deviation: what is not cropped keeps its proportions; the authors stretch it to the crop's height.
+        least = crop if mode == "scale_width_and_crop" else 1
+        picture = picture.resize((load, int(max(load * height / width, least))), PillowImage.Resampling.BICUBIC)
     elif mode == "none":
         new = (round(width / 4) * 4, round(height / 4) * 4)
         picture = picture.resize(new, PillowImage.Resampling.BICUBIC) if new != picture.size else picture
@@ -70,9 +76,30 @@ def test_training_sizes() -> None:
 def test_sizes_without_a_crop_are_multiples_of_what_the_generator_needs() -> None:
     none = DataConfig(preprocess="none")
     assert prepared_size(101, 30, none) == (100, 32)
-    assert prepared_size(101, 30, none, size_multiple=256) == (256, 256)
     assert prepared_size(1, 1, none) == (4, 4)
-    assert prepared_size(100, 50, DataConfig(preprocess="scale_width", load_size=30, crop_size=10)) == (60, 32)
+    assert prepared_size(100, 50, DataConfig(preprocess="scale_width", load_size=30)) == (60, 32)
+
+
+def test_images_are_padded_to_large_multiples_and_never_resized() -> None:
+    none, scaled = DataConfig(preprocess="none"), DataConfig(preprocess="scale_width", load_size=128)
+    for size, config, own, padded in (
+        ((480, 640), none, (480, 640), (512, 768)),
+        ((203, 301), scaled, (86, 128), (256, 256)),
+        ((203, 301), DataConfig(preprocess="scale_width_and_crop", load_size=300), (256, 300), (256, 300)),
+        ((480, 640), DataConfig(), (286, 286), (286, 286)),
+    ):
+        assert prepared_size(*size, config, size_multiple=256) == own
+        assert padded_size(own, config, size_multiple=256) == padded
+    assert padded_size((100, 32), none, size_multiple=4) == (100, 32)
+
+
+@given(height=st.integers(1, 40), width=st.integers(1, 40), multiple=st.sampled_from([8, 32, 64]))
+def test_training_pads_as_translators_do(height: int, width: int, multiple: int) -> None:
+    image = photo(height, width)
+    size = padded_size((height, width), DataConfig(preprocess="none"), size_multiple=multiple)
+    translator, own = pad_to(torch.from_numpy(image.transpose(2, 0, 1)[None].astype(np.float32)), multiple)
+    assert own == (height, width)
+    np.testing.assert_array_equal(pad(image, size).transpose(2, 0, 1)[None], translator.numpy())
 
 
 def test_impossible_sizes() -> None:
@@ -87,7 +114,9 @@ def test_impossible_sizes() -> None:
         with pytest.raises(UserError, match="resizes nothing"):
             check_sizes(DataConfig(preprocess=mode, load_size=300))
     check_sizes(DataConfig(crop_size=64, load_size=64))
-    check_sizes(DataConfig(preprocess="scale_width", crop_size=64, load_size=60))
+    check_sizes(DataConfig(preprocess="scale_width", crop_size=64))
+    with pytest.raises(UserError, match="crops nothing"):
+        check_sizes(DataConfig(preprocess="scale_width", crop_size=64, load_size=60))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])

@@ -2,33 +2,52 @@
 
 In memory, images are kept as they are first asked for. On disk, one file holds all images of a source; it is keyed by
 their contents and the options of their preparation, made once, memory-mapped by every later run, and bounded only by
-the disk. Both take images of different sizes and dtypes.
+the disk. Each image in it has a checksum, which is verified when a run first reads it; a damaged one is decoded again.
+Both take images of different sizes and dtypes.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import os
+import re
 import shutil
+import struct
+import threading
+import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
-from unpaired.core.cache import user_cache_folder
+from unpaired.core.cache import Cache, CacheError, user_cache_folder
 from unpaired.core.errors import UserError
 from unpaired.core.settings import option
-from unpaired.data.cache_file import is_made, open_cache_file
-from unpaired.data.packing import Packing, pack
+from unpaired.data.parallel import for_each
 from unpaired.data.source import FolderSource, ImageSource
+from unpaired.data.transforms import height_width, load_size
 from unpaired.data.values import Image
 
 CacheMode = Literal["auto", "memory", "disk", "none"]
+VERSION = 3
+"""Changes whenever decoding or preparing an image would give other pixels, or a file would hold them differently."""
+DECODED = Cache(folder="decoded", suffix=".images", limit_bytes=20 * 2**30)
+"""Decoded and prepared images, one file for all of a source."""
 
 _MEMORY_LIMIT = 2 * 2**30
 _DISK_MARGIN = 2**30
 _MEMORY_UNKNOWN = 4 * 2**30
+_MAGIC = b"unpaired"
+_HEADER = struct.Struct("<8sIIqq16s")
+_PAGE = 4096
+_ALIGNMENT = 64
+_DTYPES = ("uint8", "uint16", "int16", "float32", "int8", "int32", "uint32", "int64", "uint64")
 
 
 class Choice(NamedTuple):
@@ -38,24 +57,68 @@ class Choice(NamedTuple):
     reason: str
 
 
-class CachedSource:
-    """Another source's images in one block of bytes: a memory-mapped file, or memory that fills as they are read."""
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """Where each image of a source lies in one block of bytes; known before any of them is decoded.
 
-    def __init__(self, source: FolderSource, packing: Packing, data: NDArray[np.uint8] | None = None) -> None:
-        self._source, self._packing = source, packing
-        self._filled = bytearray(len(source)) if data is None else bytearray(b"\1") * len(source)
+    The channels of an image lie one after the other, as networks take them: a crop is then rows of one channel, which
+    are copied and converted many values at a time. To everyone who asks, images are [H, W, C] all the same.
+    """
+
+    entries: NDArray[np.int64]
+    """[N, 4]: offset in bytes, height, width, number of the dtype."""
+    channels: int
+    total_bytes: int
+
+    def block(self, data: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
+        """Return the bytes of image `index`, a view."""
+        offset, height, width, code = self.entries[index].tolist()
+        return data[offset : offset + height * width * self.channels * np.dtype(_DTYPES[code]).itemsize]
+
+    def view(self, data: NDArray[np.uint8], index: int) -> Image:
+        """Return image `index` of the block, [H, W, C], without a copy; its transpose to [C, H, W] is contiguous."""
+        _, height, width, code = self.entries[index].tolist()
+        values = self.block(data, index).view(_DTYPES[code])
+        return values.reshape(self.channels, height, width).transpose(1, 2, 0)
+
+
+def pack(source: FolderSource) -> Packing:
+    """Lay out the prepared images of a source, one after the other, each aligned for any dtype."""
+    entries = np.zeros((len(source), 4), np.int64)
+    at = 0
+    for index, info in enumerate(source.images):
+        height, width = source.size(index)
+        entries[index] = (at, height, width, _DTYPES.index(info.dtype))
+        at += -(-height * width * source.channels * np.dtype(info.dtype).itemsize // _ALIGNMENT) * _ALIGNMENT
+    return Packing(entries, source.channels, at)
+
+
+class CachedSource:
+    """Another source's images in one block of bytes: memory that fills as they are read, or a file."""
+
+    def __init__(self, source: FolderSource, packing: Packing, file: CacheFile | None = None) -> None:
+        self._source, self._packing, self._file = source, packing, file
         # Not initialised: the system hands out the pages as images are written to them.
-        self._data = np.empty(packing.total_bytes, np.uint8) if data is None else data
+        self._data = np.empty(packing.total_bytes, np.uint8) if file is None else file.data
+        self._sound = bytearray(len(source))
+        self.repaired = 0
+        """Images of the file that were damaged and have been decoded again."""
 
     def __len__(self) -> int:
         return len(self._source)
 
     def __getitem__(self, index: int) -> Image:
         image = self._packing.view(self._data, index)
-        if not self._filled[index]:
+        if not self._sound[index]:
             # Two threads may both decode the same image; they write the same bytes.
-            image[...] = self._source[index]
-            self._filled[index] = 1
+            if self._file is None:
+                image[...] = self._source[index]
+            elif zlib.crc32(self._packing.block(self._data, index).data) != self._file.checksums[index]:
+                self.repaired += 1
+                decoded = self._source[index]
+                if not self._file.rewrite(self._packing, index, decoded):
+                    return decoded
+            self._sound[index] = 1
         image.flags.writeable = False
         return image
 
@@ -119,17 +182,18 @@ def open_cache(
     """
     packings = {name: pack(source) for name, source in sources.items()}
     needed = sum(packing.total_bytes for packing in packings.values())
-    present = [name for name, source in sources.items() if mode in ("auto", "disk") and is_made(source)]
+    asked = sources if mode in ("auto", "disk") else {}
+    present = [name for name, source in asked.items() if DECODED.find(decoded_key(source)) is not None]
     choice = choose_cache(mode, needed, missing=needed - sum(packings[name].total_bytes for name in present))
     if choice.mode == "none":
         return dict(sources), choice.reason
     opened = dict[str, ImageSource]()
     for name, source in sources.items():
-        data = None
+        file = None
         if choice.mode == "disk":
             report = None if progress is None else lambda done, total, name=name: progress(name, done, total)
-            data = open_cache_file(source, packings[name], workers=workers, progress=report)
-        opened[name] = CachedSource(source, packings[name], data)
+            file = open_cache_file(source, packings[name], workers=workers, progress=report)
+        opened[name] = CachedSource(source, packings[name], file)
     return opened, choice.reason
 
 
@@ -168,3 +232,136 @@ def _memory_of_container() -> int | None:
 
 def _size(count: int) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
+# ------------------------------------------------------------------------------------------------------ files of images
+
+
+@dataclass(frozen=True, slots=True)
+class CacheFile:
+    """A file of prepared images, memory-mapped."""
+
+    path: Path
+    start: int
+    """Where the images begin."""
+    data: NDArray[np.uint8]
+    """The bytes of all images."""
+    checksums: NDArray[np.uint32]
+    """The CRC-32 of each image's bytes."""
+
+    def rewrite(self, packing: Packing, index: int, image: Image) -> bool:
+        """Put an image in place of damaged bytes; return whether it can be read there now."""
+        content = np.ascontiguousarray(image.transpose(2, 0, 1))
+        with contextlib.suppress(OSError), self.path.open("r+b") as file:
+            _write(file, self.start, packing, index, content)
+            file.flush()
+            return zlib.crc32(packing.block(self.data, index).data) == int(self.checksums[index])
+        return False
+
+
+def open_cache_file(
+    source: FolderSource,
+    packing: Packing,
+    *,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> CacheFile:
+    """Map the file with the prepared images of a source, made first if it is absent or of another layout.
+
+    Raises `UserError` when the disk fills up; nothing half-written is left.
+    """
+    try:
+        _move_old_files()
+        path = DECODED.get(
+            decoded_key(source),
+            lambda path: _make(path, source, packing, workers, progress),
+            is_whole=lambda path: _mapped(path, packing) is not None,
+        )
+    except CacheError as error:
+        raise UserError(f"{error} Or set {option('data.cache')} to memory or none.") from error
+    file = _mapped(path, packing)
+    if file is None:
+        raise UserError(f'the cache file "{path}" cannot be read back. Set {option("data.cache")} to memory or none.')
+    return file
+
+
+def decoded_key(source: FolderSource) -> str:
+    """Return a name for the prepared images of a source: their contents in order, and how they are prepared."""
+    config = source.config
+    options = {
+        "version": VERSION,
+        "pillow": PIL.__version__,
+        "preprocess": config.preprocess,
+        "load": load_size(config),
+        "crop": height_width(config.crop_size),
+        "channels": source.channels,
+        "multiple": source.size_multiple,
+        "padded": source.padded,
+    }
+    if source.reading.key():
+        options["reading"] = source.reading.key()
+    digest = hashlib.blake2b(json.dumps(options, sort_keys=True).encode(), digest_size=16)
+    for info in source.images:
+        digest.update(info.digest)
+    return digest.hexdigest()
+
+
+def _move_old_files() -> None:
+    """Bring files of earlier versions, which lay in the cache folder itself, to where they are found and pruned."""
+    with contextlib.suppress(OSError):
+        for old in user_cache_folder().glob("*.images"):
+            if re.fullmatch("[0-9a-f]{32}", old.stem):
+                old.rename(DECODED.path(old.stem))
+
+
+def _header(packing: Packing) -> tuple[bytes, int]:
+    """Return the file's beginning (header and index), and where the images begin; checksums are between the two."""
+    index = np.ascontiguousarray(packing.entries, "<i8").tobytes()
+    checksum = hashlib.blake2b(index, digest_size=16).digest()
+    head = _HEADER.pack(_MAGIC, VERSION, packing.channels, len(packing.entries), packing.total_bytes, checksum)
+    return head + index, -(-(len(head) + len(index) + 4 * len(packing.entries)) // _PAGE) * _PAGE
+
+
+def _mapped(path: Path, packing: Packing) -> CacheFile | None:
+    """Map a file, or return None where it is absent, cut short, or its beginning damaged or of another layout."""
+    beginning, start = _header(packing)
+    count = len(packing.entries)
+    try:
+        with path.open("rb") as file:
+            sound = file.read(len(beginning)) == beginning
+            if not sound or os.fstat(file.fileno()).st_size != start + packing.total_bytes:
+                return None
+            data = np.asarray(np.memmap(file, np.uint8, "r", start, (packing.total_bytes,)))
+            checksums = np.asarray(np.memmap(file, "<u4", "r", len(beginning), (count,)))
+            return CacheFile(path, start, data, checksums)
+    except OSError:
+        return None
+
+
+def _make(
+    path: Path,
+    source: FolderSource,
+    packing: Packing,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    with path.open("xb") as file:
+        beginning, start = _header(packing)
+        file.write(beginning)
+        file.truncate(start + packing.total_bytes)
+        lock = threading.Lock()
+
+        def work(index: int) -> None:
+            content = np.ascontiguousarray(source[index].transpose(2, 0, 1))
+            with lock:
+                _write(file, start, packing, index, content)
+
+        for_each(len(source), work, workers=workers, progress=progress)
+
+
+def _write(file: BinaryIO, start: int, packing: Packing, index: int, content: NDArray[np.generic]) -> None:
+    """Write the bytes of one image, and their checksum."""
+    file.seek(start + int(packing.entries[index, 0]))
+    file.write(content.data)
+    file.seek(_HEADER.size + packing.entries.nbytes + 4 * index)
+    file.write(struct.pack("<I", zlib.crc32(content.data)))

@@ -12,7 +12,7 @@ from pathlib import Path
 from unpaired.core.errors import UserError
 from unpaired.core.text import plural, printable
 from unpaired.data.folders import Place
-from unpaired.data.own import ImageFile
+from unpaired.data.reading import ImageFile
 from unpaired.data.training import Part, TrainingData
 
 _STAMP = 8

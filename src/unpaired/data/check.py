@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -18,13 +19,13 @@ from unpaired.core.settings import option
 from unpaired.core.text import plural, printable
 from unpaired.data.bad_image import MAX_PIXELS, BadImage, refuse_bomb
 from unpaired.data.check_memory import CheckMemory, ImageInfo
-from unpaired.data.own import ImageFile
-from unpaired.data.parallel import for_each
-from unpaired.data.reading import PICTURES, Reading
-from unpaired.data.values import DTYPE_RANGES
+from unpaired.data.parallel import for_each, sharing_memory
+from unpaired.data.reading import PICTURES, ImageFile, Reading
+from unpaired.data.values import DTYPE_RANGES, Image
 
 __all__ = ["BadFile", "BadFiles", "Checked", "ImageInfo", "check_images", "require"]
 
+_LISTED = 5
 _REMEMBERED_AT_ONCE = 2000
 _TOLERANCE = 1e-3
 """How far floats may lie outside [0, 1]: rounding, not another range."""
@@ -63,6 +64,8 @@ class _Limits(NamedTuple):
     max_pixels: int
     minimum: tuple[int, int]
     channels: int | None
+    alike: tuple[set[int], ...]
+    """Numbers of channels that become one another."""
     value_range: tuple[float, float] | None
 
 
@@ -85,7 +88,8 @@ def check_images(
     this thread.
     """
     found = _inspect_all(paths, reading, max_pixels, workers, progress)
-    limits = _Limits(max_pixels, minimum, channels, value_range)
+    alike = ({2, 4},) if reading.alpha else ({1, 3},)
+    limits = _Limits(max_pixels, minimum, channels, alike, value_range)
     good, bad = list[ImageInfo](), list[BadFile]()
     for path in paths:
         info = found[path]
@@ -108,22 +112,32 @@ def require(checked: Mapping[str, Checked], on_bad: Literal["fail", "skip"]) -> 
     bad = sorted(every, key=lambda file: os.fspath(file.path))
     if bad and on_bad == "fail":
         raise BadFiles(
-            f"{plural(len({file.path for file in bad}), 'file')} cannot be used:\n{_listing(bad)}\n"
+            f"{plural(len({file.path for file in bad}), 'file')} cannot be used:\n{listed(bad)}\n"
             f"Repair or remove them, or leave them out with {option('data.on_bad_image', 'skip')}.",
             bad,
         )
     for name, part in checked.items():
         if not part.good:
-            raise BadFiles(f"no usable image is left in {name}:\n{_listing(part.bad)}", bad)
+            raise BadFiles(f"no usable image is left in {name}:\n{listed(part.bad)}", bad)
     return [
-        f"{name}: {plural(len(part.bad), 'file')} left out:\n{_listing(part.bad)}"
+        f"{name}: {plural(len(part.bad), 'file')} left out:\n{listed(part.bad)}"
         for name, part in checked.items()
         if part.bad
     ]
 
 
-def _listing(bad: Sequence[BadFile]) -> str:
-    return "\n".join(f"  {file}" for file in bad)
+def listed(bad: Sequence[BadFile]) -> str:
+    """Return the files, one a line; of many with the same reason (but for its numbers) the first ones."""
+    kinds: dict[str, list[BadFile]] = {}
+    for file in bad:
+        kinds.setdefault(re.sub(r"\d+", "0", file.reason), []).append(file)
+    lines = []
+    for files in kinds.values():
+        named = files if len(files) <= _LISTED + 1 else files[:_LISTED]
+        lines += [f"  {file}" for file in named]
+        if len(named) < len(files):
+            lines.append(f"  and {len(files) - len(named):,} more for the same reason")
+    return "\n".join(lines)
 
 
 def _inspect_all(
@@ -174,7 +188,11 @@ def _inspect_all(
 
 
 def _inspect(path: ImageFile, reading: Reading, max_pixels: int) -> ImageInfo:
-    image = reading.read(path, max_pixels=max_pixels)
+    with sharing_memory():
+        return _described(path, reading.read(path, max_pixels=max_pixels), reading)
+
+
+def _described(path: ImageFile, image: Image, reading: Reading) -> ImageInfo:
     if isinstance(path, Path):
         with path.open("rb") as stream:
             half = (reading.half or "").encode()
@@ -199,7 +217,7 @@ def _unfit(info: ImageInfo, limits: _Limits) -> str | None:
         return error.reason
     if info.height < minimum[0] or info.width < minimum[1]:
         return f"too small: {info.height} x {info.width} (height x width), at least {minimum[0]} x {minimum[1]} needed"
-    if channels is not None and info.channels != channels and {info.channels, channels} != {1, 3}:
+    if channels is not None and info.channels != channels and {info.channels, channels} not in limits.alike:
         return f"{info.channels} channels, where the domain has {channels}"
     if limits.value_range is not None:
         return None

@@ -18,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from unpaired.core.cache import user_cache_folder
 from unpaired.core.errors import UserError
-from unpaired.data.own import ImageFile
+from unpaired.data.reading import ImageFile
 
 _FILE = "checked-2.sqlite"
 """The number changes with the rules of decoding: what older rules found is forgotten."""

@@ -6,14 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from unpaired.core.errors import UserError
 from unpaired.core.extensions import load_extension
-from unpaired.core.settings import Allowed, Flag, Settings
+from unpaired.core.settings import Allowed, Flag, Settings, option
 from unpaired.data.directions import DOMAIN_NAME, Side, check_names
-from unpaired.data.labels_config import LabelsConfig
+from unpaired.data.labels import LabelsConfig
 
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
 Positive = Annotated[int, Field(gt=0)]
-Size = Annotated[Positive | tuple[Positive, Positive], Allowed("a number of pixels (256) or HEIGHTxWIDTH (256x512)")]
+Pixels = Annotated[int, Field(gt=0, le=65536)]
+Channels = Annotated[int, Field(gt=0, le=4096)]
+Size = Annotated[Pixels | tuple[Pixels, Pixels], Allowed("a number of pixels (256) or HEIGHTxWIDTH (256x512)")]
 """One number for a square, or (height, width)."""
 
 
@@ -21,8 +24,8 @@ class DataConfig(Settings):
     """Where the images are and what happens to them before training sees them."""
 
     root: Annotated[str | None, Flag("--data")] = None
-    """Folder with trainA and trainB (and testA, testB), train/A and train/B (and test/A, test/B), or trainannot and
-    train (and testannot, test)."""
+    """Folder with trainA and trainB (and testA, testB), train_A and train_B, train/A and train/B, A/train and B/train
+    (and the same with test), or trainannot and train (and testannot, test)."""
     a: Annotated[str | None, Flag("--a")] = None
     """Folder of the training images of domain A; with one for B, in place of a folder of both."""
     b: Annotated[str | None, Flag("--b")] = None
@@ -61,9 +64,10 @@ class DataConfig(Settings):
     """Size to which images are resized before the crop: 286, or HEIGHTxWIDTH. By default 1.12 x the crop size."""
     flip: bool = True
     """Flip every second image from left to right, at random."""
-    channels_a: Positive | None = None
-    """Channels of domain A; taken from the images by default (3 for colour, 1 where all are grey)."""
-    channels_b: Positive | None = None
+    channels_a: Channels | None = None
+    """Channels of domain A; taken from the images by default (3 for colour, 1 where all are grey). 4 keeps transparency
+    (2 for grey), which is otherwise laid over white."""
+    channels_b: Channels | None = None
     """Channels of domain B; taken from the images by default."""
     range_a: tuple[float, float] | None = None
     """Values of domain A that become -1 and 1; by dtype by default (8 bit: 0, 255; 16 bit: 0, 65535; float: 0, 1)."""
@@ -73,14 +77,20 @@ class DataConfig(Settings):
     """Where decoded images are kept: in memory, memory-mapped on disk, not at all, or where they fit (auto)."""
     on_bad_image: Annotated[Literal["fail", "skip"], Flag("--on-bad-image")] = "fail"
     """What to do when files cannot be used: fail with the list of all of them, or skip them."""
-    max_pixels: Positive = 178_956_970
+    max_pixels: Annotated[Positive, Flag("--max-pixels")] = 178_956_970
     """Larger images are refused as decompression bombs; the default is Pillow's limit of about 179 megapixels."""
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0, le=1024)] = 0
     """Threads that decode and prepare images; 0 takes one per CPU core, at most 8."""
 
     def check(self) -> None:
-        """Refuse names that leave open which domain is meant; import the user's own code that was chosen."""
+        """Refuse ranges and names that make no sense; import the user's own code that was chosen."""
         check_names(self.name_a, self.name_b)
+        for name, span in (("range_a", self.range_a), ("range_b", self.range_b)):
+            if span is not None and not span[0] < span[1]:
+                raise UserError(
+                    f"{option(f'data.{name}', list(span))}: a range goes from a lower value to a higher one, such as "
+                    f"{option(f'data.{name}', [0, 4095])}."
+                )
         for reader in self.readers if self.is_set("readers") else ():
             load_extension(reader, "reader")
         for name, source in self.sources().items():

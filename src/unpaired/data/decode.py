@@ -1,27 +1,28 @@
 """From a file to an array: [H, W, C] in the file's own dtype.
 
 The rules, for every format: the content decides which format a file has, not its suffix; EXIF and TIFF orientation is
-applied; 1 bit becomes 8-bit grey; palettes become RGB; transparency is laid over white; CMYK, YCbCr and LAB become RGB;
-16-bit grey and RGB stay 16 bits; floats of any width become float32; of an animation the first frame is taken; damaged
-metadata is ignored, damaged pixels never are. `.npy` files hold H x W or H x W x C; for TIFF see `formats.tiff`.
+applied; 1 bit becomes 8-bit grey; palettes become RGB; transparency is laid over white, or kept where it is asked for;
+CMYK, YCbCr and LAB become RGB; 16-bit grey and RGB stay 16 bits; floats of any width become float32; of an animation
+the first frame is taken; damaged metadata is ignored, damaged pixels never are. `.npy` files hold H x W or H x W x C;
+for TIFF see `formats.tiff`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
-from PIL import ImageOps
 
 from unpaired.core.errors import UserError
 from unpaired.data.bad_image import MAX_PIXELS, BadImage
 from unpaired.data.formats import find_reader, own_readers
-from unpaired.data.formats.quiet import quiet
+from unpaired.data.formats.base import quiet
+from unpaired.data.parallel import sharing_memory
 from unpaired.data.values import Image
 
 __all__ = ["UNSUPPORTED", "BadImage", "as_channels", "decode", "plain"]
@@ -32,47 +33,57 @@ UNSUPPORTED = {
 }
 """Image files that are recognised only to be refused with a reason, by suffix, unless an own reader takes them."""
 
-_TELLING = (OSError, ValueError, SyntaxError, RuntimeError, EOFError)
-# Of other types the text speaks of the decoder, not of the file.
+_CAUSES = {
+    r"truncated|too short|premature|unexpected end|not enough": "truncated: the file ends before the image does",
+    r"crc|checksum": "damaged: a checksum inside the file is wrong",
+    r"unsupported|not supported|not implemented|unavailable": "of a kind that cannot be decoded here, or damaged",
+}
+"""What decoders say in their many words, and what a person is told."""
 
 
-def decode(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, stored: bool = False) -> Image:
+def decode(
+    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, stored: bool = False, alpha: bool = False
+) -> Image:
     """Read one image file as [H, W, C] in its own dtype; the array may be read-only.
 
     With `stored`, the numbers that files of one sample hold are returned as they are, for maps of class indices: the
     index in place of the palette's colour, 0 and 1 for one bit, no scaling of few bits, no white under transparency.
+    With `alpha`, transparency is the last channel of files that have it: 2 or 4 channels, colours not multiplied with
+    it, white where nothing is seen.
 
     Raises `BadImage`, and nothing else, for anything that is not a whole, sound image of at most `max_pixels` pixels.
     """
     path = Path(path)
     try:
-        with quiet(), np.errstate(all="ignore"):
+        with sharing_memory(), quiet(max_pixels), np.errstate(all="ignore"):
             reader = find_reader(_start(path), path.suffix.lower())
-            return plain(path, reader.load(path, max_pixels, stored=stored))
-    except BadImage:
-        raise
+            return plain(path, reader.load(path, max_pixels, stored=stored, alpha=alpha))
+    except BadImage as error:
+        if error.path == path:
+            raise
+        raise BadImage(path, error.reason) from error  # of an image inside of the file
     except Exception as error:  # decoders raise anything on damaged files
         raise BadImage(path, _reason(error)) from error
 
 
 def read_alpha(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image | None:
-    """Return how opaque a file's pixels are, [H, W]; None for files without transparency. BadImage as `decode`."""
-    decode(path, max_pixels=max_pixels)
-    try:
-        with quiet(), PillowImage.open(path) as image:
-            if not image.has_transparency_data:
-                return None
-            alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
-    except (OSError, ValueError, SyntaxError):
-        return None
-    values = np.asarray(alpha)
-    return None if bool((values == 255).all()) else values
+    """Return how opaque a file's pixels are, [H, W] in its dtype; None for files without transparency.
+
+    Raises `BadImage` as `decode` does.
+    """
+    image = decode(path, max_pixels=max_pixels, alpha=True)
+    if image.shape[2] not in (2, 4) or decode(path, max_pixels=max_pixels).shape[2] == image.shape[2]:
+        return None  # samples of another meaning
+    alpha = image[..., -1]
+    opaque = 1.0 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype.name).max
+    return None if bool((alpha == opaque).all()) else alpha
 
 
-def as_channels(image: Image, channels: int) -> Image:
+def as_channels(image: Image, channels: int, *, alpha: bool = False) -> Image:
     """Return the image with this many channels: grey is repeated, RGB becomes luma (ITU-R 601, as Pillow's "L").
 
-    Raises `UserError` for every other change.
+    With `alpha`, two and four channels are grey and RGB with alpha, and images without it are opaque. Raises
+    `UserError` for every other change.
     """
     found = image.shape[2]
     if found == channels:
@@ -81,6 +92,10 @@ def as_channels(image: Image, channels: int) -> Image:
         return np.repeat(image, 3, axis=2)
     if found == 3 and channels == 1:
         return _luma(image)
+    if alpha and channels in (2, 4) and found <= 4:
+        cover: NDArray[Any] = image[..., -1:] if found in (2, 4) else _opaque(image)
+        colour = image[..., :-1] if found in (2, 4) else image
+        return np.concatenate([as_channels(colour, channels - 1), cover], axis=2)
     raise UserError(
         f"an image of {found} channels cannot become one of {channels}. "
         "Only grey becomes RGB and RGB becomes grey; set the channels that the images have."
@@ -115,6 +130,11 @@ def _start(path: Path) -> bytes:
         return stream.read(32)
 
 
+def _opaque(image: Image) -> Image:
+    top = 1.0 if image.dtype.kind == "f" else np.iinfo(image.dtype.name).max
+    return np.full((*image.shape[:2], 1), top, image.dtype)
+
+
 def _luma(image: Image) -> Image:
     colours: NDArray[Any] = image
     red, green, blue = colours[..., 0:1], colours[..., 1:2], colours[..., 2:3]
@@ -129,16 +149,9 @@ def _luma(image: Image) -> Image:
 def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "missing: no such file, or a broken link"
-    if isinstance(error, PermissionError):
-        return "unreadable: no permission"
     if isinstance(error, MemoryError):
         return "too large for the memory of this machine, or damaged"
-    if not isinstance(error, _TELLING):
-        return "damaged: it cannot be decoded"
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    text = lines[0].strip() if lines else ""
-    if "truncated" in text.lower():
-        return "truncated: the file ends before the image does"
-    # Native decoders sometimes hand back bytes that are no text.
-    readable = text.isascii() and text.isprintable() and len(text) <= 120
-    return f"damaged or unreadable: {text if text and readable else type(error).__name__}"
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        return f"unreadable: {error.strerror[:1].lower()}{error.strerror[1:]}"
+    causes = (reason for words, reason in _CAUSES.items() if re.search(words, str(error), re.IGNORECASE))
+    return next(causes, "damaged: it cannot be decoded")

@@ -9,8 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from unpaired.data.batching import Cuts, Stored, finish, signed_rows, stored_rows
-from unpaired.data.buffer_pool import ReusedMemory
+from unpaired.data.batching import Cuts, ReusedMemory, Stored, finish, signed_rows, stored_rows
 
 Pair = tuple[Tensor, Tensor]
 """`(x, y)`: float32 [N, C, H, W] in [-1, 1] on the training's device, x from domain A and y from B."""

@@ -41,7 +41,8 @@ def describe_domain(
             f"{title} has {plural(clipped, 'image')} with values outside the declared range {declared}; they are "
             "clipped"
         )
-    return Domain(channels=channels, dtype=_widest(set(dtypes)), range=declared, name=name), notices
+    alpha = reading.alpha and channels in (2, 4)
+    return Domain(channels=channels, dtype=_widest(set(dtypes)), range=declared, name=name, alpha=alpha), notices
 
 
 def overlaps(digests: dict[str, set[bytes]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Sequence, Set
@@ -14,14 +15,16 @@ from unpaired.core.text import listing, plural, printable
 from unpaired.data.config import DataConfig
 from unpaired.data.decode import UNSUPPORTED
 from unpaired.data.formats import readable_suffixes
-from unpaired.data.own import ImageFile, OwnImage, open_source
+from unpaired.data.reading import ImageFile, OwnImage, open_source
 from unpaired.data.source import ImageSource
 
 ANNOTATIONS = "ROOT/{trainannot,train[,testannot,test]}"
 """The layout of CamVid: label maps, which are A, beside photos, which are B."""
 _LAYOUTS = {
     "ROOT/{trainA,trainB[,testA,testB]}": ("trainA", "trainB", "testA", "testB"),
+    "ROOT/{train_A,train_B[,test_A,test_B]}": ("train_A", "train_B", "test_A", "test_B"),
     "ROOT/{train,test}/{A,B}": ("train/A", "train/B", "test/A", "test/B"),
+    "ROOT/{A,B}/{train[,test]}": ("A/train", "B/train", "A/test", "B/test"),
     ANNOTATIONS: ("trainannot", "train", "testannot", "test"),
 }
 _EXPLICIT = "two folders, a and b"
@@ -40,9 +43,9 @@ class Folders:
     train_b: Place
     """Training images of domain B."""
     test_a: Place | None = None
-    """Held-out images of domain A; None where there are none for either domain."""
+    """Held-out images of domain A; None where there are none."""
     test_b: Place | None = None
-    """Held-out images of domain B; None where there are none for either domain."""
+    """Held-out images of domain B; None where there are none."""
     layout: str
     """How they were found, in words."""
 
@@ -60,12 +63,15 @@ def find_folders(config: DataConfig) -> Folders:
             f"{listing([option(f'data.{name}') for name in given])}. Give either one root folder, or the folders "
             "(or sources) of both domains."
         )
-    if config.side_by_side is not None:
-        return _side_by_side(config)
-    folders = _explicit(config) if config.root is None else _in_root(Path(config.root).expanduser())
-    _require_apart("training", folders.train_a, folders.train_b)
-    _require_apart("test", folders.test_a, folders.test_b)
-    return folders
+    try:
+        if config.side_by_side is not None:
+            return _side_by_side(config)
+        folders = _explicit(config) if config.root is None else _in_root(_existing("data.root", config.root))
+        _require_apart("training", folders.train_a, folders.train_b)
+        _require_apart("test", folders.test_a, folders.test_b)
+        return folders
+    except OSError as error:  # no permission, or a name that is too long
+        raise UserError(f'cannot read the folder "{printable(error.filename)}": {error.strerror}.') from error
 
 
 def list_files(place: Place) -> Sequence[ImageFile]:
@@ -79,6 +85,16 @@ def list_images(folder: Path) -> list[Path]:
     Links are followed, every real folder is read once (so loops end), hidden files and folders are left out; broken
     links are kept, so that checking reports them. Raises `UserError` for an unreadable folder, and where no image is.
     """
+    found = _search(folder)
+    if not found.images:
+        raise UserError(
+            f'no images in the folder "{printable(folder)}": found {found.others_in_words()}. '
+            "Images are, for instance, .jpg, .png, .webp, .tif and .npy files, also in folders below."
+        )
+    return [Path(name) for name in sorted(found.images)]
+
+
+def _search(folder: Path) -> _Found:
     found = _Found(readable_suffixes() | set(UNSUPPORTED))
     folders, links, seen = [os.fspath(folder)], list[str](), set[tuple[int, int]]()
     while folders or links:
@@ -91,13 +107,7 @@ def list_images(folder: Path) -> list[Path]:
                 _scan(current, found, folders, links)
         except OSError as error:
             raise UserError(f'cannot read the folder "{printable(current)}": {error.strerror}.') from error
-    if not found.images:
-        raise UserError(
-            f'no images in the folder "{printable(folder)}": found {found.others_in_words()}. '
-            "Images are, for instance, .jpg, .png, .webp, .tif and .npy files, also in folders below."
-        )
-    found.images.sort()
-    return [Path(name) for name in found.images]
+    return found
 
 
 @dataclass(slots=True)
@@ -148,11 +158,6 @@ def _explicit(config: DataConfig) -> Folders:
             f"no images are given: {missing} missing. Give {option('data.root')} (a folder with one of the layouts "
             f"{', '.join(_LAYOUTS)}), or both folders {option('data.a')} and {option('data.b')}."
         )
-    if (test_a is None) != (test_b is None):
-        raise UserError(
-            f"{option('data.test_a')} and {option('data.test_b')} belong together, and only one is given. Give both "
-            "or none."
-        )
     layout = _EXPLICIT if isinstance(a, Path) and isinstance(b, Path) else "own image sources"
     return Folders(train_a=a, train_b=b, test_a=test_a, test_b=test_b, layout=layout)
 
@@ -172,11 +177,10 @@ def _place(name: str, folder: str | None, source_name: str, source: str | None) 
         )
     if source is not None:
         return open_source(f"data.{source_name}", source)
-    return None if folder is None else _existing(f"data.{name}", Path(folder).expanduser())
+    return None if folder is None else _existing(f"data.{name}", folder)
 
 
 def _in_root(root: Path) -> Folders:
-    _existing("data.root", root)
     fitting = [layout for layout, names in _LAYOUTS.items() if all((root / name).is_dir() for name in names[:2])]
     if len(fitting) != 1:
         trouble = "more than one known layout fits" if fitting else "no known layout fits"
@@ -185,20 +189,9 @@ def _in_root(root: Path) -> Folders:
             f"Rename the folders, or name them with {option('data.a')} and {option('data.b')}.{_hint(root)}"
         )
     train_a, train_b, test_a, test_b = (root / name for name in _LAYOUTS[fitting[0]])
-    tests = test_a.is_dir()
-    if tests != test_b.is_dir():
-        there, absent = (test_a, test_b) if tests else (test_b, test_a)
-        raise UserError(
-            f'there are test images in "{printable(there)}" and none in "{printable(absent)}". Add the missing folder '
-            "or rename the one that is there: held-out images are needed for both domains or for none."
-        )
-    return Folders(
-        train_a=train_a,
-        train_b=train_b,
-        test_a=test_a if tests else None,
-        test_b=test_b if tests else None,
-        layout=fitting[0],
-    )
+    # One of the two may be missing or empty: training images then stand in for that domain.
+    tests = [folder if folder.is_dir() and _search(folder).images else None for folder in (test_a, test_b)]
+    return Folders(train_a=train_a, train_b=train_b, test_a=tests[0], test_b=tests[1], layout=fitting[0])
 
 
 def _hint(root: Path) -> str:
@@ -216,7 +209,7 @@ def _side_by_side(config: DataConfig) -> Folders:
             f"{option('data.side_by_side', config.side_by_side)}: every file holds both domains. Give one folder, "
             f"{option('data.root')}: with train (and test or val), or with the files themselves."
         )
-    root = _existing("data.root", Path(config.root).expanduser())
+    root = _existing("data.root", config.root)
     order = "A left, B right" if config.side_by_side == "ab" else "B left, A right"
     if (root / "train").is_dir() and _holds_images(root / "train"):
         test = next((root / name for name in ("test", "val") if _holds_images(root / name)), None)
@@ -239,10 +232,17 @@ def _holds_images(folder: Path) -> bool:
     return any(path.suffix.lower() in readable and not path.name.startswith(".") for path in folder.iterdir())
 
 
-def _existing(setting: str, folder: Path) -> Path:
-    if folder.is_dir():
-        return folder
-    if folder.exists():
+def _existing(setting: str, given: str) -> Path:
+    folder = Path(given)
+    with contextlib.suppress(RuntimeError):  # no user has this name: "~name" is then a folder
+        folder = folder.expanduser()
+    try:
+        if folder.is_dir():
+            return folder
+        there = folder.exists()
+    except OSError as error:  # no permission, or a name that is too long
+        raise UserError(f"{option(setting, printable(folder)[:200])}: {error.strerror}.") from error
+    if there:
         raise UserError(f"{option(setting, printable(folder))}: this is a file. Give a folder of images.")
     siblings = [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
     raise UserError(
@@ -253,7 +253,7 @@ def _existing(setting: str, folder: Path) -> Path:
 def _contents(root: Path) -> str:
     entries = sorted(root.iterdir())
     folders = [f"{printable(path.name)}/" for path in entries if path.is_dir()]
-    for name in ("train", "test"):
+    for name in ("train", "test", "A", "B"):
         inner = root / name
         if inner.is_dir():
             folders += [f"{name}/{printable(path.name)}/" for path in sorted(inner.iterdir()) if path.is_dir()]

@@ -21,12 +21,10 @@ from unpaired.core.errors import UserError
 from unpaired.core.settings import option
 from unpaired.data.bad_image import BadImage
 from unpaired.data.directions import Side
-from unpaired.data.formats.quiet import quiet
-from unpaired.data.labels import Labels, distinct_colours
-from unpaired.data.labels_config import MAX_CLASSES, Colour, LabelsConfig
-from unpaired.data.own import ImageFile, read_image
+from unpaired.data.formats.base import quiet
+from unpaired.data.labels import MAX_CLASSES, Colour, Labels, LabelsConfig, distinct_colours
 from unpaired.data.parallel import for_each
-from unpaired.data.reading import Half, halved, refuse_changed_indices
+from unpaired.data.reading import Half, ImageFile, halved, read_image, refuse_changed_indices
 from unpaired.data.values import Image
 
 FLAT = 16

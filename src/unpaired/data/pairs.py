@@ -10,13 +10,12 @@ from typing import Literal
 from unpaired.core.errors import UserError
 from unpaired.core.settings import option
 from unpaired.core.text import plural, printable
-from unpaired.data.check import BadFile, BadFiles, Checked, ImageInfo
+from unpaired.data.check import BadFile, BadFiles, Checked, ImageInfo, listed
 from unpaired.data.config import DataConfig
 from unpaired.data.folders import Folders, Place, list_images
-from unpaired.data.own import ImageFile
+from unpaired.data.reading import ImageFile
 from unpaired.data.transforms import prepared_size
 
-_LISTED = 10
 _RULE = "A pair is two files whose paths agree, below their folders and without suffix"
 
 
@@ -68,18 +67,18 @@ def match_by_name(
     ]
     if not both:
         raise BadFiles(
-            f'no file of "{printable(folder_a)}" has a partner in "{printable(folder_b)}":\n{_listing(without)}\n'
+            f'no file of "{printable(folder_a)}" has a partner in "{printable(folder_b)}":\n{listed(without)}\n'
             f"{_RULE}. Rename the files, or train a method that needs no pairs.",
             without,
         )
     count = f"{plural(len(without), 'file')} without a partner"
     if without and on_mismatch == "fail":
         raise BadFiles(
-            f"{count}:\n{_listing(without)}\n{_RULE}. Rename or remove them, or leave them out with "
+            f"{count}:\n{listed(without)}\n{_RULE}. Rename or remove them, or leave them out with "
             f"{option('data.on_bad_image', 'skip')}.",
             without,
         )
-    notices = [f"{count}, left out:\n{_listing(without)}"] if without else []
+    notices = [f"{count}, left out:\n{listed(without)}"] if without else []
     return [named_a[name] for name in both], [named_b[name] for name in both], notices
 
 
@@ -130,17 +129,15 @@ def require_equal_sizes(
     a: Sequence[ImageInfo], b: Sequence[ImageInfo], config: DataConfig, *, size_multiple: int
 ) -> None:
     """Raise `UserError` where the two images of a pair would be prepared to different sizes; it lists them."""
-    different = []
+    different = list[BadFile]()
     for one, two in zip(a, b, strict=True):
         sizes = [prepared_size(info.height, info.width, config, size_multiple=size_multiple) for info in (one, two)]
         if sizes[0] != sizes[1]:
-            different.append(
-                f"  {printable(one.path)}: {one.height} x {one.width}, and {printable(two.path)}: {two.height} x "
-                f"{two.width}"
-            )
+            other = f"{printable(two.path)}: {two.height} x {two.width}"
+            different.append(BadFile(one.path, f"{one.height} x {one.width}, and {other}"))
     if different:
         raise UserError(
-            f"{plural(len(different), 'pair')} of images of different sizes (height x width):\n{_first(different)}\n"
+            f"{plural(len(different), 'pair')} of images of different sizes (height x width):\n{listed(different)}\n"
             f"The two images of a pair are cut at the same place, and {option('data.preprocess', config.preprocess)} "
             "does not bring them to one size. Use resize_and_crop, or make their sizes equal."
         )
@@ -157,12 +154,3 @@ def _by_name(folder: Path, paths: Sequence[Path]) -> dict[str, Path]:
             )
         named[name] = path
     return named
-
-
-def _listing(files: Sequence[BadFile]) -> str:
-    return _first([f"  {file}" for file in files])
-
-
-def _first(lines: Sequence[str]) -> str:
-    more = [f"  and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
-    return "\n".join([*lines[:_LISTED], *more])

@@ -1,13 +1,25 @@
-"""The same work for many files, on several threads."""
+"""The same work for many files, on several threads, in memory that is bounded."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 MAX_THREADS = 8
 """Threads taken by default on large machines; decoding and copying rarely gain from more."""
+MEMORY = 2**30
+"""Bytes that all threads together take for images that they decode; a larger image is decoded alone."""
+
+
+class _Held(threading.local):
+    bytes = depth = 0
+
+
+_held = _Held()
+_changed = threading.Condition()
+_taken = 0
 
 
 def num_threads(workers: int) -> int:
@@ -19,6 +31,33 @@ def num_threads(workers: int) -> int:
     except AttributeError:  # macOS and Windows cannot tell
         cores = os.cpu_count() or 1
     return max(1, min(cores, MAX_THREADS))
+
+
+@contextmanager
+def sharing_memory() -> Iterator[None]:
+    """Give back at the end what `take_memory` took in this thread; of blocks inside one another, the outermost does."""
+    global _taken
+    _held.depth += 1
+    try:
+        yield
+    finally:
+        _held.depth -= 1
+        if _held.depth == 0 and _held.bytes:
+            with _changed:
+                _taken -= _held.bytes
+                _changed.notify_all()
+            _held.bytes = 0
+
+
+def take_memory(count: int) -> None:
+    """Wait until all threads together need no more than `MEMORY` bytes; a thread that has some already never waits."""
+    global _taken
+    if _held.depth:
+        with _changed:
+            while _taken and not _held.bytes and _taken + count > MEMORY:
+                _changed.wait()
+            _taken += count
+            _held.bytes += count
 
 
 def for_each(

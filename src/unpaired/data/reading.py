@@ -1,26 +1,47 @@
-"""How the files of one domain are read: whole or half of a side-by-side file, as pictures or as label maps."""
+"""How the images of one domain are read: from files or the user's own code, whole or halves, pictures or label maps."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from unpaired.core.errors import UserError
-from unpaired.data.bad_image import MAX_PIXELS, BadImage
+from unpaired.core.extensions import find_extension
+from unpaired.core.settings import option
+from unpaired.data.bad_image import MAX_PIXELS, BadImage, refuse_bomb
+from unpaired.data.decode import as_channels, decode, plain
 from unpaired.data.directions import Side
 from unpaired.data.formats import own_readers
 from unpaired.data.labels import Labels, to_indices
-from unpaired.data.own import ImageFile, OwnImage, read_image
 from unpaired.data.values import Image
+
+if TYPE_CHECKING:
+    from unpaired.data.source import ImageSource
 
 _JPEG = b"\xff\xd8\xff"
 
 Half = Literal["left", "right"]
 SideBySide = Literal["ab", "ba"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OwnImage:
+    """One image of an own source; it stands where a path stands for files."""
+
+    source: ImageSource
+    index: int
+
+    def __fspath__(self) -> str:
+        return str(self.source.name(self.index))
+
+
+ImageFile = Path | OwnImage
+"""Where an image comes from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +52,19 @@ class Reading:
     """Which half of a side-by-side file; None for the whole."""
     labels: Labels | None = None
     """What label maps mean; None for pictures."""
+    alpha: bool = False
+    """Whether transparency is the last channel of 2 or 4, opaque where a file has none; else it is laid over white."""
 
     def key(self) -> str:
         """Return a text that differs where the same file would give other pixels; empty for whole pictures."""
         readers = " ".join(f"{name} {reader.version}" for name, reader in own_readers().items())
-        return f"{self.half or ''} {asdict(self.labels) if self.labels else ''}".strip() + (readers and f" {readers}")
+        parts = (
+            self.half or "",
+            str(asdict(self.labels)) if self.labels else "",
+            "alpha" if self.alpha else "",
+            readers,
+        )
+        return " ".join(part for part in parts if part)
 
     def read(self, path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image:
         """Return a file's picture [H, W, C] in its own dtype, or the class indices of a label map, uint8 [H, W, 1].
@@ -45,9 +74,10 @@ class Reading:
         """
         file = path if isinstance(path, OwnImage) else Path(path)
         stored = self.labels is not None and self.labels.kind == "index"
-        image = halved(file, read_image(file, max_pixels=max_pixels, stored=stored), self.half)
+        image = read_image(file, max_pixels=max_pixels, stored=stored, alpha=self.alpha)
+        image = halved(file, image, self.half)
         if self.labels is None:
-            return image
+            return as_channels(image, image.shape[2] + image.shape[2] % 2, alpha=True) if self.alpha else image
         if stored:
             refuse_changed_indices(file, image)
         try:
@@ -84,3 +114,57 @@ def half_of(side: Side, order: SideBySide | None) -> Half | None:
     if order is None:
         return None
     return "left" if (side == "a") == (order == "ab") else "right"
+
+
+def open_source(setting: str, spec: str) -> ImageSource:
+    """Return the user's own source: `spec` names an object with `len`, `[index]` and `name(index)`, or what makes one.
+
+    `[index]` is an image [H, W, C] or [H, W] of any size, integers or floats, not prepared; several threads ask at
+    once. Raises `UserError` where it cannot be made, holds nothing or lacks one of the three.
+    """
+    found: Any = find_extension(spec, "source", option(setting))
+    if (callable(found) and not hasattr(found, "__getitem__")) or isinstance(found, type):
+        try:
+            found = found()
+        except Exception as error:  # the user's code can raise anything
+            raise UserError(
+                f"{option(setting, spec)}: it cannot be made without arguments ({type(error).__name__}: {error})."
+            ) from error
+    lacking = [name for name in ("__len__", "__getitem__", "name") if name not in dir(found)]
+    if lacking:
+        raise UserError(
+            f"{option(setting, spec)} is no image source: it lacks {', '.join(lacking)}. A source has len(source), "
+            "source[index] and source.name(index)."
+        )
+    if len(found) == 0:
+        raise UserError(f"{option(setting, spec)} holds no images.")
+    source: ImageSource = found
+    return source
+
+
+def read_image(file: ImageFile, *, max_pixels: int, stored: bool = False, alpha: bool = False) -> Image:
+    """Return the image of a file or of an own source, [H, W, C] in its own dtype; raises `BadImage` alone."""
+    if isinstance(file, Path):
+        return decode(file, max_pixels=max_pixels, stored=stored, alpha=alpha)
+    try:
+        image = np.asarray(file.source[file.index])
+    except Exception as error:  # the user's code can raise anything
+        raise BadImage(file, f"its source raised {type(error).__name__}: {error}") from error
+    if image.ndim not in (2, 3):
+        raise BadImage(file, f"an array of shape {image.shape}; allowed are H x W and H x W x C")
+    image = image if image.ndim == 3 else image[:, :, None]
+    height, width, channels = image.shape
+    refuse_bomb(Path(file), height, width, channels, max_pixels)
+    return plain(file, image.astype(np.uint8) if stored and image.dtype == np.bool_ else image)
+
+
+def holds_alpha(files: Sequence[ImageFile], max_pixels: int) -> bool:
+    """Return whether image files have transparency, by a few of them; unreadable ones are passed over."""
+    for file in files[:: max(1, len(files) // 16)]:
+        try:
+            found = [read_image(file, max_pixels=max_pixels, alpha=alpha).shape[2] for alpha in (True, False)]
+        except BadImage:
+            continue
+        if found[0] != found[1]:
+            return True
+    return False

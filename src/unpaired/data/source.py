@@ -13,8 +13,9 @@ from unpaired.data.check import ImageInfo
 from unpaired.data.config import DataConfig
 from unpaired.data.decode import BadImage, as_channels
 from unpaired.data.labels import encoded
+from unpaired.data.parallel import sharing_memory
 from unpaired.data.reading import PICTURES, Reading
-from unpaired.data.transforms import centre_crop, prepare, prepared_size, resize_nearest
+from unpaired.data.transforms import centre_crop, pad, padded_size, prepare, prepared_size, resize_nearest
 from unpaired.data.values import Image
 
 
@@ -42,15 +43,21 @@ class FolderSource:
         channels: int,
         size_multiple: int = 4,
         reading: Reading = PICTURES,
+        padded: bool = False,
     ) -> None:
+        """`size_multiple` is what sizes are to be a multiple of; by padding too, for training, where it is asked."""
         self.images, self.config, self.reading = images, config, reading
-        self.channels, self.size_multiple = channels, size_multiple
+        self.channels, self.size_multiple, self.padded = channels, size_multiple, padded
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Image:
-        info, labels = self.images[index], self.reading.labels
+        with sharing_memory():
+            return pad(self._prepared(self.images[index]), self.size(index))
+
+    def _prepared(self, info: ImageInfo) -> Image:
+        labels = self.reading.labels
         try:
             image = self.reading.read(info.path, max_pixels=self.config.max_pixels)
         except BadImage as error:
@@ -60,8 +67,11 @@ class FolderSource:
             raise _changed(info, "has changed since the data was checked")
         if labels is not None:
             # Classes between two others would be invented by any resize but the nearest pixel's.
-            return encoded(resize_nearest(np.asarray(image[:, :, 0], np.uint8), self.size(index)), labels)
-        return prepare(as_channels(image, self.channels), self.config, size_multiple=self.size_multiple)
+            indices = np.asarray(image[:, :, 0], np.uint8)
+            size = prepared_size(info.height, info.width, self.config, size_multiple=self.size_multiple)
+            return encoded(resize_nearest(indices, size), labels)
+        image = as_channels(image, self.channels, alpha=self.reading.alpha)
+        return prepare(image, self.config, size_multiple=self.size_multiple)
 
     def name(self, index: int) -> str:
         """Return the path of one image."""
@@ -70,7 +80,8 @@ class FolderSource:
     def size(self, index: int) -> tuple[int, int]:
         """Return (height, width) of one prepared image, without reading it."""
         info = self.images[index]
-        return prepared_size(info.height, info.width, self.config, size_multiple=self.size_multiple)
+        size = prepared_size(info.height, info.width, self.config, size_multiple=self.size_multiple)
+        return padded_size(size, self.config, size_multiple=self.size_multiple) if self.padded else size
 
 
 def _changed(info: ImageInfo, what: str) -> UserError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,20 +11,27 @@ from typing import Literal, NamedTuple
 
 from unpaired.core.errors import UserError
 from unpaired.core.settings import option
-from unpaired.core.text import plural, printable
-from unpaired.data.cache import open_cache
+from unpaired.core.text import percent, plural, printable
+from unpaired.data.cache import CachedSource, open_cache
 from unpaired.data.check import BadFiles, Checked, ImageInfo, check_images, require
 from unpaired.data.config import DataConfig
 from unpaired.data.describe import describe_domain, overlaps
 from unpaired.data.directions import Side
+from unpaired.data.findings import Finding, find_in_values
 from unpaired.data.folders import ANNOTATIONS, Folders, Place, find_folders, list_files
 from unpaired.data.formats import use_readers
 from unpaired.data.label_search import settled_labels
-from unpaired.data.own import ImageFile
 from unpaired.data.pairs import match_pairs, require_equal_sizes, whole_pairs
-from unpaired.data.reading import Reading, half_of
+from unpaired.data.reading import ImageFile, Reading, half_of, holds_alpha
 from unpaired.data.source import CentreCropped, FolderSource, ImageSource
-from unpaired.data.transforms import check_sizes, height_width, training_size
+from unpaired.data.transforms import (
+    PUBLISHED_MULTIPLE,
+    check_sizes,
+    height_width,
+    load_size,
+    prepared_size,
+    training_size,
+)
 from unpaired.data.values import Domain
 
 Progress = Callable[[str, int, int], None]
@@ -56,8 +64,8 @@ class TrainingData:
     """Images of A for samples and measurements: prepared and cut to the middle, nothing random."""
     held_out_b: ImageSource
     """The same for B."""
-    held_out_from: Literal["test", "train"]
-    """Whether the held-out images are test images or, where there are none, training images."""
+    held_out_parts: Mapping[Side, Part]
+    """Which images are held out: test images or, where a domain has none, training images."""
     size: tuple[int, int] | None
     """(height, width) of every training image, or None where they differ."""
     flip: bool = True
@@ -69,8 +77,19 @@ class TrainingData:
     """The files of all images, in their order."""
     notices: list[str] = field(default_factory=list)
     """What a person should know about this data, one sentence each."""
+    findings: tuple[Finding, ...] = ()
+    """What the values of the files say and the settings do not; the notices say it in words."""
     contents: str = ""
     """A digest of what all files hold, wherever they lie."""
+
+    @property
+    def held_out_from(self) -> Literal["test", "train"]:
+        """Whether the held-out images are test images; "train" where those of a domain are not."""
+        return "test" if all(part.test for part in self.held_out_parts.values()) else "train"
+
+    def repaired(self) -> int:
+        """Return how many training images were decoded again so far because the cache was damaged."""
+        return sum(source.repaired for source in (self.a, self.b) if isinstance(source, CachedSource))
 
     @property
     def layout(self) -> str:
@@ -97,33 +116,44 @@ def open_training_data(
     _check_labels(config)
     use_readers(config.readers, option("data.readers"))
     folders = find_folders(config)
-    listed, notices = _list_all(folders, config, match=paired and config.side_by_side is None)
+    listed, notices = _list_all(folders, config, paired=paired)
     readings = {side: _reading(side, listed, config, progress) for side in SIDES}
+    # Images that are padded to a multiple of the smallest size are never too small.
+    least = 1 if size_multiple > PUBLISHED_MULTIPLE and size_multiple >= minimum_size else minimum_size
     checked = {
-        part: _check(part, files, readings[part.side], config, minimum_size, progress) for part, files in listed.items()
+        part: _check(part, files, readings[part.side], config, least, progress) for part, files in listed.items()
     }
     notices += require({part.title(config): found for part, found in checked.items()}, config.on_bad_image)
     files = {part: found.good for part, found in checked.items()}
     if paired:
         notices += _keep_pairs(files, listed, checked, config, size_multiple)
-    domains = dict[Side, Domain]()
+    domains, findings = dict[Side, Domain](), list[Finding]()
     for side in SIDES:
         infos = [info for part, found in files.items() if part.side == side for info in found]
         domains[side], told = describe_domain(side, infos, readings[side], config)
         notices += told
+        if config.labels(side) is None and config.value_range(side) is None:
+            findings += find_in_values(side, infos, readings[side], config.max_pixels)
+    notices += [finding.in_words(config.title(finding.side)) for finding in findings]
     notices += overlaps({part.title(config): {info.digest for info in found} for part, found in files.items()})
-    notices += _annotations_unread(folders, config)
-    sources = {
-        part.title(config): FolderSource(
-            found,
+    if not any(finding.side == "a" for finding in findings):
+        notices += _annotations_unread(folders, config)
+
+    def source(part: Part, *, padded: bool) -> FolderSource:
+        channels = domains[part.side].channels
+        return FolderSource(
+            files[part],
             config,
-            channels=domains[part.side].channels,
+            channels=channels,
             size_multiple=size_multiple,
             reading=readings[part.side],
+            padded=padded,
         )
-        for part, found in files.items()
-    }
+
+    # Held-out images are not padded: translators do that themselves, and crop back.
+    sources = {part.title(config): source(part, padded=not part.test) for part in files}
     a, b = (Part(False, side).title(config) for side in SIDES)
+    notices += [*_changed_geometry(a, sources[a]), *_changed_geometry(b, sources[b])]
     size = training_size(config) or _common_size([sources[a], sources[b]])
     require_one_size(size, batch_size)
     caching: Progress | None = None
@@ -131,11 +161,14 @@ def open_training_data(
         caching = lambda name, done, total: progress(f"caching {name}", done, total)  # noqa: E731
     opened, kept = open_cache(sources, config.cache, workers=config.workers, progress=caching)
     notices.append(kept)
-    tests = Part(True, "a") in files
-    if not tests:
-        notices.append("there are no test images, so samples and measurements use training images")
+    held_out_parts = {side: Part(Part(True, side) in files, side) for side in SIDES}
+    notices += _standing_in([part for part in held_out_parts.values() if not part.test], config)
+    pads = training_size(config) is None and size_multiple > PUBLISHED_MULTIPLE
     held_out_a, held_out_b = (
-        _held_out(opened[Part(tests, side).title(config)], training_size(config)) for side in SIDES
+        _held_out(
+            source(part, padded=False) if pads and not part.test else opened[part.title(config)], training_size(config)
+        )
+        for part in held_out_parts.values()
     )
     return TrainingData(
         a=opened[a],
@@ -144,13 +177,14 @@ def open_training_data(
         domain_b=domains["b"],
         held_out_a=held_out_a,
         held_out_b=held_out_b,
-        held_out_from="test" if tests else "train",
+        held_out_parts=held_out_parts,
         size=size,
         flip=config.flip,
         paired=paired,
         folders=folders,
         files=files,
         notices=notices,
+        findings=tuple(findings),
         contents=contents_of(files),
     )
 
@@ -196,19 +230,21 @@ def _check_labels(config: DataConfig) -> None:
 
 
 def _list_all(
-    folders: Folders, config: DataConfig, *, match: bool
+    folders: Folders, config: DataConfig, *, paired: bool
 ) -> tuple[dict[Part, Sequence[ImageFile]], list[str]]:
-    """Return the images of all parts and what a person should know; with `match`, pair by pair in one order.
+    """Return the images of all parts and what a person should know; with `paired`, pair by pair in one order.
 
     Raises `BadFiles` that lists the files without a partner of training and test images.
     """
     listed, notices, refused = dict[Part, Sequence[ImageFile]](), list[str](), list[BadFiles]()
     for test, places in ((False, (folders.train_a, folders.train_b)), (True, (folders.test_a, folders.test_b))):
         a, b = places
-        if a is None or b is None:
+        if a is None or b is None:  # no test images, or those of one domain, which make no pairs
+            alone = {Part(test, side): place for side, place in zip(SIDES, places, strict=True) if place is not None}
+            listed |= {} if paired else {part: list_files(place) for part, place in alone.items()}
             continue
         files: tuple[Sequence[ImageFile], Sequence[ImageFile]] = list_files(a), list_files(b)
-        if match:
+        if paired and config.side_by_side is None:
             try:
                 *matched, told = match_pairs(a, b, *files, config.on_bad_image)
                 files, notices = (matched[0], matched[1]), notices + told
@@ -225,12 +261,14 @@ def _reading(
 ) -> Reading:
     """Return how the files of a domain are read; what settings leave open of label maps is found in all its files."""
     half, asked = half_of(side, config.side_by_side), config.labels(side)
+    files = [file for part, found in listed.items() if part.side == side for file in found]
     if asked is None:
-        return Reading(half=half)
+        alpha = config.channels(side) in (2, 4) and holds_alpha(files, config.max_pixels)
+        return Reading(half=half, alpha=alpha)
     labels = settled_labels(
         side,
         asked,
-        [file for part, files in listed.items() if part.side == side for file in files],
+        files,
         half,
         max_pixels=config.max_pixels,
         workers=config.workers,
@@ -290,6 +328,36 @@ def _annotations_unread(folders: Folders, config: DataConfig) -> list[str]:
         f'"{_name(folders.train_a)}" holds label maps by its name, and its files are read as pictures; for class '
         f"indices set {option('data.labels_a.kind', 'index')}"
     ]
+
+
+def _changed_geometry(title: str, source: FolderSource) -> list[str]:
+    """Return what becomes of training images beyond what `data.preprocess` says, in words."""
+    config, notices = source.config, list[str]()
+    own = [prepared_size(info.height, info.width, config, size_multiple=source.size_multiple) for info in source.images]
+    final = [source.size(index) for index in range(len(source))]
+    padded = sum(one != other for one, other in zip(own, final, strict=True))
+    if padded:
+        share = 1 - sum(map(math.prod, own)) / sum(map(math.prod, final))
+        notices.append(
+            f"{title}: {plural(padded, 'image')} {'is' if padded == 1 else 'are'} padded by reflection to multiples of "
+            f"{source.size_multiple}, which the network needs; {percent(share)} of what it sees is padding. "
+            f"{option('data.preprocess', 'resize_and_crop')} avoids it"
+        )
+    crop, width = height_width(config.crop_size)[0], load_size(config)[1]
+    low = sum(width * info.height // info.width < crop for info in source.images)
+    if config.preprocess == "scale_width_and_crop" and low:
+        notices.append(
+            f"{title}: {plural(low, 'image')} {'is' if low == 1 else 'are'} lower than the crop at a width of {width}, "
+            f"and stretched to a height of {crop}"
+        )
+    return notices
+
+
+def _standing_in(parts: Sequence[Part], config: DataConfig) -> list[str]:
+    """Return whose training images stand in for test images, in words."""
+    if len(parts) == len(SIDES):
+        return ["there are no test images, so samples and measurements use training images"]
+    return [f"there are no test images of {part.title(config)}, so its training images stand in" for part in parts]
 
 
 def _name(place: Place) -> str:

@@ -16,6 +16,8 @@ from unpaired.core.errors import UserError, option
 from unpaired.data.config import DataConfig
 from unpaired.data.values import Image
 
+PUBLISHED_MULTIPLE = 4
+"""Images that keep sizes of their own are resized to the nearest multiple of this; of larger ones, they are padded."""
 _EIGHT_BIT_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 # Four channels go as CMYK, not RGBA: Pillow weights RGBA by its last channel when it resizes.
 
@@ -47,10 +49,10 @@ def check_sizes(config: DataConfig) -> None:
             f"{option('data.load_size', config.load_size)}: {preprocess} resizes nothing. Leave "
             f"{option('data.load_size')} out, or use resize_and_crop or scale_width_and_crop."
         )
-    if mode == "none" and config.is_set("crop_size"):
+    if config.is_set("crop_size") and (mode == "none" or (mode == "scale_width" and config.load_size is not None)):
         raise UserError(
             f"{option('data.crop_size', config.crop_size)}: {preprocess} crops nothing. Leave "
-            f"{option('data.crop_size')} out, or use crop or resize_and_crop."
+            f"{option('data.crop_size')} out, or use crop, resize_and_crop or scale_width_and_crop."
         )
     too_small = {
         "resize_and_crop": load[0] < crop[0] or load[1] < crop[1],
@@ -72,12 +74,33 @@ def prepared_size(height: int, width: int, config: DataConfig, *, size_multiple:
     if config.preprocess == "crop":
         return height, width
     if config.preprocess in ("scale_width", "scale_width_and_crop"):
-        # The height is rounded down and never less than the crop, as in the authors' code.
-        height, width = int(max(load[1] * height / width, height_width(config.crop_size)[0])), load[1]
+        # The height is rounded down and never less than the crop, as in the authors' code. Deviation: "scale_width",
+        # which crops nothing, keeps the proportions; theirs stretches the image to the crop's height all the same.
+        least = height_width(config.crop_size)[0] if config.preprocess == "scale_width_and_crop" else 1
+        height, width = int(max(load[1] * height / width, least)), load[1]
     if config.preprocess == "scale_width_and_crop":
         return height, width
-    # Without a crop the generator needs sizes that it can halve and double; the authors round to multiples of 4.
+    # Without a crop the generator needs sizes that it can halve and double; the authors resize to multiples of 4.
+    # Deviation: to larger multiples (U-Nets), which would distort, the authors resize as well; here they are padded.
+    if size_multiple > PUBLISHED_MULTIPLE:
+        return height, width
     return _nearest_multiple(height, size_multiple), _nearest_multiple(width, size_multiple)
+
+
+def padded_size(size: tuple[int, int], config: DataConfig, *, size_multiple: int) -> tuple[int, int]:
+    """Return the (height, width) to which `pad` brings a prepared training image: as is where it is cropped later."""
+    if training_size(config) is not None or size_multiple <= PUBLISHED_MULTIPLE:
+        return size
+    height, width = (-(-length // size_multiple) * size_multiple for length in size)
+    return height, width
+
+
+def pad(image: Image, size: tuple[int, int]) -> Image:
+    """Pad [H, W, C] to (height, width) by reflection, on the right and at the bottom, as translators do."""
+    if image.shape[:2] == size:
+        return image
+    # Where the padding is wider than the image, the reflection goes back and forth.
+    return np.pad(image, ((0, size[0] - image.shape[0]), (0, size[1] - image.shape[1]), (0, 0)), mode="reflect")
 
 
 def prepare(image: Image, config: DataConfig, *, size_multiple: int = 4) -> Image:

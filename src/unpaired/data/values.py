@@ -50,8 +50,12 @@ class Domain:
     """What label maps mean, where this domain holds label maps and no pictures."""
     name: Annotated[str, Field(max_length=40, pattern=DOMAIN_NAME)] = ""
     """What people call it, such as `horse`; empty where nobody said."""
+    alpha: bool = False
+    """Whether the last of two or four channels is transparency; elsewhere images are laid over white."""
 
     def __post_init__(self) -> None:
+        if self.alpha and (self.channels not in (2, 4) or self.labels is not None):
+            raise UserError(f"a domain with alpha has 2 or 4 channels; received {self.channels}.")
         if self.labels is not None and (self.channels, self.dtype, self.range) != (self.labels.channels, "uint8", None):
             raise UserError(
                 f"a domain of {self.labels.in_words()} has {self.labels.channels} channels of uint8 and no range; "
@@ -66,8 +70,8 @@ class Domain:
 
 
 def domain_to_json(domain: Domain) -> dict[str, Any]:
-    """Return a domain as JSON holds it; without `labels` and `name` where there are none, as older versions read it."""
-    return {key: value for key, value in asdict(domain).items() if value or key not in ("labels", "name")}
+    """Return a domain as JSON holds it; without what is unset and older versions do not know."""
+    return {key: value for key, value in asdict(domain).items() if value or key not in ("labels", "name", "alpha")}
 
 
 def value_range(dtype: np.dtype[np.generic], declared: tuple[float, float] | None) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.settings import option
 from unpaired.core.text import plural, printable
+from unpaired.data.bad_image import MAX_PIXELS
 from unpaired.data.check import BadFiles, ImageInfo, check_images, require
 from unpaired.data.config import DataConfig
 from unpaired.data.folders import list_images
@@ -79,7 +80,9 @@ def open_folders(options: Options, progress: Progress | None) -> tuple[Task, lis
         places["input"] = options.input
     listed = {name: _listed(option(name), place) for name, place in places.items()}
     checked = {
-        option(name): check_images(paths, progress=_progress_of(progress, option(name)))
+        option(name): check_images(
+            paths, max_pixels=options.max_pixels or MAX_PIXELS, progress=_progress_of(progress, option(name))
+        )
         for name, (_, paths) in listed.items()
     }
     notices = require(checked, options.on_bad_image or "fail")

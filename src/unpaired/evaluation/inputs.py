@@ -13,8 +13,7 @@ from unpaired.core.settings import option
 from unpaired.data.config import DataConfig
 from unpaired.data.directions import DIRECTIONS, heading, parse_direction, reverse, sides
 from unpaired.data.held_out import Dataset, ImageSet, open_dataset
-from unpaired.data.labels import Labels
-from unpaired.data.labels_config import LabelsConfig
+from unpaired.data.labels import Labels, LabelsConfig
 from unpaired.data.values import Domain
 from unpaired.evaluation.dataset import Images, Row, Task
 from unpaired.evaluation.translations import Translators
@@ -75,6 +74,7 @@ def open_model(
     direction: str = "both",
     size: tuple[int, int] | None = None,
     on_bad_image: Any = None,
+    max_pixels: int | None = None,
     back: bool = True,
     device: str = "auto",
     engine: EngineChoice = "torch",
@@ -105,7 +105,9 @@ def open_model(
         )
         fingerprints[name] = loaded.fingerprint
     run = run_of(folder)
-    dataset, config = open_model_data(folder, card, data=data, size=size, on_bad_image=on_bad_image, progress=progress)
+    dataset, config = open_model_data(
+        folder, card, data=data, size=size, on_bad_image=on_bad_image, max_pixels=max_pixels, progress=progress
+    )
     test = dataset.test
     return ModelInputs(
         folder=folder,
@@ -150,6 +152,7 @@ def open_model_data(
     data: str | Path | None = None,
     size: tuple[int, int] | None = None,
     on_bad_image: Any = None,
+    max_pixels: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[Dataset, DataConfig]:
     """Find the held-out images that a model is measured on, prepared as in its training; return them and the settings.
@@ -171,6 +174,8 @@ def open_model_data(
         config = replace(config, preprocess="resize_and_crop", crop_size=size, load_size=None)
     if on_bad_image is not None:
         config = replace(config, on_bad_image=on_bad_image)
+    if max_pixels is not None:
+        config = replace(config, max_pixels=max_pixels)
     config = _as_the_model_sees(config, card)
     dataset = open_dataset(config, paired=paired, size_multiple=1 if run is None else 4, progress=progress)
     if data is not None and config.root is None:

@@ -49,6 +49,8 @@ class Options(Settings):
     """At most so many images of every set, spread evenly. [default: all]"""
     on_bad_image: Annotated[Literal["fail", "skip"] | None, Flag("--on-bad-image", IMAGES)] = None
     """What to do with files that cannot be used or have no partner. [default: fail, or as in the run]"""
+    max_pixels: Annotated[Count | None, Flag("--max-pixels", IMAGES)] = None
+    """Larger images are refused as decompression bombs. [default: 178956970, or as in the run]"""
     metrics: Annotated[str | tuple[str, ...] | None, Flag("--metrics", METRICS)] = None
     """Names with commas between them: swd, fid, kid, precision, recall, frechet, kernel, structure, structure_edges,
     input_l1, paired (which is l1, psnr, ssim and ms_ssim), lpips, reconstruction, labels, fcn, or your own as

@@ -160,6 +160,7 @@ def _open_model(options: Options, networks: Networks, progress: Progress) -> _Op
         direction=options.direction,
         size=options.image_size,
         on_bad_image=options.on_bad_image,
+        max_pixels=options.max_pixels,
         back=any(metric.group == "reconstruction" for metric in options.chosen),
         device=options.device,
         engine=options.engine,

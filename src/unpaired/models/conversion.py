@@ -36,7 +36,7 @@ def read_signed(path: Path, source: Domain, *, max_pixels: int = MAX_PIXELS, hal
 
     Raises `BadImage` for files that cannot be read, `UserError` as `signed_from_array` does.
     """
-    image = Reading(half=half, labels=source.labels).read(path, max_pixels=max_pixels)
+    image = Reading(half=half, labels=source.labels, alpha=source.alpha).read(path, max_pixels=max_pixels)
     if source.labels is not None:
         return to_signed(encoded(np.asarray(image[:, :, 0], np.uint8), source.labels))
     return signed_from_array(image, source)
@@ -60,7 +60,8 @@ def signed_from_array(image: Image, source: Domain) -> Signed:
         _check_floats(image, source)
     elif image.dtype.kind not in "biu":
         raise UserError(f"an image array holds integers or floats; received dtype {image.dtype}.")
-    return to_signed(as_channels(image if image.ndim == 3 else image[:, :, None], source.channels), source.range)
+    image = image if image.ndim == 3 else image[:, :, None]
+    return to_signed(as_channels(image, source.channels, alpha=source.alpha), source.range)
 
 
 def _check_floats(image: Image, source: Domain) -> None:
@@ -119,7 +120,7 @@ def signed_from_pil(image: PIL.Image.Image, source: Domain) -> Signed:
         image.load()
         orientation = orientation_of(image.getexif().tobytes())
         straight = image.convert(_STRAIGHT[image.mode]) if image.mode in _STRAIGHT else image
-        pixels = stored_values(straight, bits) if stored else to_array(straight)
+        pixels = stored_values(straight, bits) if stored else to_array(straight, alpha=source.alpha)
     except (OSError, SyntaxError, ValueError) as error:  # an opened file is decoded only now
         raise UserError(f"the PIL image cannot be decoded ({error}). Open another file.") from error
     return signed_from_array(upright(pixels, orientation), source)
@@ -135,7 +136,7 @@ def pil_from_signed(signed: Signed, target: Domain, like_mode: str) -> PIL.Image
     """
     if target.labels is not None:
         return label_picture(signed, target.labels)
-    if target.channels == 3:
+    if target.channels == 3 or target.alpha:
         domain = with_type(target, "uint8", declared=target.dtype == "uint8")
         return PIL.Image.fromarray(np.ascontiguousarray(from_signed(signed, domain)))
     if target.channels != 1:

@@ -1,13 +1,27 @@
-"""What every reader of image files declares, and how pictures are turned upright."""
+"""What every reader of image files declares, and what all share: transparency, orientation, decoders kept quiet."""
 
 from __future__ import annotations
 
+import logging
+import re
+import threading
+import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
-from unpaired.data.bad_image import refuse_bomb
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from unpaired.data.bad_image import MAX_PIXELS, refuse_bomb
+from unpaired.data.parallel import take_memory
 from unpaired.data.values import Image
+
+STRIP_PIXELS = 1 << 20
+"""Large images are converted in strips of so many pixels, so that intermediate values take little memory."""
 
 
 class Header(NamedTuple):
@@ -24,7 +38,7 @@ class Header(NamedTuple):
 class Reader(ABC):
     """Reads one family of image files; safe to use from several threads.
 
-    Both methods may raise anything for damaged files: `unpaired.data.decode` turns it into `BadImage`. A reader that
+    All methods may raise anything for damaged files: `unpaired.data.decode` turns it into `BadImage`. A reader that
     knows a better reason raises `BadImage` itself.
     """
 
@@ -48,11 +62,23 @@ class Reader(ABC):
         With `stored`, files of one sample give the numbers that they hold, for maps of class indices.
         """
 
-    def load(self, path: Path, max_pixels: int, *, stored: bool = False) -> Image:
-        """Read an image of at most `max_pixels`; raises `BadImage` before a larger one is decoded."""
+    def with_alpha(self, path: Path) -> Image | None:
+        """Return colour as stored and alpha as the last channel, [H, W, 2 or 4], upright; None without alpha."""
+        return None
+
+    def load(self, path: Path, max_pixels: int, *, stored: bool = False, alpha: bool = False) -> Image:
+        """Read an image of at most `max_pixels`, with its alpha if asked; `BadImage` before a larger one is decoded."""
         header = self.probe(path)
-        refuse_bomb(path, header.height, header.width, header.channels, max_pixels)
-        return self.read(path, stored=stored)
+        admit(path, header, max_pixels)
+        image = self.with_alpha(path) if alpha else None
+        return self.read(path, stored=stored) if image is None else white_where_hidden(image)
+
+
+def admit(path: Path, header: Header, max_pixels: int) -> None:
+    """Raise `BadImage` for a file that announces too large an image; else wait until there is memory to decode it."""
+    refuse_bomb(path, header.height, header.width, header.channels, max_pixels)
+    # What the decoder holds, and the array that is made of it.
+    take_memory(2 * header.height * header.width * max(header.channels, 4) * np.dtype(header.dtype).itemsize)
 
 
 def upright(image: Image, orientation: int) -> Image:
@@ -64,3 +90,103 @@ def upright(image: Image, orientation: int) -> Image:
     if orientation in (2, 3, 6, 7):
         image = image[:, ::-1]
     return image
+
+
+def strips(height: int, width: int) -> list[slice]:
+    """Return the rows of an image, `STRIP_PIXELS` at a time."""
+    rows = max(1, STRIP_PIXELS // width)
+    return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
+
+
+def over_white(colour: Image, alpha: NDArray[Any], *, premultiplied: bool = False) -> Image:
+    """Composite `colour` [H, W, C] with `alpha` [H, W] of the same dtype over white; rounded to nearest.
+
+    uint8, uint16 and floats in [0, 1]. Of premultiplied colour only the share of white is added.
+    """
+    if colour.dtype.kind != "f" and int(alpha.min()) == np.iinfo(colour.dtype.name).max:
+        return colour
+    laid = np.empty(colour.shape, np.float32 if colour.dtype.kind == "f" else colour.dtype)
+    for rows in strips(*alpha.shape[:2]):
+        laid[rows] = _laid(colour[rows], alpha[rows][..., None], premultiplied)
+    return laid
+
+
+def white_where_hidden(image: Image) -> Image:
+    """Make colour white where alpha, the last channel, is 0: what files hold there was never meant to be seen."""
+    image = image if image.flags.writeable else image.copy()
+    image[..., :-1][image[..., -1] == 0] = 1.0 if image.dtype.kind == "f" else np.iinfo(image.dtype.name).max
+    return image
+
+
+def _laid(colour: NDArray[Any], alpha: NDArray[Any], premultiplied: bool) -> NDArray[Any]:
+    if colour.dtype.kind == "f":
+        cover = alpha.astype(np.float32)
+        return np.asarray((colour if premultiplied else colour * cover) + (1 - cover))
+    assert colour.dtype.name in ("uint8", "uint16"), colour.dtype
+    white = int(np.iinfo(colour.dtype).max)
+    # 65535 * 65535 + 32767 is below 2 ** 32, so uint32 holds every intermediate of 16-bit images.
+    cover, shade = alpha.astype(np.uint32), colour.astype(np.uint32)
+    if premultiplied:
+        return np.asarray(np.minimum(shade + (white - cover), white))
+    return np.asarray((shade * cover + white * (white - cover) + white // 2) // white)
+
+
+# ---------------------------------------------------------------------------------------- decoders that are kept quiet
+
+
+class _Thread(threading.local):
+    decoding = 0
+    max_pixels = MAX_PIXELS
+
+
+class _WhileDecoding(logging.Filter):
+    """Drops what a thread logs while it decodes."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return _thread.decoding == 0
+
+
+_thread = _Thread()
+_lock = threading.Lock()
+_entered = 0
+_IGNORED = ("ignore", None, Warning, re.compile(r"(PIL|unpaired\.data\.formats)\."), 0)
+logging.getLogger("tifffile").addFilter(_WhileDecoding())
+
+
+@contextmanager
+def quiet(max_pixels: int = MAX_PIXELS) -> Iterator[None]:
+    """Silence Pillow's warnings (odd metadata, old formats) and tifffile's log while an image is decoded.
+
+    Images inside of files (PNG in icons) have at most `max_pixels`, which is known only when Pillow opens them.
+    `warnings.catch_warnings` swaps the filters of the whole process and is not safe with several threads; here one
+    filter for Pillow's own modules is put in by the first thread that decodes and taken out by the last.
+    """
+    global _entered
+    _thread.decoding += 1
+    _thread.max_pixels = max_pixels
+    with _lock:
+        _entered += 1
+        filters = cast("list[Any]", warnings.filters)
+        if not filters or filters[0] != _IGNORED:
+            filters.insert(0, _IGNORED)
+    try:
+        yield
+    finally:
+        _thread.decoding -= 1
+        with _lock:
+            _entered -= 1
+            if _entered == 0:
+                filters = cast("list[Any]", warnings.filters)
+                filters[:] = [item for item in filters if item != _IGNORED]
+
+
+def _check_inner_size(size: tuple[int, int], *rest: Any, **options: Any) -> None:
+    """Stand in for Pillow's own check of images inside of files, whose limit is a setting of the whole process."""
+    if _thread.decoding:
+        refuse_bomb(Path(), size[1], size[0], 4, _thread.max_pixels)
+    else:
+        _pillows_check(size, *rest, **options)
+
+
+_pillows_check: Any = PillowImage._decompression_bomb_check
+PillowImage._decompression_bomb_check = _check_inner_size

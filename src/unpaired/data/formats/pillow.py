@@ -10,9 +10,8 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageFile
 
-from unpaired.data.alpha import over_white
 from unpaired.data.bad_image import BadImage
-from unpaired.data.formats.base import Header, Reader, upright
+from unpaired.data.formats.base import Header, Reader, over_white, strips, upright
 from unpaired.data.values import Image
 
 # fmt: off
@@ -60,6 +59,14 @@ class PillowReader(Reader):
             bits = few_bits(image)
             image.load()
             return upright(stored_values(image, bits) if stored else to_array(image), _orientation(image))
+
+    def with_alpha(self, path: Path) -> Image | None:
+        with path.open("rb") as stream:
+            image = _recognised(path, stream)
+            if not image.has_transparency_data:
+                return None
+            image.load()
+            return upright(to_array(image, alpha=True), _orientation(image))
 
 
 def orientation_of(exif: bytes) -> int:
@@ -125,8 +132,11 @@ def few_bits(image: PillowImage.Image) -> int:
     return {"L;2": 2, "L;4": 4}.get(raw, 8) if isinstance(raw, str) else 8
 
 
-def to_array(image: PillowImage.Image) -> Image:
-    """Return a decoded picture of any Pillow mode as [H, W, C]: what holds more than 8 bits keeps them."""
+def to_array(image: PillowImage.Image, *, alpha: bool = False) -> Image:
+    """Return a decoded picture of any Pillow mode as [H, W, C]: what holds more than 8 bits keeps them.
+
+    Transparency is laid over white or, with `alpha`, the last channel.
+    """
     if image.mode in _SIXTEEN_BIT:
         return np.asarray(image).astype(np.uint16, copy=False)[..., None]
     if image.mode == "I":
@@ -134,10 +144,17 @@ def to_array(image: PillowImage.Image) -> Image:
         return np.asarray(image).astype(_dtype_of(image), copy=False)[..., None]
     if image.mode == "F":
         return np.asarray(image, np.float32)[..., None]
-    if image.has_transparency_data:
-        grey = image.mode in ("1", "L", "LA", "La")
-        pixels = np.asarray(image.convert("RGBA"))
-        return over_white(pixels[..., :1] if grey else pixels[..., :3], pixels[..., 3])
-    if image.mode in ("1", "L", "LA", "La"):
-        return np.asarray(image.convert("L"))[..., None]
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    grey, transparent = image.mode in ("1", "L", "LA", "La"), image.has_transparency_data
+    mode = "RGBA" if transparent else "L" if grey else "RGB"
+    shown = slice(1 if grey else 3)
+    pixels = np.empty((image.height, image.width, shown.stop + (transparent and alpha)), np.uint8)
+    parts = strips(image.height, image.width)
+    for rows in parts:
+        part = image if len(parts) == 1 else image.crop((0, rows.start, image.width, rows.stop))
+        values = np.atleast_3d(np.asarray(part if part.mode == mode else part.convert(mode)))
+        pixels[rows, :, shown] = (
+            over_white(values[..., shown], values[..., 3]) if transparent and not alpha else values[..., shown]
+        )
+        if transparent and alpha:
+            pixels[rows, :, -1] = values[..., 3]
+    return pixels

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from unpaired.data.alpha import over_white
 from unpaired.data.bad_image import BadImage
-from unpaired.data.formats.base import Header, Reader, upright
+from unpaired.data.formats.base import Header, Reader, over_white, upright
 from unpaired.data.formats.pillow import orientation_of
 from unpaired.data.values import Image
 
@@ -33,22 +32,32 @@ class DeepPngReader(Reader):
         return Header(height, width, 4, "uint16")
 
     def read(self, path: Path, *, stored: bool = False) -> Image:
-        import imagecodecs
-
-        content = path.read_bytes()
-        exif, kept = b"", [MAGIC]
-        for kind, chunk in _chunks(path, content):
-            if kind in _KEPT:
-                kept.append(chunk)
-            elif kind == b"eXIf":
-                exif = chunk[8:-4]
-        # Other chunks (profiles, text) change no pixel, and libpng prints its complaints about them to the terminal.
-        image = np.atleast_3d(imagecodecs.png_decode(b"".join(kept)))
-        if image.shape[1::-1] != struct.unpack(">II", content[16:24]) or image.dtype != np.uint16:
-            raise BadImage(path, "cannot be decoded: the pixels do not fit the header")
+        image, orientation = _decoded(path)
         if image.shape[2] in (2, 4):
             image = over_white(image[..., :-1], image[..., -1])
-        return upright(image, orientation_of(exif) if exif else 1)
+        return upright(image, orientation)
+
+    def with_alpha(self, path: Path) -> Image | None:
+        image, orientation = _decoded(path)
+        return upright(image, orientation) if image.shape[2] in (2, 4) else None
+
+
+def _decoded(path: Path) -> tuple[Image, int]:
+    """Return all samples [H, W, S] as stored, and the orientation."""
+    import imagecodecs
+
+    content = path.read_bytes()
+    exif, kept = b"", [MAGIC]
+    for kind, chunk in _chunks(path, content):
+        if kind in _KEPT:
+            kept.append(chunk)
+        elif kind == b"eXIf":
+            exif = chunk[8:-4]
+    # Other chunks (profiles, text) change no pixel, and libpng prints its complaints about them to the terminal.
+    image = np.atleast_3d(imagecodecs.png_decode(b"".join(kept)))
+    if image.shape[1::-1] != struct.unpack(">II", content[16:24]) or image.dtype != np.uint16:
+        raise BadImage(path, "cannot be decoded: the pixels do not fit the header")
+    return image, orientation_of(exif) if exif else 1
 
 
 def _chunks(path: Path, content: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from unpaired.data.alpha import over_white
-from unpaired.data.bad_image import BadImage, refuse_bomb
-from unpaired.data.formats.base import Header, Reader, upright
+from unpaired.data.bad_image import BadImage
+from unpaired.data.formats.base import Header, Reader, admit, over_white, upright, white_where_hidden
 from unpaired.data.values import Image
 
 if TYPE_CHECKING:
@@ -57,13 +56,12 @@ class TiffReader(Reader):
     def read(self, path: Path, *, stored: bool = False) -> Image:
         return self.load(path, sys.maxsize, stored=stored)
 
-    def load(self, path: Path, max_pixels: int, *, stored: bool = False) -> Image:
+    def load(self, path: Path, max_pixels: int, *, stored: bool = False, alpha: bool = False) -> Image:
         import tifffile
 
         with tifffile.TiffFile(path) as file:  # once: opening takes as long as decoding a small image
             pages = _pages(path, file)
-            header = _header(path, pages)
-            refuse_bomb(path, header.height, header.width, header.channels, max_pixels)
+            admit(path, _header(path, pages), max_pixels)
             _require_end(path, file)
             for page in pages:
                 _require_sound(path, page, file.filehandle.size)
@@ -74,7 +72,7 @@ class TiffReader(Reader):
             if stored and pages[0].samplesperpixel == 1:
                 image = samples.astype(np.uint8) if samples.dtype == np.bool_ else samples
             else:
-                image = _colour(path, pages[0], samples)
+                image = _colour(path, pages[0], samples, alpha)
             return upright(image, _orientation(pages[0]))
 
 
@@ -153,11 +151,11 @@ def _full_range(page: tifffile.TiffPage, image: NDArray[Any]) -> Image:
     return image
 
 
-def _colour(path: Path, page: tifffile.TiffPage, image: Image) -> Image:
+def _colour(path: Path, page: tifffile.TiffPage, image: Image, alpha: bool) -> Image:
     kind = int(page.photometric)
     image = _full_range(page, image)
     if kind in (_MINISWHITE, _MINISBLACK, _RGB):
-        return _without_alpha(page, image, 3 if kind == _RGB else 1)
+        return _composited(page, image, 3 if kind == _RGB else 1, alpha)
     if kind == _PALETTE and page.colormap is not None:
         return _looked_up(path, page.colormap, image)
     if image.dtype == np.uint8 and kind == _SEPARATED and image.shape[2] == 4:
@@ -170,12 +168,22 @@ def _colour(path: Path, page: tifffile.TiffPage, image: Image) -> Image:
     )
 
 
-def _without_alpha(page: tifffile.TiffPage, image: Image, colours: int) -> Image:
+def _composited(page: tifffile.TiffPage, image: Image, colours: int, keep: bool) -> Image:
+    """Lay colour over white where a sample is alpha; with `keep`, return it straight, and alpha beside it."""
     extra = [int(meaning) for meaning in page.extrasamples]
-    alpha = image.shape[2] == colours + 1 and extra in ([_PREMULTIPLIED], [_STRAIGHT])
-    if not alpha or image.dtype.name not in ("uint8", "uint16", "float16", "float32", "float64"):
+    transparent = image.shape[2] == colours + 1 and extra in ([_PREMULTIPLIED], [_STRAIGHT])
+    if not transparent or image.dtype.name not in ("uint8", "uint16", "float16", "float32", "float64"):
         return image
-    return over_white(image[..., :-1], image[..., -1], premultiplied=extra == [_PREMULTIPLIED])
+    premultiplied = extra == [_PREMULTIPLIED]
+    if not keep:
+        return over_white(image[..., :-1], image[..., -1], premultiplied=premultiplied)
+    if premultiplied:
+        top = 1.0 if image.dtype.kind == "f" else float(np.iinfo(image.dtype.name).max)
+        values: NDArray[Any] = image.astype(np.float64)
+        straight = np.minimum(values[..., :-1] * top / np.maximum(values[..., -1:], 1e-6), top)
+        straight = straight if image.dtype.kind == "f" else np.rint(straight)
+        image = np.concatenate([straight.astype(image.dtype), image[..., -1:]], axis=2)
+    return white_where_hidden(image)
 
 
 def _looked_up(path: Path, colormap: Any, image: Image) -> Image:

@@ -24,8 +24,7 @@ from unpaired.core.given import Given, settings_of
 from unpaired.core.text import plural
 from unpaired.data.config import DataConfig
 from unpaired.data.held_out import evenly
-from unpaired.data.labels import VOID, Indices, Labels
-from unpaired.data.labels_config import LabelsConfig
+from unpaired.data.labels import VOID, Indices, Labels, LabelsConfig
 from unpaired.data.training import Progress
 from unpaired.data.transforms import resize_nearest
 from unpaired.evaluation.segmentation.dataset import LabelledPhotos, open_labelled, refuse_unused
