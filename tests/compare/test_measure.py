@@ -15,9 +15,8 @@ from comparisons import write_labelled
 from unpaired.compare import measure
 from unpaired.compare.measure import Measuring, task_of
 from unpaired.core.errors import UserError
-from unpaired.data.config import DataConfig
+from unpaired.data.config import DataConfig, LabelsConfig
 from unpaired.data.held_out import Dataset, open_dataset
-from unpaired.data.labels import LabelsConfig
 from unpaired.models.folder import ModelCard, TranslatorCard, write_model
 from unpaired.models.translator import Translator
 from unpaired.networks import Generator, ResnetConfig, build_generator, describe_generator

@@ -16,9 +16,9 @@ from unpaired.compare.plan import SegmenterSettings
 from unpaired.compare.segmenter import read_fcn, train_or_read
 from unpaired.core.errors import UserError
 from unpaired.core.given import Given
-from unpaired.data.config import DataConfig
+from unpaired.data.config import DataConfig, LabelsConfig
 from unpaired.data.held_out import Dataset, open_dataset, signed_batch
-from unpaired.data.labels import LabelsConfig, decoded
+from unpaired.data.labels import decoded
 from unpaired.evaluation.segmentation.segmenter import DOCUMENT, WEIGHTS, Segmenter
 from unpaired.evaluation.segmentation.train import start_training
 from unpaired.models.folder import DamagedError, read_tensors, write_folder

@@ -10,9 +10,8 @@ from comparisons import write_labelled
 from evaluations import pictures, write_data, write_pictures
 from unpaired.core.errors import UserError
 from unpaired.data.check import BadFiles
-from unpaired.data.config import DataConfig
+from unpaired.data.config import DataConfig, LabelsConfig
 from unpaired.data.held_out import evenly, open_dataset
-from unpaired.data.labels import LabelsConfig
 
 
 def test_test_images_whole_at_the_size_of_training(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from unpaired.core.errors import UserError
+from unpaired.data.config import LabelsConfig
 from unpaired.data.label_search import settled_labels
-from unpaired.data.labels import Labels, LabelsConfig, distinct_colours, paint, to_indices
+from unpaired.data.labels import Labels, distinct_colours, paint, to_indices
 
 INDEX, COLOUR = LabelsConfig(kind="index"), LabelsConfig(kind="colour")
 

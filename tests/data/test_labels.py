@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from unpaired.core.errors import UserError
+from unpaired.data.config import LabelsConfig
 from unpaired.data.labels import (
     VOID,
     Labels,
-    LabelsConfig,
     as_picture,
     classes_of,
     distinct_colours,

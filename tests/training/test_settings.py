@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from unpaired.core.errors import UserError
 from unpaired.core.given import Given, read_overrides, settings_of, without_none
-from unpaired.data.config import DataConfig
-from unpaired.data.labels import LabelsConfig
+from unpaired.data.config import DataConfig, LabelsConfig
 from unpaired.methods.cyclegan import Config
 from unpaired.networks import ResnetConfig, UnetConfig
 from unpaired.training.settings import RunConfig, read_file, resolve

@@ -20,9 +20,10 @@ from PIL import Image as PillowImage
 from unpaired.core.errors import UserError
 from unpaired.core.settings import option
 from unpaired.data.bad_image import BadImage
+from unpaired.data.config import MAX_CLASSES, Colour, LabelsConfig
 from unpaired.data.directions import Side
 from unpaired.data.formats.base import quiet
-from unpaired.data.labels import MAX_CLASSES, Colour, Labels, LabelsConfig, distinct_colours
+from unpaired.data.labels import Labels, distinct_colours
 from unpaired.data.parallel import for_each
 from unpaired.data.reading import Half, ImageFile, halved, read_image, refuse_changed_indices
 from unpaired.data.values import Image

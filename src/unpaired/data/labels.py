@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import STRICT, Settings
+from unpaired.core.settings import STRICT
+from unpaired.data.config import Colour, Feed, LabelKind, check_classes
 
 Indices = NDArray[np.uint8]
 """[H, W], the class of each pixel; `VOID` where it has none."""
 Pixels = NDArray[np.generic]
-
-LabelKind = Literal["index", "colour"]
-Feed = Literal["colour", "one_hot"]
-Channel = Annotated[int, Field(ge=0, le=255)]
-Colour = tuple[Channel, Channel, Channel]
-"""Red, green, blue, each 0 to 255."""
-MAX_CLASSES = 254
-"""Class indices fit into 8 bits, beside the marks for void and for what is no class at all."""
 
 VOID = 255
 """The index of pixels that belong to no class."""
@@ -40,60 +32,6 @@ _HALF_DIAGONAL = 3.5 * 3**0.5
 """From the middle of a cell of 8 x 8 x 8 colours to its farthest one."""
 _ROWS_AT_ONCE = 1 << 15
 _LISTED = 8
-
-
-class LabelsConfig(Settings):
-    """Label maps in place of pictures: what the files hold, and how it is fed to the networks."""
-
-    kind: LabelKind
-    """`index`: pixels are class indices (grey, or the stored index of palette files); `colour`: a colour per class."""
-    palette: tuple[Colour, ...] | None = None
-    """Colour of each class, [[r, g, b], ...]; by default that of the files, or distinct colours made for indices."""
-    names: tuple[str, ...] | None = None
-    """Name of each class, in the order of the palette."""
-    void: tuple[int, ...] = ()
-    """Values that are no class (unlabelled); for kind `colour`, positions in the palette. Shown black."""
-    feed: Feed = "colour"
-    """What the networks see: the palette's colours, or one channel per class (`one_hot`)."""
-
-    def check(self) -> None:
-        """Refuse palettes, names and void values that contradict one another."""
-        check_classes(self.kind, self.palette, self.names, self.void)
-        if self.kind == "colour" and self.palette is None and (self.names is not None or self.void):
-            raise UserError(
-                "names and void of label maps in colours follow the order of the palette, and none is given. "
-                "Give the palette too, or leave them out."
-            )
-
-
-def check_classes(
-    kind: LabelKind,
-    palette: tuple[Colour, ...] | None,
-    names: tuple[str, ...] | None,
-    void: tuple[int, ...],
-) -> None:
-    """Raise `UserError` where palette, names and void values of label maps are impossible or contradict one another."""
-    if palette is not None:
-        if not 1 <= len(palette) <= MAX_CLASSES:
-            raise UserError(f"a palette of label maps has 1 to {MAX_CLASSES} colours; received {len(palette)}.")
-        twice = sorted({colour for colour in palette if palette.count(colour) > 1})
-        if twice:
-            raise UserError(f"the colours of a palette differ from one another; received {twice[0]} more than once.")
-        if names is not None and len(names) != len(palette):
-            raise UserError(
-                f"label maps need one name for each colour of the palette; received {len(names)} names and "
-                f"{len(palette)} colours."
-            )
-        if kind == "colour" and any(not 0 <= value < len(palette) for value in void):
-            raise UserError(
-                f"void values of label maps in colours are positions in the palette, 0 to {len(palette) - 1}; "
-                f"received {list(void)}."
-            )
-    if names is not None and not 1 <= len(names) <= MAX_CLASSES:
-        raise UserError(f"label maps have 1 to {MAX_CLASSES} classes; received {len(names)} names.")
-    known = palette or names
-    if known is not None and set(range(len(known))) <= set(void):
-        raise UserError(f"label maps need at least one class, and void holds all of them: {list(void)}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -15,7 +15,16 @@ from unpaired.data.decode import BadImage, as_channels
 from unpaired.data.labels import encoded
 from unpaired.data.parallel import sharing_memory
 from unpaired.data.reading import PICTURES, Reading
-from unpaired.data.transforms import centre_crop, pad, padded_size, prepare, prepared_size, resize_nearest
+from unpaired.data.transforms import (
+    PUBLISHED_MULTIPLE,
+    centre_crop,
+    pad,
+    padded_size,
+    prepare,
+    prepared_size,
+    resize_nearest,
+    training_size,
+)
 from unpaired.data.values import Image
 
 
@@ -48,6 +57,13 @@ class FolderSource:
         """`size_multiple` is what sizes are to be a multiple of; by padding too, for training, where it is asked."""
         self.images, self.config, self.reading = images, config, reading
         self.channels, self.size_multiple, self.padded = channels, size_multiple, padded
+
+    def without_padding(self) -> FolderSource:
+        """Return the same images, not padded; itself where there is nothing to pad."""
+        if not self.padded or training_size(self.config) is not None or self.size_multiple <= PUBLISHED_MULTIPLE:
+            return self
+        multiple, reading = self.size_multiple, self.reading
+        return FolderSource(self.images, self.config, channels=self.channels, size_multiple=multiple, reading=reading)
 
     def __len__(self) -> int:
         return len(self.images)

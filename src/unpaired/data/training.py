@@ -15,9 +15,8 @@ from unpaired.core.text import percent, plural, printable
 from unpaired.data.cache import CachedSource, open_cache
 from unpaired.data.check import BadFiles, Checked, ImageInfo, check_images, require
 from unpaired.data.config import DataConfig
-from unpaired.data.describe import describe_domain, overlaps
+from unpaired.data.describe import Finding, describe_domain, overlaps
 from unpaired.data.directions import Side
-from unpaired.data.findings import Finding, find_in_values
 from unpaired.data.folders import ANNOTATIONS, Folders, Place, find_folders, list_files
 from unpaired.data.formats import use_readers
 from unpaired.data.label_search import settled_labels
@@ -130,54 +129,43 @@ def open_training_data(
     domains, findings = dict[Side, Domain](), list[Finding]()
     for side in SIDES:
         infos = [info for part, found in files.items() if part.side == side for info in found]
-        domains[side], told = describe_domain(side, infos, readings[side], config)
-        notices += told
-        if config.labels(side) is None and config.value_range(side) is None:
-            findings += find_in_values(side, infos, readings[side], config.max_pixels)
-    notices += [finding.in_words(config.title(finding.side)) for finding in findings]
+        domains[side], told, odd = describe_domain(side, infos, readings[side], config)
+        notices, findings = [*notices, *told], [*findings, *odd]
     notices += overlaps({part.title(config): {info.digest for info in found} for part, found in files.items()})
     if not any(finding.side == "a" for finding in findings):
         notices += _annotations_unread(folders, config)
-
-    def source(part: Part, *, padded: bool) -> FolderSource:
-        channels = domains[part.side].channels
-        return FolderSource(
-            files[part],
+    sources = {
+        part: FolderSource(
+            found,
             config,
-            channels=channels,
+            channels=domains[part.side].channels,
             size_multiple=size_multiple,
             reading=readings[part.side],
-            padded=padded,
+            padded=not part.test,
         )
-
-    # Held-out images are not padded: translators do that themselves, and crop back.
-    sources = {part.title(config): source(part, padded=not part.test) for part in files}
-    a, b = (Part(False, side).title(config) for side in SIDES)
-    notices += [*_changed_geometry(a, sources[a]), *_changed_geometry(b, sources[b])]
-    size = training_size(config) or _common_size([sources[a], sources[b]])
+        for part, found in files.items()
+    }
+    a, b = (sources[Part(False, side)] for side in SIDES)
+    for side, source in zip(SIDES, (a, b), strict=True):
+        notices += _changed_geometry(config.title(side), source)
+    size = training_size(config) or _common_size([a, b])
     require_one_size(size, batch_size)
-    caching: Progress | None = None
-    if progress is not None:
-        caching = lambda name, done, total: progress(f"caching {name}", done, total)  # noqa: E731
-    opened, kept = open_cache(sources, config.cache, workers=config.workers, progress=caching)
+    titled = {part.title(config): source for part, source in sources.items()}
+    opened, kept = open_cache(titled, config.cache, workers=config.workers, progress=_caching(progress))
     notices.append(kept)
-    held_out_parts = {side: Part(Part(True, side) in files, side) for side in SIDES}
-    notices += _standing_in([part for part in held_out_parts.values() if not part.test], config)
-    pads = training_size(config) is None and size_multiple > PUBLISHED_MULTIPLE
+    shown = {side: Part(Part(True, side) in files, side) for side in SIDES}
+    notices += _standing_in([part for part in shown.values() if not part.test], config)
     held_out_a, held_out_b = (
-        _held_out(
-            source(part, padded=False) if pads and not part.test else opened[part.title(config)], training_size(config)
-        )
-        for part in held_out_parts.values()
+        _held_out(sources[part], opened[part.title(config)], training_size(config)) for part in shown.values()
     )
     return TrainingData(
-        a=opened[a],
-        b=opened[b],
+        a=opened[config.title("a")],
+        b=opened[config.title("b")],
         domain_a=domains["a"],
         domain_b=domains["b"],
         held_out_a=held_out_a,
         held_out_b=held_out_b,
-        held_out_parts=held_out_parts,
+        held_out_parts=shown,
         size=size,
         flip=config.flip,
         paired=paired,
@@ -373,5 +361,11 @@ def _common_size(sources: Iterable[FolderSource]) -> tuple[int, int] | None:
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def _held_out(source: ImageSource, crop: tuple[int, int] | None) -> ImageSource:
-    return source if crop is None else CentreCropped(source, crop)
+def _caching(progress: Progress | None) -> Progress | None:
+    return None if progress is None else lambda name, done, total: progress(f"caching {name}", done, total)
+
+
+def _held_out(source: FolderSource, opened: ImageSource, crop: tuple[int, int] | None) -> ImageSource:
+    """Return images for measuring: not padded, since translators do that themselves and crop back."""
+    own = source.without_padding()
+    return CentreCropped(opened, crop) if crop is not None else opened if own is source else own

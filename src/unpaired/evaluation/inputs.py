@@ -10,10 +10,10 @@ from typing import Any
 from unpaired.core.errors import UserError
 from unpaired.core.given import Given, flatten, read_document, settings_of, without_none
 from unpaired.core.settings import option
-from unpaired.data.config import DataConfig
+from unpaired.data.config import DataConfig, LabelsConfig
 from unpaired.data.directions import DIRECTIONS, heading, parse_direction, reverse, sides
 from unpaired.data.held_out import Dataset, ImageSet, open_dataset
-from unpaired.data.labels import Labels, LabelsConfig
+from unpaired.data.labels import Labels
 from unpaired.data.values import Domain
 from unpaired.evaluation.dataset import Images, Row, Task
 from unpaired.evaluation.translations import Translators

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unpaired.core.errors import UserError
-from unpaired.data.config import DataConfig
+from unpaired.data.config import DataConfig, LabelsConfig
 from unpaired.data.directions import other
 from unpaired.data.held_out import Dataset, open_dataset
-from unpaired.data.labels import Indices, Labels, LabelsConfig, decoded
+from unpaired.data.labels import Indices, Labels, decoded
 from unpaired.data.source import ImageSource
 from unpaired.data.training import Progress
 from unpaired.data.transforms import crop_offsets, resize_nearest

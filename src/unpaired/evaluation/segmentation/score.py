@@ -22,9 +22,9 @@ from unpaired import __version__
 from unpaired.core.errors import UserError
 from unpaired.core.given import Given, settings_of
 from unpaired.core.text import plural
-from unpaired.data.config import DataConfig
+from unpaired.data.config import DataConfig, LabelsConfig
 from unpaired.data.held_out import evenly
-from unpaired.data.labels import VOID, Indices, Labels, LabelsConfig
+from unpaired.data.labels import VOID, Indices, Labels
 from unpaired.data.training import Progress
 from unpaired.data.transforms import resize_nearest
 from unpaired.evaluation.segmentation.dataset import LabelledPhotos, open_labelled, refuse_unused

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from unpaired.data.check import check_images
+from unpaired.data.describe import Finding, LikelyLabels, NarrowRange, find_in_values
 from unpaired.data.encode import write_image
-from unpaired.data.findings import Finding, LikelyLabels, NarrowRange, find_in_values
 from unpaired.data.folders import list_images
 from unpaired.data.reading import PICTURES
 
