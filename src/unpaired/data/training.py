@@ -126,14 +126,8 @@ def open_training_data(
     files = {part: found.good for part, found in checked.items()}
     if paired:
         notices += _keep_pairs(files, listed, checked, config, size_multiple)
-    domains, findings = dict[Side, Domain](), list[Finding]()
-    for side in SIDES:
-        infos = [info for part, found in files.items() if part.side == side for info in found]
-        domains[side], told, odd = describe_domain(side, infos, readings[side], config)
-        notices, findings = [*notices, *told], [*findings, *odd]
-    notices += overlaps({part.title(config): {info.digest for info in found} for part, found in files.items()})
-    if not any(finding.side == "a" for finding in findings):
-        notices += _annotations_unread(folders, config)
+    domains, findings, told = _describe(files, readings, folders, config)
+    notices += told
     sources = {
         part: FolderSource(
             found,
@@ -307,6 +301,21 @@ def _keep_pairs(
     if not isinstance(files[Part(False, "a")][0].path, Path):
         how = "matched by position"
     return [*notices, f"{plural(counts[0], 'pair')}{tests}, {how}"]
+
+
+def _describe(
+    files: Mapping[Part, Sequence[ImageInfo]], readings: Mapping[Side, Reading], folders: Folders, config: DataConfig
+) -> tuple[dict[Side, Domain], list[Finding], list[str]]:
+    """Return what both domains are, what their values say and settings do not, and what a person should know."""
+    domains, findings, notices = dict[Side, Domain](), list[Finding](), list[str]()
+    for side in SIDES:
+        infos = [info for part, found in files.items() if part.side == side for info in found]
+        domains[side], told, odd = describe_domain(side, infos, readings[side], config)
+        notices, findings = [*notices, *told], [*findings, *odd]
+    notices += overlaps({part.title(config): {info.digest for info in found} for part, found in files.items()})
+    if not any(finding.side == "a" for finding in findings):
+        notices += _annotations_unread(folders, config)
+    return domains, findings, notices
 
 
 def _annotations_unread(folders: Folders, config: DataConfig) -> list[str]:
