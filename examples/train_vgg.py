@@ -22,8 +22,7 @@ from torch import Tensor, nn
 
 from unpaired.data.decode import decode
 from unpaired.data.transforms import resize
-from unpaired.networks.stacks import DEVIATION, MEAN, Convolution
-from unpaired.networks.vgg import LAYERS
+from unpaired.networks.stacks import DEVIATION, LAYERS, MEAN, Convolution
 
 STRIDE = 8
 """Pixels of the photo for each position of relu4_2."""

@@ -9,8 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from unpaired.networks.inception import Inception
-from unpaired.networks.stacks import Convolution, Layer
-from unpaired.networks.vgg import LAYERS
+from unpaired.networks.stacks import LAYERS, Convolution, Layer
 
 
 def write_vgg(path: Path) -> Path:

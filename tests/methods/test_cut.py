@@ -17,7 +17,7 @@ from unpaired.core.errors import UserError
 from unpaired.core.given import Given
 from unpaired.methods import METHODS, Batch, ImageShapes
 from unpaired.methods.cut import CUT, Config, FastConfig, PatchEmbedding, draw_places
-from unpaired.models.convert import official_discriminator, official_generator
+from unpaired.models.convert.weights import official_discriminator, official_generator
 from unpaired.networks import PatchganConfig, ResnetConfig
 from unpaired.networks.blocks import InstanceNorm
 from unpaired.training.config import TrainingConfig

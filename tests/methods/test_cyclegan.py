@@ -16,7 +16,7 @@ from unpaired import networks
 from unpaired.core.errors import UserError
 from unpaired.methods import METHODS, Batch, ImageShapes, losses
 from unpaired.methods.cyclegan import Config, CycleGAN
-from unpaired.models.convert import official_discriminator, official_generator
+from unpaired.models.convert.weights import official_discriminator, official_generator
 from unpaired.networks import Discriminator, PatchganConfig, PixelConfig, ResnetConfig, mixes_images
 from unpaired.networks.disturbance import Jpeg
 from unpaired.training.config import TrainingConfig

@@ -14,7 +14,7 @@ from unpaired.core.errors import UserError
 from unpaired.core.given import Given
 from unpaired.methods import METHODS, Batch, ImageShapes
 from unpaired.methods.pix2pix import Config, Pix2pix
-from unpaired.models.convert import official_discriminator, official_generator
+from unpaired.models.convert.weights import official_discriminator, official_generator
 from unpaired.networks import PatchganConfig, ResnetConfig, UnetConfig
 from unpaired.training.config import TrainingConfig
 from unpaired.training.settings import resolve

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from unpaired.core.errors import UserError
-from unpaired.models import graph_cache
+from unpaired.models import graph
 from unpaired.models.exactness import EXACT, Exactness
-from unpaired.models.graph_cache import graph_file, has_graph, recall_exactness
+from unpaired.models.graph import graph_file, has_graph, recall_exactness
 from unpaired.networks import Generator, ResnetConfig, build_generator
 
 
@@ -32,7 +32,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Generator]:
         graph = onnx_ir.Graph([], [], nodes=[], opset_imports={"": 18}, name=f"graph {len(calls)}")
         return onnx_ir.Model(graph, ir_version=10)
 
-    monkeypatch.setattr(graph_cache, "trace_onnx", trace_onnx)
+    monkeypatch.setattr(graph, "trace_onnx", trace_onnx)
     return calls
 
 
@@ -86,7 +86,7 @@ def test_the_least_recently_used_graphs_make_room(
     with graph_file(network, "old") as old:
         size = old.stat().st_size
         os.utime(old, (1, 1))
-    monkeypatch.setattr(graph_cache, "GRAPHS", dataclasses.replace(graph_cache.GRAPHS, limit_bytes=size + size // 2))
+    monkeypatch.setattr(graph, "GRAPHS", dataclasses.replace(graph.GRAPHS, limit_bytes=size + size // 2))
     with graph_file(network, "new"):
         pass
     assert has_graph("new")
@@ -133,7 +133,7 @@ def test_a_graph_that_cannot_be_made_is_one_message(network: Generator, monkeypa
     def trace_onnx(network: Generator) -> Any:
         raise RuntimeError("no translation of aten::unknown.\nSee the log.")
 
-    monkeypatch.setattr(graph_cache, "trace_onnx", trace_onnx)
+    monkeypatch.setattr(graph, "trace_onnx", trace_onnx)
     with (
         pytest.raises(UserError, match=r"cannot be made .* aten::unknown\. Choose --engine torch"),
         graph_file(network, "x"),

@@ -18,8 +18,7 @@ from unpaired.networks.fcn import (
     bilinear_kernel,
     load_vgg,
 )
-from unpaired.networks.stacks import DEVIATION, MEAN
-from unpaired.networks.vgg import VggFeatures
+from unpaired.networks.stacks import DEVIATION, MEAN, VggFeatures
 
 SMALL = FcnConfig(width=2, fc_width=6)
 

@@ -42,7 +42,7 @@ def convert(
     to_official
         Write the authors' format.
     """
-    from unpaired.models.convert import from_files, to_file
+    from unpaired.models.convert.files import from_files, to_file
 
     if to_official and len(weights) != 1:
         raise UserError(f"--to-official writes one direction of one model; received {len(weights)} models.")

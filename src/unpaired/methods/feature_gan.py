@@ -19,7 +19,7 @@ from unpaired.methods.base import ImageShapes
 from unpaired.methods.losses import l1
 from unpaired.methods.simgan import Refiner, RefinerConfig
 from unpaired.metrics.features.vgg import find_vgg, read_vgg
-from unpaired.networks.vgg import MINIMUM_SIZE, VggFeatures
+from unpaired.networks.stacks import MINIMUM_SIZE, VggFeatures
 
 WEIGHTS = "method.vgg_weights"
 

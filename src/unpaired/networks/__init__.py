@@ -8,6 +8,7 @@
 """
 
 from unpaired.networks.base import Discriminator, Generator, Search, SearchError, mixes_images
+from unpaired.networks.blocks import InitConfig, initialize
 from unpaired.networks.coupled import (
     CoupledDiscriminator,
     CoupledDiscriminatorConfig,
@@ -26,7 +27,6 @@ from unpaired.networks.families import (
     generator_class,
     generator_from_description,
 )
-from unpaired.networks.init import InitConfig, initialize
 from unpaired.networks.latent_search import LatentSearch, LatentSearchConfig, SearchConfig
 from unpaired.networks.patchgan import (
     PatchganConfig,

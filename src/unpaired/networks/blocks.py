@@ -1,13 +1,16 @@
-"""The layers that the published networks are made of."""
+"""The layers that the published networks are made of, and how their weights start."""
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Callable
+from typing import Annotated, Literal, final
 
 import torch
 import torch.nn.functional as nnf
+from pydantic import Field
 from torch import Tensor, nn
 
+from unpaired.core.settings import Settings
 from unpaired.networks.base import Norm, Upsampling
 
 EPSILON = 1e-5
@@ -159,3 +162,37 @@ def upsampling_layers(
         in_channels, out_channels, kernel, stride=2, padding=1, output_padding=output_padding, bias=bias
     )
     return None, transposed
+
+
+_SCHEMES: dict[str, tuple[Callable[..., Tensor], str]] = {
+    "normal": (nn.init.normal_, "std"),
+    "xavier": (nn.init.xavier_normal_, "gain"),
+    "kaiming": (nn.init.kaiming_normal_, ""),
+    "orthogonal": (nn.init.orthogonal_, "gain"),
+}
+
+
+class InitConfig(Settings):
+    """The distribution of the first weights."""
+
+    scheme: Literal["normal", "xavier", "kaiming", "orthogonal"] = "normal"
+    """Normal with standard deviation `gain` as published, or one of the schemes of the authors' code."""
+    gain: Annotated[float, Field(gt=0)] = 0.02
+    """Standard deviation of "normal", factor of "xavier" and "orthogonal"; "kaiming" has none."""
+
+
+def initialize(module: nn.Module, config: InitConfig) -> None:
+    """Draw the weights of `module` in place from torch's default generator, by the rules of the authors' code.
+
+    Weights of convolutions and linear layers follow the scheme, their biases become 0. Weights of BatchNorm are drawn
+    from N(1, gain) in every scheme, its biases become 0.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            draw, scale = _SCHEMES[config.scheme]
+            draw(layer.weight, **{scale: config.gain} if scale else {})
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d) and layer.affine:
+            nn.init.normal_(layer.weight, 1.0, config.gain)
+            nn.init.zeros_(layer.bias)

@@ -12,8 +12,7 @@ two where both are installed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, Self, final
+from typing import Literal, NamedTuple, Self, final
 
 import torch
 import torch.nn.functional as nnf
@@ -31,18 +30,17 @@ COUNTER = ".num_batches_tracked"
 """Ending of what some versions of PyTorch store with a batch normalisation; it plays no part here."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(NamedTuple):
     """One convolution: padded so that the size stays, or of stride 2 without padding."""
 
     name: str
     width: int
-    kernel: tuple[int, int]
+    height: int
+    breadth: int
     stride: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Branch:
+class _Branch(NamedTuple):
     """A pooling (or none), convolutions in a row, and a fork whose ends are joined (or none)."""
 
     steps: tuple[_Step, ...]
@@ -50,75 +48,63 @@ class _Branch:
     fork: tuple[_Step, ...] = ()
 
 
-def _step(name: str, width: int, height: int, breadth: int | None = None, stride: int = 1) -> _Step:
-    return _Step(name, width, (height, height if breadth is None else breadth), stride)
+def _square(name: str, width: int, size: int, stride: int = 1) -> _Step:
+    return _Step(name, width, size, size, stride)
 
 
 def _block_35(pooled: int) -> tuple[_Branch, ...]:
-    """Return the branches of a block at 35 x 35."""
     return (
-        _Branch((_step("branch1x1", 64, 1),)),
-        _Branch((_step("branch5x5_1", 48, 1), _step("branch5x5_2", 64, 5))),
-        _Branch((_step("branch3x3dbl_1", 64, 1), _step("branch3x3dbl_2", 96, 3), _step("branch3x3dbl_3", 96, 3))),
-        _Branch((_step("branch_pool", pooled, 1),), "average"),
+        _Branch((_square("branch1x1", 64, 1),)),
+        _Branch((_square("branch5x5_1", 48, 1), _square("branch5x5_2", 64, 5))),
+        _Branch(_tripled()),
+        _Branch((_square("branch_pool", pooled, 1),), "average"),
     )
+
+
+def _tripled(stride: int = 1) -> tuple[_Step, ...]:
+    first, second = _square("branch3x3dbl_1", 64, 1), _square("branch3x3dbl_2", 96, 3)
+    return first, second, _square("branch3x3dbl_3", 96, 3, stride)
 
 
 def _block_17(width: int) -> tuple[_Branch, ...]:
     """Return the branches of a block at 17 x 17: convolutions of 7 x 7, each as 1 x 7 and 7 x 1."""
+    row, column = _Step("branch7x7_2", width, 1, 7), _Step("branch7x7_3", 192, 7, 1)
+    doubled = (
+        _square("branch7x7dbl_1", width, 1),
+        _Step("branch7x7dbl_2", width, 7, 1),
+        _Step("branch7x7dbl_3", width, 1, 7),
+        _Step("branch7x7dbl_4", width, 7, 1),
+        _Step("branch7x7dbl_5", 192, 1, 7),
+    )
     return (
-        _Branch((_step("branch1x1", 192, 1),)),
-        _Branch(
-            (
-                _step("branch7x7_1", width, 1),
-                _step("branch7x7_2", width, 1, 7),
-                _step("branch7x7_3", 192, 7, 1),
-            )
-        ),
-        _Branch(
-            (
-                _step("branch7x7dbl_1", width, 1),
-                _step("branch7x7dbl_2", width, 7, 1),
-                _step("branch7x7dbl_3", width, 1, 7),
-                _step("branch7x7dbl_4", width, 7, 1),
-                _step("branch7x7dbl_5", 192, 1, 7),
-            )
-        ),
-        _Branch((_step("branch_pool", 192, 1),), "average"),
+        _Branch((_square("branch1x1", 192, 1),)),
+        _Branch((_square("branch7x7_1", width, 1), row, column)),
+        _Branch(doubled),
+        _Branch((_square("branch_pool", 192, 1),), "average"),
     )
 
 
 def _block_8(pool: Literal["average", "maximum"]) -> tuple[_Branch, ...]:
-    """Return the branches of a block at 8 x 8."""
+    fork = _Step("branch3x3_2a", 384, 1, 3), _Step("branch3x3_2b", 384, 3, 1)
+    second = _Step("branch3x3dbl_3a", 384, 1, 3), _Step("branch3x3dbl_3b", 384, 3, 1)
     return (
-        _Branch((_step("branch1x1", 320, 1),)),
-        _Branch(
-            (_step("branch3x3_1", 384, 1),),
-            fork=(_step("branch3x3_2a", 384, 1, 3), _step("branch3x3_2b", 384, 3, 1)),
-        ),
-        _Branch(
-            (_step("branch3x3dbl_1", 448, 1), _step("branch3x3dbl_2", 384, 3)),
-            fork=(_step("branch3x3dbl_3a", 384, 1, 3), _step("branch3x3dbl_3b", 384, 3, 1)),
-        ),
-        _Branch((_step("branch_pool", 192, 1),), pool),
+        _Branch((_square("branch1x1", 320, 1),)),
+        _Branch((_square("branch3x3_1", 384, 1),), fork=fork),
+        _Branch((_square("branch3x3dbl_1", 448, 1), _square("branch3x3dbl_2", 384, 3)), fork=second),
+        _Branch((_square("branch_pool", 192, 1),), pool),
     )
 
 
-_TO_17 = (
-    _Branch((_step("branch3x3", 384, 3, stride=2),)),
-    _Branch((_step("branch3x3dbl_1", 64, 1), _step("branch3x3dbl_2", 96, 3), _step("branch3x3dbl_3", 96, 3, stride=2))),
-    _Branch((), "halving"),
+_TO_17 = (_Branch((_square("branch3x3", 384, 3, 2),)), _Branch(_tripled(2)), _Branch((), "halving"))
+_SEVEN = (
+    _square("branch7x7x3_1", 192, 1),
+    _Step("branch7x7x3_2", 192, 1, 7),
+    _Step("branch7x7x3_3", 192, 7, 1),
+    _square("branch7x7x3_4", 192, 3, 2),
 )
 _TO_8 = (
-    _Branch((_step("branch3x3_1", 192, 1), _step("branch3x3_2", 320, 3, stride=2))),
-    _Branch(
-        (
-            _step("branch7x7x3_1", 192, 1),
-            _step("branch7x7x3_2", 192, 1, 7),
-            _step("branch7x7x3_3", 192, 7, 1),
-            _step("branch7x7x3_4", 192, 3, stride=2),
-        )
-    ),
+    _Branch((_square("branch3x3_1", 192, 1), _square("branch3x3_2", 320, 3, 2))),
+    _Branch(_SEVEN),
     _Branch((), "halving"),
 )
 
@@ -152,7 +138,9 @@ class _Block(nn.Module):
             self.width += sum(step.width for step in branch.fork) or width
 
     def _add(self, channels: int, step: _Step) -> int:
-        convolution = _Convolution(channels, step.width, step.kernel, stride=step.stride, padded=step.stride == 1)
+        convolution = _Convolution(
+            channels, step.width, (step.height, step.breadth), stride=step.stride, padded=step.stride == 1
+        )
         self.add_module(step.name, convolution)
         return step.width
 

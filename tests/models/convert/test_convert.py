@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from unpaired.core.errors import UserError
-from unpaired.models.convert import convert_weights, recognise, to_official
+from unpaired.models.convert.files import convert_weights, recognise
+from unpaired.models.convert.weights import to_official
 from unpaired.networks import (
     PatchganConfig,
     PixelConfig,

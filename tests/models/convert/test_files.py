@@ -11,7 +11,8 @@ from safetensors import safe_open
 
 from unpaired import Translator, UserError
 from unpaired.data.values import Domain
-from unpaired.models.convert import from_files, to_file, to_official
+from unpaired.models.convert.files import from_files, to_file
+from unpaired.models.convert.weights import to_official
 from unpaired.models.folder import ModelCard, TranslatorCard, read_card, verify, write_model
 from unpaired.models.loading import load_generator
 from unpaired.networks import (

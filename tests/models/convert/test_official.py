@@ -11,13 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from unpaired.core.errors import UserError
-from unpaired.models.convert import (
-    convert_weights,
-    official_discriminator,
-    official_generator,
-    read_weights,
-    to_official,
-)
+from unpaired.models.convert.files import convert_weights
+from unpaired.models.convert.weights import official_discriminator, official_generator, to_official
 from unpaired.networks import (
     GeneratorConfig,
     InitConfig,
@@ -29,6 +24,7 @@ from unpaired.networks import (
     build_generator,
     initialize,
 )
+from unpaired.networks.weight_files import read_weights
 
 
 def _golden(shared: Path, name: str) -> tuple[dict[str, Tensor], Tensor, Tensor]:

@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from unpaired.core.errors import UserError
-from unpaired.models.convert import pytorch_gan_generator, recognise
-from unpaired.models.convert.weights import resnet_names, to_theirs
+from unpaired.models.convert.files import recognise
+from unpaired.models.convert.weights import pytorch_gan_generator, resnet_names, to_theirs
 from unpaired.networks import ResnetConfig, build_generator
 
 

@@ -18,7 +18,7 @@ from unpaired.models.engines.onnx_runtime import OnnxRuntimeEngine
 from unpaired.models.engines.openvino import OpenVinoEngine
 from unpaired.models.engines.pytorch import TorchEngine
 from unpaired.models.exactness import compare, fixed_pictures, reference
-from unpaired.models.graph_cache import graph_file
+from unpaired.models.graph import graph_file
 from unpaired.networks import Generator, InitConfig, ResnetConfig, UnetConfig, build_generator, initialize
 
 CPU = torch.device("cpu")

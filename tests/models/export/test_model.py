@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -18,7 +17,7 @@ from PIL import Image
 from unpaired import Translator, cli
 from unpaired.core.errors import UserError
 from unpaired.core.files import locked
-from unpaired.models.convert import to_file
+from unpaired.models.convert.files import to_file
 from unpaired.models.exactness import Exactness, compare, reference
 from unpaired.models.export import model as export_room
 from unpaired.models.export.formats import SUFFIXES, load_format
@@ -144,7 +143,8 @@ def test_a_file_that_differs_is_not_written(model: Path, tmp_path: Path, monkeyp
 
     form = load_format("torchscript")
     original = form.convert
-    monkeypatch.setattr(export_room, "load_format", lambda name: dataclasses.replace(form, convert=convert))
+    monkeypatch.setattr(form, "convert", convert)
+    monkeypatch.setattr(export_room, "load_format", lambda name: form)
     fails("does not do what PyTorch does.*differs from float32 by at most 0.0", model, tmp_path / "m.pt")
     assert list(tmp_path.iterdir()) == []
 
@@ -166,7 +166,7 @@ def test_a_full_disk_is_one_message_and_leaves_nothing(model: Path, tmp_path: Pa
         pytest.skip("this machine does not allow a small file system to be mounted")
     code = (
         "import sys, unpaired\nfrom unpaired.models.export.model import export_model\n"
-        "from unpaired.models.convert import to_file\nfrom pathlib import Path\n"
+        "from unpaired.models.convert.files import to_file\nfrom pathlib import Path\n"
         "for name in ('m.pt', 'm.pt2', 'm.onnx', 'm.xml', 'm.pth'):\n"
         "    out = Path(sys.argv[2], name)\n"
         "    try:\n"

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unpaired.core.errors import UserError
 from unpaired.models.exactness import Run, reference
-from unpaired.models.export.parity import TOLERANCE, check_parity, parity_images
+from unpaired.models.export.model import TOLERANCE, check_parity, parity_images
 from unpaired.networks import Generator, InitConfig, ResnetConfig, build_generator, initialize
 
 

@@ -20,7 +20,7 @@ from unpaired.models.engines import EngineChoice, Precision
 from unpaired.models.engines.base import ENGINE_NAMES, Arithmetic, Engine, EngineName, NotFiniteError
 from unpaired.models.engines.pytorch import TorchEngine
 from unpaired.models.exactness import EXACT, Exactness, compare, fixed_pictures, reference
-from unpaired.models.graph_cache import graph_file, has_graph, recall_exactness
+from unpaired.models.graph import graph_file, has_graph, recall_exactness
 from unpaired.networks import Generator
 
 FromGraph = Callable[[Path, Arithmetic], Engine]

@@ -1,14 +1,13 @@
-"""What every exported file can do, and which formats there are: a format is one file and one line of `FORMATS`."""
+"""What every kind of exported file can do, and which there are: a format is one file and one line of `FORMATS`."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib import import_module
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from pkgutil import resolve_name
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.settings import option
@@ -18,54 +17,57 @@ from unpaired.networks import Generator
 FormatName = Literal["onnx", "openvino", "torchscript", "torch-export"]
 
 
-class Exported(ABC):
-    """A network in the form of some runtime, in memory; `image` [N, C, H, W] to `translation` [N, C', H, W]."""
+class Format(ABC):
+    """A kind of file: how it is made, run and read; `image` [N, C, H, W] to `translation` [N, C', H, W]."""
+
+    label: ClassVar[str]
 
     @abstractmethod
-    def save(self, path: Path, metadata: Mapping[str, str]) -> list[Path]:
-        """Write the file with its metadata; return everything that was written, that file last."""
+    def convert(self, network: Generator) -> Any:
+        """Bring a network (CPU, float32) into the form of the runtime, in memory."""
 
+    def quantized(self, path: Path) -> Any:
+        """Bring an int8 ONNX file into this form."""
+        raise NotImplementedError
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Format:
-    """A kind of file: how it is made, run and read."""
+    @abstractmethod
+    def save(self, content: Any, path: Path, metadata: Mapping[str, str]) -> list[Path]:
+        """Write what was converted with its metadata; return all that was written, `path` last."""
 
-    label: str
-    convert: Callable[[Generator], Exported]
-    """Brings a network (CPU, float32) into this form."""
-    quantized: Callable[[Path], Exported] | None = None
-    """Brings an int8 ONNX file into this form; None where there is no int8."""
-    open: Callable[[Path], Run]
-    """Opens a file with its runtime, in float32."""
-    metadata: Callable[[Path], dict[str, str]]
-    """Reads the metadata of a file."""
+    @abstractmethod
+    def open(self, path: Path) -> Run:
+        """Open a file with its runtime, in float32."""
+
+    @abstractmethod
+    def metadata(self, path: Path) -> dict[str, str]:
+        """Read the metadata of a file."""
 
 
 class _Known(NamedTuple):
     suffix: str
-    module: str
-    """The module in this package whose `FORMATS` holds it."""
+    place: str
+    """Module and class in this package."""
     needs: tuple[str, ...] = ()
     """What must be installed to write and to check it."""
 
 
-_KNOWN: dict[FormatName, _Known] = {
-    "onnx": _Known(".onnx", "onnx_file", ("onnx", "onnxscript", "onnxruntime")),
-    "openvino": _Known(".xml", "openvino_file", ("openvino", "onnx", "onnxscript")),
-    "torchscript": _Known(".pt", "torch_files"),
-    "torch-export": _Known(".pt2", "torch_files"),
+FORMATS: dict[FormatName, _Known] = {
+    "onnx": _Known(".onnx", "onnx_file:OnnxFormat", ("onnx", "onnxscript", "onnxruntime")),
+    "openvino": _Known(".xml", "openvino_file:OpenVinoFormat", ("openvino", "onnx", "onnxscript")),
+    "torchscript": _Known(".pt", "torch_files:ScriptFormat"),
+    "torch-export": _Known(".pt2", "torch_files:ProgramFormat"),
 }
-SUFFIXES: dict[FormatName, str] = {name: known.suffix for name, known in _KNOWN.items()}
+SUFFIXES: dict[FormatName, str] = {name: known.suffix for name, known in FORMATS.items()}
 
 
 def load_format(name: FormatName) -> Format:
     """Return a format; `UserError` where what it needs is not installed. Imports nothing of the others."""
-    if missing := [module for module in _KNOWN[name].needs if find_spec(module) is None]:
+    if missing := [module for module in FORMATS[name].needs if find_spec(module) is None]:
         raise UserError(
             f"{option('format', name)} needs {' and '.join(missing)}, not installed here. Install what is missing: "
             f"pip install {' '.join(missing)}."
         )
-    found: Format = import_module(f"{__package__}.{_KNOWN[name].module}").FORMATS[name]
+    found: Format = resolve_name(f"{__package__}.{FORMATS[name].place}")()
     return found
 
 

@@ -9,8 +9,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor
 
 from unpaired import __version__
@@ -19,16 +20,22 @@ from unpaired.core.files import locked, means_full_disk, remove, require_outside
 from unpaired.core.settings import option
 from unpaired.core.text import printable
 from unpaired.data.values import domain_to_json
-from unpaired.models.exactness import Exactness, compare, reference
-from unpaired.models.export.formats import Exported, Format, find_format, load_format
-from unpaired.models.export.parity import check_parity, check_shapes, parity_images
+from unpaired.models.exactness import Exactness, Run, compare, fixed_pictures, reference
+from unpaired.models.export.formats import Format, find_format, load_format
 from unpaired.models.folder import checkpoint_title
 from unpaired.models.graph import INPUT, OUTPUT
 from unpaired.models.loading import Loaded, load_generator
+from unpaired.models.padding import pad_to
+from unpaired.networks import Generator
 
 ExportPrecision = Literal["fp32", "int8"]
 _DRAFTS = ".unpaired-export-"
 """Beginning of the names of folders for files that are not finished."""
+TOLERANCE = 1e-3
+"""Largest difference from float32 PyTorch that an exported file may have, an eighth of a step of 8-bit images."""
+SIZES = ((1, 1), (1, 9), (37, 50), (64, 48), (96, 131))
+"""(height, width) of the pictures: one pixel, narrower than the padding, odd, matching, larger."""
+_MILLIONTH = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +98,8 @@ def export_model(
     # Beside `out`, so that the finished file can be moved there in one step.
     with _errors_for_people(out), _draft_folder(out.parent) as place:
         draft = place / out.name
-        exactness, exported, measured_on = work(form, loaded, draft, Path(calibrate) if calibrate else None)
-        drafts = exported.save(draft, describe(loaded, precision, exactness))
+        exactness, content, measured_on = work(form, loaded, draft, Path(calibrate) if calibrate else None)
+        drafts = form.save(content, draft, describe(loaded, precision, exactness))
         check_shapes(form.open(draft), loaded.network, parity_images(loaded.network.in_channels)[2:3])
         files = [out.with_name(path.name) for path in drafts]
         for written, target in zip(drafts, files, strict=True):
@@ -131,38 +138,29 @@ def describe(loaded: Loaded, precision: str, exactness: Exactness) -> dict[str, 
     }
 
 
-def _fp32(form: Format, loaded: Loaded, draft: Path, calibrate: Path | None) -> tuple[Exactness, Exported, int]:
-    exported = form.convert(loaded.network)
-    exported.save(draft, {})
+def _fp32(form: Format, loaded: Loaded, draft: Path, calibrate: Path | None) -> tuple[Exactness, Any, int]:
+    content = form.convert(loaded.network)
+    form.save(content, draft, {})
     exactness = check_parity(form.open(draft), loaded.network)
-    return exactness, exported, len(parity_images(loaded.network.in_channels))
+    return exactness, content, len(parity_images(loaded.network.in_channels))
 
 
-def _int8(form: Format, loaded: Loaded, draft: Path, calibrate: Path | None) -> tuple[Exactness, Exported, int]:
+def _int8(form: Format, loaded: Loaded, draft: Path, calibrate: Path | None) -> tuple[Exactness, Any, int]:
     from unpaired.models.export.quantize import calibration_images, quantize
 
     assert calibrate is not None, "checked before"
-    assert form.quantized is not None, "checked before"
     source, _ = loaded.card.domains_of(loaded.direction)
     images, kept_out = calibration_images(calibrate, source)
     graph, quantized = draft.with_name("graph.onnx"), draft.with_name("quantized.onnx")
-    _save_checked_graph(loaded, graph)
+    onnx = load_format("onnx")
+    onnx.save(onnx.convert(loaded.network), graph, {})
+    check_parity(onnx.open(graph), loaded.network)
     quantize(graph, quantized, images)
-    exported = form.quantized(quantized)
-    exported.save(draft, {})
+    content = form.quantized(quantized)
+    form.save(content, draft, {})
     run = form.open(draft)
     check_shapes(run, loaded.network, parity_images(loaded.network.in_channels))
-    return compare(run, reference(loaded.network), kept_out), exported, _count(kept_out)
-
-
-def _save_checked_graph(loaded: Loaded, path: Path) -> None:
-    onnx = load_format("onnx")
-    onnx.convert(loaded.network).save(path, {})
-    check_parity(onnx.open(path), loaded.network)
-
-
-def _count(images: Sequence[Tensor]) -> int:
-    return sum(image.shape[0] for image in images)
+    return compare(run, reference(loaded.network), kept_out), content, sum(image.shape[0] for image in kept_out)
 
 
 def _check_request(out: Path, name: str, precision: str, calibrate: str | Path | None, overwrite: bool) -> None:
@@ -208,3 +206,56 @@ def _errors_for_people(out: Path) -> Iterator[None]:
     except OSError as error:
         what = "the disk is full" if means_full_disk(error) else str(error.strerror or error)
         raise UserError(f"cannot write {printable(out)}: {what}. Nothing was written. Choose another place.") from error
+
+
+# ------------------------------------------------------------------------------------------------------------- parity
+
+
+def parity_images(channels: int) -> list[Tensor]:
+    """Return pictures of all sizes, one of noise, and a batch of two."""
+    images = fixed_pictures(channels, SIZES)
+    return [*images, torch.cat([images[2], images[2].flip(-1)])]
+
+
+def check_shapes(run: Run, network: Generator, images: Sequence[Tensor]) -> None:
+    """Raise `UserError` unless every result has the shape that it should have and is finite."""
+    for image in images:
+        expected = (image.shape[0], network.out_channels, *image.shape[2:])
+        result = run(image)
+        if tuple(result.shape) != expected:
+            raise _failed(f"an image of shape {list(image.shape)} became {list(result.shape)}, not {list(expected)}")
+        if not bool(result.isfinite().all()):
+            raise _failed(f"an image of shape {list(image.shape)} became values that are not finite")
+
+
+def check_parity(run: Run, network: Generator) -> Exactness:
+    """Compare a float32 file with PyTorch on every kind of size; `UserError` where they differ by more than TOLERANCE.
+
+    Left out, but for shape and finiteness, are images whose result changes by more than that when they change by a
+    millionth: InstanceNorm turns an image of one colour, such as one of one pixel, into magnified rounding errors.
+    """
+    expected, images = reference(network), parity_images(network.in_channels)
+    check_shapes(run, network, images)
+    comparable = []
+    for image in images:
+        if compare(run, expected, [image]).largest <= TOLERANCE:
+            comparable.append(image)
+        elif _is_stable(network, image):
+            found = compare(run, expected, [image])
+            raise _failed(f"for an image of shape {list(image.shape)} it {found}; at most {TOLERANCE:g} is allowed")
+    return compare(run, expected, comparable)
+
+
+def _is_stable(network: Generator, image: Tensor) -> bool:
+    """Say whether the network's result hardly changes when every value of the padded image changes by a millionth."""
+    padded, _ = pad_to(image, network.size_multiple, network.minimum_size)
+    noise = torch.empty_like(padded).uniform_(-_MILLIONTH, _MILLIONTH, generator=torch.Generator().manual_seed(0))
+    run = reference(network)
+    return compare(lambda images: run(images + noise), run, [padded]).largest <= TOLERANCE
+
+
+def _failed(what: str) -> UserError:
+    return UserError(
+        f"the exported file does not do what PyTorch does: {what}. Nothing was written. Try another --format, or "
+        "another version of the runtime."
+    )

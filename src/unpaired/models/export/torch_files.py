@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from unpaired.models.exactness import Run
-from unpaired.models.export.formats import Exported, Format
+from unpaired.models.export.formats import Format
 from unpaired.models.graph import quiet_exporter, trace, trusting_copy
 from unpaired.networks import Generator
 
@@ -43,49 +44,27 @@ class _ScriptedAnySize(nn.Module):
         return torch.where(position < length, position, period - position)
 
 
-@final
-class TorchFile(Exported):
-    """A scripted module or a program of torch.export; its metadata are an extra file inside."""
+class _TorchFormat(Format):
+    """A file of PyTorch; its metadata are an extra file inside."""
 
-    def __init__(self, content: Any) -> None:
-        self.content = content
+    @abstractmethod
+    def write(self, content: Any, file: io.BytesIO, extra: dict[str, Any]) -> None:
+        """Write with extra files."""
 
-    def save(self, path: Path, metadata: Mapping[str, str]) -> list[Path]:
-        """Write one file."""
-        extra = {METADATA: json.dumps(dict(metadata), indent=2, ensure_ascii=True)}
-        content = io.BytesIO()  # PyTorch's own writer ends the process on a full disk
+    @abstractmethod
+    def read(self, path: Path, extra: dict[str, Any]) -> Any:
+        """Return the module in a file, and fill `extra`."""
+
+    def save(self, content: Any, path: Path, metadata: Mapping[str, str]) -> list[Path]:
+        file = io.BytesIO()  # PyTorch's own writer ends the process on a full disk
         with quiet_exporter():
-            if isinstance(self.content, torch.export.ExportedProgram):
-                torch.export.save(self.content, content, extra_files=extra)
-            else:
-                torch.jit.save(self.content, content, _extra_files=extra)
-        path.write_bytes(content.getbuffer())
+            self.write(content, file, {METADATA: json.dumps(dict(metadata), indent=2, ensure_ascii=True)})
+        path.write_bytes(file.getbuffer())
         return [path]
 
-
-def _script(network: Generator) -> TorchFile:
-    """Trace the network, whose operations do not depend on the size, and script the padding around it."""
-    size = 2 * max(network.size_multiple, network.minimum_size)
-    with quiet_exporter(), torch.no_grad():
-        example = torch.zeros(1, network.in_channels, size, size)
-        traced = torch.jit.trace(trusting_copy(network), example, check_trace=False)  # type: ignore[no-untyped-call]
-        padded = _ScriptedAnySize(traced, network.size_multiple, network.minimum_size).eval()
-        return TorchFile(torch.jit.freeze(torch.jit.script(padded)))
-
-
-def _load_script(path: Path, extra: dict[str, Any] | None = None) -> Any:
-    with quiet_exporter():
-        return torch.jit.load(str(path), _extra_files=extra)  # type: ignore[no-untyped-call]
-
-
-def _load_program(path: Path, extra: dict[str, Any] | None = None) -> Any:
-    with quiet_exporter():
-        return torch.export.load(path, extra_files=extra).module()
-
-
-def _format(label: str, convert: Any, load: Any) -> Format:
-    def open_(path: Path) -> Run:
-        module = load(path)
+    def open(self, path: Path) -> Run:
+        with quiet_exporter():
+            module = self.read(path, {})
 
         def run(images: Tensor) -> Tensor:
             with torch.no_grad():
@@ -94,16 +73,46 @@ def _format(label: str, convert: Any, load: Any) -> Format:
 
         return run
 
-    def metadata(path: Path) -> dict[str, str]:
+    def metadata(self, path: Path) -> dict[str, str]:
         extra: dict[str, Any] = {METADATA: ""}
-        load(path, extra)
+        with quiet_exporter():
+            self.read(path, extra)
         found: dict[str, str] = json.loads(extra[METADATA])
         return found
 
-    return Format(label=label, convert=convert, open=open_, metadata=metadata)
+
+@final
+class ScriptFormat(_TorchFormat):
+    """The network traced, since its operations do not depend on the size, and the padding around it scripted."""
+
+    label = "TorchScript"
+
+    def convert(self, network: Generator) -> Any:
+        size = 2 * max(network.size_multiple, network.minimum_size)
+        with quiet_exporter(), torch.no_grad():
+            example = torch.zeros(1, network.in_channels, size, size)
+            traced = torch.jit.trace(trusting_copy(network), example, check_trace=False)  # type: ignore[no-untyped-call]
+            padded = _ScriptedAnySize(traced, network.size_multiple, network.minimum_size).eval()
+            return torch.jit.freeze(torch.jit.script(padded))
+
+    def write(self, content: Any, file: io.BytesIO, extra: dict[str, Any]) -> None:
+        torch.jit.save(content, file, _extra_files=extra)
+
+    def read(self, path: Path, extra: dict[str, Any]) -> Any:
+        return torch.jit.load(str(path), _extra_files=extra)  # type: ignore[no-untyped-call]
 
 
-FORMATS = {
-    "torchscript": _format("TorchScript", _script, _load_script),
-    "torch-export": _format("torch.export", lambda network: TorchFile(trace(network)), _load_program),
-}
+@final
+class ProgramFormat(_TorchFormat):
+    """A program of torch.export."""
+
+    label = "torch.export"
+
+    def convert(self, network: Generator) -> Any:
+        return trace(network)
+
+    def write(self, content: Any, file: io.BytesIO, extra: dict[str, Any]) -> None:
+        torch.export.save(content, file, extra_files=extra)
+
+    def read(self, path: Path, extra: dict[str, Any]) -> Any:
+        return torch.export.load(path, extra_files=extra).module()
