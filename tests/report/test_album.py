@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from report.examples import evaluation, put, write_run
-from unpaired.report import album as album_room
-from unpaired.report.album import WIDEST, chosen_grids, embed
+from unpaired.report import embedding as album_room
+from unpaired.report.embedding import WIDEST, chosen_grids, embed
 from unpaired.report.runs import read_runs
 
 

@@ -10,11 +10,10 @@ import pytest
 from rich.console import Console
 
 from unpaired.core.text import with_error
-from unpaired.report.document_page import document_page
-from unpaired.report.figures import is_detail
+from unpaired.report.page import document_page
 from unpaired.report.results import Audit, Document, Evaluation
 from unpaired.report.run_report import write_report
-from unpaired.report.terminal import render
+from unpaired.report.tables import is_detail, render
 
 
 def documents(run: Path) -> list[Document]:

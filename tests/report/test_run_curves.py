@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from unpaired.report.run_curves import LOSS_KINDS, MOST_POINTS, curves_of
+from unpaired.report.run_charts import LOSS_KINDS, MOST_POINTS, curves_of
 
 
 def record(images: int, **losses: float | None) -> dict[str, Any]:
@@ -66,36 +66,3 @@ def test_a_hundred_thousand_records() -> None:
     curves = curves_of(records)
     assert curves.images[-1] == 100_000
     assert len(curves.images) == MOST_POINTS
-
-
-def evaluated(images: int, best: bool = False, **figures: float | None) -> dict[str, Any]:
-    return {"images": images, "evaluation": figures, "seconds": 1.0, "evaluation_share": 0.01, "best": best}
-
-
-def test_evaluations_have_charts_of_their_own_positions_and_the_best_is_marked() -> None:
-    records = [
-        record(100, gan_a2b=1.0),
-        evaluated(150, True, swd_a2b=9.0, swd_b2a=8.0, l1_a2b=0.5, newer_a2b=3.0),
-        record(200, gan_a2b=2.0),
-        evaluated(250, True, swd_a2b=7.0, swd_b2a=None, l1_a2b=0.4),
-        evaluated(350, False, swd_a2b=8.0, swd_b2a=9.0, l1_a2b=0.3),
-    ]
-    curves = curves_of(records)
-    assert curves.images == [100, 200], "evaluations are no means of losses"
-    charts = {chart.title: chart for chart in curves.charts}
-    swd = charts["Sliced Wasserstein distance (lower is better)"]
-    assert swd.lines == {"swd_a2b": [9.0, 7.0, 8.0], "swd_b2a": [8.0, None, 9.0]}
-    assert (swd.images, swd.best, swd.unit, swd.smooth) == ([150, 250, 350], 250, "distance x 1000", False)
-    assert charts["newer_a2b"].lines == {"newer_a2b": [3.0, None, None]}, "a measure of another version"
-    assert all(len(line) == 2 for chart in curves.charts if chart.images is None for line in chart.lines.values())
-
-
-def test_without_a_best_nothing_is_marked() -> None:
-    curves = curves_of([record(100, gan_a2b=1.0), evaluated(150, swd_a2b=None)])
-    assert [chart.best for chart in curves.charts if chart.images] == [None]
-
-
-def test_many_evaluations_are_thinned_too() -> None:
-    records = [record(1, gan_a2b=1.0), *(evaluated(n, swd_a2b=float(n)) for n in range(1, 3 * MOST_POINTS))]
-    chart = next(chart for chart in curves_of(records).charts if chart.images)
-    assert len(chart.images or []) == len(chart.lines["swd_a2b"]) == MOST_POINTS

@@ -16,7 +16,7 @@ import pytest
 from unpaired.core.errors import UserError
 from unpaired.models.best import keep_best
 from unpaired.models.folder import write_folder
-from unpaired.report import snapshots
+from unpaired.report import embedding
 from unpaired.report.image_grid import grid, save_grid, stack
 from unpaired.report.run_log import METRICS, MetricsLog, event, read_metrics
 from unpaired.report.run_page import write_page
@@ -298,7 +298,7 @@ def test_the_directions_of_the_newest_checkpoint_are_offered(tmp_path: Path) -> 
 
 
 def test_thinned_samples_are_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "MOST_SNAPSHOTS", 3)
+    monkeypatch.setattr(embedding, "MOST_SNAPSHOTS", 3)
     page = Page(read(fill(tmp_path / "run", grids=5)))
     assert "3 of 5 sample grids are in this page" in page.visible
 

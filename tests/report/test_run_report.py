@@ -15,7 +15,7 @@ from report.examples import audit, evaluation, put, write_run
 from runs import TINY, arguments, unpaired, write_images
 from unpaired.cli import main
 from unpaired.core.errors import UserError
-from unpaired.report import album
+from unpaired.report import embedding
 from unpaired.report.run_report import write_report
 
 HOSTILE = "</h1><script>document.title='run'</script><img src=x onerror=alert(1)>'\"&"
@@ -207,7 +207,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
 def test_pictures_without_room_and_unreadable_ones_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = full(tmp_path)
     (run / "audits" / "best" / "hidden.png").write_bytes(b"no picture")
-    monkeypatch.setattr(album, "MOST_PICTURES", 3)
+    monkeypatch.setattr(embedding, "MOST_PICTURES", 3)
     page, _ = report(tmp_path, run)
     assert page.tags["img"] == 4  # a picture that both directions list stands twice
     assert "pictures were left out" in page.text

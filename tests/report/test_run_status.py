@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from unpaired.report.run_log import EventKind, event
-from unpaired.report.run_status import run_status_of
+from unpaired.report.runs import run_status_of
 
 
 def record(images: int, *, speed: float = 10.0) -> dict[str, Any]:

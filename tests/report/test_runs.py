@@ -9,7 +9,8 @@ import pytest
 from report.examples import audit, evaluation, put, write_run
 from unpaired.core.errors import UserError
 from unpaired.core.text import NONE
-from unpaired.report.runs import command, compare_settings, costs, of_checkpoint, read_runs, summary
+from unpaired.report.run_report import command, compare_settings, costs, summary
+from unpaired.report.runs import of_checkpoint, read_runs
 
 BEST = {
     "format": "unpaired-best",

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unpaired.report import snapshots
+from unpaired.report import embedding
+from unpaired.report.embedding import WIDEST_SNAPSHOT, snapshots_of
 from unpaired.report.embedding import Image as Part
 from unpaired.report.image_grid import Picture, grid, save_grid, stack
-from unpaired.report.snapshots import WIDEST, snapshots_of
 
 
 def direction(seed: int, side: int = 64, rows: int = 2) -> Picture:
@@ -57,7 +57,7 @@ def test_magnified_pixels_stay_exact(tmp_path: Path) -> None:
 def test_large_grids_are_reduced(tmp_path: Path) -> None:
     save_grid(tmp_path, 100, np.zeros((3000, 2500, 3), np.uint8))
     (snapshot,), _ = snapshots_of(tmp_path)
-    assert max(part.width for part in snapshot.parts) <= WIDEST
+    assert max(part.width for part in snapshot.parts) <= WIDEST_SNAPSHOT
 
 
 def test_thinning_keeps_the_first_and_the_last_and_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,18 +66,18 @@ def test_thinning_keeps_the_first_and_the_last_and_the_budget(tmp_path: Path, mo
     everything, _ = snapshots_of(tmp_path)
     assert [snapshot.images for snapshot in everything] == [number * 10 for number in range(23)]
     size = sum(len(part.url) for part in everything[0].parts) * 3 // 4
-    monkeypatch.setattr(snapshots, "MOST_BYTES", 8 * size)
+    monkeypatch.setattr(embedding, "MOST_SNAPSHOT_BYTES", 8 * size)
     some, count = snapshots_of(tmp_path)
     assert count == 23
     assert [snapshot.images for snapshot in some] == [0, 40, 80, 120, 160, 200, 220]
     assert sum(len(part.url) for snapshot in some for part in snapshot.parts) * 3 // 4 <= 8.2 * size
-    monkeypatch.setattr(snapshots, "MOST_BYTES", 1)
+    monkeypatch.setattr(embedding, "MOST_SNAPSHOT_BYTES", 1)
     ends, _ = snapshots_of(tmp_path)
     assert [snapshot.images for snapshot in ends] == [0, 220]
 
 
 def test_the_number_of_snapshots_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "MOST_SNAPSHOTS", 5)
+    monkeypatch.setattr(embedding, "MOST_SNAPSHOTS", 5)
     for number in range(9):
         save_grid(tmp_path, number, np.full((8, 8, 3), number, np.uint8))
     chosen, _ = snapshots_of(tmp_path)

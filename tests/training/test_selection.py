@@ -11,7 +11,7 @@ import pytest
 from unpaired.core.errors import UserError
 from unpaired.core.given import Given
 from unpaired.evaluation.metrics import METRICS
-from unpaired.report.logged_metrics import LOGGED, logged_metric
+from unpaired.report.run_charts import LOGGED, logged_metric
 from unpaired.training.config import TrainingConfig
 from unpaired.training.evaluation import MEASURED
 from unpaired.training.selection import MOST_SHARE, Selection, short

@@ -110,7 +110,7 @@ def audit(
 
 def _shown(document: Document, path: Path, *, as_json: bool, quiet: bool, figures: bool = True) -> int:
     """Print notices, the document as tables or JSON, and where it was written."""
-    from unpaired.report.terminal import render
+    from unpaired.report.tables import render
 
     for notice in document.notices:
         note(f"note: {notice}")

@@ -128,7 +128,7 @@ def score(
     from unpaired.core.given import options_of
     from unpaired.evaluation.segmentation.config import ScoreOptions
     from unpaired.evaluation.segmentation.score import SegmenterScore, score_segmenter
-    from unpaired.report.terminal import render
+    from unpaired.report.tables import render
     from unpaired.training.progress import Progress
 
     own = [one for one in given if one.origin != ASSIGNED and not any("." in name for name in one.values)]

@@ -11,11 +11,10 @@ from PIL import Image as PillowImage
 
 from unpaired.compare.plan import INPUT, TRUTH
 from unpaired.core.text import NONE, csv_text, duration, listing, memory, number, plural
-from unpaired.report.document_page import document_page
 from unpaired.report.embedding import picture_rows
-from unpaired.report.figures import bound_name
 from unpaired.report.image_grid import Picture as Pixels
 from unpaired.report.image_grid import grid, png, stack
+from unpaired.report.page import document_page
 from unpaired.report.results import (
     Cell,
     ComparedDirection,
@@ -27,7 +26,7 @@ from unpaired.report.results import (
     Table,
     Value,
 )
-from unpaired.report.tables import to_markdown
+from unpaired.report.tables import bound_name, to_markdown
 from unpaired.report.verdict import FEW, best_of, compare_figures, label
 
 TABLE, SHEET, PAGE, PICTURE = "table.md", "table.csv", "index.html", "pictures.png"

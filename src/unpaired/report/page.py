@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -18,6 +18,8 @@ from markupsafe import Markup
 
 from unpaired.core import text
 from unpaired.report import chart, tables
+from unpaired.report.embedding import PictureRows
+from unpaired.report.results import Document
 
 
 def page(
@@ -57,6 +59,21 @@ def page(
     )
 
 
+def document_page(document: Document, *, title: str = "", rows: Mapping[str, PictureRows] | None = None) -> str:
+    """Return a document as one HTML file; `rows` are the pictures of each direction.
+
+    Of a direction's tables the first is shown and the others are folded.
+    """
+    return page(
+        "document.html",
+        title=title or document.title,
+        document=document,
+        rows=rows or {},
+        figures={name: tables.figure_table(found) for name, found in document.directions.items() if found.figures},
+        protocol=[(name, tables.facts_of(facts)) for name, facts in tables.protocol_parts(document)],
+    )
+
+
 def asset(name: str) -> str:
     """Return a file of `report/assets`."""
     return (files("unpaired.report") / "assets" / name).read_text(encoding="utf-8")
@@ -83,6 +100,7 @@ def environment(package: str = "unpaired.report") -> Environment:
         "number": text.number,
         "percent": text.percent,
         "duration": text.duration,
+        "memory": text.memory,
         "plural": lambda count, noun, many=None: text.plural(count, noun, many),
         "listing": lambda names, last="and": text.listing(list(names), last),
         "cell": tables.shown,

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-from unpaired.core.files import cannot_write, write_atomic
+from unpaired.core.errors import UserError
+from unpaired.core.files import cannot_write, parse_json, read_regular, write_atomic
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -28,6 +29,25 @@ METRICS = "metrics.jsonl"
 """Name of the log in a run's folder."""
 TENSORBOARD = "tensorboard"
 """Name of the folder of TensorBoard events in a run's folder."""
+
+MOST_BYTES = 2_000_000_000
+"""Of a log that is read."""
+MOST_NUMBER = 1e15
+"""Larger counts and times are none."""
+_NUMBERS = frozenset(
+    [
+        "images",
+        "epoch",
+        "seconds",
+        "images_per_second",
+        "waiting_share",
+        "evaluation_share",
+        "evaluation_seconds",
+        "peak_memory_bytes",
+    ]
+)
+_TABLES = frozenset({"losses", "learning_rates", "evaluation"})
+_WORDS = frozenset({"event", "text", "reason", "time", "device"})
 
 EventKind = Literal["warning", "resumed", "checkpoint", "thinned", "finished", "interrupted", "failed"]
 
@@ -119,13 +139,36 @@ Log = MetricsLog | NoLog
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """Return the records of a run in order, none where there is no log yet.
 
-    Lines that do not hold a JSON object are left out: a killed process may leave a torn one, a power cut worse.
+    Lines that do not hold a JSON object are left out: a killed process may leave a torn one, a power cut worse. What
+    a known field should not hold is left out too, so that readers need not ask: numbers are finite and not negative,
+    tables hold numbers or None. Raises `UserError` where the log cannot be read.
     """
     try:
-        lines = (run / METRICS).read_bytes().split(b"\n")
+        content = read_regular(run / METRICS, at_most=MOST_BYTES)
     except FileNotFoundError:
         return []
-    return [record for line in lines if (record := _parse(line)) is not None]
+    except OSError as error:
+        raise UserError(f"{run / METRICS} cannot be read: {error.strerror or error}.") from error
+    return [_checked(record) for line in content.split(b"\n") if (record := _parse(line)) is not None]
+
+
+def as_number(value: object, *, most: float = MOST_NUMBER) -> float | None:
+    """Return a number from 0 to `most`; None for anything else."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most else None
+
+
+def _checked(record: dict[str, Any]) -> dict[str, Any]:
+    for name in _NUMBERS & record.keys():
+        found = as_number(record[name])
+        record[name] = int(found) if found is not None and name in ("images", "peak_memory_bytes") else found
+    for name in _TABLES & record.keys():
+        table = record[name].items() if isinstance(record[name], Mapping) else ()
+        record[name] = {key: value if isinstance(value, int | float) else None for key, value in table}
+    for name in _WORDS & record.keys():
+        record[name] = str(record[name])
+    if (record.get("epoch") or 1) < 1e-9:
+        record["epoch"] = None
+    return {name: value for name, value in record.items() if value is not None or name not in _NUMBERS}
 
 
 def means_among(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -164,15 +207,14 @@ def truncate(run: Path, images: int) -> None:
 
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
-        record = json.loads(line) if line.strip() else None
-    except (ValueError, RecursionError):
+        record = parse_json(line) if line.strip() else None
+    except ValueError:
         return None
     return record if isinstance(record, dict) else None
 
 
 def _images_of(record: Mapping[str, Any]) -> float:
-    images = record.get("images")
-    return images if isinstance(images, int | float) else 0
+    return as_number(record.get("images")) or 0
 
 
 def _cut_torn_line(path: Path) -> None:

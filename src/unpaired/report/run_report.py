@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -12,20 +13,21 @@ from typing import Any
 from unpaired import __version__
 from unpaired.core.errors import UserError
 from unpaired.core.files import check_out, write_atomic
-from unpaired.core.text import plural
-from unpaired.report.album import Album, chosen_grids, embed
+from unpaired.core.given import flatten
+from unpaired.core.text import NONE, duration, number, percent, plural
+from unpaired.models.folder import BEST
+from unpaired.report.embedding import Album, chosen_grids, embed
 from unpaired.report.page import page
 from unpaired.report.results import Audit, Document, Evaluation, Table
 from unpaired.report.run_charts import evaluation_charts, training_charts
 from unpaired.report.run_log import plain
-from unpaired.report.runs import Measured, Run, command, compare_settings, costs, of_checkpoint, read_runs, summary
+from unpaired.report.run_page import caption, history, setting_text
+from unpaired.report.runs import Measured, Run, of_checkpoint, read_runs
 from unpaired.report.side_by_side import SideBySide, columns_of, shown_fact, side_by_side, table_of, verdicts
 from unpaired.report.verdict import with_verdict
 
 GENERATOR = "unpaired report"
 FORMAT, VERSION = "unpaired-report", 1
-MOST_EVENTS = 100
-"""Lines of a run's history that are listed; the latest."""
 _THEN = "write the report again"
 
 
@@ -102,14 +104,25 @@ def report_page(parts: Parts, album: Album, *, title: str, created: datetime) ->
         several=len(runs) > 1,
         figures=[(each.heading, table_of(each), verdicts(each)) for each in parts.figures],
         audits=[(each.heading, table_of(each)) for each in parts.audits],
-        cautions=list(dict.fromkeys(line for run in runs for each in run.evaluations[-1:] for line in _cautions(each))),
+        cautions=list(
+            dict.fromkeys(
+                line
+                for run in runs
+                for each in run.evaluations[-1:]
+                for found in each.document.directions.values()
+                for line in found.warnings
+            )
+        ),
         curves=[*evaluated, *main],
         more_curves=[chart for chart in trained if chart not in main],
         protocols=[
             (f"P{place}", [(name.replace("_", " "), shown_fact(value)) for name, value in facts.items()])
             for place, facts in enumerate(parts.protocols, 1)
         ],
-        settings=_settings(parts),
+        settings=Table(
+            columns=("setting", *(f"{run.number} {run.name}" for run in runs)),
+            rows=tuple((name, *values) for name, values in parts.differing.items()),
+        ),
         shared=Table(columns=("setting", "value"), rows=tuple(parts.shared.items())),
         cost=_cost_table(runs),
         left_out=[str(path) for path in album.left_out],
@@ -118,7 +131,7 @@ def report_page(parts: Parts, album: Album, *, title: str, created: datetime) ->
 
 def _shown_run(run: Run, album: Album, num_runs: int) -> dict[str, Any]:
     grids = [
-        {"caption": _caption(run, images), "images": album.parts.get(path, ()), "file": str(path)}
+        {"caption": caption(run, images), "images": album.parts.get(path, ()), "file": str(path)}
         for images, path in reversed(chosen_grids(run, num_runs))
     ]
     events = run.status.events
@@ -131,19 +144,8 @@ def _shown_run(run: Run, album: Album, num_runs: int) -> dict[str, Any]:
         "audited": [_shown_measured(each, album) for each in run.audits],
         "evaluate": "" if run.evaluations else command("evaluate", run),
         "audit": command("audit", run) if run.auditable and not run.audits else "",
-        "warnings": list(dict.fromkeys(str(e.get("text", "")) for e in events if e.get("event") == "warning")),
-        "history": Table(
-            columns=("time", "images", "event", "text"),
-            rows=tuple(
-                (
-                    str(entry.get("time", ""))[:16].replace("T", " "),
-                    entry["images"] if isinstance(entry.get("images"), int) else None,
-                    str(entry.get("event")),
-                    str(entry.get("text", "")),
-                )
-                for entry in events[: -MOST_EVENTS - 1 : -1]
-            ),
-        ),
+        "warnings": list(dict.fromkeys(e.get("text", "") for e in events if e["event"] == "warning")),
+        "history": history(events),
         "made_by": [
             (each.name, each.document.command, each.document.versions) for each in (*run.evaluations, *run.audits)
         ],
@@ -165,22 +167,6 @@ def _shown_measured(measured: Measured, album: Album) -> dict[str, Any]:
         directions.append({"name": name, "found": found, "pictures": pictures})
     model = measured.document.model
     return {"name": model.title if model is not None else measured.name, "directions": directions}
-
-
-def _cautions(measured: Measured) -> list[str]:
-    return [line for found in measured.document.directions.values() for line in found.warnings]
-
-
-def _caption(run: Run, images: int) -> str:
-    epoch = f" · epoch {images / run.status.epoch_images:.1f}" if run.status.epoch_images else ""
-    return f"{plural(images, 'image')}{epoch}"
-
-
-def _settings(parts: Parts) -> Table | None:
-    if not parts.differing:
-        return None
-    columns = ("setting", *(f"{run.number} {run.name}" for run in parts.runs))
-    return Table(columns=columns, rows=tuple((name, *values) for name, values in parts.differing.items()))
 
 
 def _cost_table(runs: Sequence[Run]) -> Table:
@@ -264,3 +250,101 @@ def _rows_data(found: SideBySide) -> dict[str, Any]:
 def _title(runs: Sequence[Run]) -> str:
     names = ", ".join(run.name for run in runs)
     return names if len(names) <= 60 or len(runs) == 1 else f"{len(runs)} runs"
+
+
+# ------------------------------------------------------------------------------------------------------------- summary
+
+
+def summary(run: Run) -> str:
+    """Return one paragraph: what was trained, how far, and which checkpoint to use."""
+    return " ".join(part for part in (_trained(run), _ended(run), _advice(run)) if part)
+
+
+def _trained(run: Run) -> str:
+    data = run.section("data")
+    root = data.get("root") or " and ".join(str(data[side]) for side in ("a", "b") if data.get(side))
+    size = data.get("crop_size")
+    height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
+    pixels = f", {height} x {width} pixels" if size else ""
+    method = run.section("method").get("name")
+    return f"{method or 'Unknown method'}{f' on {root}' if root else ''}{pixels}."
+
+
+def _ended(run: Run) -> str:
+    status = run.status
+    if not status.images:
+        return "Nothing has been logged yet."
+    epochs = f" ({number(status.epoch, 3)} epochs)" if status.epoch else ""
+    time = f" in {duration(status.seconds)}" if status.seconds else ""
+    total = status.total_images
+    of = f" of {total:,}" if total and status.state != "finished" else ""
+    done = f"{status.images:,}{of} images{epochs}{time}"
+    match status.state:
+        case "finished" if total and status.images < total:
+            return f"Ended early: {done} of {total:,}; {status.reason}."
+        case "finished":
+            return f"Finished: {done}."
+        case "interrupted":
+            return f"Interrupted after {done}."
+        case "failed":
+            return f"Failed after {done}: {status.reason}"
+    return f"Not finished: {done}."
+
+
+def _advice(run: Run) -> str:
+    kept = run.best_kept
+    if kept is not None:
+        text = f"Use {kept.path}, after {kept.images_seen:,} images: {number(kept.value)}, the {kept.why}"
+        later = [moment for moment in run.moments if moment.images > kept.images_seen]
+        if later and not any(moment.best for moment in later):
+            text += f"; none of the {plural(len(later), 'later evaluation')} was better"
+        return f"{text}."
+    if run.best is None:
+        return "No best checkpoint was chosen."
+    return (
+        f"Best of {plural(len(run.moments), 'evaluation')} on held-out images: after {run.best:,} images. "
+        f"{run.path / BEST}, which would hold it, is missing."
+    )
+
+
+def costs(run: Run) -> dict[str, str]:
+    """Return what the training took, by name."""
+    status = run.status
+    waits = [share for chart in run.curves.charts for share in chart.lines.get("waiting", ()) if share is not None]
+    shares = [moment.share for moment in run.moments if moment.share is not None]
+    return {
+        "images per second": number(status.images / status.seconds, 3) if status.seconds else NONE,
+        "images per second, recently": number(status.images_per_second, 3),
+        "training time": duration(status.seconds) if status.seconds else NONE,
+        "peak memory": run.peak_memory or NONE,
+        "device": run.device or NONE,
+        "precision": str(run.section("training").get("precision", "")) or NONE,
+        "waiting for data": f"{sum(waits) / len(waits):.1f} %" if waits else NONE,
+        "evaluation's share of the time": percent(shares[-1], 1) if shares else NONE,
+    }
+
+
+def command(verb: str, run: Run) -> str:
+    """Return a command on a run that can be copied into a shell."""
+    root = run.section("data").get("root")
+    # Where the images lie in folders of their own, the run knows them, and no one folder holds both.
+    data = f" --data {shlex.quote(root)}" if isinstance(root, str) else ""
+    return f"unpaired {verb} {shlex.quote(str(run.path))}{data}"
+
+
+# ------------------------------------------------------------------------------------------------------------ settings
+
+
+def compare_settings(runs: Sequence[Run]) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Return the settings that differ, by name with the value of every run, and those that all share, as text."""
+    known = [
+        {name: setting_text(each) for name, each in flatten(run.config).items()} if run.config else None for run in runs
+    ]
+    differing, shared = dict[str, list[str]](), dict[str, str]()
+    for name in dict.fromkeys(name for settings in known if settings for name in settings):
+        values = [NONE if settings is None else settings.get(name, NONE) for settings in known]
+        if len({value for value, settings in zip(values, known, strict=True) if settings is not None}) == 1:
+            shared[name] = next(value for value, settings in zip(values, known, strict=True) if settings is not None)
+        else:
+            differing[name] = values
+    return differing, shared

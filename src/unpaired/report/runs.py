@@ -1,28 +1,66 @@
-"""What a run's folder holds, read once: settings, log, samples, checkpoints, evaluations and audits."""
+"""What a run's folder holds, read once: settings, log, how far it is, samples, checkpoints, evaluations and audits.
+
+Nothing that is read is trusted: a file that is damaged or says something impossible is a line of `Run.damage`.
+"""
 
 from __future__ import annotations
 
-import json
-import math
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from unpaired.core.errors import UserError, option
-from unpaired.core.text import NONE, duration, memory, number, percent, plural
+from unpaired.core.files import read_json
+from unpaired.core.text import memory
 from unpaired.models.best import BestCheckpoint, read_best
-from unpaired.models.folder import BEST, CARD, CHECKPOINTS, DamagedError, TranslatorCard, checkpoints_of
+from unpaired.models.folder import BEST, CARD, CHECKPOINTS, TranslatorCard, checkpoints_of
 from unpaired.report.image_grid import grids_of
-from unpaired.report.results import Audit, Document, Evaluation, Picture
-from unpaired.report.run_curves import Curves, curves_of
-from unpaired.report.run_log import METRICS, read_metrics
-from unpaired.report.run_status import ENDINGS, RunStatus, old_ending, run_status_of
+from unpaired.report.results import Audit, Document, Evaluation, Picture, is_plain
+from unpaired.report.run_charts import Curves, curves_of
+from unpaired.report.run_log import METRICS, as_number, means_among, read_metrics
 
 CONFIG = "config.json"
 FOLDERS: dict[type[Document], str] = {Evaluation: "evaluations", Audit: "audits"}
 """Folders of a run in which its results lie, one folder per checkpoint."""
+State = Literal["starting", "running", "finished", "interrupted", "failed"]
+ENDINGS: dict[str, State] = {
+    "finished": "finished",
+    "interrupted": "interrupted",
+    "failed": "failed",
+    "resumed": "running",
+}
+"""Event that changes a run's state -> the state."""
+RECENT = 20
+"""Records over which the present speed is measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStatus:
+    """Where a run stands; None is what cannot be known yet."""
+
+    state: State
+    reason: str
+    """Why the run is in its state: why it ended early, or what failed."""
+    images: int
+    total_images: int | None
+    epoch: float | None
+    """Epochs done."""
+    epochs: float | None
+    epoch_images: float | None
+    """Images of an epoch."""
+    seconds: float
+    """Training time."""
+    seconds_left: float | None
+    images_per_second: float | None
+    waiting_share: float | None
+    peak_memory_bytes: int | None
+    events: list[Mapping[str, Any]]
+
+    @property
+    def share(self) -> float | None:
+        """Return how much of the training is done, in [0, 1]."""
+        return min(self.images / self.total_images, 1.0) if self.total_images else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +74,7 @@ class Measured:
 
     def picture(self, picture: Picture) -> Path | None:
         """Return where a picture lies, None where it is named outside this folder."""
-        name = picture.file
-        plain = Path(name).name == name and name not in ("", "..") and "\0" not in name
-        return self.folder / name if plain else None
+        return self.folder / picture.file if is_plain(picture.file) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +91,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run as the report shows it."""
+    """A run as pages and reports show it."""
 
     number: int
     """1, 2, ...: its name in charts and tables."""
@@ -74,6 +110,8 @@ class Run:
     device: str | None
     peak_memory: str | None
     versions: Mapping[str, str]
+    directions: Sequence[str]
+    """Which its newest checkpoint translates; empty where no checkpoint tells."""
     auditable: bool
     """Whether it has a network for either direction; true where no checkpoint tells."""
     evaluations: Sequence[Measured]
@@ -90,13 +128,68 @@ class Run:
 def read_runs(paths: Sequence[Path]) -> list[Run]:
     """Return runs in the order given; `UserError` for what is no run, or is given twice."""
     for path in paths:
-        _check(path)
+        _require_run(path)
     places = [path.resolve() for path in paths]
     for place in places:
         if places.count(place) > 1:
             raise UserError(f"{paths[places.index(place)]} is given twice. Give every run once.")
-    names = _names(places)
-    return [_read(place, name, path) for place, (name, path) in enumerate(zip(names, paths, strict=True), 1)]
+    names: list[str] = []
+    for depth in range(1, max((len(place.parts) for place in places), default=0) + 1):
+        names = ["/".join(place.parts[-depth:]) for place in places]  # the shortest ends that differ
+        if len(set(names)) == len(names):
+            break
+    return [read_run(path, name, place) for place, (name, path) in enumerate(zip(names, paths, strict=True), 1)]
+
+
+def read_run(path: Path, name: str = "", number: int = 1) -> Run:
+    """Return what a run's folder holds; nothing need be there yet."""
+    damage: list[str] = []
+    config = _config(path, damage)
+    try:
+        records = read_metrics(path)
+    except UserError as error:
+        records = []
+        damage.append(str(error))
+    status = run_status_of(records, config)
+    moments = [
+        Moment(
+            images=record["images"],
+            values={name: value for name, value in record["evaluation"].items() if value is not None},
+            best=record.get("best") is True,
+            share=record.get("evaluation_share"),
+        )
+        for record in records
+        if "event" not in record and {"evaluation", "images"} <= set(record)
+    ]
+    try:
+        best = read_best(path)
+    except UserError as error:
+        best = None
+        damage.append(str(error))
+    versions, device, directions, auditable = _of_newest_checkpoint(path, damage)
+    evaluations, bad_evaluations = read_results(path, Evaluation)
+    audits, bad_audits = read_results(path, Audit)
+    return Run(
+        number=number,
+        name=name or path.name or path.resolve().name,
+        path=path,
+        config=config,
+        status=status,
+        curves=curves_of(records),
+        moments=moments,
+        grids=grids_of(path),
+        checkpoints=[folder.name for folder in checkpoints_of(path)],
+        best=best.images_seen if best else next((each.images for each in reversed(moments) if each.best), None),
+        best_kept=best,
+        device=device,
+        peak_memory=_peak_memory(status.events),
+        versions=versions,
+        directions=directions,
+        auditable=auditable,
+        evaluations=evaluations,
+        audits=audits,
+        damage=[*damage, *bad_evaluations, *bad_audits, *_outdated(best, [*evaluations, *audits])],
+    )
 
 
 def read_results(run: Path, kind: type[Document]) -> tuple[list[Measured], list[str]]:
@@ -138,12 +231,12 @@ def of_checkpoint(runs: Sequence[Run], checkpoint: str) -> list[Run]:
     return found
 
 
-def _check(path: Path) -> None:
+def _require_run(path: Path) -> None:
     if not path.exists():
         raise UserError(f"there is no run at {path}. Give folders that `unpaired train` wrote.")
     if not path.is_dir():
         raise UserError(f"{path} is a file. A run is a folder that `unpaired train` wrote.")
-    if not ((path / METRICS).is_file() or (path / CHECKPOINTS).is_dir() or _config(path)[0]):
+    if not ((path / METRICS).is_file() or (path / CHECKPOINTS).is_dir() or _config(path, [])):
         inner = sorted(folder.parent.name for folder in path.glob(f"*/{METRICS}"))
         remedy = f"It holds runs: give {path / inner[0]}" if inner else "Give folders that `unpaired train` wrote"
         more = f" or another of its {len(inner)} folders" if len(inner) > 1 else ""
@@ -153,64 +246,24 @@ def _check(path: Path) -> None:
         )
 
 
-def _names(places: Sequence[Path]) -> list[str]:
-    """Return the shortest ends of paths that differ."""
-    names: list[str] = []
-    for depth in range(1, max((len(place.parts) for place in places), default=0) + 1):
-        names = ["/".join(place.parts[-depth:]) for place in places]
-        if len(set(names)) == len(names):
-            break
-    return names
-
-
-def _config(path: Path) -> tuple[dict[str, Any], str | None]:
-    """Return a run's settings, and what is wrong with the file."""
+def _config(path: Path, damage: list[str]) -> dict[str, Any]:
     place = path / CONFIG
     try:
-        config = json.loads(place.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}, f"{place} is missing: the settings are not known."
-    except (OSError, ValueError, RecursionError):
-        return {}, f"{place} is damaged: the settings are not known."
-    if not isinstance(config, dict) or not {"method", "training"} <= set(config):
-        return {}, f"{place} does not hold the settings of a training: they are not known."
-    return config, None
+        config = read_json(place)
+    except UserError as error:
+        missing = isinstance(error.__cause__, FileNotFoundError)
+        damage.append(
+            f"{place} is missing: the settings are not known." if missing else f"{error} The settings are not known."
+        )
+        return {}
+    if not {"method", "training"} <= set(config):
+        damage.append(f"{place} does not hold the settings of a training: they are not known.")
+        return {}
+    return config
 
 
-def _read(place: int, name: str, path: Path) -> Run:
-    config, damage = _config(path)
-    records = read_metrics(path)
-    status, moments = run_status_of(records, config), _moments(records)
-    best, bad_best = _best(path)
-    versions, device, auditable, bad_checkpoints = _of_newest_checkpoint(path)
-    evaluations, bad_evaluations = read_results(path, Evaluation)
-    audits, bad_audits = read_results(path, Audit)
-    lines = (damage, bad_best, *bad_checkpoints, *bad_evaluations, *bad_audits, *_outdated(best, evaluations, audits))
-    return Run(
-        number=place,
-        name=name,
-        path=path,
-        config=config,
-        status=status,
-        # Evaluations are not thinned: there are few, and the best of them must be found.
-        curves=curves_of([record for record in records if "evaluation" not in record]),
-        moments=moments,
-        grids=grids_of(path),
-        checkpoints=[folder.name for folder in checkpoints_of(path)],
-        best=best.images_seen if best else next((each.images for each in reversed(moments) if each.best), None),
-        best_kept=best,
-        device=device,
-        peak_memory=_peak_memory(status.events),
-        versions=versions,
-        auditable=auditable,
-        evaluations=evaluations,
-        audits=audits,
-        damage=[line for line in lines if line],
-    )
-
-
-def _outdated(best: BestCheckpoint | None, *kinds: Sequence[Measured]) -> Iterable[str]:
-    for measured in (each for kind in kinds for each in kind):
+def _outdated(best: BestCheckpoint | None, found: Sequence[Measured]) -> Iterable[str]:
+    for measured in found:
         seen = measured.document.model.images_seen if measured.document.model else None
         if best is not None and measured.name == best.path.name and seen not in (None, best.images_seen):
             yield (
@@ -219,156 +272,95 @@ def _outdated(best: BestCheckpoint | None, *kinds: Sequence[Measured]) -> Iterab
             )
 
 
-def _best(path: Path) -> tuple[BestCheckpoint | None, str | None]:
-    try:
-        return read_best(path), None
-    except DamagedError as error:
-        return None, str(error)
-
-
-def _moments(records: Sequence[Mapping[str, Any]]) -> list[Moment]:
-    moments = []
-    for record in records:
-        values, images = record.get("evaluation"), _finite(record.get("images"))
-        if "event" in record or not isinstance(values, Mapping) or images is None:
-            continue
-        finite = {str(name): value for name, given in values.items() if (value := _finite(given)) is not None}
-        share = _finite(record.get("evaluation_share"))
-        moments.append(Moment(images=int(images), values=finite, best=record.get("best") is True, share=share))
-    return moments
-
-
-def _finite(value: object) -> float | None:
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if plain and math.isfinite(value) else None  # type: ignore[arg-type]
-
-
-def _peak_memory(events: Sequence[Mapping[str, Any]]) -> str | None:
-    for entry in reversed([entry for entry in events if str(entry.get("event")) in ENDINGS]):
-        if isinstance(peak := entry.get("peak_memory_bytes"), int):
-            return f"{memory(peak)} of {'GPU memory' if entry.get('device') == 'cuda' else 'memory'}"
-        if peak_text := old_ending(entry)[1]:
-            return peak_text
-    return None
-
-
-def _of_newest_checkpoint(path: Path) -> tuple[dict[str, str], str | None, bool, list[str]]:
-    """Return versions, device and whether an audit can be made, by the newest checkpoint, and what cannot be read."""
+def _of_newest_checkpoint(path: Path, damage: list[str]) -> tuple[dict[str, str], str | None, list[str], bool]:
+    """Return versions, device, directions and whether an audit can be made, of the newest checkpoint that tells."""
+    directions: list[str] = []
     for folder in checkpoints_of(path):
         try:
-            card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-            state = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+            card = read_json(folder / CARD)
+            directions = directions or sorted(card.get("translators", {}))
+            device = read_json(folder / "training.json").get("device")
             versions = {str(name): str(version) for name, version in card["versions"].items()}
-            device = state.get("device")
-            searches = [TranslatorCard(**translator).is_search for translator in card.get("translators", {}).values()]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return {}, None, True, [f"{folder} is damaged: device and versions are not known."]
+            searches = [TranslatorCard(**card["translators"][direction]).is_search for direction in directions]
+        except (UserError, ValueError, KeyError, TypeError, AttributeError):
+            damage.append(f"{folder} is damaged: device and versions are not known.")
+            continue
         auditable = not searches or (len(searches) == 2 and not any(searches))
-        return versions, str(device) if device else None, auditable, []
-    return {}, None, True, []
+        return versions, str(device) if device else None, directions, auditable
+    return {}, None, directions, True
 
 
-# ------------------------------------------------------------------------------------------------------------- summary
+# -------------------------------------------------------------------------------------------------------------- status
 
 
-def summary(run: Run) -> str:
-    """Return one paragraph: what was trained, how far, and which checkpoint to use."""
-    return " ".join(part for part in (_trained(run), _ended(run), _advice(run)) if part)
-
-
-def _trained(run: Run) -> str:
-    data = run.section("data")
-    root = data.get("root") or " and ".join(str(data[side]) for side in ("a", "b") if data.get(side))
-    size = data.get("crop_size")
-    height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
-    pixels = f", {height} x {width} pixels" if size else ""
-    method = run.section("method").get("name")
-    return f"{method or 'Unknown method'}{f' on {root}' if root else ''}{pixels}."
-
-
-def _ended(run: Run) -> str:
-    status = run.status
-    if not status.images:
-        return "Nothing has been logged yet."
-    epochs = f" ({number(status.epoch, 3)} epochs)" if status.epoch else ""
-    time = f" in {duration(status.seconds)}" if status.seconds else ""
-    total = status.total_images
-    of = f" of {total:,}" if total and status.state != "finished" else ""
-    done = f"{status.images:,}{of} images{epochs}{time}"
-    match status.state:
-        case "finished" if total and status.images < total:
-            return f"Ended early: {done} of {total:,}; {status.reason}."
-        case "finished":
-            return f"Finished: {done}."
-        case "interrupted":
-            return f"Interrupted after {done}."
-        case "failed":
-            return f"Failed after {done}: {status.reason}"
-    return f"Not finished: {done}."
-
-
-def _advice(run: Run) -> str:
-    kept = run.best_kept
-    if kept is not None:
-        text = f"Use {kept.path}, after {kept.images_seen:,} images: {number(kept.value)}, the {kept.why}"
-        later = [moment for moment in run.moments if moment.images > kept.images_seen]
-        if later and not any(moment.best for moment in later):
-            text += f"; none of the {plural(len(later), 'later evaluation')} was better"
-        return f"{text}."
-    if run.best is None:
-        return "No best checkpoint was chosen."
-    return (
-        f"Best of {plural(len(run.moments), 'evaluation')} on held-out images: after {run.best:,} images. "
-        f"{run.path / BEST}, which would hold it, is missing."
+def run_status_of(records: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> RunStatus:
+    """Return where a run with these records and this `config.json` stands."""
+    events = [record for record in records if "event" in record]
+    measured = means_among(records)
+    last = measured[-1] if measured else {}
+    state, reason = _state(events, bool(measured))
+    images, epoch = int(last.get("images", 0)), last.get("epoch")
+    epoch_images = images / epoch if epoch else None
+    total = _total_images(config, epoch_images)
+    speed = _speed(measured[-RECENT:])
+    left = max((total - images) / speed, 0.0) if total and speed and state == "running" else None
+    peaks = [entry["peak_memory_bytes"] for entry in events if "peak_memory_bytes" in entry]
+    return RunStatus(
+        state=state,
+        reason=reason,
+        images=images,
+        total_images=total,
+        epoch=epoch,
+        epochs=round(total / epoch_images, 2) if total and epoch_images else None,
+        epoch_images=epoch_images,
+        seconds=last.get("seconds", 0.0),
+        seconds_left=left,
+        images_per_second=speed,
+        waiting_share=last.get("waiting_share"),
+        peak_memory_bytes=peaks[-1] if peaks else None,
+        events=events,
     )
 
 
-def costs(run: Run) -> dict[str, str]:
-    """Return what the training took, by name."""
-    status = run.status
-    waits = [share for chart in run.curves.charts for share in chart.lines.get("waiting", ()) if share is not None]
-    shares = [moment.share for moment in run.moments if moment.share is not None]
-    return {
-        "images per second": number(status.images / status.seconds, 3) if status.seconds else NONE,
-        "images per second, recently": number(status.images_per_second, 3),
-        "training time": duration(status.seconds) if status.seconds else NONE,
-        "peak memory": run.peak_memory or NONE,
-        "device": run.device or NONE,
-        "precision": str(run.section("training").get("precision", "")) or NONE,
-        "waiting for data": f"{sum(waits) / len(waits):.1f} %" if waits else NONE,
-        "evaluation's share of the time": percent(shares[-1], 1) if shares else NONE,
-    }
+def _state(events: Sequence[Mapping[str, Any]], begun: bool) -> tuple[State, str]:
+    for entry in reversed(events):
+        if entry["event"] in ENDINGS:
+            return ENDINGS[entry["event"]], str(entry.get("reason") or _old_ending(entry)[0])
+    return ("running" if begun else "starting"), ""
 
 
-def command(verb: str, run: Run) -> str:
-    """Return a command on a run that can be copied into a shell."""
-    root = run.section("data").get("root")
-    # Where the images lie in folders of their own, the run knows them, and no one folder holds both.
-    data = f" --data {shlex.quote(root)}" if isinstance(root, str) else ""
-    return f"unpaired {verb} {shlex.quote(str(run.path))}{data}"
+def _old_ending(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """Return reason and peak of memory of an ending that has no fields for them, as logs of version 0.1 wrote it."""
+    reason, _, peak = entry.get("text", "").partition("; at most ")
+    return reason, peak
 
 
-# ------------------------------------------------------------------------------------------------------------ settings
+def _peak_memory(events: Sequence[Mapping[str, Any]]) -> str | None:
+    for entry in reversed([entry for entry in events if entry["event"] in ENDINGS]):
+        if "peak_memory_bytes" in entry:
+            kind = "GPU memory" if entry.get("device") == "cuda" else "memory"
+            return f"{memory(entry['peak_memory_bytes'])} of {kind}"
+        if peak := _old_ending(entry)[1]:
+            return peak
+    return None
 
 
-def compare_settings(runs: Sequence[Run]) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Return the settings that differ, by name with the value of every run, and those that all share, as text."""
-    known = [_flat(run.config) if run.config else None for run in runs]
-    differing, shared = dict[str, list[str]](), dict[str, str]()
-    for name in dict.fromkeys(name for settings in known if settings for name in settings):
-        values = [NONE if settings is None else settings.get(name, NONE) for settings in known]
-        if len({value for value, settings in zip(values, known, strict=True) if settings is not None}) == 1:
-            shared[name] = next(value for value, settings in zip(values, known, strict=True) if settings is not None)
-        else:
-            differing[name] = values
-    return differing, shared
+def _total_images(config: Mapping[str, Any], epoch_images: float | None) -> int | None:
+    """Return the length of the training: its epochs, or fewer images where `max_images` says so."""
+    training = config.get("training")
+    if not isinstance(training, Mapping):
+        return None
+    epochs = as_number(training.get("epochs")) or 0
+    if training.get("schedule") not in ("cosine", "constant"):  # those know no decay phase
+        epochs += as_number(training.get("decay_epochs")) or 0
+    planned = round(epochs * epoch_images) if epoch_images else None
+    known = [int(total) for total in (planned, as_number(training.get("max_images"))) if total]
+    return min(known, default=None)
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            found |= _flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return found
+def _speed(recent: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the images per second lately, with everything that took time between the steps."""
+    if not recent:
+        return None
+    images, seconds = (recent[-1].get(name, 0) - recent[0].get(name, 0) for name in ("images", "seconds"))
+    return images / seconds if images > 0 and seconds > 0 else recent[-1].get("images_per_second")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from unpaired.core.text import listing
-from unpaired.report.figures import BOUNDS, bound_name, is_detail
 from unpaired.report.results import GROUPS, Cell, Document, Figure, Table, Value
 from unpaired.report.runs import Measured, Run
+from unpaired.report.tables import BOUNDS, bound_name, is_detail
 from unpaired.report.verdict import among, compare_figures
 
 _DATA = ("split", "images", "contents")
