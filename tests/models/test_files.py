@@ -228,12 +228,12 @@ def test_two_inputs_with_one_output(make_identity: MakeTranslator, tmp_path: Pat
     save(photos / "a.tif", 8, 8, 3)
     save(photos / "b.jpg", 8, 8, 3)
     save(photos / "b.webp", 8, 8, 3)
-    with pytest.raises(UserError, match="2 outputs would be written of more than one input") as caught:
+    with pytest.raises(UserError, match="2 outputs would be written from more than one input") as caught:
         translate_files(make_identity(), [photos], tmp_path / "out")
     for line in (r"a.png and .*a.tif -> .*a.png", r"b.jpg and .*b.webp -> .*b.png"):  # all of them
         assert re.search(line, str(caught.value))
     other = save(tmp_path / "other" / "a.png", 8, 8, 3)
-    with pytest.raises(UserError, match="1 output would be written of more than one input"):
+    with pytest.raises(UserError, match="1 output would be written from more than one input"):
         translate_files(make_identity(), [photos / "a.png", other], tmp_path / "out")
     assert not (tmp_path / "out").exists()
     report = translate_files(make_identity(), [photos], tmp_path / "out", name="{direction}_{stem}_{ext}")

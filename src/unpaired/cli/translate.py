@@ -70,6 +70,7 @@ def translate(
         What to do when an output exists: fail before anything is done, skip it, or overwrite it.
     """
     from unpaired.data.bad_image import MAX_PIXELS
+    from unpaired.data.check import listed
     from unpaired.models.files import count_images, translate_files
     from unpaired.models.translator import Translator
 
@@ -104,8 +105,8 @@ def translate(
             batch_size=batch_size,
             progress=progress,
         )
-    for failure in report.failed:
-        note(f"could not translate {failure.path}: {failure.reason}")
+    if report.failed:
+        note(f"could not translate:\n{listed(report.failed)}")
     for notice in report.notices:
         note(f"warning: {notice}")
     if not quiet:

@@ -18,6 +18,7 @@ from unpaired.core.files import check_out, means_full_disk
 from unpaired.core.settings import option
 from unpaired.core.text import plural, printable
 from unpaired.data.bad_image import MAX_PIXELS, BadImage
+from unpaired.data.check import BadFile
 from unpaired.data.decode import read_alpha
 from unpaired.data.directions import sides
 from unpaired.data.encode import FORMATS, require_format
@@ -48,13 +49,6 @@ _WAITING_BATCHES = 16
 """Decoded images wait for others of their size until they have so many pixels, or are so many batches, together."""
 
 
-class Failure(NamedTuple):
-    """A file that could not be translated, and why."""
-
-    path: Path
-    reason: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What became of the files."""
@@ -63,7 +57,7 @@ class Report:
     """Files translated and written."""
     skipped: int
     """Files whose output was there already."""
-    failed: list[Failure]
+    failed: list[BadFile]
     """Files that could not be read, translated or written, in the order of the input."""
     search_errors: list[tuple[Path, SearchError]]
     """What a search left over of each file, in the order of the input; empty for models that do not search."""
@@ -167,7 +161,7 @@ def translate_files(
     return Report(
         written=run.written,
         skipped=len(skipped),
-        failed=[Failure(job.source, reason) for job, reason in failed],
+        failed=[BadFile(job.source, reason) for job, reason in failed],
         search_errors=[(job.source, error) for job, error in searched],
         notices=[*_whole_files(translator, half, run.twice_as_wide), *translator.engine.notices[told:]],
     )
@@ -209,7 +203,7 @@ def _plan(inputs: Sequence[Path], out: Path, suffix: str, name: str, direction: 
         lines = [f"{' and '.join(map(printable, them))} -> {printable(output)}" for output, them in clashes.items()]
         more = [f"and {len(lines) - _LISTED:,} more"] if len(lines) > _LISTED else []
         raise UserError(
-            f"{plural(len(lines), 'output')} would be written of more than one input. Nothing was translated.\n  "
+            f"{plural(len(lines), 'output')} would be written from more than one input. Nothing was translated.\n  "
             + "\n  ".join([*lines[:_LISTED], *more])
             + f"\nTell them apart by {option('name', '{stem}_{ext}')}, or translate them into separate folders."
         )

@@ -174,7 +174,7 @@ def _part(path: Path, direction: str) -> _Part:
         TranslatorCard(network=described, weights=weights),
         network.state_dict(),
         f"converted from {path.name} ({converted.origin})",
-        f"{path.name} is an {converted.origin}: {settings}.",
+        f"{path.name} is recognised as {converted.origin}: {settings}.",
     )
 
 
