@@ -33,7 +33,10 @@ class Translation:
         `alpha` [H, W] is written beside pictures; see `write_image`.
         """
         domain = written_as or self.domain
-        if domain.labels is None:
-            write_image(as_stored(self.values, domain), path, alpha)
-        else:
+        if domain.labels is not None:
             write_label_map(self.values, domain.labels, path)
+            return
+        image = as_stored(self.values, domain)
+        if domain.alpha and path.suffix.lower() in (".tif", ".tiff"):  # elsewhere it is the last channel of itself
+            image, alpha = image[..., :-1], image[..., -1]
+        write_image(image, path, alpha)
