@@ -7,6 +7,7 @@ import torch.nn.functional as nnf
 from torch import Tensor
 
 from unpaired.core.errors import UserError
+from unpaired.networks import Generator
 
 
 def padded_size(height: int, width: int, multiple: int, minimum: int) -> tuple[int, int]:
@@ -41,6 +42,15 @@ def pad_to(image: Tensor, multiple: int, minimum: int = 1) -> tuple[Tensor, tupl
 def crop_back(padded: Tensor, size: tuple[int, int]) -> Tensor:
     """Return the part of `padded` [N, C, H, W] that the image of (height, width) `size` was before `pad_to`."""
     return padded[..., : size[0], : size[1]]
+
+
+def forward_padded(network: Generator, images: Tensor) -> Tensor:
+    """Send images [N, C, H, W] of any size through a network, padded as it needs them, and crop the result back.
+
+    By `forward`: networks that are compiled for training batches are not compiled again for other sizes.
+    """
+    padded, size = pad_to(images, network.size_multiple, network.minimum_size)
+    return crop_back(network.forward(padded), size)
 
 
 def _reflected_indices(length: int, padded: int, device: torch.device) -> Tensor:

@@ -34,6 +34,7 @@ from unpaired.evaluation.statistics import Reference
 from unpaired.evaluation.translations import Translators
 from unpaired.metrics.features import Features
 from unpaired.models.engines.base import NotFiniteError
+from unpaired.models.padding import forward_padded
 from unpaired.models.translation import Translation
 from unpaired.networks import Generator, Search
 
@@ -133,7 +134,7 @@ class HeldOut:
             split=self._split,
         )
 
-    def _ways(self, direction: str, translators: Mapping[str, nn.Module]) -> Translators:
+    def _ways(self, direction: str, translators: Mapping[str, Generator]) -> Translators:
         source, target = (self._domains[side] for side in sides(direction))
         back = translators.get(reverse(direction))
         return Translators(
@@ -161,7 +162,7 @@ class HeldOut:
 class _InTraining:
     """A network of the training as the engine asks a translator; all images of a call have one size."""
 
-    def __init__(self, network: nn.Module, source: Domain, target: Domain, device: torch.device) -> None:
+    def __init__(self, network: Generator, source: Domain, target: Domain, device: torch.device) -> None:
         self._network, self._source, self._device = network, source, device
         self.target = target
 
@@ -170,8 +171,7 @@ class _InTraining:
 
     def translate_values(self, values: Sequence[Signed], batch_size: int = 1) -> list[Translation]:
         images = torch.from_numpy(np.ascontiguousarray(np.stack(values).transpose(0, 3, 1, 2)))
-        # `forward`: networks that are compiled for training batches are not compiled again for these.
-        made = self._network.forward(images.to(self._device)).float().permute(0, 2, 3, 1).cpu().numpy()
+        made = forward_padded(self._network, images.to(self._device)).float().permute(0, 2, 3, 1).cpu().numpy()
         return [Translation(one, self.target) for one in made]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from unpaired.data.held_out import evenly
 from unpaired.data.labels import Labels, as_picture
@@ -18,6 +18,7 @@ from unpaired.data.source import ImageSource
 from unpaired.data.training import TrainingData
 from unpaired.data.values import to_signed
 from unpaired.methods import Method
+from unpaired.models.padding import forward_padded
 from unpaired.networks import Generator, Search
 from unpaired.report.image_grid import grid, heading, stack
 from unpaired.training.health import collapse_warning, translation_warnings
@@ -60,8 +61,7 @@ class Preview:
                 continue
             source, target = direction.split("2")
             inputs = self.images[source]
-            # `forward`: networks that are compiled for training batches are not compiled again for these.
-            outputs = [network.forward(image) for image in inputs]
+            outputs = [forward_padded(network, image) for image in inputs]
             warnings |= translation_warnings(direction, [x[0] for x in inputs], [y[0] for y in outputs], method)
             back = translators.get(f"{target}2{source}")
             labels = (self.labels[source], self.labels[target])
@@ -97,14 +97,14 @@ def _first(source: ImageSource, count: int, declared: tuple[float, float] | None
 
 
 def _row(
-    image: Tensor, output: Tensor, back: nn.Module | None, labels: tuple[Labels | None, Labels | None]
+    image: Tensor, output: Tensor, back: Generator | None, labels: tuple[Labels | None, Labels | None]
 ) -> dict[str, Picture]:
     source, target = labels
     row = {"input": _picture(image, source), "translation": _picture(output, target)}
     if back is not None:
-        row["reconstruction"] = _picture(back.forward(output), source)
+        row["reconstruction"] = _picture(forward_padded(back, output), source)
         if image.shape[1] == output.shape[1]:
-            row["identity"] = _picture(back.forward(image), source)
+            row["identity"] = _picture(forward_padded(back, image), source)
     return row
 
 
