@@ -129,7 +129,7 @@ def test_a_file_is_no_folder(run: Path, images: Path) -> None:
         audit(AuditOptions(model=run, out=run / "config.json"))
     with pytest.raises(UserError, match="cannot write into"):
         audit(AuditOptions(model=run, out=run / "config.json" / "in" / "it"))
-    shutil.rmtree(images / "testA")
+    shutil.rmtree(images)
     with pytest.raises(UserError):
         audit(AuditOptions(model=run))
 

@@ -9,8 +9,7 @@ import torch
 
 from audits import Affine, Stored, both, copying, hiding, random_images
 from unpaired.audit.charts import CHANCE, CLEAN, COPY, error_chart, spectrum_chart
-from unpaired.audit.measure import measure
-from unpaired.audit.spectrum import spectrum_of
+from unpaired.audit.measure import measure, spectrum_of
 from unpaired.data.labels import Labels
 from unpaired.data.values import Domain
 from unpaired.report.chart import svg_file

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from audits import Affine, Stored, both, copying, random_images
-from unpaired.audit.pictures import displayed, draw
+from unpaired.audit.charts import displayed, draw
 from unpaired.data.labels import Labels
 from unpaired.data.values import Domain
 from unpaired.report.image_grid import png

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from audits import Affine, Forgetful, hiding, random_images, translator
-from unpaired.audit.sensitivity import response
+from unpaired.audit.measure import response
 from unpaired.networks import Generator
 
 

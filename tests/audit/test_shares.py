@@ -10,8 +10,8 @@ import torch
 
 from audits import Forgetful, Stored, both, copying, hiding, random_images, recolouring
 from unpaired.audit.disturb import HEADLINE, NOISES, Disturbance
+from unpaired.audit.findings import mean_of, most_invisible, psnr, shares_of
 from unpaired.audit.measure import Effect, Reconstructions, measure
-from unpaired.audit.shares import mean_of, most_invisible, psnr, shares_of
 
 
 def made(errors: dict[Disturbance, list[float]], chance: list[float], copy: float = 0.0) -> Reconstructions:

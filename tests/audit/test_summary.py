@@ -9,11 +9,8 @@ import pytest
 
 from audits import copying, hiding, random_images, recolouring
 from unpaired.audit.disturb import DEFAULT_JPEG, HEADLINE, SNAP
-from unpaired.audit.findings import Findings, few_images, figures_of, reconstruction_psnr, table_of
-from unpaired.audit.measure import Images, measure
-from unpaired.audit.sensitivity import response
-from unpaired.audit.shares import Share, shares_of
-from unpaired.audit.spectrum import spectrum_of
+from unpaired.audit.findings import Findings, Share, few_images, figures_of, reconstruction_psnr, shares_of, table_of
+from unpaired.audit.measure import Images, measure, response, spectrum_of
 from unpaired.audit.summary import percent, summary, verdict
 from unpaired.models.translator import Translator
 from unpaired.report.results import Value

@@ -12,8 +12,8 @@ import torch
 
 from comparisons import PLAN, write_labelled, write_plan
 from unpaired import cli
+from unpaired.compare.measure import read_fcn, train_or_read
 from unpaired.compare.plan import SegmenterSettings
-from unpaired.compare.segmenter import read_fcn, train_or_read
 from unpaired.core.errors import UserError
 from unpaired.core.given import Given
 from unpaired.data.config import DataConfig, LabelsConfig

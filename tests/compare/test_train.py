@@ -13,8 +13,7 @@ from PIL import Image
 
 from comparisons import write_labelled, write_plan
 from unpaired.compare.plan import Plan, read_plan
-from unpaired.compare.record import RECORD, keep_record
-from unpaired.compare.train import Outcome, carry_out, cost_of, run_of, state_of
+from unpaired.compare.train import RECORD, Outcome, carry_out, cost_of, keep_record, run_of, state_of
 from unpaired.compare.trainings import Training, trainings_of
 from unpaired.core.errors import UserError
 from unpaired.core.given import read_overrides

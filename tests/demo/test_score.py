@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from unpaired.demo.domains import SIZE, Picture, Scene, draw_scenes
-from unpaired.demo.score import Scores, score, stripes
+from unpaired.demo.domains import SIZE, Picture, Scene, Scores, draw_scenes, score, stripes
 
 PLAIN = draw_scenes("testA", 0)[:12]
 STRIPED = draw_scenes("testB", 0)[:12]

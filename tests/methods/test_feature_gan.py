@@ -101,7 +101,7 @@ def test_torchvisions_file_is_found_in_its_cache(
     with pytest.raises(UserError, match=r"is not the file of torchvision's VGG-16: expected the SHA-256 397923af"):
         FeatureGAN(config, SHAPES)
     checksum = file_checksum(place / "vgg16-397923af.pth")
-    monkeypatch.setattr("unpaired.metrics.features.vgg.VGG16_FILE", replace(VGG16_FILE, sha256=checksum))
+    monkeypatch.setattr("unpaired.metrics.features.published.VGG16_FILE", replace(VGG16_FILE, sha256=checksum))
     found, named = FeatureGAN(config, SHAPES).features, FeatureGAN(_config(weights), SHAPES).features
     assert all(torch.equal(a, b) for a, b in zip(found.buffers(), named.buffers(), strict=True))
 

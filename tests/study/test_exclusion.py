@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from unpaired.study.description import Rules, Settings
-from unpaired.study.exclusion import Answered, is_sound, reasons, stated, stated_for_trials
+from unpaired.study.report import Answered, is_sound, reasons, stated, stated_for_trials
 
 GOOD = Answered(
     participant=1,

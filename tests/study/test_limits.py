@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from unpaired.study import limits
-from unpaired.study.limits import Limit
+from unpaired.study import messages as limits
+from unpaired.study.messages import Limit
 
 
 class Clock:

@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 
 from unpaired.core.errors import UserError
-from unpaired.study.picture import Pixels, encode, filled, filled_length, fit, read_pixels, spoiled
+from unpaired.study.create import Pixels, encode, filled, filled_length, fit, read_pixels, spoiled
 
 
 def some(seed: int = 0, height: int = 20, width: int = 30) -> Pixels:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from study.studies import make_study
-from unpaired.study.plan import choose_method, draw_trials
+from unpaired.study.description import choose_method, draw_trials
 
 
 def test_no_picture_comes_twice_and_counts_are_kept(tmp_path: Path) -> None:

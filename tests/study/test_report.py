@@ -18,12 +18,9 @@ import pytest
 from study.studies import make_study
 from unpaired.cli import main
 from unpaired.study import store as store_module
-from unpaired.study.description import Study
-from unpaired.study.export import answers_csv, participants_csv
+from unpaired.study.description import Study, Trial
 from unpaired.study.messages import Answer
-from unpaired.study.page import report_page
-from unpaired.study.plan import Trial
-from unpaired.study.published import PUBLISHED
+from unpaired.study.page import PUBLISHED, answers_csv, participants_csv, report_page
 from unpaired.study.report import Report, make_report
 from unpaired.study.store import Store
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from unpaired.core.errors import UserError
+from unpaired.study.description import ACTIVE_SECONDS, Trial
 from unpaired.study.messages import Answer
-from unpaired.study.plan import ACTIVE_SECONDS, Trial
 from unpaired.study.store import Store
 
 TRIALS = [

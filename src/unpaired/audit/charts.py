@@ -1,14 +1,30 @@
-"""Charts of an audit: error over strength, with the same disturbance of a plain copy, and the power spectra."""
+"""Charts and pictures of an audit: error over strength, power spectra, translations and their detail amplified."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from unpaired.audit.disturb import INVISIBLE_DB, Family
-from unpaired.audit.measure import Effect, Reconstructions
-from unpaired.audit.spectrum import Spectrum
+from unpaired.audit.disturb import (
+    DEFAULT_QUALITY,
+    INVISIBLE_DB,
+    INVISIBLE_NOISE,
+    Family,
+    blurred,
+    fits_jpeg,
+    jpeg_coded,
+    noisy,
+)
+from unpaired.audit.measure import Effect, Images, Reconstructions, Spectrum, jpeg_detail, partner_of, with_detail_of
+from unpaired.data.held_out import evenly
+from unpaired.data.labels import as_picture
+from unpaired.data.values import Domain
+from unpaired.models.translator import Translator
+from unpaired.report.image_grid import grid
 from unpaired.report.results import Chart, Line
 
 FAMILIES: dict[Family, str] = {"noise": "noise", "jpeg": "JPEG", "blur": "blur", "snap": "snapped to the palette"}
@@ -78,3 +94,81 @@ def _change(effect: Effect) -> float:
 def _copy_error(found: Reconstructions, effect: Effect) -> float | None:
     """Return the error that a plain copy would have with this model's own error."""
     return None if effect.copy is None else float(np.hypot(found.clean.error.mean(), effect.copy.mean()))
+
+
+Picture = NDArray[np.uint8]
+
+ROWS = 5
+"""Examples shown of each direction."""
+DETAIL_FACTOR = 8
+"""Detail is shown this many times stronger, around grey."""
+DETAIL_SIGMA = 1.0
+"""Pixels of the blur whose difference to the translation is shown as its detail."""
+CHANGE_FACTOR = 2
+"""Changes of the reconstruction are shown this many times stronger, on black."""
+
+
+def draw(
+    forward: Translator, backward: Translator, images: Images, *, seed: int, title: str
+) -> tuple[Picture, list[str]]:
+    """Return one labelled grid, [H, W, 3] uint8, and what its columns show, in words."""
+    rows = [_row(forward, backward, images, number, seed) for number in evenly(len(images), ROWS)]
+    known = [name for name in _COLUMNS if name in rows[0]]
+    return grid(rows, known, title), [f"{name}: {_COLUMNS[name]}" for name in known]
+
+
+def displayed(image: Tensor, domain: Domain) -> Picture:
+    """Return an image [1, C, H, W] in [-1, 1] as it is displayed, [H, W, C'] uint8."""
+    levels = ((image[0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    picture: Picture = levels.permute(1, 2, 0).numpy()
+    return picture if domain.labels is None else as_picture(picture, domain.labels)
+
+
+_CODED = f"JPEG {DEFAULT_QUALITY} of it"
+_NOISE = f"rec., noise {INVISIBLE_NOISE:g}"
+_JPEG = f"rec., JPEG {DEFAULT_QUALITY}"
+_DETAIL = f"detail x {DETAIL_FACTOR}"
+_LOST = f"lost x {CHANGE_FACTOR}"
+_SWAPPED = "other's detail"
+_COLUMNS = {
+    "input": "the image that is translated",
+    "translation": "its translation",
+    _CODED: f"the translation as a JPEG file of quality {DEFAULT_QUALITY}",
+    _DETAIL: f"the translation less a blur of {DETAIL_SIGMA:g} px, {DETAIL_FACTOR} times amplified, around grey",
+    "reconstruction": "the reconstruction from the translation",
+    _NOISE: f"the reconstruction after invisible noise of {INVISIBLE_NOISE:g} levels",
+    _JPEG: f"the reconstruction after a JPEG file of quality {DEFAULT_QUALITY}",
+    _LOST: f"difference of that reconstruction to the undisturbed one, {CHANGE_FACTOR} times amplified",
+    _SWAPPED: f"the reconstruction when what JPEG {DEFAULT_QUALITY} loses is taken from another image's translation",
+    "other input": "the input of that other image: where it shows through, the detail carries the input",
+}
+"""The columns and what each shows."""
+
+
+def _row(forward: Translator, backward: Translator, images: Images, number: int, seed: int) -> dict[str, Picture]:
+    x = images.batch([number])
+    y = forward.translate_tensor(x)
+    back = backward.translate_tensor(y)
+    disturbed = backward.translate_tensor(noisy(y, INVISIBLE_NOISE, [number], seed))
+    source = forward.source
+    detail = (y - blurred(y, DETAIL_SIGMA)) * DETAIL_FACTOR
+    row = {
+        "input": displayed(x, source),
+        "translation": displayed(y, forward.target),
+        _DETAIL: displayed(detail, Domain(channels=y.shape[1])),
+        "reconstruction": displayed(back, source),
+        _NOISE: displayed(disturbed, source),
+    }
+    if fits_jpeg(forward.target):
+        coded = jpeg_coded(y, DEFAULT_QUALITY)
+        disturbed = backward.translate_tensor(coded)
+        row[_CODED] = displayed(coded, forward.target)
+        row[_JPEG] = displayed(disturbed, source)
+    row[_LOST] = displayed((disturbed - back).abs() * CHANGE_FACTOR - 1, Domain(channels=x.shape[1]))
+    if fits_jpeg(forward.target) and len(images) > 1:
+        other_x = images.batch([partner_of(number, len(images))])
+        other_y = forward.translate_tensor(other_x)
+        mixed = with_detail_of(y, other_y, jpeg_detail)
+        row[_SWAPPED] = displayed(backward.translate_tensor(mixed), source)
+        row["other input"] = displayed(other_x, source)
+    return row

@@ -1,4 +1,4 @@
-"""How well disturbed translations are brought back, image by image.
+"""What is measured of a translator, image by image: reconstructions after disturbances, spectra, sensitivity.
 
 x is an input, y = G(x) its translation, F the way back, d a disturbance. Measured are |F(d(y)) - x|; |d(x) - x|, what
 the same disturbance does to a plain copy of the input; and |F(G(x')) - x| for another image x', the error that is left
@@ -7,6 +7,7 @@ when nothing of x comes back (chance). Errors are means over pixels and channels
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,10 @@ from unpaired.audit.disturb import (
     jpeg_coded,
 )
 from unpaired.data.values import Domain
+from unpaired.metrics.spectrum import high_frequency_share, radial_spectrum
+from unpaired.models.padding import crop_back, pad_to
 from unpaired.models.translator import Translator, images_per_batch
+from unpaired.networks import Generator
 
 Values = NDArray[np.float64]
 """[N], one value for each image."""
@@ -228,3 +232,103 @@ def _mean_error(one: Tensor, other: Tensor) -> Tensor:
 
 def _mean_square(one: Tensor, other: Tensor) -> Tensor:
     return ((one - other).double() / LEVEL).square().mean((1, 2, 3))
+
+
+CUTOFF = 0.5
+"""Share of the Nyquist frequency above which frequencies are called high."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spectrum:
+    """The radial power spectrum of a set of images, and the share of each image's energy above half of Nyquist."""
+
+    frequencies: NDArray[np.float64]
+    power: NDArray[np.float64]
+    """Mean over the images."""
+    high: Values
+    """One share for each image; 0 for an image without any variation."""
+
+
+def spectrum_of(images: Images, translator: Translator | None = None) -> Spectrum:
+    """Return the spectrum of images, or of what a translator makes of them."""
+    powers, shares, frequencies = [], [], np.zeros(0)
+    for numbers in batches(images):
+        batch = images.batch(numbers)
+        measured = batch if translator is None else translator.translate_tensor(batch)
+        found, power = radial_spectrum(measured)
+        frequencies = np.asarray(found, np.float64)
+        powers.append(np.asarray(power, np.float64) * len(numbers))
+        shares.append(high_frequency_share(measured, cutoff=CUTOFF).double())
+    return Spectrum(frequencies, np.add.reduce(powers) / len(images), torch.cat(shares).numpy())
+
+
+STEPS = 10
+"""Gradient steps that look for the most effective change."""
+DRAWS = 4
+"""Random changes that are averaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Root mean square of the output's change, in levels, for a change of one level in every value of the input."""
+
+    random: Values
+    """For random changes, +1 or -1 level at every value."""
+    worst: Values
+    """For the most effective change found of at most one level at every value."""
+
+
+def response(translator: Translator, images: Sequence[Tensor], *, seed: int) -> Response:
+    """Measure a translator's network in float32 at images [1, C, H, W] in [-1, 1].
+
+    The most effective change is sought by repeated steps e <- sign of the gradient of |G(x + e) - G(x)|^2, the power
+    iteration for a change whose largest value is bounded, from a random one (cf. Madry et al. 2018, section 2.1).
+    """
+    network = translator.network
+    if translator.device.type != "cpu":  # the translator's own network stays on the CPU
+        network = copy.deepcopy(network).to(translator.device)
+    found = [
+        _of_image(
+            _Probe(network, image.to(translator.device)), torch.Generator().manual_seed(seed * 1_000_003 + number)
+        )
+        for number, image in enumerate(images)
+    ]
+    random, worst = zip(*found, strict=True)
+    return Response(random=np.sqrt(random), worst=np.sqrt(worst))
+
+
+class _Probe:
+    """A network at one image."""
+
+    def __init__(self, network: Generator, image: Tensor) -> None:
+        self.image, self._size = pad_to(image, network.size_multiple, network.minimum_size)
+        self._network = network
+        with torch.no_grad():
+            self._before = network(self.image)
+
+    def output_change(self, change: Tensor) -> Tensor:
+        """Return the mean squared change of the output, in levels^2, without padding."""
+        difference = crop_back(self._network(self.image + change) - self._before, self._size) / LEVEL
+        return difference.square().mean()
+
+
+def _of_image(probe: _Probe, generator: torch.Generator) -> tuple[float, float]:
+    """Return the mean squared response to random changes, and to the most effective one that was found."""
+    draws = [_signs(probe.image, generator) for _ in range(DRAWS)]
+    with torch.no_grad():
+        found = [float(probe.output_change(draw)) for draw in draws]
+    change, best = draws[0], max(found)
+    for _ in range(STEPS):
+        value = probe.output_change(change.requires_grad_())
+        best = max(best, float(value.detach()))
+        (gradient,) = torch.autograd.grad(value, change)
+        change = gradient.sign() * LEVEL
+    with torch.no_grad():
+        best = max(best, float(probe.output_change(change)))
+    return sum(found) / DRAWS, best
+
+
+def _signs(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Return +1 or -1 level at every value, equally likely."""
+    signs = torch.randint(0, 2, like.shape, generator=generator).to(like.device, like.dtype)
+    return (signs * 2 - 1) * LEVEL

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from unpaired.audit.disturb import DEFAULT_QUALITY, HEADLINE, INVISIBLE_DB, SNAP
-from unpaired.audit.findings import LEVELS, Findings
+from unpaired.audit.findings import LEVELS, Findings, Share, carried, psnr
 from unpaired.audit.measure import Exchange
-from unpaired.audit.shares import Share, carried, psnr
 from unpaired.core.text import percent as whole_percent
 from unpaired.core.text import plural
 

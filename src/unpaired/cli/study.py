@@ -122,7 +122,7 @@ def report(
     out
         Folder for the report; an earlier report in it is replaced. [default: STUDY/report]
     """
-    from unpaired.study.export import summary, write_report
+    from unpaired.study.page import summary, write_report
 
     made, path = write_report(folder, out)
     if not quiet:

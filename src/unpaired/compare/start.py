@@ -15,11 +15,9 @@ import torch
 
 from unpaired import __version__
 from unpaired.compare.document import SCORES, cost_table, with_tables, write
-from unpaired.compare.measure import Measuring, task_of
+from unpaired.compare.measure import Measuring, read_fcn, task_of, train_or_read
 from unpaired.compare.plan import Entry, Plan
-from unpaired.compare.record import check_record, keep_record
-from unpaired.compare.segmenter import read_fcn, train_or_read
-from unpaired.compare.train import Outcome, carry_out, cost_of, images_done, run_of, state_of
+from unpaired.compare.train import Outcome, carry_out, check_record, cost_of, images_done, keep_record, run_of, state_of
 from unpaired.compare.trainings import Training, data_settings, needs_pairs, shared_settings, trainings_of
 from unpaired.core.device import find_device
 from unpaired.core.errors import UserError

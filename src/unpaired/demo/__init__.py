@@ -14,9 +14,8 @@ from typing import Any
 
 from unpaired.core.files import check_out, new_folder, write_atomic
 from unpaired.core.given import Given
-from unpaired.demo.domains import SIZE, Picture, Scene, draw_domains, write_domains
+from unpaired.demo.domains import SIZE, Picture, Scene, Scores, draw_domains, score, write_domains
 from unpaired.demo.picture import NAMES, Example, draw_examples
-from unpaired.demo.score import Scores, score
 from unpaired.models.translator import Translator
 from unpaired.training.result import Result
 from unpaired.training.settings import RunConfig, resolve

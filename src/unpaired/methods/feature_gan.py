@@ -18,7 +18,7 @@ from unpaired.core.errors import UserError
 from unpaired.methods.base import ImageShapes
 from unpaired.methods.losses import l1
 from unpaired.methods.simgan import Refiner, RefinerConfig
-from unpaired.metrics.features.vgg import find_vgg, read_vgg
+from unpaired.metrics.features.published import find_vgg, read_vgg
 from unpaired.networks.stacks import MINIMUM_SIZE, VggFeatures
 
 WEIGHTS = "method.vgg_weights"

@@ -15,8 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
-from markupsafe import Markup, escape
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from unpaired.core.text import number, plain
 from unpaired.report.results import Chart, Line, Table
@@ -82,51 +84,36 @@ class Drawn:
     style: int
     label: str
 
+    @property
+    def best(self) -> tuple[float, float] | None:
+        """The point that is ringed."""
+        return next((point for point in points_of(self.line) if point[0] == self.line.best), None)
+
 
 def svg(chart: Chart, name: str, *, epoch: float | None = None) -> Markup:
     """Return a chart as one SVG element, without its title; `name` begins the ids inside.
 
     `epoch` is how much of x an epoch is, where the script is to read values in epochs too.
     """
-    lines = drawn_lines(chart)
-    x, y = _axes_of(chart, lines)
-    frame = {"x": [x.low, x.high, x.start, x.end, x.is_log], "y": [y.low, y.high, y.start, y.end, y.is_log]}
-    data = escape(json.dumps({**frame, "label": chart.x_label, "epoch": epoch}, separators=(",", ":")))
-    return Markup(
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-labelledby="{name}-title {name}-desc" data-frame="{data}"><title id="{name}-title">'
-        f'{_text(chart.title)}</title><desc id="{name}-desc">{_text(description(chart))}</desc>'
-        f"{_inside(chart, lines, x, y)}</svg>"
-    )
+    plot = _plot(chart)
+    frame = {axis: [a.low, a.high, a.start, a.end, a.is_log] for axis, a in (("x", plot["x"]), ("y", plot["y"]))}
+    data = json.dumps({**frame, "label": chart.x_label, "epoch": epoch}, separators=(",", ":"))
+    return Markup(_drawing().chart(plot, name, data, description(chart)))
 
 
 def svg_file(charts: Sequence[Chart]) -> str:
     """Return charts, one below the other with titles, legends and notes, as a whole SVG file with its own styles."""
     parts, top = [], 8
     for chart in charts:
-        lines = drawn_lines(chart)
-        parts.append(f'<text class="title" x="4" y="{top + 14}">{_text(chart.title)}</text>')
-        top += 24
-        for place, each in enumerate(lines if has_legend(lines) else ()):
-            left, upper = 4 + place % 2 * WIDTH // 2, top + place // 2 * 16
-            parts.append(
-                f'<g transform="translate({left},{upper})">{_sample(each)}'
-                f'<text x="46" y="10">{_text(each.line.name)}</text></g>'
-            )
-        top += (len(lines) + 1) // 2 * 16 + 6 if has_legend(lines) else 0
-        x, y = _axes_of(chart, lines)
-        parts.append(f'<g transform="translate(0,{top})">{_inside(chart, lines, x, y)}</g>')
-        top += HEIGHT + 4
-        for words in textwrap.wrap(chart.note, int((WIDTH - 8) / LETTER)):
-            parts.append(f'<text x="4" y="{top + 8}">{_text(words)}</text>')
-            top += 15
-        top += 14
-    described = _text(" ".join(f"{chart.title}: {description(chart)}" for chart in charts))
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top}" width="{2 * WIDTH}" height="{2 * top}" '
-        f'role="img"><title>{_text("; ".join(chart.title for chart in charts))}</title><desc>{described}</desc>'
-        f'<style>{stylesheet()}</style><rect class="paper" width="100%" height="100%"/>{"".join(parts)}</svg>\n'
-    )
+        plot, heading = _plot(chart), top + 14
+        named = plot["lines"] if has_legend(plot["lines"]) else []
+        rows = (len(named) + 1) // 2 * 16 + 6 if named else 0
+        notes = textwrap.wrap(chart.note, int((WIDTH - 8) / LETTER))
+        parts.append({"plot": plot, "heading": heading, "named": named, "top": top + 24 + rows, "notes": notes})
+        top += 24 + rows + HEIGHT + 4 + 15 * len(notes) + 14
+    described = " ".join(f"{chart.title}: {description(chart)}" for chart in charts)
+    title = "; ".join(chart.title for chart in charts)
+    return str(_drawing().file(parts, top, title, described, Markup(stylesheet()))) + "\n"
 
 
 @cache
@@ -135,20 +122,33 @@ def stylesheet() -> str:
     return (files("unpaired.report") / "assets" / "chart.css").read_text(encoding="utf-8")
 
 
+@cache
+def _drawing() -> Any:
+    """Return the macros of `templates/chart.svg`."""
+    environment = Environment(
+        loader=PackageLoader("unpaired.report", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+    )
+    environment.globals.update(width=WIDTH, height=HEIGHT, plot_top=TOP, bottom=HEIGHT - BOTTOM, letter=LETTER)
+    environment.globals.update(dashes=DASHES, markers=MARKERS, colours=COLOURS)
+    environment.globals.update(marked=_marked, labels=_labels, tick=_tick, path=_path)
+    environment.filters["json"] = lambda values: json.dumps([float(f"{v:.6g}") for v in values], separators=(",", ":"))
+    return environment.get_template("chart.svg").module
+
+
 def legend(chart: Chart) -> list[tuple[Markup, str]]:
     """Return a sample and the name of every line where the labels in the chart do not say it; else nothing."""
     lines = drawn_lines(chart)
-    return [(sample(each), each.line.name) for each in lines] if has_legend(lines) else []
+    return [(Markup(_drawing().alone(each)), each.line.name) for each in lines] if has_legend(lines) else []
 
 
 def has_legend(lines: Sequence[Drawn]) -> bool:
     """Return whether a chart's lines need a legend."""
     return len(lines) > 1 and any(each.label != each.line.name and not each.line.reference for each in lines)
-
-
-def sample(line: Drawn) -> Markup:
-    """Return a short piece of a line, for a legend."""
-    return Markup(f'<svg class="sample" viewBox="0 0 40 12" aria-hidden="true">{_sample(line)}</svg>')
 
 
 def description(chart: Chart) -> str:
@@ -287,121 +287,36 @@ def _tick(value: float) -> str:
     return number(value, 6)
 
 
-# -------------------------------------------------------------------------------------------------------------- drawing
+def _plot(chart: Chart) -> dict[str, Any]:
+    """Return what the template draws: the lines, and the axes that they need."""
+    lines = drawn_lines(chart)
+    x, y = _axes_of(chart, lines)
+    return {"chart": chart, "lines": lines, "x": x, "y": y}
 
 
-def _inside(chart: Chart, lines: Sequence[Drawn], x: Axis, y: Axis) -> str:
-    parts = [_shade(chart, x), _axes(chart, x, y)]
-    parts += [_polyline(each.faint, x, y, f"faint s{each.style % COLOURS}") for each in lines if each.faint]
-    parts += [_curve(each, x, y) for each in lines]
-    for mark in chart.marks:
-        stroke = f"M{x(mark.x):.1f},{TOP}V{y.start}" if mark.kind == "resumed" else f"M{x(mark.x):.1f},{y.start}v-9"
-        parts.append(f'<path class="event {mark.kind}" d="{stroke}"><title>{_text(mark.text)}</title></path>')
-    parts.append(_labels(lines, x, y))
-    return "".join(parts)
+def _path(points: Points, x: Axis, y: Axis) -> str:
+    return " ".join(f"{x(px):.1f},{y(py):.1f}" for px, py in points)
 
 
-def _shade(chart: Chart, x: Axis) -> str:
-    if chart.shaded_to is None or chart.shaded_to <= x.low:
-        return ""
-    width = x(chart.shaded_to) - x.start
-    label = f'<text x="{x.start + 5:.1f}" y="{TOP + 12}">{_text(chart.shaded_label)}</text>'
-    box = f'<rect class="shade" x="{x.start:.1f}" y="{TOP}" width="{width:.1f}" height="{HEIGHT - BOTTOM - TOP}"/>'
-    return box + (label if chart.shaded_label else "")
-
-
-def _axes(chart: Chart, x: Axis, y: Axis) -> str:
-    parts = []
-    for value in y.ticks:
-        place = y(value)
-        parts.append(
-            f'<path class="gridline" d="M{x.start:.1f},{place:.1f}H{x.end:.1f}"/>'
-            f'<text x="{x.start - 5:.1f}" y="{place + 4:.1f}" text-anchor="end">{_tick(value)}</text>'
-        )
-    for value in x.ticks:
-        place, text = x(value), _tick(value)
-        half = len(text) * LETTER / 2
-        anchor = "end" if place + half > WIDTH - 2 else "middle"
-        parts.append(
-            f'<path class="axis" d="M{place:.1f},{y.start}v4"/>'
-            f'<text x="{min(place, WIDTH - 2):.1f}" y="{y.start + 15}" text-anchor="{anchor}">{text}</text>'
-        )
-    parts.append(
-        f'<path class="axis" d="M{x.start:.1f},{TOP}V{y.start}H{x.end:.1f}"/>'
-        f'<text x="4" y="12">{_text(chart.y_label)}</text>'
-        f'<text x="{(x.start + x.end) / 2:.1f}" y="{HEIGHT - 5}" text-anchor="middle">{_text(chart.x_label)}</text>'
-    )
-    return "".join(parts)
-
-
-def _polyline(points: Points, x: Axis, y: Axis, kind: str, more: str = "") -> str:
-    steps = " ".join(f"{x(px):.1f},{y(py):.1f}" for px, py in points)
-    return f'<polyline class="{kind}"{more} points="{steps}"/>'
-
-
-def _curve(drawn: Drawn, x: Axis, y: Axis) -> str:
-    kind = f"curve s{drawn.style % COLOURS}" + (" reference" if drawn.line.reference else "")
-    values = "" if drawn.line.reference else _values(drawn)
-    parts = [_polyline(drawn.points, x, y, kind, _dash(drawn.style) + values)]
-    count = len(drawn.points)
+def _marked(drawn: Drawn) -> Points:
+    """Return the points that get a marker: all of few, else at other places for every line, so that these differ."""
+    count, shift = len(drawn.points), drawn.style * 3 % 10 / 60
     if drawn.line.reference:
-        marked: Sequence[int] = ()
-    elif count <= MANY:
-        marked = range(count)
-    else:  # at other places for every line, so that lines close together stay apart
-        shift = drawn.style * 3 % 10 / 60
-        marked = sorted({min(count - 1, round((k / 6 + shift) * (count - 1))) for k in range(6)})
-    parts += [_marker(x(px), y(py), drawn.style) for px, py in (drawn.points[place] for place in marked)]
-    best = next((point for point in points_of(drawn.line) if point[0] == drawn.line.best), None)
-    if best is not None:
-        parts.append(f'<circle class="best" cx="{x(best[0]):.1f}" cy="{y(best[1]):.1f}" r="7.5"/>')
-    return "".join(parts)
+        return []
+    if count <= MANY:
+        return drawn.points
+    return [drawn.points[n] for n in sorted({min(count - 1, round((k / 6 + shift) * (count - 1))) for k in range(6)})]
 
 
-def _values(drawn: Drawn) -> str:
-    """Return the values of a line for the script: x, the values as logged, and the line's name."""
-    points = drawn.faint or drawn.points
-    xs, ys = (json.dumps([float(f"{value:.6g}") for value in part], separators=(",", ":")) for part in zip(*points))  # noqa: B905
-    smooth = ' data-smooth="1"' if drawn.faint else ""
-    return f' data-name="{_text(drawn.line.name)}" data-x="{xs}" data-y="{ys}"{smooth}'
-
-
-def _sample(drawn: Drawn) -> str:
-    kind = f"curve s{drawn.style % COLOURS}" + (" reference" if drawn.line.reference else "")
-    marker = "" if drawn.line.reference else _marker(20, 6, drawn.style)
-    return f'<path class="{kind}"{_dash(drawn.style)} d="M1,6H39"/>{marker}'
-
-
-def _dash(style: int) -> str:
-    dashes = DASHES[style % len(DASHES)]
-    return f' stroke-dasharray="{dashes}"' if dashes else ""
-
-
-def _marker(x: float, y: float, style: int) -> str:
-    shape = MARKERS[style % len(MARKERS)]
-    return f'<path class="marker s{style % COLOURS}" transform="translate({x:.1f},{y:.1f})" d="{shape}"/>'
-
-
-def _labels(lines: Sequence[Drawn], x: Axis, y: Axis) -> str:
-    """Return the lines' labels, each at the end of its line, moved apart where they would cover each other."""
-    ends = sorted(((y(each.points[-1][1]), x(each.points[-1][0]), each) for each in lines if each.label), key=_height)
-    places = [place for place, _, _ in ends]
+def _labels(lines: Sequence[Drawn], x: Axis, y: Axis) -> list[tuple[Drawn, float, float]]:
+    """Return where the lines' labels stand: at their ends, moved apart where they would cover each other."""
+    ends = [(each, x(each.points[-1][0]) + 6, y(each.points[-1][1])) for each in lines if each.label]
+    ends.sort(key=lambda end: end[2])
+    places = [place for _, _, place in ends]
     for place in range(1, len(ends)):
         places[place] = max(places[place], places[place - 1] + LABEL_HEIGHT)
     lowest = y.start + 3
     for place in reversed(range(len(ends))):
         places[place] = min(places[place], lowest)
         lowest = places[place] - LABEL_HEIGHT
-    return "".join(
-        f'<text class="direct{" reference" if each.line.reference else ""}" x="{left + 6:.1f}" y="{place + 4:.1f}">'
-        f"{_text(each.label)}</text>"
-        for place, (_, left, each) in zip(places, ends, strict=True)
-    )
-
-
-def _height(end: tuple[float, float, Drawn]) -> float:
-    return end[0]
-
-
-def _text(value: str) -> str:
-    return str(escape(plain(value)))
+    return [(each, left, place + 4) for (each, left, _), place in zip(ends, places, strict=True)]

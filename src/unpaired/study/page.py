@@ -1,28 +1,72 @@
-"""The report as one HTML file that loads nothing: verdict, shares, comparisons, pictures, how it was done."""
+"""A study's report as files: the page, which loads nothing, and answers and figures as CSV and JSON."""
 
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from markupsafe import Markup
 from PIL import Image as PillowImage
 
-from unpaired.core.text import NONE, percent, plural
+from unpaired.core.files import check_out, write_atomic
+from unpaired.core.text import NONE, csv_text, percent, plural
 from unpaired.report.embedding import Image, embedded
 from unpaired.report.page import environment, page
 from unpaired.report.results import Table
-from unpaired.study.description import PICTURES
-from unpaired.study.exclusion import stated, stated_for_trials
-from unpaired.study.published import PUBLISHED
-from unpaired.study.report import OFF, Comparison, MethodFigures, PictureFigure, Report
+from unpaired.study.description import PICTURES, read_study
+from unpaired.study.report import (
+    OFF,
+    Answered,
+    Comparison,
+    Figure,
+    MethodFigures,
+    Person,
+    PictureFigure,
+    Report,
+    make_report,
+    stated,
+    stated_for_trials,
+)
 from unpaired.study.statistics import RESAMPLES, Interval
+from unpaired.study.store import Store
+
+CYCLEGAN = "CycleGAN paper (Zhu et al., 2017), Table 1"
+PIX2PIX = "pix2pix paper (Isola et al., 2017)"
+
+
+class Published(NamedTuple):
+    """One published figure; shares from 0 to 1; `deviation` is what the paper prints after its plus-minus sign."""
+
+    method: str
+    task: str
+    share: float
+    deviation: float | None
+    source: str
+
+
+PUBLISHED = (
+    Published("CycleGAN", "map to photo", 0.268, 0.028, CYCLEGAN),
+    Published("CycleGAN", "photo to map", 0.232, 0.034, CYCLEGAN),
+    Published("CoGAN", "map to photo", 0.006, None, CYCLEGAN),
+    Published("CoGAN", "photo to map", 0.009, None, CYCLEGAN),
+    Published("BiGAN/ALI", "map to photo", 0.021, None, CYCLEGAN),
+    Published("BiGAN/ALI", "photo to map", 0.019, None, CYCLEGAN),
+    Published("SimGAN", "map to photo", 0.007, None, CYCLEGAN),
+    Published("SimGAN", "photo to map", 0.026, None, CYCLEGAN),
+    Published("Feature loss + GAN", "map to photo", 0.012, None, CYCLEGAN),
+    Published("Feature loss + GAN", "photo to map", 0.003, None, CYCLEGAN),
+    Published("pix2pix (paired)", "map to photo", 0.189, 0.025, PIX2PIX),
+)
+"""Amazon Mechanical Turk, 256 pixels, one second, 10 practice and 40 counted trials, 25 participants per method."""
+
 
 MOST_SHOWN = 6
 """Pictures of each method that fooled most, and as many that fooled least."""
@@ -237,3 +281,101 @@ def _points(difference: float) -> str:
 
 def _p(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+FILES = ("index.html", "report.json", "answers.csv", "participants.csv")
+FORMAT = "unpaired-study-report"
+_SIDES = {"together": ("left", "right"), "in-turn": ("first", "second")}
+
+
+def write_report(folder: Path, out: Path | None = None) -> tuple[Report, Path]:
+    """Write `index.html`, `report.json`, `answers.csv` and `participants.csv`; return the report and the page's path.
+
+    The study may be running. `out` is `STUDY/report` by default; files of an earlier report are replaced. Raises
+    `UserError` where the study is not whole or the files cannot be written.
+    """
+    study = read_study(folder, verify=True)
+    target = folder / "report" if out is None else check_out(out, replaces=FILES)
+    with contextlib.closing(Store(folder, read_only=True)) as store:
+        report = make_report(study, store)
+    contents = {
+        "answers.csv": answers_csv(report),
+        "participants.csv": participants_csv(report),
+        "report.json": report_json(report),
+        "index.html": report_page(folder, report),
+    }
+    for name, text in contents.items():
+        write_atomic(target / name, text, then="choose another --out")
+    return report, target / "index.html"
+
+
+def summary(report: Report) -> str:
+    """Return one line per method: the share taken for real, after the rules and of everybody."""
+    wanted = report.study.settings.participants
+    return "\n".join(
+        f"{method.name}: {_share(method.kept)} after the rules, {_share(method.everybody)} of everybody "
+        f"({method.finished} participants finished, {wanted} wanted)"
+        for method in report.methods
+    )
+
+
+def answers_csv(report: Report) -> str:
+    """Return one line per answer, practice and catch trials included; times in seconds."""
+    columns = [column.name for column in fields(Answered) if column.name != "fake_file"]
+    sides = _SIDES[report.study.settings.show]
+    lines = []
+    for person in report.people:
+        for answer in person.answers:
+            values = asdict(answer)
+            values |= {"real_side": sides[answer.real_side], "side": sides[answer.side], "hidden": int(answer.hidden)}
+            values["answered"] = _moment(answer.answered)
+            lines.append([*(values[name] for name in columns), person.method, int(answer.fooled)])
+    return csv_text([[*columns, "method", "fooled"], *lines])
+
+
+def participants_csv(report: Report) -> str:
+    """Return one line per participant, with the number of their link and their code, as crowd platforms ask for."""
+    columns = ["participant", "external", "code", "method", "joined", "finished", "answers", "share", "left_out"]
+    return csv_text([columns, *(_person(person).values() for person in report.people)])
+
+
+def report_json(report: Report) -> str:
+    """Return everything: settings, rules, figures, comparisons, pictures, participants and answers."""
+    study, content = report.study, {"format": FORMAT} | asdict(report)
+    content |= {
+        "study": {"id": study.id, "created": study.created, "height": study.height, "width": study.width},
+        "settings": asdict(study.settings),
+        "rules": asdict(study.rules),
+        "made": _moment(report.made),
+        "published": [published._asdict() for published in PUBLISHED],
+        "participants": [_person(person) for person in report.people],
+        "answers": [{"method": p.method, **asdict(a), "fooled": a.fooled} for p in report.people for a in p.answers],
+    }
+    del content["people"]
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def _person(person: Person) -> dict[str, object]:
+    counted = person.counted
+    return {
+        "participant": person.id,
+        "external": person.external,
+        "code": person.code,
+        "method": person.method,
+        "joined": _moment(person.joined),
+        "finished": None if person.finished is None else _moment(person.finished),
+        "answers": len(person.answers),
+        "share": sum(answer.fooled for answer in counted) / len(counted) if counted else None,
+        "left_out": "; ".join(person.reasons),
+    }
+
+
+def _share(figure: Figure | None) -> str:
+    if figure is None:
+        return "nothing yet"
+    limits = (figure.interval.low, figure.interval.high) if figure.interval else ()
+    return percent(figure.share, 1) + (f" [{', '.join(percent(limit, 1) for limit in limits)}]" if limits else "")
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

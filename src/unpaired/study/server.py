@@ -25,12 +25,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unpaired.core.errors import UserError
 from unpaired.study.connection import HEADERS, counted_as
-from unpaired.study.description import Study, picture_bytes, read_study
-from unpaired.study.export import answers_csv, participants_csv, report_json
-from unpaired.study.limits import Limit
-from unpaired.study.messages import CHOICE, ENTER, Choice, Enter, Refused
-from unpaired.study.page import report_page
-from unpaired.study.plan import Trial, choose_method, draw_trials
+from unpaired.study.description import Study, Trial, choose_method, draw_trials, picture_bytes, read_study
+from unpaired.study.messages import CHOICE, ENTER, Choice, Enter, Limit, Refused
+from unpaired.study.page import answers_csv, participants_csv, report_json, report_page
 from unpaired.study.report import Report, make_report
 from unpaired.study.store import Participant, Store
 

@@ -18,9 +18,8 @@ from typing import Any
 
 from unpaired.core.errors import UserError
 from unpaired.core.text import printable
-from unpaired.study.description import ANSWERS
+from unpaired.study.description import ACTIVE_SECONDS, ANSWERS, Trial
 from unpaired.study.messages import Answer
-from unpaired.study.plan import ACTIVE_SECONDS, Trial
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS participants (

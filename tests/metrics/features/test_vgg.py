@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unpaired.core.errors import UserError
 from unpaired.metrics.features import open_features
-from unpaired.metrics.features.vgg import read_vgg
+from unpaired.metrics.features.published import read_vgg
 from unpaired.networks.stacks import VggFeatures
 from weights import write_vgg
 

@@ -37,7 +37,7 @@ from unpaired.evaluation.segmentation.segmenter import (
     write_segmenter,
 )
 from unpaired.evaluation.segmentation.trainer import STATE, Trainer, median_frequency
-from unpaired.metrics.features.vgg import read_vgg
+from unpaired.metrics.features.published import read_vgg
 from unpaired.models.folder import DamagedError
 from unpaired.networks.fcn import CLASSIFIER_KEYS, Fcn8s, load_vgg
 from unpaired.report.run_log import MetricsLog, event

@@ -11,10 +11,9 @@ from unpaired.core.device import find_device
 from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.extensions import is_spec
 from unpaired.metrics.features.base import Features
-from unpaired.metrics.features.inception import InceptionFeatures
 from unpaired.metrics.features.lpips import Lpips, open_lpips
 from unpaired.metrics.features.own import CallableFeatures, ProgramFeatures
-from unpaired.metrics.features.vgg import VggFeatures
+from unpaired.metrics.features.published import InceptionFeatures, VggFeatures
 from unpaired.metrics.features.weights import INCEPTION, VGG16_FILE, Notice, find_weights
 
 __all__ = ["Features", "Lpips", "open_features", "open_lpips", "with_absolute_path"]
