@@ -38,6 +38,8 @@ COUNTS = {"trainA": 2, "trainB": 2, "testA": 5, "testB": 5}
 class Shifted(nn.Module):
     """Adds a constant, in evaluation mode alone; counts its images."""
 
+    size_multiple = minimum_size = 1
+
     search = None
 
     def __init__(self, shift: float) -> None:
@@ -149,6 +151,8 @@ def test_an_evaluation_leaves_no_trace(images: Path) -> None:
 
 def test_modes_are_restored_after_an_error(images: Path) -> None:
     class Broken(nn.Module):
+        size_multiple = minimum_size = 1
+
         search = None
 
         def forward(self, images: Tensor) -> Tensor:
