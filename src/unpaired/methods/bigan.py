@@ -66,10 +66,7 @@ class BiGAN(Method):
         self.pool_backward = image_pool(config.pool_size, a + b, shapes.size)
 
     def players(self) -> dict[str, Player]:
-        return {
-            "discriminator": Player("discriminator", self.D),
-            "generators": Player("generator", self.G, self.F),
-        }
+        return {"discriminator": Player("discriminator", self.D), "generators": Player("generator", self.G, self.F)}
 
     def terms(self) -> dict[str, Term]:
         adversarial = Term("adversarial")

@@ -46,7 +46,6 @@ SHALLOWEST = 2
 
 
 def _deepest(size: tuple[int, int]) -> int:
-    """Return how often both sides can be halved."""
     return min((side & -side).bit_length() - 1 for side in size)
 
 

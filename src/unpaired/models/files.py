@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -74,8 +75,6 @@ class _Job(NamedTuple):
 
 
 class _Loaded(NamedTuple):
-    """A decoded file."""
-
     job: _Job
     image: Signed
     alpha: NDArray[Any] | None
@@ -124,7 +123,10 @@ def translate_files(
     format, out = format.lower().removeprefix("."), Path(out)
     written_as = _output_domain(translator.target, format, bit_depth)
     check_out(out, reads=[path for path in map(Path, inputs) if path.is_dir()], replaces=())
-    _check_options(existing, batch_size, workers)
+    if existing not in get_args(Existing):
+        raise UserError(f"{option('existing', existing)}: allowed are {', '.join(get_args(Existing))}.")
+    if batch_size < 1 or workers < 0:
+        raise UserError(f"batch_size is at least 1 and workers at least 0; received {batch_size} and {workers}.")
     keeps_alpha = _keeps_alpha(alpha, translator, format, written_as)
     jobs = _plan([Path(path) for path in inputs], out, f".{format}", _checked_name(name), translator.direction)
     there = [job for job in jobs if job.output.exists()]
@@ -144,9 +146,9 @@ def translate_files(
     def load(job: _Job) -> _Loaded | str:
         try:
             image = read_signed(job.source, translator.source, max_pixels=max_pixels, half=half)
-            found = (
-                read_alpha(job.source, max_pixels=max_pixels) if keeps_alpha and _may_have_alpha(job.source) else None
-            )
+            with job.source.open("rb") as file:  # JPEG has no alpha, and is most files: it is not decoded once more
+                look = keeps_alpha and file.read(3) != b"\xff\xd8\xff"
+            found = read_alpha(job.source, max_pixels=max_pixels) if look else None
             return _Loaded(job, image, None if found is None else halved(job.source, found[:, :, None], half)[:, :, 0])
         except BadImage as error:
             return error.reason
@@ -173,13 +175,6 @@ def count_images(inputs: Sequence[Path]) -> int:
 
 
 # ---------------------------------------------------------------------------------------------------------- planning
-
-
-def _check_options(existing: str, batch_size: int, workers: int) -> None:
-    if existing not in get_args(Existing):
-        raise UserError(f"{option('existing', existing)}: allowed are {', '.join(get_args(Existing))}.")
-    if batch_size < 1 or workers < 0:
-        raise UserError(f"batch_size is at least 1 and workers at least 0; received {batch_size} and {workers}.")
 
 
 def _plan(inputs: Sequence[Path], out: Path, suffix: str, name: str, direction: str) -> list[_Job]:
@@ -267,21 +262,19 @@ def _found(given: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _protect_inputs(jobs: Sequence[_Job], there: Sequence[_Job]) -> None:
-    identities = {_identity(job.source) for job in jobs} if there else set()
+    inputs = {(status.st_dev, status.st_ino) for job in jobs if there and (status := _status(job.source))}
     for job in there:
-        if _identity(job.output) in identities:
+        if (status := _status(job.output)) and (status.st_dev, status.st_ino) in inputs:
             raise UserError(
                 f"{job.output} is an input and would be replaced by a translation. Nothing was translated. "
                 f"Choose another {option('out')}."
             )
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
+def _status(path: Path) -> os.stat_result | None:
+    with contextlib.suppress(OSError):
+        return path.stat()
+    return None
 
 
 def _output_domain(target: Domain, format: str, bit_depth: int | None) -> Domain:
@@ -420,11 +413,6 @@ class _Run:
             else:
                 self.written += 1
                 self.report(self.written + len(self.failed))
-
-
-def _may_have_alpha(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(3) != b"\xff\xd8\xff"  # JPEG has none, and is most files: it is not decoded once more
 
 
 def _means_out_of_memory(error: Exception) -> bool:

@@ -156,7 +156,6 @@ def _write_documents(folder: Path, documents: Mapping[str, Mapping[str, Any]]) -
 
 
 def _complete(folder: Path, files: Mapping[str, Any]) -> None:
-    """Write the manifest and bring everything to the disk."""
     manifest = {"files": files, "sha256": _manifest_digest(files)}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     for path in folder.iterdir():

@@ -116,8 +116,13 @@ def trace_onnx(network: Generator) -> Model:
 
     InstanceNorm, here computed as a group norm because that is fastest in PyTorch, becomes InstanceNormalization.
     """
+    import onnx_ir
+
     module = AnySize(network)
-    _replace_norms(module)
+    for parent in module.modules():
+        for name, child in parent.named_children():
+            if isinstance(child, InstanceNorm):
+                parent.register_module(name, _PlainInstanceNorm())
     program = _trace(module, network.in_channels)
     with quiet_exporter():
         exported = torch.onnx.export(
@@ -131,24 +136,12 @@ def trace_onnx(network: Generator) -> Model:
         )
     assert exported is not None
     model = exported.model
-    _name_dimensions(model.graph.inputs[0], model.graph.outputs[0])
+    value: Any
+    for value in (model.graph.inputs[0], model.graph.outputs[0]):
+        value.shape = onnx_ir.Shape(["batch", value.shape[1], "height", "width"])
     for node in model.graph:  # where each operation stands in our source: paths of this machine
         node.metadata_props.clear()
     return model
-
-
-def _replace_norms(module: nn.Module) -> None:
-    for parent in module.modules():
-        for name, child in parent.named_children():
-            if isinstance(child, InstanceNorm):
-                parent.register_module(name, _PlainInstanceNorm())
-
-
-def _name_dimensions(*values: Any) -> None:
-    import onnx_ir
-
-    for value in values:
-        value.shape = onnx_ir.Shape(["batch", value.shape[1], "height", "width"])
 
 
 @contextmanager

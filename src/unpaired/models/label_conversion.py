@@ -30,7 +30,9 @@ def signed_from_label_array(image: Image, labels: Labels) -> Signed:
             return to_signed(encoded(from_colours(image, labels), labels))
         return to_signed(encoded(to_indices(image, labels), labels))
     except UserError as error:
-        raise UserError(f"the image is no label map of this model: {error}. {_wanted(labels)}") from error
+        indices = f"class indices 0 to {len(labels.palette) - 1} as H x W, or RGB in" if labels.kind == "index" else ""
+        wanted = f"Pass {indices or 'RGB of 8 bits in'} the {len(labels.palette)} colours of the palette."
+        raise UserError(f"the image is no label map of this model: {error}. {wanted}") from error
 
 
 def label_array(signed: Signed, labels: Labels) -> NDArray[np.uint8]:
@@ -76,10 +78,3 @@ def write_label_map(signed: Signed, labels: Labels, path: Path) -> None:
         write_indices(values, path, labels.palette)
     else:
         write_image(values, path)
-
-
-def _wanted(labels: Labels) -> str:
-    of = f"{len(labels.palette)} colours of the palette"
-    if labels.kind == "index":
-        return f"Pass class indices 0 to {len(labels.palette) - 1} as H x W, or RGB in the {of}."
-    return f"Pass RGB of 8 bits in the {of}."

@@ -100,16 +100,12 @@ class Generator(Network):
         height, width = image.shape[2], image.shape[3]
         multiple, minimum = self.size_multiple, self.minimum_size
         if height % multiple or width % multiple or height < minimum or width < minimum:
-            raise UserError(self._size_message(height, width))
-
-    def _size_message(self, height: int, width: int) -> str:
-        multiple = self.size_multiple
-        sizes = f"{_around(height, multiple, self.minimum_size)} x {_around(width, multiple, self.minimum_size)}"
-        return (
-            f"The generator received images of {height} x {width} (height x width), but height and width must be "
-            f"multiples of {multiple} and at least {self.minimum_size}. The nearest sizes that work are {sizes}. "
-            "For training set crop_size to such a size; a translator pads images of any size by itself."
-        )
+            sizes = f"{_around(height, multiple, minimum)} x {_around(width, multiple, minimum)}"
+            raise UserError(
+                f"The generator received images of {height} x {width} (height x width), but height and width must be "
+                f"multiples of {multiple} and at least {minimum}. The nearest sizes that work are {sizes}. For "
+                "training set crop_size to such a size; a translator pads images of any size by itself."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +207,6 @@ def _check_channels(image: Tensor, channels: int) -> None:
 
 
 def _around(size: int, multiple: int, minimum: int) -> str:
-    """Name the nearest accepted sizes below and above `size`."""
     below = size // multiple * multiple
     above = max(-(-size // multiple) * multiple, minimum)
     return str(above) if below < minimum or below == above else f"{below} or {above}"

@@ -35,7 +35,6 @@ class InstanceNorm(nn.Module):
         return torch.native_group_norm(features, None, None, batch, channels, height * width, channels, EPSILON)[0]
 
     def extra_repr(self) -> str:
-        """Show the constant."""
         return f"eps={EPSILON}"
 
 
@@ -107,7 +106,6 @@ class Stage(nn.Module):
         return [layer for layer in slots if layer is not None]
 
     def forward(self, features: Tensor) -> Tensor:
-        """Apply the layers: [N, C, H, W] to [N, C', H', W']."""
         for layer in self.layers():
             features = layer(features)
         return features
@@ -134,7 +132,6 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Add the residual: [N, C, H, W] to [N, C, H, W]."""
         residual: Tensor = self.second(self.first(features))
         return features + residual
 

@@ -75,9 +75,12 @@ class CoupledGenerator(nn.Module):
             if number == 0:
                 return _Start(config.latent, widths[0], base)
             if number > doublings:
-                convolution = nn.Conv2d(widths[-1], channels, HEAD_KERNEL, padding=HEAD_KERNEL // 2)
-                return Stage(convolution, activation=nn.Tanh())
-            return _doubling(config.upsampling, widths[number - 1], widths[number])
+                head = nn.Conv2d(widths[-1], channels, HEAD_KERNEL, padding=HEAD_KERNEL // 2)
+                return Stage(head, activation=nn.Tanh())
+            before, after = widths[number - 1], widths[number]
+            enlarge, convolution = upsampling_layers(config.upsampling, before, after, kernel=4, bias=False)
+            activation = nn.ReLU(inplace=True)
+            return Stage(convolution, before=enlarge, norm=normalization("batch", after), activation=activation)
 
         own_from = doublings + 2 - config.own_layers
         self.shared = nn.Sequential(*(layer(number, 0) for number in range(own_from)))
@@ -87,7 +90,6 @@ class CoupledGenerator(nn.Module):
         )
 
     def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """Render latent vectors [N, latent] as images of A and as images of B."""
         features = self.shared(latent)
         return self.own_a(features), self.own_b(features)
 
@@ -105,7 +107,6 @@ class CoupledDiscriminator(nn.Module):
     def __init__(
         self, config: CoupledDiscriminatorConfig, channels_a: int, channels_b: int, size: tuple[int, int]
     ) -> None:
-        """Build both for images of one (height, width); UserError as for the generator."""
         super().__init__()
         doublings, (height, width) = halvings(size)
         _require_shared("discriminator", config.own_layers, doublings + 1, size)
@@ -115,8 +116,7 @@ class CoupledDiscriminator(nn.Module):
         def convolution(number: int, channels: int) -> nn.Module:
             before = widths[number - 1] if number else channels
             return Stage(
-                nn.Conv2d(before, widths[number], 4, stride=2, padding=1),
-                activation=nn.LeakyReLU(SLOPE, inplace=True),
+                nn.Conv2d(before, widths[number], 4, stride=2, padding=1), activation=nn.LeakyReLU(SLOPE, inplace=True)
             )
 
         own = range(config.own_layers)
@@ -135,7 +135,6 @@ class CoupledDiscriminator(nn.Module):
         )
 
     def forward(self, image_a: Tensor, image_b: Tensor) -> tuple[Tensor, Tensor]:
-        """Judge images of A and of B: logits [N, 1] of each."""
         return self.a(image_a), self.b(image_b)
 
 
@@ -159,7 +158,6 @@ class DomainDiscriminator(Discriminator):
         self.size, self.own, self.shared = size, own, shared
 
     def forward(self, image: Tensor) -> Tensor:
-        """Judge a batch of images; UserError for another size than that which it was built for."""
         logits: Tensor = self.shared(self.own(self.see(image)))
         return logits
 
@@ -175,8 +173,6 @@ class DomainDiscriminator(Discriminator):
 
 @final
 class _Start(nn.Module):
-    """The first layer: [N, latent] to the innermost map [N, C, h, w]."""
-
     def __init__(self, latent: int, channels: int, base: tuple[int, int]) -> None:
         super().__init__()
         # The same as a transposed convolution over a map of one pixel; the bias is that of the norm.
@@ -188,11 +184,6 @@ class _Start(nn.Module):
     def forward(self, latent: Tensor) -> Tensor:
         features: Tensor = self.activation(self.norm(self.linear(latent).unflatten(1, self.shape)))
         return features
-
-
-def _doubling(upsampling: Upsampling, before: int, after: int) -> Stage:
-    enlarge, convolution = upsampling_layers(upsampling, before, after, kernel=4, bias=False)
-    return Stage(convolution, before=enlarge, norm=normalization("batch", after), activation=nn.ReLU(inplace=True))
 
 
 # ------------------------------------------------------------------------------------------------------------- sizes
@@ -217,7 +208,6 @@ def halvings(size: tuple[int, int]) -> tuple[int, tuple[int, int]]:
 
 
 def _ways(size: tuple[int, int]) -> list[tuple[int, tuple[int, int]]]:
-    """Return all (halvings, innermost map) that make `size`, the fewest halvings first."""
     ways = []
     for doublings in range(FEWEST_DOUBLINGS, max(size).bit_length()):
         factor = 2**doublings
@@ -229,7 +219,6 @@ def _ways(size: tuple[int, int]) -> list[tuple[int, tuple[int, int]]]:
 
 
 def _nearest(size: tuple[int, int]) -> list[tuple[int, int]]:
-    """Return the two accepted sizes that differ least from `size`."""
     sides = range(SMALLEST_BASE, LARGEST_BASE + 1)
     accepted = {
         (height * 2**doublings, width * 2**doublings)

@@ -53,13 +53,11 @@ class Disturbance(nn.Module):
     """
 
     def __init__(self, channels: int, *, noise: float = 0.0, jpeg: int | None = None) -> None:
-        """Prepare it for images of so many channels; `UserError` where JPEG has no such images."""
         super().__init__()
         self.noise = noise
         self.jpeg = None if jpeg is None else Jpeg(channels, jpeg)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Disturb; another noise in every call."""
         if self.noise:
             # Not clamped: F sees [-1, 1] and a little beyond, and keeps its gradient at the ends.
             image = image + torch.randn_like(image) * (self.noise / 127.5)
@@ -108,7 +106,6 @@ class Jpeg(nn.Module):
         return torch.einsum("kc,nchw->nkhw", buffers["from_ycbcr"], torch.cat([luma, colour], 1))
 
     def _code(self, plane: Tensor, steps: Tensor) -> Tensor:
-        """Transform blocks of levels 0..255, divide by the steps, round, and go back."""
         height, width = plane.shape[-2:]
         whole = _padded(plane - 128, BLOCK)
         rows, columns = whole.shape[-2] // BLOCK, whole.shape[-1] // BLOCK
@@ -129,7 +126,6 @@ def quantisation(table: tuple[tuple[int, ...], ...], quality: int) -> Tensor:
 
 
 def _cosines() -> Tensor:
-    """Return the orthonormal DCT-II as a matrix: frequencies by positions."""
     rows = [
         [
             math.sqrt((1 if k == 0 else 2) / BLOCK) * math.cos(math.pi * (2 * n + 1) * k / (2 * BLOCK))

@@ -22,10 +22,7 @@ GENERATORS: dict[str, type[Generator]] = {
     "unet": UnetGenerator,
     "latent_search": LatentSearch,
 }
-DISCRIMINATORS: dict[str, type[Discriminator]] = {
-    "patchgan": PatchganDiscriminator,
-    "pixel": PixelDiscriminator,
-}
+DISCRIMINATORS: dict[str, type[Discriminator]] = {"patchgan": PatchganDiscriminator, "pixel": PixelDiscriminator}
 
 MAXIMUM_CHANNELS = 4096
 """Of the images that a described generator takes or returns."""

@@ -85,7 +85,6 @@ class Fcn8s(nn.Module):
         self.register_buffer("deviation", deviation, persistent=False)
 
     def forward(self, photos: Tensor) -> Tensor:
-        """Return the logits of every class at every pixel; UserError for another number of channels."""
         if photos.dim() != 4 or photos.shape[1] != self.channels:
             raise UserError(
                 f"the segmenter takes photos [N, {self.channels}, height, width]; received {list(photos.shape)}. "
@@ -137,7 +136,6 @@ class Upsampling(nn.Module):
             self.register_buffer("kernel", kernel.expand(channels, 1, *kernel.shape).clone(), persistent=False)
 
     def forward(self, scores: Tensor) -> Tensor:
-        """Return the enlarged scores."""
         framed = nnf.pad(scores, (1, 1, 1, 1), mode="replicate")
         weight = self.weight if self.learned else self.get_buffer("kernel")
         groups = 1 if self.learned else scores.shape[1]
@@ -186,8 +184,6 @@ def load_vgg(network: Fcn8s, weights: Mapping[str, Tensor], origin: str) -> str:
 
 @final
 class _Convolution(nn.Module):
-    """A convolution that keeps the size, batch norm where there is one, and ReLU."""
-
     def __init__(self, inputs: int, outputs: int, size: int, norm: str) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(inputs, outputs, size, padding=size // 2)
@@ -196,7 +192,6 @@ class _Convolution(nn.Module):
         _zero_bias(self.convolution)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the activated features."""
         return nnf.relu(self.norm(self.convolution(features)))
 
 
@@ -217,7 +212,6 @@ def _take(layer: _Convolution, weights: Mapping[str, Tensor], name: str, origin:
 
 
 def _cut(scores: Tensor, like: Tensor) -> Tensor:
-    """Cut what the pools' rounding up has added."""
     return scores[:, :, : like.shape[2], : like.shape[3]]
 
 

@@ -110,8 +110,6 @@ _TO_8 = (
 
 
 class _Convolution(nn.Module):
-    """Convolution without bias, batch normalisation with stored statistics, ReLU."""
-
     def __init__(self, channels: int, width: int, kernel: tuple[int, int], *, stride: int = 1, padded: bool = True):
         super().__init__()
         padding = ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2) if padded else (0, 0)
@@ -207,7 +205,6 @@ class Inception(nn.Module):
         return super().train(False)
 
     def forward(self, levels: Tensor) -> Tensor:
-        """Return the features of images of levels 0 to 255."""
         features = (resize_as_tensorflow(levels, SIZE) - 128) / 128
         features = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(features)))
         features = nnf.max_pool2d(features, 3, stride=2)

@@ -73,11 +73,7 @@ class LatentSearch(Search):
     config: LatentSearchConfig
 
     def __init__(
-        self,
-        config: LatentSearchConfig,
-        in_channels: int,
-        out_channels: int,
-        generator: CoupledGenerator | None = None,
+        self, config: LatentSearchConfig, in_channels: int, out_channels: int, generator: CoupledGenerator | None = None
     ) -> None:
         """Search with `generator`, which several searches may share; without one a new one is built."""
         super().__init__(config, in_channels, out_channels, size_multiple=1, minimum_size=1)
@@ -88,7 +84,6 @@ class LatentSearch(Search):
 
     @property
     def summary(self) -> str:
-        """Return the numbers of steps and starts."""
         search = self.config.search
         return f"a latent search of {search.steps} steps from {search.restarts} starts for each image"
 

@@ -72,7 +72,6 @@ class PatchganDiscriminator(Discriminator):
         self.head = nn.Conv2d(widths[-1], 1, 4, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Judge a batch of images; UserError for too small an image."""
         features = self.see(image)
         for stage in self.stages:
             features = stage(features)
@@ -99,7 +98,6 @@ class PixelDiscriminator(Discriminator):
         self.head = nn.Conv2d(2 * width, 1, 1, bias=bias)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Judge a batch of images; UserError for too small an image."""
         logits: Tensor = self.head(self.second(self.first(self.see(image))))
         return logits
 

@@ -70,7 +70,6 @@ class ResnetGenerator(Generator):
         return [self.stem, *self.down, *self.residual, *self.up, self.head]
 
     def forward(self, image: Tensor) -> Tensor:
-        """Translate a batch of images; UserError for a size that does not fit."""
         self.check(image)
         features = image
         for stage in self.stages():
@@ -95,7 +94,7 @@ class ResnetGenerator(Generator):
         for number, layer in enumerate(layers):
             features = layer(features)
             if number in taps:
-                kept = number == taps[-1] and _is_changed_in_place(layers[number + 1 :])
+                kept = number == taps[-1] and _overwritten(layers[number + 1 :])
                 found.append(features.clone() if kept else features)
         return features, found
 
@@ -121,8 +120,7 @@ class ResnetGenerator(Generator):
         return found
 
 
-def _is_changed_in_place(following: Sequence[nn.Module]) -> bool:
-    """Whether the layers behind a tensor overwrite it."""
+def _overwritten(following: Sequence[nn.Module]) -> bool:
     first = next((layer for layer in following if not isinstance(layer, nn.Identity)), None)
     return isinstance(first, nn.ReLU) and first.inplace
 
@@ -142,8 +140,5 @@ def _up(channels: int, config: ResnetConfig) -> Stage:
         config.upsampling, channels, channels // 2, kernel=3, bias=has_bias(config.norm)
     )
     return Stage(
-        convolution,
-        before=before,
-        norm=normalization(config.norm, channels // 2),
-        activation=nn.ReLU(inplace=True),
+        convolution, before=before, norm=normalization(config.norm, channels // 2), activation=nn.ReLU(inplace=True)
     )

@@ -41,7 +41,6 @@ class SegmentationUnet(nn.Module):
         self.last = nn.Conv2d(widths[0], classes, 1)
 
     def forward(self, photos: Tensor) -> Tensor:
-        """Return the logits of every class at every pixel."""
         features = self.first(photos)
         skips = []
         for down in self.down:

@@ -183,7 +183,6 @@ class VggFeatures(nn.Module):
         self.loaded = True
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the features; grey images are seen as colour ones."""
         assert self.loaded or image.is_meta, "VGG-16 has no weights"
         if image.shape[1] not in (1, 3) or min(image.shape[2:]) < MINIMUM_SIZE:
             raise UserError(

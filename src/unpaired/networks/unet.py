@@ -56,7 +56,6 @@ class UnetGenerator(Generator):
         self.up = nn.ModuleList(_up(level, out_channels, widths, config) for level in range(config.depth))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Translate a batch of images; UserError for a size that does not fit."""
         self.check(image)
         features = self.run(self.down[0], image)
         skips: list[Tensor] = []
@@ -72,7 +71,6 @@ class UnetGenerator(Generator):
 
 
 def _down(level: int, in_channels: int, widths: list[int], norm: Norm) -> Stage:
-    """Return the encoder's convolution of a level; level 0 is the outermost."""
     first, innermost = level == 0, level == len(widths) - 1
     before = in_channels if first else widths[level - 1]
     return Stage(
@@ -82,7 +80,6 @@ def _down(level: int, in_channels: int, widths: list[int], norm: Norm) -> Stage:
 
 
 def _up(level: int, out_channels: int, widths: list[int], config: UnetConfig) -> Stage:
-    """Return the decoder's upsampling of a level; level 0 is the outermost."""
     innermost = level == len(widths) - 1
     inputs = widths[level] if innermost else 2 * widths[level]
     outputs = out_channels if level == 0 else widths[level - 1]
@@ -93,8 +90,5 @@ def _up(level: int, out_channels: int, widths: list[int], config: UnetConfig) ->
         return Stage(convolution, before=before, activation=nn.Tanh())
     drops = config.dropout and 4 <= level < len(widths) - 1
     return Stage(
-        convolution,
-        before=before,
-        norm=normalization(config.norm, outputs),
-        dropout=nn.Dropout(0.5) if drops else None,
+        convolution, before=before, norm=normalization(config.norm, outputs), dropout=nn.Dropout(0.5) if drops else None
     )

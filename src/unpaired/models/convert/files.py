@@ -108,8 +108,6 @@ def _kernel(weights: Mapping[str, Tensor], name: str) -> int | None:
 
 
 class _Part(NamedTuple):
-    """One direction of a new model."""
-
     source: Domain
     target: Domain
     translator: TranslatorCard

@@ -145,12 +145,7 @@ def official_names(config: GeneratorConfig | DiscriminatorConfig) -> Names:
         return _unet_names(config.depth)
     if isinstance(config, PatchganConfig):
         return _patchgan_names(config.layers, downsampled=int(config.downsampling == "blur"))
-    return {
-        "first.convolution": "net.0",
-        "second.convolution": "net.2",
-        "second.norm": "net.3",
-        "head": "net.5",
-    }
+    return {"first.convolution": "net.0", "second.convolution": "net.2", "second.norm": "net.3", "head": "net.5"}
 
 
 def resnet_names(blocks: int, block: str, *, dropout: bool, upsampled: int, downsampled: int = 0) -> Names:
@@ -330,7 +325,9 @@ def to_ours(weights: Mapping[str, Tensor], network: nn.Module, names: Names, sou
     PyTorch 0.x have them, are left out; a BatchNorm counter, as they lack, becomes 0.
     """
     expected = {_rename(key, names): (key, value) for key, value in network.state_dict().items()}
-    ignored = {f"{names[name]}.{leaf}" for name in _norms_without_state(network, names) for leaf in OLD_STATISTICS}
+    layers = dict(network.named_modules())
+    bare = [name for name in names if name.rpartition(".")[2] == "norm" and not layers[name].state_dict()]
+    ignored = {f"{names[name]}.{leaf}" for name in bare for leaf in OLD_STATISTICS}
     counters = {name for name in expected if name.endswith(".num_batches_tracked")}
     problems = [f"missing: {name}" for name in expected if name not in weights and name not in counters]
     problems += [f"unexpected: {name}" for name in weights if name not in expected and name not in ignored]
@@ -359,8 +356,3 @@ def to_theirs(state: Mapping[str, Tensor], names: Names) -> dict[str, Tensor]:
 def _rename(key: str, names: Names) -> str:
     layer, _, leaf = key.rpartition(".")
     return f"{names[layer]}.{leaf}"
-
-
-def _norms_without_state(network: nn.Module, names: Names) -> list[str]:
-    layers = dict(network.named_modules())
-    return [name for name in names if name.rpartition(".")[2] == "norm" and not layers[name].state_dict()]

@@ -20,6 +20,14 @@ class NotFiniteError(UserError):
     """A translation holds values that are not finite numbers."""
 
 
+def not_finite(how: str) -> NotFiniteError:
+    """Return the error for a network whose result is not finite, computed in some way."""
+    return NotFiniteError(
+        f"the network's result is not a finite number (NaN or infinity) in {how}. Its weights may have grown without "
+        "bound, as in a training that diverged: choose an earlier checkpoint."
+    )
+
+
 class Engine(ABC):
     """Translates tensors [N, C, H, W] in [-1, 1] of any size."""
 
@@ -57,10 +65,7 @@ class Engine(ABC):
         translated = self.compute(images)
         while not bool(translated.isfinite().all()):
             if not self.fall_back():
-                raise NotFiniteError(
-                    f"the network's result is not a finite number (NaN or infinity) in {self}. Its weights may have "
-                    "grown without bound, as in a training that diverged: choose an earlier checkpoint."
-                )
+                raise not_finite(str(self))
             translated = self.compute(images)
         return translated
 

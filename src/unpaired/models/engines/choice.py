@@ -17,7 +17,7 @@ from unpaired.core.device import fast_bf16, find_device
 from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.settings import option
 from unpaired.models.engines import EngineChoice, Precision
-from unpaired.models.engines.base import ENGINE_NAMES, Arithmetic, Engine, EngineName, NotFiniteError
+from unpaired.models.engines.base import ENGINE_NAMES, Arithmetic, Engine, EngineName, NotFiniteError, not_finite
 from unpaired.models.engines.pytorch import TorchEngine
 from unpaired.models.exactness import EXACT, Exactness, compare, fixed_pictures, reference
 from unpaired.models.graph import graph_file, has_graph, recall_exactness
@@ -120,19 +120,15 @@ def candidates(job: Job, device: torch.device) -> Iterator[tuple[EngineName, Ari
     """Yield what `auto` tries in turn, best first; one pair where both engine and precision were asked for."""
     reduced: list[Arithmetic] = ["bf16"] if fast_bf16(device) and not job.fine else []
     precisions: list[Arithmetic] = [*reduced, "fp32"] if job.precision == "auto" else [job.precision]
-    engines: list[EngineName] = _auto_engines(job, device) if job.engine == "auto" else [job.engine]
+    count = job.images or 0
+    worth = count >= WORTH_MAKING or (count >= WORTH_LOADING and has_graph(job.fingerprint))
+    graphs: list[EngineName] = ["openvino", "onnxruntime"]
+    fit = worth and device.type == "cpu" and job.network.exportable
+    auto: list[EngineName] = [*(name for name in graphs if fit and not _missing(name)), "torch"]
+    engines: list[EngineName] = auto if job.engine == "auto" else [job.engine]
     pairs = [(name, precision) for precision in precisions for name in engines]
     possible = [(name, precision) for name, precision in pairs if precision in ENGINES[name].precisions]
     yield from possible or pairs
-
-
-def _auto_engines(job: Job, device: torch.device) -> list[EngineName]:
-    count = job.images or 0
-    worth = count >= WORTH_MAKING or (count >= WORTH_LOADING and has_graph(job.fingerprint))
-    graphs: list[EngineName] = (
-        ["openvino", "onnxruntime"] if worth and device.type == "cpu" and job.network.exportable else []
-    )
-    return [*(name for name in graphs if not _missing(name)), "torch"]
 
 
 def _open(job: Job, name: EngineName, precision: Arithmetic, device: torch.device) -> Engine:
@@ -166,10 +162,7 @@ def _open(job: Job, name: EngineName, precision: Arithmetic, device: torch.devic
     except ImportError as error:
         raise UserError(f"--engine {name} is installed but cannot be loaded ({error}). Install it anew.") from error
     if not bool(reference(job.network)(fixed_pictures(job.network.in_channels, ((64, 64),))[0]).isfinite().all()):
-        raise NotFiniteError(  # OpenVINO would make a picture of it
-            "the network's result is not a finite number (NaN or infinity) in fp32. Its weights may have grown without "
-            "bound, as in a training that diverged: choose an earlier checkpoint."
-        )
+        raise not_finite("fp32")  # OpenVINO would make a picture of it
     with graph_file(job.network, job.fingerprint) as graph:
         return from_graph(graph, precision)
 
@@ -181,22 +174,16 @@ def _missing(name: EngineName) -> list[str]:
 def _exactness(job: Job, engine: Engine) -> Exactness:
     if engine.is_reference:
         return EXACT
-    setting = {"engine": engine.label, "precision": engine.precision, "processor": _processor(engine.device)}
+    processor = f"{engine.device.type} {torch.backends.cpu.get_cpu_capability()} {fast_bf16(engine.device)}"
+    if engine.device.type == "cuda":
+        processor = torch.cuda.get_device_name(engine.device)
+    setting = {"engine": engine.label, "precision": engine.precision, "processor": processor}
 
     def measure() -> Exactness:
-        return compare(
-            lambda images: engine.compute(images).cpu(),
-            reference(job.network),
-            fixed_pictures(job.network.in_channels),
-        )
+        pictures = fixed_pictures(job.network.in_channels)
+        return compare(lambda images: engine.compute(images).cpu(), reference(job.network), pictures)
 
     return recall_exactness({**setting, **engine.versions}, job.fingerprint, measure)
-
-
-def _processor(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type} {torch.backends.cpu.get_cpu_capability()} {fast_bf16(device)}"
 
 
 def _check_names(job: Job) -> None:

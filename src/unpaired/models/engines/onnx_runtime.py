@@ -21,7 +21,6 @@ class OnnxRuntimeEngine(Engine):
     label = "ONNX Runtime"
 
     def __init__(self, graph: Path, precision: Arithmetic) -> None:
-        """Read the graph, of which nothing is needed afterwards."""
         super().__init__(precision, torch.device("cpu"))
         self.versions = {"onnxruntime": onnxruntime.__version__}
         options = onnxruntime.SessionOptions()

@@ -90,8 +90,6 @@ def quantize(graph: Path, quantized: Path, images: Sequence[Tensor]) -> None:
 
 
 class _Reader:
-    """Gives the images to the calibration, one by one."""
-
     def __init__(self, images: Sequence[Tensor]) -> None:
         self._images: Iterator[Tensor] = iter(images)
 
