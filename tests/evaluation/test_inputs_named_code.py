@@ -10,7 +10,7 @@ import pytest
 
 from unpaired.core.errors import UserError
 from unpaired.data.held_out import open_dataset
-from unpaired.evaluation.inputs import CONFIG, read_data_config
+from unpaired.models.loading import CONFIG, read_data_config
 
 
 @pytest.mark.parametrize("name", ["source_a", "readers"])

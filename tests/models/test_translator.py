@@ -366,9 +366,12 @@ def test_pil_images_of_every_mode(make_identity: MakeTranslator, mode: str) -> N
         image = to_lab(image) if step == "LAB" else image.convert(step)
     assert image.mode == mode
     result = make_identity()(image)
-    assert (result.mode, result.size) == ("RGB", (5, 9))
-    if mode not in ("LA", "La", "PA", "RGBA", "RGBa", "LAB"):
+    transparent = mode in ("LA", "La", "PA", "RGBA", "RGBa")
+    assert (result.mode, result.size) == ("RGBA" if transparent else "RGB", (5, 9))
+    if not transparent and mode != "LAB":
         np.testing.assert_array_equal(np.asarray(result), np.asarray(image.convert("RGB")))
+    if mode in ("LA", "RGBA"):
+        np.testing.assert_array_equal(np.asarray(result)[:, :, 3], np.asarray(image)[:, :, -1])
     assert make_identity(GREY, GREY)(image).mode == "L"
 
 
@@ -379,9 +382,11 @@ def to_lab(image: PIL.Image.Image) -> PIL.Image.Image:
     return converted
 
 
-def test_transparency_is_laid_over_white(make_identity: MakeTranslator) -> None:
+def test_transparency_is_laid_over_white_for_the_network_and_kept(make_identity: MakeTranslator) -> None:
     image = PIL.Image.new("RGBA", (4, 4), (10, 20, 30, 0))
-    np.testing.assert_array_equal(np.asarray(make_identity()(image)), 255)
+    result = make_identity()(image)
+    np.testing.assert_array_equal(np.asarray(result)[:, :, :3], 255)
+    np.testing.assert_array_equal(np.asarray(result)[:, :, 3], 0)
 
 
 def test_deep_pil_images(make_identity: MakeTranslator) -> None:

@@ -41,7 +41,7 @@ def values(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     def measure(self: HeldOut, translators: object) -> Measured:
         value = scripted[min(len(found), len(scripted) - 1)]
         found.append(value)
-        return Measured({"swd_a2b": value, "swd_b2a": value}, 0.001)
+        return Measured({**dict.fromkeys(("swd_a2b", "swd_b2a"), value), "colour_a2b": 0.0, "colour_b2a": 0.0}, 0.001)
 
     monkeypatch.setattr(HeldOut, "measure", measure)
     return scripted
@@ -77,13 +77,14 @@ def test_with_and_without_evaluations_the_weights_are_the_same(data: Path, tmp_p
 def test_the_log_tells_what_was_measured_and_what_it_cost(data: Path, tmp_path: Path) -> None:
     records = _evaluations(_train(data, tmp_path / "run").run)
     assert [record["images"] for record in records] == [4, 8, 12, 16, 20]
-    names = {f"{name}_{way}" for name in ("swd", "reconstruction_l1") for way in ("a2b", "b2a")}
+    names = {f"{name}_{way}" for name in ("swd", "colour", "reconstruction_l1") for way in ("a2b", "b2a")}
     spent = 0.0
     for record in records:
         assert record["evaluation"].keys() == names
         spent += record["evaluation_seconds"]
         assert record["evaluation_share"] == pytest.approx(spent / record["seconds"])
-    lowest = [min(sum(r["evaluation"][f"swd_{w}"] for w in ("a2b", "b2a")) for r in records[: n + 1]) for n in range(5)]
+    keys = [f"{name}_{way}" for name in ("swd", "colour") for way in ("a2b", "b2a")]
+    lowest = [min(sum(r["evaluation"][key] for key in keys) for r in records[: n + 1]) for n in range(5)]
     assert [record["best"] for record in records] == [n == 0 or lowest[n] < lowest[n - 1] for n in range(5)]
 
 

@@ -22,7 +22,7 @@ def _selection(
     *, directions: tuple[str, ...] = ("a2b", "b2a"), paired: bool = False, searches: bool = False, **settings: Any
 ) -> Selection:
     return Selection(
-        TrainingConfig(**settings),
+        TrainingConfig(**{"best": "swd", **settings}),
         directions=directions,
         paired=paired,
         searches=searches,
@@ -61,10 +61,10 @@ def test_higher_is_better_for_similarity() -> None:
     assert selection.why().startswith("highest SSIM (a2b)")
 
 
-def test_auto_is_l1_for_pairs_and_swd_else() -> None:
-    assert _selection().metric.name == "swd"
-    assert _selection(paired=True).metric.name == "l1"
-    assert _selection(searches=True, paired=True).metric.name == "swd"
+def test_auto_is_l1_for_pairs_and_swd_with_colours_else() -> None:
+    assert _selection(best="auto").measure == "swd+colour"
+    assert _selection(best="auto", paired=True).measure == "l1"
+    assert _selection(best="auto", searches=True, paired=True).measure == "swd+colour"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_distances_of_features_need_features() -> None:
     assert selection.observe({"kernel_a2b": 2.0, "kernel_b2a": -1.0}, 100)
     assert selection.best is not None
     assert selection.best.value == 0.5
-    assert _selection(best="frechet", evaluate_features="vgg", searches=True).metric.name == "frechet"
+    assert _selection(best="frechet", evaluate_features="vgg", searches=True).measure == "frechet"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -28,7 +28,7 @@ from unpaired.data.folders import image_folders
 from unpaired.data.held_out import evenly
 from unpaired.data.training import SIDES, Progress
 from unpaired.evaluation.dataset import FILTER, SPLITS
-from unpaired.evaluation.inputs import ModelInputs, open_model, run_of
+from unpaired.evaluation.inputs import ModelInputs, open_model
 from unpaired.models.folder import ModelCard, find_model, read_card
 from unpaired.report.chart import svg_file
 from unpaired.report.image_grid import png

@@ -31,6 +31,8 @@ def translate(
     bit_depth: Literal[8, 16, 32] | None = None,
     alpha: Literal["keep", "drop"] | None = None,
     half: Literal["left", "right"] | None = None,
+    size: str | None = None,
+    detail: bool | None = None,
     max_pixels: int | None = None,
     existing: Literal["fail", "skip", "overwrite"] = "fail",
     batch_size: BatchSize = 8,
@@ -64,6 +66,12 @@ def translate(
         keep an input's alpha beside its translation, or drop it. [default: keep where the format can hold it]
     half
         Translate this half of side-by-side files. [default: the whole image]
+    size
+        At which size the network sees an image: trained (as in training), native, or the pixels of the shorter side.
+        The translation has the input's size again. [default: trained where the model knows it, else native]
+    detail
+        Keep the input's detail where the network saw it smaller: the change is enlarged and added to the input.
+        [default: for pictures of the same channels]
     max_pixels
         Images of more pixels are refused. [default: 179 million]
     existing
@@ -84,6 +92,8 @@ def translate(
         precision=precision,
         images=count_images(inputs),
         fine=True if bit_depth in (16, 32) else None,
+        size=size,
+        detail=detail,
     )
     for notice in (*translator.notices, *translator.engine.notices):
         note(f"warning: {notice}")
@@ -114,6 +124,8 @@ def translate(
         failed = f", {len(report.failed)} failed" if report.failed else ""
         say(f"{report.written} written to {out}{skipped}{failed}.")
         _print_search_errors(report)
+    if report.rescaled is not None:
+        note(f"note: {report.rescaled}.")
     return 1 if report.failed else 0
 
 

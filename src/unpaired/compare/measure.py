@@ -244,7 +244,11 @@ class Measuring:
             translators=Translators(forward=forward, backward=backward),
             networks=Networks(segmenter=self.segmenter),
             protocol=COMPARISON,
-            facts={"engine": str(forward.engine), "device": str(forward.device)},
+            facts={
+                "translated_at": str(forward.sizing),
+                "engine": str(forward.engine),
+                "device": str(forward.device),
+            },
         )
 
     def _key(self, checkpoint: Path, direction: Direction) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, final
@@ -18,9 +18,10 @@ from unpaired.data.check import ImageInfo
 from unpaired.data.config import DataConfig
 from unpaired.data.directions import Side
 from unpaired.data.labels import Labels, as_picture
-from unpaired.data.source import CentreCropped, ImageSource
+from unpaired.data.scale import whole_settings
+from unpaired.data.source import FolderSource, ImageSource
 from unpaired.data.training import SIDES, Part, Progress, open_training_data, with_found_labels
-from unpaired.data.transforms import height_width, load_size, prepared_size, training_size
+from unpaired.data.transforms import centre_crop, load_size, training_size
 from unpaired.data.values import Domain, Image, from_signed, to_signed
 
 Picture = NDArray[np.uint8]
@@ -32,7 +33,9 @@ _EIGHT_BIT = Domain(channels=3)
 class ImageSet:
     """Images of one domain by position, prepared alike, nothing about them random; itself an `ImageSource`."""
 
-    source: ImageSource
+    source: FolderSource
+    crop: tuple[int, int] | None
+    """(height, width) that prepared images are cut to, their middle; None for whole images."""
     domain: Domain
     files: Sequence[ImageInfo]
     """The files, in the order of the images."""
@@ -43,7 +46,18 @@ class ImageSet:
         return len(self.source)
 
     def __getitem__(self, index: int) -> Image:
-        return self.source[index]
+        return self._cut(self.source[index])
+
+    def whole(self, index: int) -> Image:
+        """Return an image at the size of its file, as a translator is given it."""
+        return self.source.whole(index)
+
+    def fitted(self, image: Image, domain: Domain) -> Image:
+        """Prepare an image of the size of a file as those of this set are: its translation, or the image itself."""
+        return self._cut(self.source.fitted(image, nearest=domain.labels is not None))
+
+    def _cut(self, image: Image) -> Image:
+        return image if self.crop is None else centre_crop(image, self.crop)
 
     def name(self, index: int) -> str:
         """Return the path of one image."""
@@ -51,7 +65,7 @@ class ImageSet:
 
     def signed(self, positions: Sequence[int]) -> NDArray[np.float32]:
         """Return images of one size as networks see them, [N, C, H, W] in [-1, 1]."""
-        return signed_batch(self.source, positions, self.domain)
+        return signed_batch(self, positions, self.domain)
 
 
 @final
@@ -149,25 +163,23 @@ def open_dataset(
             f"{one_size} needs images of one size, and {option('data.preprocess', config.preprocess)} leaves them "
             "sizes of their own. Use resize_and_crop, crop or scale_width_and_crop."
         )
-    whole = replace(config, cache="none")
-    if config.preprocess == "resize_and_crop":
-        whole = replace(whole, load_size=height_width(config.crop_size))
+    whole = whole_settings(replace(config, cache="none"))
     data = open_training_data(whole, paired=aligned, size_multiple=size_multiple, progress=progress)
     by_name = paired or config.side_by_side is not None or bool(data.domain_a.labels or data.domain_b.labels)
-    a, b = (source if size is None else CentreCropped(source, size) for source in (data.a, data.b))
-    tests = data.held_out_from == "test"
 
-    def split(a: ImageSource, b: ImageSource, test: bool) -> Split:
-        sets = [
-            _image_set(source, domain, data.files[Part(test, side)], whole, size, size_multiple)
-            for side, source, domain in zip(SIDES, (a, b), (data.domain_a, data.domain_b), strict=True)
-        ]
+    def split(parts: Mapping[Side, Part]) -> Split:
+        sets = []
+        for side, domain in zip(SIDES, (data.domain_a, data.domain_b), strict=True):
+            source = data.sources[parts[side]]
+            sizes = [size or source.size(index) for index in range(len(source))]
+            sets.append(ImageSet(source=source, crop=size, domain=domain, files=source.images, sizes=sizes))
         pairs = _by_position(*sets) if aligned else _pairs(*sets) if by_name else ()
-        return Split(a=sets[0], b=sets[1], pairs=pairs, taken_from="test" if test else "train")
+        tests = all(part.test for part in parts.values())
+        return Split(a=sets[0], b=sets[1], pairs=pairs, taken_from="test" if tests else "train")
 
     return Dataset(
-        train=split(a, b, test=False),
-        test=split(data.held_out_a, data.held_out_b, test=tests),
+        train=split({side: Part(False, side) for side in SIDES}),
+        test=split(data.held_out_parts),
         size=size,
         part=_part(config),
         layout=data.layout,
@@ -196,18 +208,6 @@ def displayed(image: Image, domain: Domain) -> Picture:
     levels = image if image.dtype == np.uint8 else from_signed(to_signed(image, domain.range), _EIGHT_BIT)
     kept = levels[:, :, :3] if levels.shape[2] >= 3 else np.repeat(levels[:, :, :1], 3, axis=2)
     return np.ascontiguousarray(kept, np.uint8)
-
-
-def _image_set(
-    source: ImageSource,
-    domain: Domain,
-    files: Sequence[ImageInfo],
-    config: DataConfig,
-    size: tuple[int, int] | None,
-    size_multiple: int,
-) -> ImageSet:
-    sizes = [size or prepared_size(info.height, info.width, config, size_multiple=size_multiple) for info in files]
-    return ImageSet(source=source, domain=domain, files=files, sizes=sizes)
 
 
 def _part(config: DataConfig) -> str:

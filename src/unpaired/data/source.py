@@ -22,6 +22,7 @@ from unpaired.data.transforms import (
     padded_size,
     prepare,
     prepared_size,
+    resize,
     resize_nearest,
     training_size,
 )
@@ -70,17 +71,10 @@ class FolderSource:
 
     def __getitem__(self, index: int) -> Image:
         with sharing_memory():
-            return pad(self._prepared(self.images[index]), self.size(index))
+            return pad(self._prepared(index), self.size(index))
 
-    def _prepared(self, info: ImageInfo) -> Image:
-        labels = self.reading.labels
-        try:
-            image = self.reading.read(info.path, max_pixels=self.config.max_pixels)
-        except BadImage as error:
-            raise _changed(info, f"was sound when the data was checked and is not any more: {error.reason}") from error
-        channels = image.shape[2] if labels is None else labels.channels
-        if (*image.shape[:2], channels, image.dtype.name) != (info.height, info.width, info.channels, info.dtype):
-            raise _changed(info, "has changed since the data was checked")
+    def _prepared(self, index: int) -> Image:
+        info, image, labels = self.images[index], self._read(index), self.reading.labels
         if labels is not None:
             # Classes between two others would be invented by any resize but the nearest pixel's.
             indices = np.asarray(image[:, :, 0], np.uint8)
@@ -88,6 +82,30 @@ class FolderSource:
             return encoded(resize_nearest(indices, size), labels)
         image = as_channels(image, self.channels, alpha=self.reading.alpha)
         return prepare(image, self.config, size_multiple=self.size_multiple)
+
+    def whole(self, index: int) -> Image:
+        """Return one image at the size of its file, not prepared."""
+        image, labels = self._read(index), self.reading.labels
+        if labels is not None:
+            return encoded(np.asarray(image[:, :, 0], np.uint8), labels)
+        return as_channels(image, self.channels, alpha=self.reading.alpha)
+
+    def fitted(self, image: Image, *, nearest: bool) -> Image:
+        """Prepare an image of the size of a file of this source; `nearest` for label maps."""
+        height, width = image.shape[:2]
+        size = prepared_size(height, width, self.config, size_multiple=self.size_multiple)
+        return resize(image, size, nearest=nearest)
+
+    def _read(self, index: int) -> Image:
+        info, labels = self.images[index], self.reading.labels
+        try:
+            image = self.reading.read(info.path, max_pixels=self.config.max_pixels)
+        except BadImage as error:
+            raise _changed(info, f"was sound when the data was checked and is not any more: {error.reason}") from error
+        channels = image.shape[2] if labels is None else labels.channels
+        if (*image.shape[:2], channels, image.dtype.name) != (info.height, info.width, info.channels, info.dtype):
+            raise _changed(info, "has changed since the data was checked")
+        return image
 
     def name(self, index: int) -> str:
         """Return the path of one image."""

@@ -22,6 +22,7 @@ from unpaired.data.formats import use_readers
 from unpaired.data.label_search import settled_labels
 from unpaired.data.pairs import match_pairs, require_equal_sizes, whole_pairs
 from unpaired.data.reading import ImageFile, Reading, half_of, holds_alpha
+from unpaired.data.scale import Scale, scale_of, whole_settings
 from unpaired.data.source import CentreCropped, FolderSource, ImageSource
 from unpaired.data.transforms import (
     PUBLISHED_MULTIPLE,
@@ -60,7 +61,7 @@ class TrainingData:
     domain_a: Domain
     domain_b: Domain
     held_out_a: ImageSource
-    """Images of A for samples and measurements: prepared and cut to the middle, nothing random."""
+    """Images of A for samples and measurements: whole, or their middle where training only crops; nothing random."""
     held_out_b: ImageSource
     """The same for B."""
     held_out_parts: Mapping[Side, Part]
@@ -71,9 +72,13 @@ class TrainingData:
     """Whether the loader flips images at random."""
     paired: bool = False
     """Whether image i of A belongs to image i of B, held-out images too; the loader then keeps them together."""
+    scale: Scale | None = None
+    """The size at which networks see whole images, as in training."""
     folders: Folders
     files: Mapping[Part, Sequence[ImageInfo]] = field(default_factory=dict)
     """The files of all images, in their order."""
+    sources: Mapping[Part, FolderSource] = field(default_factory=dict)
+    """All images, each read from its file when it is asked for."""
     notices: list[str] = field(default_factory=list)
     """What a person should know about this data, one sentence each."""
     findings: tuple[Finding, ...] = ()
@@ -128,43 +133,48 @@ def open_training_data(
         notices += _keep_pairs(files, listed, checked, config, size_multiple)
     domains, findings, told = _describe(files, readings, folders, config)
     notices += told
-    sources = {
-        part: FolderSource(
-            found,
-            config,
-            channels=domains[part.side].channels,
-            size_multiple=size_multiple,
-            reading=readings[part.side],
-            padded=not part.test,
+    whole = whole_settings(config)
+
+    def source(part: Part, settings: DataConfig, *, padded: bool = False) -> FolderSource:
+        channels, reading = domains[part.side].channels, readings[part.side]
+        return FolderSource(
+            files[part], settings, channels=channels, size_multiple=size_multiple, reading=reading, padded=padded
         )
-        for part, found in files.items()
-    }
+
+    sources = {part: source(part, whole if part.test else config, padded=not part.test) for part in files}
     a, b = (sources[Part(False, side)] for side in SIDES)
-    for side, source in zip(SIDES, (a, b), strict=True):
-        notices += _changed_geometry(config.title(side), source)
+    for side, each in zip(SIDES, (a, b), strict=True):
+        notices += _changed_geometry(config.title(side), each)
     size = training_size(config) or _common_size([a, b])
     require_one_size(size, batch_size)
-    titled = {part.title(config): source for part, source in sources.items()}
-    opened, kept = open_cache(titled, config.cache, workers=config.workers, progress=_caching(progress))
+    titled = {part.title(config): each for part, each in sources.items()}
+    cached, kept = open_cache(titled, config.cache, workers=config.workers, progress=_caching(progress))
+    opened = {part: cached[part.title(config)] for part in sources}
     notices.append(kept)
     shown = {side: Part(Part(True, side) in files, side) for side in SIDES}
     notices += _standing_in([part for part in shown.values() if not part.test], config)
-    held_out_a, held_out_b = (
-        _held_out(sources[part], opened[part.title(config)], training_size(config)) for part in shown.values()
-    )
+
+    def held_out(part: Part) -> ImageSource:
+        """Return whole images, not padded, since translators do that themselves and crop back."""
+        own = sources[part].without_padding() if part.test or whole is config else source(part, whole)
+        kept, crop = opened[part] if own is sources[part] else own, training_size(config)
+        return kept if crop is None else CentreCropped(kept, crop)
+
     return TrainingData(
-        a=opened[config.title("a")],
-        b=opened[config.title("b")],
+        a=opened[Part(False, "a")],
+        b=opened[Part(False, "b")],
         domain_a=domains["a"],
         domain_b=domains["b"],
-        held_out_a=held_out_a,
-        held_out_b=held_out_b,
+        held_out_a=held_out(shown["a"]),
+        held_out_b=held_out(shown["b"]),
         held_out_parts=shown,
         size=size,
         flip=config.flip,
         paired=paired,
+        scale=scale_of(config, {side: files[Part(False, side)] for side in SIDES}),
         folders=folders,
         files=files,
+        sources=sources,
         notices=notices,
         findings=tuple(findings),
         contents=contents_of(files),
@@ -365,16 +375,10 @@ def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] 
     return None if progress is None else lambda done, total: progress(stage, done, total)
 
 
-def _common_size(sources: Iterable[FolderSource]) -> tuple[int, int] | None:
-    sizes = {source.size(index) for source in sources for index in range(len(source))}
-    return sizes.pop() if len(sizes) == 1 else None
-
-
 def _caching(progress: Progress | None) -> Progress | None:
     return None if progress is None else lambda name, done, total: progress(f"caching {name}", done, total)
 
 
-def _held_out(source: FolderSource, opened: ImageSource, crop: tuple[int, int] | None) -> ImageSource:
-    """Return images for measuring: not padded, since translators do that themselves and crop back."""
-    own = source.without_padding()
-    return CentreCropped(opened, crop) if crop is not None else opened if own is source else own
+def _common_size(sources: Iterable[FolderSource]) -> tuple[int, int] | None:
+    sizes = {source.size(index) for source in sources for index in range(len(source))}
+    return sizes.pop() if len(sizes) == 1 else None

@@ -111,20 +111,21 @@ def prepare(image: Image, config: DataConfig, *, size_multiple: int = 4) -> Imag
     return resize(image, prepared_size(image.shape[0], image.shape[1], config, size_multiple=size_multiple))
 
 
-def resize(image: Image, size: tuple[int, int]) -> Image:
+def resize(image: Image, size: tuple[int, int], *, nearest: bool = False) -> Image:
     """Resize [H, W, C] to (height, width), bicubic as in Pillow (antialiased when it shrinks).
 
     8-bit images are resized as Pillow does; every other dtype as floats, each channel for itself, then rounded and
-    clipped to what the dtype holds.
+    clipped to what the dtype holds. `nearest` takes the nearest pixel, for label maps.
     """
     if image.shape[:2] == size:
         return image
+    way = PillowImage.Resampling.NEAREST if nearest else PillowImage.Resampling.BICUBIC
     if image.dtype == np.uint8 and image.shape[2] in _EIGHT_BIT_MODES:
-        return _resized_plane(image, size, _EIGHT_BIT_MODES[image.shape[2]]).reshape(*size, image.shape[2])
+        return _resized_plane(image, size, _EIGHT_BIT_MODES[image.shape[2]], way).reshape(*size, image.shape[2])
     mode = "L" if image.dtype == np.uint8 else "F"
     result = np.empty((*size, image.shape[2]), image.dtype)
     for channel in range(image.shape[2]):
-        plane = _resized_plane(image[..., channel : channel + 1], size, mode)
+        plane = _resized_plane(image[..., channel : channel + 1], size, mode, way)
         if image.dtype.kind in "iu" and mode == "F":
             bounds = np.iinfo(image.dtype.name)
             plane = np.clip(np.rint(plane.astype(np.float64)), bounds.min, bounds.max)
@@ -173,10 +174,10 @@ def _nearest_multiple(length: int, multiple: int) -> int:
     return max(multiple, round(length / multiple) * multiple)
 
 
-def _resized_plane(image: Image, size: tuple[int, int], mode: str) -> NDArray[np.generic]:
+def _resized_plane(image: Image, size: tuple[int, int], mode: str, way: PillowImage.Resampling) -> NDArray[np.generic]:
     height, width, channels = image.shape
     raw = np.ascontiguousarray(image[..., 0] if channels == 1 else image)
     if mode == "F":
         raw = raw.astype(np.float32, copy=False)
     picture = PillowImage.frombuffer(mode, (width, height), raw, "raw", mode, 0, 1)
-    return np.asarray(picture.resize((size[1], size[0]), PillowImage.Resampling.BICUBIC))
+    return np.asarray(picture.resize((size[1], size[0]), way))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from unpaired.data.check import ImageInfo
-from unpaired.data.labels import Indices, decoded, encoded
+from unpaired.data.labels import Indices, decoded
 from unpaired.data.source import ImageSource
 from unpaired.data.transforms import resize, resize_nearest
 from unpaired.data.values import Domain, Image, to_signed
@@ -243,7 +243,7 @@ def signed(images: Sequence[Image], domain: Domain) -> Tensor:
 
 def at_size(images: Sequence[Image], domain: Domain, size: Size) -> Tensor:
     """Return images [H, W, C] of any sizes at one size, [N, C, H, W] in [-1, 1]; label maps by the nearest pixel."""
-    return signed([_resized(image, domain, size) for image in images], domain)
+    return signed([resize(image, size, nearest=domain.labels is not None) for image in images], domain)
 
 
 def truth_at(images: Images, position: int | None, size: Size | None = None) -> Indices:
@@ -252,11 +252,3 @@ def truth_at(images: Images, position: int | None, size: Size | None = None) -> 
     assert images.domain.labels is not None
     found = decoded(images.source[position], images.domain.labels)
     return found if size is None else resize_nearest(found, size)
-
-
-def _resized(image: Image, domain: Domain, size: Size) -> Image:
-    if image.shape[:2] == size:
-        return image
-    if domain.labels is None:
-        return resize(image, size)
-    return encoded(resize_nearest(decoded(image, domain.labels), size), domain.labels)

@@ -28,7 +28,7 @@ from unpaired.report.results import Direction, Fact, Figure
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
-_OF_SETS = {Need.PATCHES, Need.FEATURES}
+_OF_SETS = {Need.PATCHES, Need.COLOURS, Need.FEATURES}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,6 +221,7 @@ def _request(chosen: Plan) -> Request:
     seen = [feature_network(metric, networks) for metric in chosen.metrics if Need.FEATURES in metric.needs]
     return Request(
         patches=any(Need.PATCHES in metric.needs for metric in chosen.metrics),
+        colours=any(Need.COLOURS in metric.needs for metric in chosen.metrics),
         networks={key: network for key, network in networks.features.items() if network in seen},
         protocol=chosen.context.protocol,
     )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from unpaired.core.errors import UserError
-from unpaired.core.given import Given, flatten, read_document, settings_of, without_none
 from unpaired.core.settings import option
 from unpaired.data.config import DataConfig, LabelsConfig
 from unpaired.data.directions import DIRECTIONS, heading, parse_direction, reverse, sides
@@ -19,12 +18,12 @@ from unpaired.evaluation.dataset import Images, Row, Task
 from unpaired.evaluation.translations import Translators
 from unpaired.methods import METHODS
 from unpaired.models.engines import EngineChoice, Precision
-from unpaired.models.folder import BEST, CHECKPOINTS, ModelCard, find_model, read_card
-from unpaired.models.loading import load_generator
+from unpaired.models.folder import ModelCard, find_model
+from unpaired.models.loading import card_with_scale, load_generator, read_data_config, run_of
+from unpaired.models.sizing import TranslationSize
 from unpaired.models.translator import Translator
 from unpaired.report.results import Fact, Model
 
-CONFIG = "config.json"
 Progress = Callable[[str, int, int], None]
 
 
@@ -59,7 +58,12 @@ class ModelInputs:
     def facts(self, direction: str) -> dict[str, Fact]:
         """Return what figures of a direction depend on beside the images."""
         translator = self.translators[direction]
-        return {"checkpoint": self.model.checkpoint, "engine": str(translator.engine), "device": str(translator.device)}
+        return {
+            "checkpoint": self.model.checkpoint,
+            "translated_at": str(translator.sizing),
+            "engine": str(translator.engine),
+            "device": str(translator.device),
+        }
 
     def task(self, direction: str, images: int | None = None) -> Task:
         """Return what a direction is measured on: at most so many images of each domain, spread evenly."""
@@ -73,6 +77,7 @@ def open_model(
     data: str | Path | None = None,
     direction: str = "both",
     size: tuple[int, int] | None = None,
+    translate_size: TranslationSize | str | None = None,
     on_bad_image: Any = None,
     max_pixels: int | None = None,
     back: bool = True,
@@ -83,12 +88,13 @@ def open_model(
 ) -> ModelInputs:
     """Open a run, checkpoint or model folder and find its held-out images.
 
+    Images are prepared as in training or, with `size`, to that size; `translate_size` is that of `Translator.load`.
     `direction` names one or `both` that the model has; `back` opens the other directions too, for reconstructions.
     Raises `UserError` where there is no such model or direction, where there are no images, where they are bad, or do
     not fit the model.
     """
     folder, notices = find_model(model, checkpoint)
-    card = read_card(folder)
+    card = card_with_scale(folder)
     there = [name for name in DIRECTIONS if name in card.translators]
     measured = there if direction == "both" else [parse_direction(direction, card.domains)]
     translators, fingerprints = dict[str, Translator](), dict[str, str]()
@@ -102,6 +108,7 @@ def open_model(
             engine=engine,
             precision=precision,
             fingerprint=loaded.fingerprint,
+            size=translate_size,
         )
         fingerprints[name] = loaded.fingerprint
     run = run_of(folder)
@@ -138,13 +145,6 @@ def open_model(
     )
 
 
-def run_of(folder: Path) -> Path | None:
-    """Return the run that a checkpoint belongs to (`RUN/checkpoints/NAME`, `RUN/best`), or None."""
-    above = folder.resolve().parent
-    run = above.parent if above.name == CHECKPOINTS else above
-    return run if (run / CONFIG).is_file() and (above.name == CHECKPOINTS or folder.resolve().name == BEST) else None
-
-
 def open_model_data(
     folder: Path,
     card: ModelCard,
@@ -166,7 +166,7 @@ def open_model_data(
     elif data is None:
         raise UserError(f"{option('data')} is missing: {folder} belongs to no run, so its images are not known.")
     else:
-        config = DataConfig(preprocess="none")
+        config = DataConfig(preprocess="none") if card.scale is None else card.scale.settings
     if data is not None:
         root, a, b = _places(Path(data), config)
         config = replace(config, root=root, a=a, b=b, test_a=None, test_b=None)
@@ -181,15 +181,6 @@ def open_model_data(
     if data is not None and config.root is None:
         dataset = replace(dataset, test=replace(dataset.test, taken_from="test"))
     return dataset, config
-
-
-def read_data_config(run: Path) -> DataConfig:
-    """Return the settings of the data that a run was trained with; raises `UserError` where they cannot be read."""
-    path = run / CONFIG
-    # A record: nothing in it is a choice of the user, so no code that it names is imported.
-    given = Given(flatten(without_none(read_document(path, str(path)))), f"{path}: {{name}}", record=True)
-    config: DataConfig = settings_of("data", DataConfig, [given])
-    return config
 
 
 def model_task(

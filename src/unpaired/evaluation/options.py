@@ -44,7 +44,10 @@ class Options(Settings):
     direction: Annotated[str, Flag("--direction", IMAGES)] = "both"
     """a2b, b2a, by the domains' names (horse2zebra), or both that the model has."""
     size: Annotated[Size | None, Flag("--size", IMAGES)] = None
-    """Size of all images: 256, or HEIGHTxWIDTH. [default: that of training; for other images their own]"""
+    """Size at which images are measured: 256, or HEIGHTxWIDTH. [default: that of training; for other images their
+    own]"""
+    translate_size: Annotated[str | int | None, Flag("--translate-size", IMAGES)] = None
+    """The size at which the model translates, that of unpaired translate --size. [default: as unpaired translate]"""
     images: Annotated[Count | None, Flag("--images", IMAGES)] = None
     """At most so many images of every set, spread evenly. [default: all]"""
     on_bad_image: Annotated[Literal["fail", "skip"] | None, Flag("--on-bad-image", IMAGES)] = None
@@ -143,6 +146,7 @@ class Options(Settings):
                 "data": self.data is not None,
                 "checkpoint": self.checkpoint is not None,
                 "fcn": self.fcn is not None,
+                "translate_size": self.translate_size is not None,
                 "direction": self.direction != "both",
                 "engine": self.engine != "torch",
                 "precision": self.precision != "fp32",

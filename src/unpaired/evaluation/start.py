@@ -21,10 +21,11 @@ from unpaired.core.settings import option
 from unpaired.data.folders import image_folders
 from unpaired.evaluation.engine import Plan, Progress, measure, plan
 from unpaired.evaluation.folders import open_folders
-from unpaired.evaluation.inputs import ModelInputs, open_model, run_of
+from unpaired.evaluation.inputs import ModelInputs, open_model
 from unpaired.evaluation.networks import Networks, Notice, open_networks
 from unpaired.evaluation.options import Options
 from unpaired.models.folder import find_model
+from unpaired.models.loading import run_of
 from unpaired.report.results import Evaluation, Model
 from unpaired.report.verdict import with_verdict
 
@@ -159,6 +160,7 @@ def _open_model(options: Options, networks: Networks, progress: Progress) -> _Op
         data=options.data,
         direction=options.direction,
         size=options.image_size,
+        translate_size=options.translate_size,
         on_bad_image=options.on_bad_image,
         max_pixels=options.max_pixels,
         back=any(metric.group == "reconstruction" for metric in options.chosen),

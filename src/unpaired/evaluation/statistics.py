@@ -19,6 +19,7 @@ from unpaired import __version__
 from unpaired.core.cache import Cache, cache_key
 from unpaired.evaluation.dataset import FILTER, Images, Size
 from unpaired.evaluation.protocol import Protocol
+from unpaired.metrics.colour import Colours, ColourSample
 from unpaired.metrics.frechet import Moments
 from unpaired.metrics.reservoir import Reservoir
 from unpaired.metrics.sliced import Patches
@@ -30,9 +31,13 @@ ROWS = 10_000
 """At most so many images of a set are compared by kernel distance, precision, recall and for sampling errors."""
 PATCHES = 2**15
 """At most so many patches of a set are kept at every level."""
+COLOURS = 2**15
+"""At most so many pixels of a set are kept."""
 FORMAT = 2
 STATISTICS = Cache(folder="statistics", suffix=".npz", limit_bytes=2 << 30, checked=True)
 
+_PATCHES, _COLOURS = "", "colours"
+"""Parts of statistics that need no network."""
 Arrays = dict[str, NDArray[np.generic]]
 Progress = Callable[[int, int], None]
 """Called with how many images are done, and how many there are."""
@@ -50,6 +55,7 @@ class Statistics:
     """A uniform sample of at most `ROWS` of them, [n, D], by network."""
     computed: dict[tuple[str, int], Any] = field(default_factory=dict)
     """What several metrics need of this set and another one, computed once."""
+    colours: Colours | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +66,7 @@ class Request:
     networks: Mapping[str, Features]
     """Feature networks by `features` or `inception`."""
     protocol: Protocol
+    colours: bool = False
 
 
 class Gathering:
@@ -71,6 +78,7 @@ class Gathering:
         self._patches = (
             Patches(per_image=protocol.patches, seed=protocol.seed, limit=PATCHES) if request.patches else None
         )
+        self._colours = ColourSample(protocol.seed, COLOURS) if request.colours else None
         self._moments = {key: Moments(network.dim) for key, network in request.networks.items()}
         self._rows = {key: Reservoir(ROWS, network.dim, protocol.seed) for key, network in request.networks.items()}
 
@@ -79,6 +87,8 @@ class Gathering:
         self.images += len(images)
         if self._patches is not None:
             self._patches.add(images)
+        if self._colours is not None:
+            self._colours.add(images)
         for key, moments in self._moments.items():
             moments.add(features[key])
             self._rows[key].add(features[key])
@@ -86,7 +96,8 @@ class Gathering:
     def statistics(self) -> Statistics:
         """Return what was gathered."""
         rows = {key: reservoir.rows() for key, reservoir in self._rows.items()}
-        return Statistics(self.images, self._patches, self._moments, rows)
+        colours = None if self._colours is None or not self.images else self._colours.colours()
+        return Statistics(self.images, self._patches, self._moments, rows, colours=colours)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +118,15 @@ def reference_statistics(
     Halves are taken where the protocol asks for bounds and each has at least two images.
     """
     halves = request.protocol.bounds and len(real.positions) >= 4
-    parts: dict[str, Features | None] = {**({"": None} if request.patches else {}), **request.networks}
-    keys = {part: _key(real, size, network, request, halves) if cached else "" for part, network in parts.items()}
+    own = {_PATCHES: request.patches, _COLOURS: request.colours}
+    parts: dict[str, Features | None] = {**{part: None for part, asked in own.items() if asked}, **request.networks}
+    keys = {part: _key(real, size, part, network, request, halves) if cached else "" for part, network in parts.items()}
     kept = {part: found for part, key in keys.items() if key and (found := _read(key)) is not None}
     missing = [part for part in parts if part not in kept]
     if missing:
         networks = {part: network for part, network in request.networks.items() if part in missing}
-        fresh = _gather(real, size, replace(request, patches="" in missing, networks=networks), halves, progress)
+        wanted = replace(request, patches=_PATCHES in missing, colours=_COLOURS in missing, networks=networks)
+        fresh = _gather(real, size, wanted, halves, progress)
         for part in missing:
             each = [(f"{number}/{name}", value) for number, one in enumerate(fresh) for name, value in _pack(one, part)]
             kept[part] = dict(each)
@@ -142,7 +155,7 @@ def _gather(real: Images, size: Size, request: Request, halves: bool, progress: 
 # ------------------------------------------------------------------------------------------------------- the cache
 
 
-def _key(real: Images, size: Size, network: Features | None, request: Request, halves: bool) -> str:
+def _key(real: Images, size: Size, part: str, network: Features | None, request: Request, halves: bool) -> str:
     depends = {
         "contents": real.contents(),
         "prepared": real.prepared,
@@ -150,7 +163,7 @@ def _key(real: Images, size: Size, network: Features | None, request: Request, h
         "size": size,
         "sizes": [real.sizes[position] for position in real.positions],
         "filter": FILTER,
-        "measured by": ["patches", request.protocol.patches]
+        "measured by": {_PATCHES: ["patches", request.protocol.patches], _COLOURS: ["colours", COLOURS]}[part]
         if network is None
         else [network.fingerprint, network.input],
         "limits": [PATCHES, ROWS],
@@ -179,10 +192,13 @@ def _write(key: str, arrays: Arrays) -> None:
 
 
 def _pack(statistics: Statistics, key: str) -> list[tuple[str, Any]]:
-    """Return the arrays of one part: of the patches for an empty key, else of a network's features."""
-    if not key:
+    """Return the arrays of one part: of the patches, the colours, or a network's features."""
+    if key == _PATCHES:
         assert statistics.patches is not None
         return list(statistics.patches.to_arrays().items())
+    if key == _COLOURS:
+        assert statistics.colours is not None
+        return list(statistics.colours._asdict().items())
     moments = statistics.moments[key].to_arrays()
     return [("rows", statistics.features[key]), *((f"moments_{name}", value) for name, value in moments.items())]
 
@@ -193,8 +209,10 @@ def _unpack(kept: Mapping[str, Arrays], number: int, images: int) -> Statistics:
     for key, every in kept.items():
         prefix = f"{number}/"
         arrays = {name[len(prefix) :]: value for name, value in every.items() if name.startswith(prefix)}
-        if not key:
+        if key == _PATCHES:
             found.patches = Patches.from_arrays(arrays)
+        elif key == _COLOURS:
+            found.colours = Colours(np.asarray(arrays["rows"], np.float32), np.asarray(arrays["images"], np.int64))
         else:
             moments = {name[8:]: value for name, value in arrays.items() if name.startswith("moments_")}
             found.moments[key] = Moments.from_arrays(moments)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unpaired.data.held_out import ImageSet
 from unpaired.data.values import Domain, Image, Signed
 from unpaired.evaluation.dataset import Batch, Images, Row, Size, Task
 from unpaired.evaluation.protocol import Protocol
@@ -61,6 +62,9 @@ def _groups(task: Task, protocol: Protocol) -> Iterator[list[Row]]:
             yield group
             group = []
         height, width = sizes[0] or sizes[1] or (1, 1)
+        if task.fakes is None and task.inputs is not None and task.inputs.files and row.input is not None:
+            info = task.inputs.files[row.input]  # whole images are translated
+            height, width = max(height, info.height), max(width, info.width)
         most = max(1, min(protocol.batch_size, protocol.batch_pixels // (height * width)))
         group.append(row)
         last = sizes
@@ -72,17 +76,10 @@ def _size(images: Images | None, position: int | None) -> Size | None:
     return None if images is None or position is None else images.sizes[position]
 
 
-def _inputs(task: Task, rows: Sequence[Row]) -> tuple[tuple[Image, ...], tuple[str, ...]] | None:
-    if task.inputs is None:
-        return None
-    positions = [row.input for row in rows if row.input is not None]
-    return tuple(task.inputs.source[p] for p in positions), tuple(task.inputs.name(p) for p in positions)
-
-
 def _read(task: Task, rows: Sequence[Row], first: int) -> Batch:
     assert task.fakes is not None
-    given = _inputs(task, rows)
     positions = [row.fake for row in rows if row.fake is not None]
+    inputs = [row.input for row in rows if row.input is not None]
     return Batch(
         task=task,
         rows=tuple(rows),
@@ -90,14 +87,21 @@ def _read(task: Task, rows: Sequence[Row], first: int) -> Batch:
         names=tuple(map(task.fakes.name, positions)),
         fake_images=tuple(task.fakes.source[position] for position in positions),
         fake_domain=task.fakes.domain,
-        input_images=None if given is None else given[0],
+        input_images=None if task.inputs is None else tuple(task.inputs.source[position] for position in inputs),
     )
 
 
 def _translate(task: Task, rows: Sequence[Row], first: int, translators: Translators, back: bool) -> Batch:
-    given = _inputs(task, rows)
-    assert given is not None
-    images, names = given
+    """Translate images as a user's files hold them, and bring everything to the size at which it is measured."""
+    assert task.inputs is not None
+    source, domain = task.inputs.source, task.inputs.domain
+    positions = [row.input for row in rows if row.input is not None]
+    names = tuple(map(task.inputs.name, positions))
+
+    def fitted(images: Sequence[Image], domain: Domain) -> tuple[Image, ...]:
+        return tuple(source.fitted(image, domain) if isinstance(source, ImageSet) else image for image in images)
+
+    images = [source.whole(place) if isinstance(source, ImageSet) else source[place] for place in positions]
     fakes = translators.forward.translate_images(images, len(images))
     if (broken := _not_finite(fakes, names)) is not None:
         raise NotFiniteError(
@@ -108,15 +112,15 @@ def _translate(task: Task, rows: Sequence[Row], first: int, translators: Transla
     if back and translators.backward is not None:
         returned = translators.backward.translate_values([one.values for one in fakes], len(fakes))
         not_finite = _not_finite(returned, names)
-        reconstructions = None if not_finite else tuple(one.image for one in returned)
+        reconstructions = None if not_finite else fitted([one.image for one in returned], domain)
     return Batch(
         task=task,
         rows=tuple(rows),
         first=first,
         names=names,
-        fake_images=tuple(one.image for one in fakes),
+        fake_images=fitted([one.image for one in fakes], translators.forward.target),
         fake_domain=translators.forward.target,
-        input_images=images,
+        input_images=fitted(images, domain),
         reconstruction_images=reconstructions,
         not_finite=not_finite,
     )

@@ -231,10 +231,10 @@ def _without_groups(
 
 def _distance(a: Descriptors, b: Descriptors, channels: int, directions: NDArray[np.float32]) -> float:
     """Return the distance of patches that are not yet normalised, times 1000."""
-    return 1000 * _projected_distance(_normalised(a, channels), _normalised(b, channels), directions)
+    return 1000 * projected_distance(_normalised(a, channels), _normalised(b, channels), directions)
 
 
-def _projected_distance(a: Descriptors, b: Descriptors, directions: NDArray[np.float32]) -> float:
+def projected_distance(a: Descriptors, b: Descriptors, directions: NDArray[np.float32]) -> float:
     """Return the mean over directions of the 1-D Wasserstein distance between two sets of rows."""
     # In units of 1 / (len(a) len(b)), each quantile function is constant between its own steps.
     ends = np.union1d(np.arange(1, len(a) + 1) * len(b), np.arange(1, len(b) + 1) * len(a))

@@ -126,25 +126,32 @@ def signed_from_pil(image: PIL.Image.Image, source: Domain) -> Signed:
     return signed_from_array(upright(pixels, orientation), source)
 
 
-def pil_from_signed(signed: Signed, target: Domain, like_mode: str) -> PIL.Image.Image:
-    """Return a translation as a PIL image.
+def pil_from_signed(signed: Signed, target: Domain, like: PIL.Image.Image) -> PIL.Image.Image:
+    """Return a translation of the image `like` as a PIL image.
 
     Three channels become `RGB`, which is 8 bit in Pillow: the values fill 0 to 255 unless the target domain is 8 bit
-    and declares a range. One channel keeps the depth of the input (`I;16` or `F`, else `L`), or takes that of the
-    target domain where it declares a range. `UserError` for other channel counts, which Pillow cannot hold. Label maps
+    and declares a range; `RGBA` with the input's alpha where it has some. One channel keeps the depth of the input
+    (`I;16` or `F`, else `L`), or takes that of the target domain where it declares a range. `UserError` for other
+    channel counts, which Pillow cannot hold. Label maps
     become `P` or `RGB`, see `label_picture`.
     """
     if target.labels is not None:
         return label_picture(signed, target.labels)
     if target.channels == 3 or target.alpha:
         domain = with_type(target, "uint8", declared=target.dtype == "uint8")
-        return PIL.Image.fromarray(np.ascontiguousarray(from_signed(signed, domain)))
+        made = PIL.Image.fromarray(np.ascontiguousarray(from_signed(signed, domain)))
+        if like.has_transparency_data:
+            straight = like.convert(_STRAIGHT[like.mode]) if like.mode in _STRAIGHT else like
+            alpha = np.asarray(straight.convert("RGBA").getchannel("A"))[:, :, None]
+            orientation = orientation_of(like.getexif().tobytes())
+            made.putalpha(PIL.Image.fromarray(np.ascontiguousarray(upright(alpha, orientation)[:, :, 0])))
+        return made
     if target.channels != 1:
         raise UserError(
             f"this model writes images of {target.channels} channels, which a PIL image cannot hold. "
             "Pass a numpy array H x W x C or a tensor [N, C, H, W] and receive the same kind."
         )
-    by_mode = "float32" if like_mode == "F" else "uint16" if like_mode.startswith("I") else "uint8"
+    by_mode = "float32" if like.mode == "F" else "uint16" if like.mode.startswith("I") else "uint8"
     written = by_mode if target.range is None else target.dtype
     values = from_signed(signed, with_type(target, written))[:, :, 0]
     if written == "int16":

@@ -30,6 +30,7 @@ from unpaired.data.values import Domain, Signed
 from unpaired.models.conversion import read_signed, with_type
 from unpaired.models.engines.base import NotFiniteError
 from unpaired.models.label_conversion import require_label_format
+from unpaired.models.sizing import Rescaled
 from unpaired.models.translation import Translation
 from unpaired.models.translator import Translator, images_per_batch
 from unpaired.networks import SearchError
@@ -64,6 +65,8 @@ class Report:
     """What a search left over of each file, in the order of the input; empty for models that do not search."""
     notices: list[str]
     """What a person should know of the files, or of the engine while it translated them."""
+    rescaled: Rescaled | None = None
+    """Images that are clearly larger or smaller than in training, and what was done about it."""
 
 
 class _Job(NamedTuple):
@@ -166,6 +169,7 @@ def translate_files(
         failed=[BadFile(job.source, reason) for job, reason in failed],
         search_errors=[(job.source, error) for job, error in searched],
         notices=[*_whole_files(translator, half, run.twice_as_wide), *translator.engine.notices[told:]],
+        rescaled=translator.sizing.rescaled(run.factors),
     )
 
 
@@ -317,6 +321,8 @@ class _Run:
     twice_as_wide: int = 0
     failed: list[tuple[_Job, str]] = field(default_factory=list)
     searched: list[tuple[_Job, SearchError]] = field(default_factory=list)
+    factors: list[float] = field(default_factory=list)
+    """How many times as large images are as those of the training."""
     writing: deque[tuple[_Job, Future[None]]] = field(default_factory=deque)
 
     def translate(self, jobs: Iterable[_Job]) -> None:
@@ -360,14 +366,16 @@ class _Run:
         for image in images:
             size = self.translator.padded_size(*image.image.shape[:2])
             waiting.setdefault(size, []).append(image)
-            pixels += size[0] * size[1]
+            pixels += image.image.shape[0] * image.image.shape[1]
             count += 1
+            if (factor := self.translator.sizing.factor(*image.image.shape[:2])) is not None:
+                self.factors.append(factor)
             full = len(waiting[size]) >= images_per_batch(*size, self.batch_size)
             if full or pixels > _WAITING_PIXELS or count > _WAITING_BATCHES * self.batch_size:
                 # The largest group goes: where no group is full, that empties the window with the fewest batches.
                 size = size if full else max(waiting, key=lambda key: len(waiting[key]) * key[0] * key[1])
                 batch = waiting.pop(size)
-                pixels -= len(batch) * size[0] * size[1]
+                pixels -= sum(each.image.shape[0] * each.image.shape[1] for each in batch)
                 count -= len(batch)
                 yield batch
         yield from waiting.values()

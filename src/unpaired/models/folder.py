@@ -24,6 +24,7 @@ from unpaired.core.extensions import Kind
 from unpaired.core.files import atomic_folder, open_regular, read_regular, sync
 from unpaired.core.settings import STRICT, option
 from unpaired.core.text import listing
+from unpaired.data.scale import Scale
 from unpaired.data.values import Domain, domain_to_json
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class ModelCard:
     """`a` and `b`."""
     translators: dict[str, TranslatorCard]
     """`a2b`, `b2a` or one of them."""
+    scale: Scale | None = None
+    """The size at which networks saw whole images in training; None where that is not known."""
     paired: bool | None = None
     """Whether its method learns from pairs; None in models of earlier versions and for converted weights."""
     side_by_side: Literal["ab", "ba"] | None = None

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from unpaired.core.errors import UserError
+from unpaired.core.given import Given, flatten, settings_of, without_none
+from unpaired.core.given import read_document as read_settings
+from unpaired.data.config import DataConfig
 from unpaired.data.directions import DIRECTIONS, parse_direction
 from unpaired.data.formats import missing_readers
+from unpaired.data.scale import scale_of
 from unpaired.models.folder import (
+    BEST,
     CARD,
+    CHECKPOINTS,
     MANIFEST,
     DamagedError,
     ModelCard,
@@ -24,6 +31,9 @@ from unpaired.models.folder import (
 )
 from unpaired.networks import Generator, generator_from_description
 from unpaired.networks.weight_files import non_finite
+
+CONFIG = "config.json"
+"""The settings of a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +60,7 @@ def load_generator(model: str | Path, direction: str | None = None, *, checkpoin
     where there is no such model or direction, `DamagedError` where its files are not intact.
     """
     folder, notices = find_model(model, checkpoint)
-    card = read_card(folder)
+    card = card_with_scale(folder)
     for reader in missing_readers(card.extensions.get("reader", [])):
         notices.append(
             f"the model was trained on files that the reader {reader} reads. To translate such files name it: "
@@ -66,6 +76,31 @@ def load_generator(model: str | Path, direction: str | None = None, *, checkpoin
         folder=folder,
         notices=list(notices),
     )
+
+
+def card_with_scale(folder: Path) -> ModelCard:
+    """Return what a model says of itself, with the scale of its training from its run's settings where it is older."""
+    card, run = read_card(folder), run_of(folder)
+    if card.scale is None and run is not None:
+        with contextlib.suppress(UserError):
+            return replace(card, scale=scale_of(read_data_config(run)))
+    return card
+
+
+def run_of(folder: Path) -> Path | None:
+    """Return the run that a checkpoint belongs to (`RUN/checkpoints/NAME`, `RUN/best`), or None."""
+    above = folder.resolve().parent
+    run = above.parent if above.name == CHECKPOINTS else above
+    return run if (run / CONFIG).is_file() and (above.name == CHECKPOINTS or folder.resolve().name == BEST) else None
+
+
+def read_data_config(run: Path) -> DataConfig:
+    """Return the settings of the data that a run was trained with; raises `UserError` where they cannot be read."""
+    path = run / CONFIG
+    # A record: nothing in it is a choice of the user, so no code that it names is imported.
+    given = Given(flatten(without_none(read_settings(path, str(path)))), f"{path}: {{name}}", record=True)
+    config: DataConfig = settings_of("data", DataConfig, [given])
+    return config
 
 
 def _choose_direction(folder: Path, card: ModelCard, direction: str | None) -> str:

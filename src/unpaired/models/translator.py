@@ -29,6 +29,7 @@ from unpaired.models.exactness import Exactness
 from unpaired.models.folder import ModelCard, checkpoint_title
 from unpaired.models.loading import load_generator
 from unpaired.models.padding import pad_to, padded_size
+from unpaired.models.sizing import Sizing, TranslationSize, choose_sizing
 from unpaired.models.translation import Translation
 from unpaired.networks import Generator, Search
 
@@ -54,6 +55,8 @@ class Translator:
     """The network in float32 and evaluation mode, on the CPU."""
     device: torch.device
     """Where the engine computes."""
+    sizing: Sizing
+    """At which size the network sees an image."""
     folder: Path | None
     """The model folder that was loaded; None for a network that was given."""
     notices: list[str]
@@ -73,6 +76,8 @@ class Translator:
         fingerprint: str | None = None,
         notices: Sequence[str] = (),
         folder: Path | None = None,
+        size: TranslationSize | str | None = None,
+        detail: bool | None = None,
     ) -> None:
         """Wrap a network that is at hand; it is moved to the CPU and put into evaluation mode.
 
@@ -82,6 +87,7 @@ class Translator:
         self.direction, self.card, self.notices, self.folder = direction, card, list(notices), folder
         self.source, self.target = card.domains_of(direction)
         self.network = network.cpu().eval().requires_grad_(False)
+        self.sizing = choose_sizing(card, direction, size=size, detail=detail, searches=network.is_search)
         job = Job(
             network=self.network,
             device=device,
@@ -106,6 +112,8 @@ class Translator:
         precision: Precision = "fp32",
         images: int | None = None,
         fine: bool | None = None,
+        size: TranslationSize | str | None = None,
+        detail: bool | None = None,
         extensions: Sequence[str] = (),
     ) -> Translator:
         """Return the translator that a run, a checkpoint or a model folder holds.
@@ -122,6 +130,10 @@ class Translator:
           only.
         - `fine` says that results are kept in more than 8 bits per value; then `auto` computes in float32. By default
           so are those of a target domain of more than 8 bits.
+        - `size` is the size at which the network sees an image, whose translation always has the image's own:
+          `trained` as in training (the default where the model knows it), `native`, or pixels of the shorter side.
+        - `detail` says how the translation returns to the image's own size: the change is resized and added to the
+          image, which keeps its detail (the default for pictures of the same channels), or the translation is resized.
         - `extensions` are the user's own parts that the model needs, `package.module:Name`: what only a model names is
           not imported.
 
@@ -142,6 +154,8 @@ class Translator:
             fingerprint=loaded.fingerprint,
             notices=loaded.notices,
             folder=loaded.folder,
+            size=size,
+            detail=detail,
         )
 
     def __repr__(self) -> str:
@@ -218,14 +232,20 @@ class Translator:
     def translate_tensor(self, images: Tensor) -> Tensor:
         """Translate [N, C, H, W] in [-1, 1] to [N, C', H, W] in [-1, 1] on the same device, of the same dtype.
 
-        Any size from 1 x 1 up: padded by reflection to what the network accepts, and cropped back. The values are not
-        checked.
+        Any size from 1 x 1 up: resized as `size` says, padded by reflection to what the network accepts, and back. The
+        values are not checked.
         """
         if images.shape[-1] == 0 or images.shape[-2] == 0:
             raise UserError(f"an image of shape {list(images.shape[-2:])} has no pixels: nothing can be translated.")
         if images.shape[0] == 0:
             return images.new_empty((0, self.target.channels, *images.shape[-2:]))
-        translated = self.engine.translate(images)
+        height, width = images.shape[-2:]
+        if self.sizing.seen(height, width) == (height, width):
+            translated = self.engine.translate(images)
+        else:
+            values = images.detach().float().permute(0, 2, 3, 1).cpu().numpy()
+            made = np.stack([one.values for one in self.translate_values([*values])])
+            translated = torch.from_numpy(made).permute(0, 3, 1, 2)
         # A copy made outside of inference mode is an ordinary tensor, which a later computation may differentiate.
         return translated.to(images.device, images.dtype, copy=True, memory_format=torch.contiguous_format)
 
@@ -243,13 +263,14 @@ class Translator:
         """
         results: list[Translation | None] = [None] * len(values)
         for numbers in self._groups(values, batch_size):
-            for number, translated in zip(numbers, self._translate([values[n] for n in numbers]), strict=True):
-                results[number] = Translation(translated, self.target)
+            seen = [self.sizing.shrink(values[number]) for number in numbers]
+            for number, image, translated in zip(numbers, seen, self._translate(seen), strict=True):
+                results[number] = Translation(self.sizing.restore(translated, image, values[number]), self.target)
         return [result for result in results if result is not None]
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size at which the network sees an image of `height` x `width`."""
-        return padded_size(height, width, self.network.size_multiple, self.network.minimum_size)
+        """Return the size at which the network sees an image of `height` x `width`, with its padding."""
+        return padded_size(*self.sizing.seen(height, width), self.network.size_multiple, self.network.minimum_size)
 
     # ------------------------------------------------------------------------------------------------------- details
 
@@ -262,7 +283,7 @@ class Translator:
 
     def _finish(self, image: Any, signed: Signed) -> Any:
         if isinstance(image, PIL.Image.Image):
-            return pil_from_signed(signed, self.target, image.mode)
+            return pil_from_signed(signed, self.target, image)
         return array_from_signed(signed, self.target, image)
 
     def _checked(self, images: Tensor) -> Tensor:
@@ -304,13 +325,13 @@ class Translator:
                 yield numbers[start : start + step]
 
     def _translate(self, images: Sequence[Signed]) -> list[Signed]:
-        """Translate arrays [H, W, C] in [-1, 1] in one call; all have the same `padded_size`."""
+        """Return what the network makes of arrays [H, W, C] in [-1, 1] that have one size when they are padded."""
         sizes = [(image.shape[0], image.shape[1]) for image in images]
         tensors = [torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None] for image in images]
         if len(set(sizes)) > 1:
             tensors = [pad_to(t, self.network.size_multiple, self.network.minimum_size)[0] for t in tensors]
-        translated = self.translate_tensor(torch.cat(tensors) if len(tensors) > 1 else tensors[0])
-        pixels: Signed = translated.permute(0, 2, 3, 1).numpy()
+        translated = self.engine.translate(torch.cat(tensors) if len(tensors) > 1 else tensors[0])
+        pixels: Signed = translated.permute(0, 2, 3, 1).cpu().numpy()
         return [result[:height, :width] for result, (height, width) in zip(pixels, sizes, strict=True)]
 
 

@@ -53,6 +53,7 @@ class LoggedMetric(NamedTuple):
 
 LOGGED: dict[str, LoggedMetric] = {
     "swd": LoggedMetric("Sliced Wasserstein distance", "distance x 1000", "lower"),
+    "colour": LoggedMetric("Colour distance", "levels of 255", "lower"),
     "frechet": LoggedMetric("Fréchet distance", "distance", "lower"),
     "kernel": LoggedMetric("Kernel distance", "distance", "lower"),
     "l1": LoggedMetric("L1 to the true image", "mean absolute difference", "lower"),

@@ -72,7 +72,7 @@ class BestCheckpoints:
         self._held_out = self._open(config)
 
     def _open(self, config: TrainingConfig) -> HeldOut | None:
-        metric = self.selection.metric
+        metric = max(self.selection.metrics, key=lambda metric: metric.smallest)
         if not config.evaluate_images:
             return None
         device = self._trainer.device
@@ -168,7 +168,9 @@ class BestCheckpoints:
         if not kept:
             return
         self.selection.load_state_dict(kept)
-        if kept["contents"] != self._data.contents:
+        if kept.get("measure") != self.selection.measure:
+            self._choose_anew(f"{self.selection.title} of whole images at the size of training is compared from now on")
+        elif kept["contents"] != self._data.contents:
             self._choose_anew("The images have changed")
         elif self.selection.is_of_features and kept.get("features", self._fingerprint) != self._fingerprint:
             self._choose_anew("The feature network (training.evaluate_features) has changed")

@@ -15,7 +15,7 @@ Augmentation = Literal["colour", "translation", "cutout"]
 """Those of `unpaired.networks.augmentation`, which this module does not import: help must not wait for PyTorch."""
 Choice = Literal["auto", "on", "off"]
 Schedule = Literal["linear", "cosine", "step", "plateau", "constant"]
-Chosen = Literal["auto", "swd", "l1", "ssim", "psnr", "reconstruction_l1", "frechet", "kernel"]
+Chosen = Literal["auto", "swd", "colour", "l1", "ssim", "psnr", "reconstruction_l1", "frechet", "kernel"]
 
 
 class TrainingConfig(Settings):
@@ -84,8 +84,8 @@ class TrainingConfig(Settings):
     evaluate_images: CountOrZero = 50
     """Held-out images per domain that every evaluation translates; 0 turns evaluation off."""
     best: Chosen = "auto"
-    """The measure that chooses RUN/best: swd, l1, ssim, psnr (these three for pairs), reconstruction_l1, or
-    frechet or kernel (with evaluate_features); `auto` is l1 for methods that learn from pairs, else swd."""
+    """The measure that chooses RUN/best: swd, colour, l1, ssim, psnr (these three for pairs), reconstruction_l1, or
+    frechet or kernel (with evaluate_features); `auto` is l1 for methods that learn from pairs, else swd + colour."""
     best_direction: Literal["both", "a2b", "b2a"] = "both"
     """Whose measure chooses RUN/best: one direction's, or the mean of both."""
     evaluate_features: str | None = None

@@ -1,8 +1,9 @@
 """Measuring the translators on held-out images while they are trained: a small client of the evaluation engine.
 
-Translations are measured as a user gets them: of the averages where there are any, in evaluation mode, in float32, as
-files hold them. Nothing here draws from the training's random numbers, so a training with evaluations ends in the same
-weights as one without.
+Translations are measured as a user gets them: of whole images at the size of training, of the averages where there are
+any, in evaluation mode, in float32, as files hold them. (`unpaired translate` then brings them to the size of the
+input, from which measuring at the size of training leads back.) Nothing here draws from the training's random numbers,
+so a training with evaluations ends in the same weights as one without.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from unpaired.models.padding import forward_padded
 from unpaired.models.translation import Translation
 from unpaired.networks import Generator, Search
 
-MEASURED = ("swd", "frechet", "kernel", "l1", "psnr", "ssim", "reconstruction_l1")
+MEASURED = ("swd", "colour", "frechet", "kernel", "l1", "psnr", "ssim", "reconstruction_l1")
 """The metrics that are quick enough; those whose needs are met are logged."""
 
 

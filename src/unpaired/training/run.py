@@ -314,6 +314,7 @@ class Run:
             method=self.config.method,
             domains={"a": self.data.domain_a, "b": self.data.domain_b},
             training_size=self.data.size,
+            scale=self.data.scale,
             readers=self.config.data.readers,
             side_by_side=self.config.data.side_by_side,
         )

@@ -14,6 +14,7 @@ from unpaired.core.text import plural
 from unpaired.evaluation.metrics import METRICS, Metric, Need
 from unpaired.models.best import BestCheckpoint
 from unpaired.models.folder import BEST
+from unpaired.report.results import Better
 from unpaired.training.config import TrainingConfig
 
 MOST_SHARE = 0.05
@@ -48,7 +49,7 @@ class Selection:
         searches: bool = False,
     ) -> None:
         self._config, self._total_images = config, total_images
-        self.metric = _chosen_metric(config, directions, paired=paired, searches=searches)
+        self.metrics = _chosen_metrics(config, directions, paired=paired, searches=searches)
         self.directions = _chosen_directions(config, directions)
         self.interval = config.evaluate_every_images or epoch_images
         self.best: Score | None = None
@@ -59,7 +60,17 @@ class Selection:
     @property
     def is_of_features(self) -> bool:
         """Whether the values depend on the network that `training.evaluate_features` names."""
-        return Need.FEATURES in self.metric.needs
+        return any(Need.FEATURES in metric.needs for metric in self.metrics)
+
+    @property
+    def measure(self) -> str:
+        """Name what is compared: `swd+colour`, `l1`."""
+        return "+".join(metric.name for metric in self.metrics)
+
+    @property
+    def better(self) -> Better:
+        """Which values are better."""
+        return self.metrics[0].better or "lower"
 
     # ------------------------------------------------------------------------------------------------- what is due
 
@@ -95,16 +106,16 @@ class Selection:
         return better
 
     def _is_better(self, value: float, other: float) -> bool:
-        return value > other if self.metric.better == "higher" else value < other
+        return value > other if self.better == "higher" else value < other
 
     @property
     def _superlative(self) -> str:
-        return "highest" if self.metric.better == "higher" else "lowest"
+        return "highest" if self.better == "higher" else "lowest"
 
     def value_of(self, figures: Mapping[str, float]) -> float:
-        """Return what is compared: the mean of the chosen directions; NaN where one was not measured."""
-        values = [figures.get(f"{self.metric.name}_{direction}", math.nan) for direction in self.directions]
-        return sum(values) / len(values)
+        """Return what is compared: the sum of the metrics, a mean of the directions; NaN where one was not measured."""
+        pairs = [(metric.name, direction) for metric in self.metrics for direction in self.directions]
+        return sum(figures.get(f"{name}_{direction}", math.nan) for name, direction in pairs) / len(self.directions)
 
     def spend(self, evaluation_seconds: float, training_seconds: float, images_seen: int) -> str | None:
         """Count the seconds of an evaluation; evaluate less often where the share would be too large, and say so.
@@ -138,7 +149,7 @@ class Selection:
     def title(self) -> str:
         """Return what is compared, such as `SWD (mean of a2b and b2a)`."""
         of = self.directions[0] if len(self.directions) == 1 else f"mean of {' and '.join(self.directions)}"
-        return f"{short(self.metric.name)} ({of})"
+        return f"{' + '.join(short(metric.name) for metric in self.metrics)} ({of})"
 
     def why(self) -> str:
         """Say why the best was the best when it was found."""
@@ -152,10 +163,10 @@ class Selection:
             return None
         return BestCheckpoint(
             path=run / BEST,
-            measure=self.metric.name,
+            measure=self.measure,
             directions=self.directions,
             value=self.best.value,
-            better=self.metric.better or "lower",
+            better=self.better,
             images_seen=self.best.images_seen,
             why=self.why(),
             evaluations=self.best.number,
@@ -193,6 +204,7 @@ class Selection:
         return {
             **{name: None if score is None else dataclasses.asdict(score) for name, score in scores.items()},
             **{name: vars(self)[name] for name in counters},
+            "measure": self.measure,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -214,14 +226,16 @@ def short(name: str) -> str:
     """Return a metric's name as it stands in a sentence: `SWD`, `L1`, `reconstruction L1`."""
     if name in ("frechet", "kernel"):
         return METRICS[name].title.replace("Kernel", "kernel")
-    return " ".join(part if part == "reconstruction" else part.upper() for part in name.split("_"))
+    return " ".join(part if part in ("reconstruction", "colour") else part.upper() for part in name.split("_"))
 
 
-def _chosen_metric(
+def _chosen_metrics(
     config: TrainingConfig, directions: tuple[str, ...], *, paired: bool, searches: bool
-) -> type[Metric]:
+) -> tuple[type[Metric], ...]:
+    """Return what is added up; SWD, times 1000, and colours, in levels, are of one order, and each sees what the other
+    does not."""
     if config.best == "auto":
-        return METRICS["l1" if paired and not searches else "swd"]
+        return (METRICS["l1"],) if paired and not searches else (METRICS["swd"], METRICS["colour"])
     reason = None
     if config.best in ("l1", "ssim", "psnr") and not paired:
         reason = "compares translations with their true images, which only pairs have"
@@ -233,7 +247,7 @@ def _chosen_metric(
         raise UserError(
             f"{option('training.best', config.best)} {reason}. Leave it out, or set {option('training.best', 'swd')}."
         )
-    return METRICS[config.best]
+    return (METRICS[config.best],)
 
 
 def _chosen_directions(config: TrainingConfig, directions: tuple[str, ...]) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from unpaired import __version__
 from unpaired.core.errors import UserError
 from unpaired.core.extensions import Kind, is_extension
 from unpaired.data.reading import SideBySide
+from unpaired.data.scale import Scale
 from unpaired.data.values import Domain
 from unpaired.methods import Method
 from unpaired.methods.pool import ImagePool, RaggedImagePool
@@ -85,6 +86,7 @@ def save_checkpoint(
     method: str,
     domains: dict[str, Domain],
     training_size: tuple[int, int] | None,
+    scale: Scale | None = None,
     readers: Sequence[str] = (),
     side_by_side: SideBySide | None = None,
 ) -> None:
@@ -104,6 +106,7 @@ def save_checkpoint(
         origin=f"trained with {method} by unpaired {__version__}",
         images_seen=document["images_seen"],
         training_size=training_size,
+        scale=scale,
         averaged=trainer.averages is not None,
         domains=domains,
         translators={

@@ -8,7 +8,16 @@ from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.extensions import as_subclass, installed, is_spec, load_extension
 from unpaired.evaluation.metrics.base import Context, ImageMetric, Metric, Need, SetMetric
 from unpaired.evaluation.metrics.content import EdgeDistance, StructureDistance
-from unpaired.evaluation.metrics.distribution import FID, KID, Frechet, Kernel, Precision, Recall, SlicedWasserstein
+from unpaired.evaluation.metrics.distribution import (
+    FID,
+    KID,
+    ColourDistance,
+    Frechet,
+    Kernel,
+    Precision,
+    Recall,
+    SlicedWasserstein,
+)
 from unpaired.evaluation.metrics.labels import FCNScores, LabelScores
 from unpaired.evaluation.metrics.pairs import (
     L1,
@@ -38,6 +47,7 @@ METRICS: dict[str, type[Metric]] = {
     metric.name: metric
     for metric in (
         SlicedWasserstein,
+        ColourDistance,
         FID,
         KID,
         Frechet,

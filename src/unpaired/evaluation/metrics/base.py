@@ -41,6 +41,8 @@ class Need(Enum):
     """All real images of the target domain, which `update_real` is given."""
     PATCHES = "patches"
     """Patches of translations and of real images: a `SetMetric` compares `Statistics.patches`."""
+    COLOURS = "colours"
+    """Pixels of translations and of real images: a `SetMetric` compares `Statistics.colours`."""
     FEATURES = "features"
     """Features of a network, one vector an image: a `SetMetric` compares `Statistics.features`."""
     MAPS = "maps"
@@ -61,7 +63,7 @@ class Context:
     networks: Networks
     protocol: Protocol
     sets: Sets | None = None
-    """The statistics of all sets, where a metric needs PATCHES or FEATURES."""
+    """The statistics of all sets, where a metric needs PATCHES, COLOURS or FEATURES."""
 
 
 class Metric(ABC):

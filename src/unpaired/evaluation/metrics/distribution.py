@@ -1,4 +1,4 @@
-"""Sets of images compared with sets of images: sliced Wasserstein, Fréchet and kernel distance, precision, recall."""
+"""Sets of images compared with sets of images: sliced Wasserstein, colour, Fréchet and kernel distance, manifolds."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import ClassVar, final
 from unpaired.evaluation import statistics
 from unpaired.evaluation.metrics.base import Context, Need, SetMetric, feature_network, network_facts
 from unpaired.evaluation.statistics import Statistics
+from unpaired.metrics.colour import PIXELS, PROJECTIONS, colour_distance
 from unpaired.metrics.estimate import frechet_estimate
 from unpaired.metrics.frechet import frechet_distance
 from unpaired.metrics.kernel import kernel_distance, takes_subsets
@@ -56,6 +57,27 @@ class SlicedWasserstein(SetMetric):
         ]
         whole = self.figure(measured.mean, measured.error, note=note, facts=facts)
         return [whole, *(levels if len(levels) > 1 else [])]
+
+
+@final
+class ColourDistance(SetMetric):
+    """Sliced Wasserstein distance of pixel values (Rabin et al. 2011), in levels of 255; needs no weights."""
+
+    name, title, unit, better, group = "colour", "Colour distance", "levels", "lower", "distribution"
+    needs = frozenset({Need.COLOURS})
+
+    def distance(self, real: Statistics, fake: Statistics) -> Sequence[Figure]:
+        assert real.colours is not None
+        assert fake.colours is not None
+        protocol = self.context.protocol
+        value, error = colour_distance(real.colours, fake.colours, seed=protocol.seed, errors=protocol.errors)
+        facts: dict[str, Fact] = {
+            "method": f"{PIXELS} pixels an image, at most {statistics.COLOURS:,} a set, {PROJECTIONS} projections; "
+            "one level of brightness is 1",
+        }
+        if protocol.errors:
+            facts["error"] = "standard error by delete-group jackknife"
+        return [self.figure(value, error, facts=facts)]
 
 
 class _OfFeatures(SetMetric):

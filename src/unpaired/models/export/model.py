@@ -129,6 +129,8 @@ def describe(loaded: Loaded, precision: str, exactness: Exactness) -> dict[str, 
         # Which stored values are -1 and 1: the range where one is declared, else that of the dtype.
         "source": json.dumps(domain_to_json(source)),
         "target": json.dumps(domain_to_json(target)),
+        # The size at which to give images, whole; null: at their own size, or not known.
+        "scale": json.dumps(card.scale and str(card.scale)),
         "training_size": json.dumps(card.training_size),
         "size_multiple": str(network.size_multiple),
         "minimum_size": str(network.minimum_size),
