@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluations import pictures, write_data, write_pictures, write_small_model
+from evaluations import pictures, write_data, write_pictures, write_small_model, write_small_run
 from unpaired.data.config import DataConfig
 from unpaired.data.labels import Labels
 from unpaired.data.training import open_training_data
@@ -21,11 +21,26 @@ from unpaired.evaluation.engine import measure, open_reference, plan
 from unpaired.evaluation.inputs import open_model
 from unpaired.evaluation.metrics import METRICS
 from unpaired.evaluation.protocol import COMPARISON, FULL, TRAINING, Protocol
+from unpaired.evaluation.translations import Translators
+from unpaired.models.files import translate_files as translate
 from unpaired.models.translator import Translator
+from unpaired.networks import Generator
 from unpaired.report.results import Direction
 from unpaired.training.evaluation import HeldOut
 
 CPU = torch.device("cpu")
+
+
+class Negative(Generator):
+    """Exchanges bright and dark."""
+
+    def __init__(self) -> None:
+        super().__init__(None, 3, 3, size_multiple=4, minimum_size=8)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return -0.8 * image
+
+
 PALETTE = ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255))
 
 
@@ -114,3 +129,44 @@ def test_folders_of_written_translations_agree_with_the_model_that_made_them(tmp
     made_now = values(evaluated(model, data, "a2b", FULL))
     for name, value in values(written.directions["folders"]).items():
         assert value == pytest.approx(made_now[name], rel=1e-5), name
+
+
+@pytest.mark.parametrize("options", [{}, {"size": "native"}])
+def test_what_is_measured_is_what_translate_writes(tmp_path: Path, options: dict[str, Any]) -> None:
+    """A run trained far below its images' size: its evaluation and that of the files that it writes agree.
+
+    It used to be measured on images that had been resized to 24 x 24, while `translate` saw them at 96 x 72.
+    """
+    data = tmp_path / "data"
+    for seed, (part, count) in enumerate({"trainA": 2, "trainB": 2, "testA": 5, "testB": 6}.items()):
+        write_pictures(data / part, pictures(count, (96, 72), seed))
+    run = write_small_run(tmp_path / "run", {"root": str(data), "crop_size": 24, "load_size": 27})
+    translate(Translator.load(run, "a2b", device="cpu", **options), data / "testA", tmp_path / "fake")
+    measured = evaluate(run, device="cpu", direction="a2b", translate_size=options.get("size"))
+    written = evaluate(
+        real=data / "testB", fake=tmp_path / "fake", input=data / "testA", size=(24, 24), device="cpu", seed=0
+    )
+    found, expected = values(measured.directions["a2b"]), values(written.directions["folders"])
+    for name in ("swd", "colour", "structure_edges", "input_l1"):
+        assert found[name] == pytest.approx(expected[name], rel=1e-5), name
+    facts = measured.directions["a2b"].figure("swd").protocol
+    assert (facts["size"], str(facts["translated_at"]).startswith("24 x 24")) == ("24 x 24", not options)
+    if not options:
+        native = evaluate(run, device="cpu", direction="a2b", translate_size="native", metrics="swd,colour")
+        assert values(native.directions["a2b"])["swd"] != pytest.approx(found["swd"], rel=0.03)
+
+
+@pytest.mark.parametrize("preprocess", ["resize_and_crop", "scale_width"])
+def test_training_measures_what_the_way_to_the_images_own_size_and_back_leaves(tmp_path: Path, preprocess: str) -> None:
+    data = tmp_path / "data"
+    for seed, (part, count) in enumerate({"trainA": 2, "trainB": 2, "testA": 5, "testB": 6}.items()):
+        write_pictures(data / part, pictures(count, (96, 72), seed))
+    settings = {"root": str(data), "preprocess": preprocess, "crop_size": 24, "load_size": 28}
+    run = write_small_run(tmp_path / "run", settings)
+    config: Any = DataConfig(**settings)  # type: ignore[arg-type]
+    training = HeldOut(open_training_data(config), 50, CPU).measure({"a2b": Negative()}).figures
+    opened = open_model(run, device="cpu", direction="a2b", back=False)
+    ways = Translators(forward=Translator(Negative(), opened.card, "a2b", device="cpu"))
+    found = values(measure(plan(opened.task("a2b"), METRICS.values(), translators=ways, protocol=TRAINING)))
+    for name in ("swd", "colour"):
+        assert training[f"{name}_a2b"] == pytest.approx(found[name], rel=0.03), name

@@ -13,7 +13,7 @@ from evaluations import images_of, pictures, task_of
 from unpaired.evaluation import statistics
 from unpaired.evaluation.engine import plan
 from unpaired.evaluation.metrics import METRICS
-from unpaired.evaluation.metrics.base import Context, feature_network
+from unpaired.evaluation.metrics.base import Context, Need, feature_network
 from unpaired.evaluation.networks import Networks
 from unpaired.evaluation.options import Options
 from unpaired.evaluation.protocol import FULL
@@ -107,7 +107,9 @@ def test_which_distances_are_computed_of_which_network(
     found = {
         metric.name: list(networks.features.values()).index(network)
         for metric in plan(task_of(images, images), asked.chosen, networks=networks).metrics
-        if metric.group == "distribution" and (network := feature_network(metric, networks)) and metric.name != "swd"
+        if metric.group == "distribution"
+        and (network := feature_network(metric, networks))
+        and Need.FEATURES in metric.needs
     }
     assert found == chosen
     assert asked.needs_inception == ("kid" in chosen and "metrics" in options)

@@ -261,7 +261,7 @@ def test_a_checkpoint_that_is_saved_meanwhile_changes_nothing(tmp_path: Path) ->
 
 def test_a_broken_model_is_told(tmp_path: Path) -> None:
     model, data = write_small_model(tmp_path / "model", broken=True), write_data(tmp_path / "data")
-    with pytest.raises(UserError, match=r"translation of 0\.png holds values that are not finite"):
+    with pytest.raises(UserError, match="are not finite numbers"):
         evaluate(Options(model=model, data=data, device="cpu"))
 
 

@@ -167,7 +167,12 @@ def with_evaluations(run: Path) -> Path:
     """Add evaluations to a run, and the best of them."""
     log = MetricsLog(run, tensorboard=False)
     selection = Selection(
-        TrainingConfig(best="swd"), directions=("a2b", "b2a"), paired=False, searches=False, epoch_images=1, total_images=9
+        TrainingConfig(best="swd"),
+        directions=("a2b", "b2a"),
+        paired=False,
+        searches=False,
+        epoch_images=1,
+        total_images=9,
     )
     for number, value in enumerate([9.0, 7.5, math.nan, 8.0], 1):
         figures = {"swd_a2b": value, "swd_b2a": value, "reconstruction_l1_a2b": 1 / number}

@@ -115,18 +115,22 @@ def translate(
             batch_size=batch_size,
             progress=progress,
         )
+    _print_report(report, out, quiet=quiet)
+    return 1 if report.failed else 0
+
+
+def _print_report(report: Report, out: Path, *, quiet: bool) -> None:
     if report.failed:
         note(f"could not translate:\n{listed(report.failed)}")
     for notice in report.notices:
         note(f"warning: {notice}")
+    if report.rescaled is not None:
+        note(f"note: {report.rescaled}.")
     if not quiet:
         skipped = f", {report.skipped} skipped (already there)" if report.skipped else ""
         failed = f", {len(report.failed)} failed" if report.failed else ""
         say(f"{report.written} written to {out}{skipped}{failed}.")
         _print_search_errors(report)
-    if report.rescaled is not None:
-        note(f"note: {report.rescaled}.")
-    return 1 if report.failed else 0
 
 
 def _show_search(translator: Translator, progress: Counter) -> None:
