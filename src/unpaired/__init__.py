@@ -40,7 +40,7 @@ _PLACES = {
     "Translator": "unpaired.models.translator:Translator",
     "UserError": "unpaired.core.errors:UserError",
     "audit": "unpaired.audit",
-    "evaluate": "unpaired.evaluation:evaluate",
+    "evaluate": "unpaired.evaluation.start:evaluate",
     "evaluation": "unpaired.evaluation",
     "losses": "unpaired.methods.losses",
     "methods": "unpaired.methods",

@@ -161,7 +161,8 @@ def test_training_measures_what_the_way_to_the_images_own_size_and_back_leaves(t
     data = tmp_path / "data"
     for seed, (part, count) in enumerate({"trainA": 2, "trainB": 2, "testA": 5, "testB": 6}.items()):
         write_pictures(data / part, pictures(count, (96, 72), seed))
-    settings = {"root": str(data), "preprocess": preprocess, "crop_size": 24, "load_size": 28}
+    crop = {"crop_size": 24} if preprocess == "resize_and_crop" else {}
+    settings = {"root": str(data), "preprocess": preprocess, "load_size": 28, **crop}
     run = write_small_run(tmp_path / "run", settings)
     config: Any = DataConfig(**settings)  # type: ignore[arg-type]
     training = HeldOut(open_training_data(config), 50, CPU).measure({"a2b": Negative()}).figures

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 import unpaired
-from evaluations import pictures, write_pictures, write_small_model, write_small_run
+from evaluations import pictures, write_data, write_pictures, write_small_model, write_small_run
 from unpaired.core.errors import UserError
 from unpaired.data.config import DataConfig
 from unpaired.data.labels import Labels
@@ -124,7 +124,7 @@ def test_every_image_comes_back_at_its_own_size(height: int, width: int, size: A
 )
 def test_the_scale_is_the_arithmetic_of_the_preparation(preprocess: Any, height: int, width: int) -> None:
     sized = {} if preprocess in ("none", "crop") else {"load_size": 40}
-    cropped = {} if preprocess == "none" else {"crop_size": 32}
+    cropped = {} if preprocess in ("none", "scale_width") else {"crop_size": 32}
     config = DataConfig(preprocess=preprocess, **sized, **cropped)
     scale = scale_of(config)
     expected = {
@@ -164,3 +164,16 @@ def test_translate_says_where_scales_differ_and_what_was_done(tmp_path: Path) ->
     assert found is not None
     assert found.factor == pytest.approx(0.4)
     assert "1/2.5 the size of" in str(found)
+
+
+@pytest.mark.parametrize("preprocess", ["resize_and_crop", "scale_width", "scale_width_and_crop", "crop", "none"])
+def test_a_model_folder_is_measured_at_the_size_of_its_training_wherever_it_lies(
+    tmp_path: Path, preprocess: Any
+) -> None:
+    data = write_data(tmp_path / "data", size=48)
+    sized = {} if preprocess in ("none", "crop") else {"load_size": 36}
+    cropped = {} if preprocess in ("none", "scale_width") else {"crop_size": 32}
+    scale = scale_of(DataConfig(preprocess=preprocess, **sized, **cropped))
+    found = unpaired.evaluate(write_small_model(tmp_path / "model", scale=scale), data=data, device="cpu")
+    expected = {"resize_and_crop": "32 x 32", "scale_width": "36 x 36", "none": "48 x 48"}.get(preprocess, "32 x 32")
+    assert found.directions["a2b"].figure("swd").protocol["size"] == expected

@@ -35,10 +35,10 @@ class Scale:
     @property
     def settings(self) -> DataConfig:
         """The settings of the data that prepare whole images so."""
-        if self.preprocess == "none":
-            return DataConfig(preprocess="none")
-        load = None if self.is_native else self.load_size
-        return DataConfig(preprocess=self.preprocess, load_size=load, crop_size=self.crop_size)
+        config = DataConfig(preprocess=self.preprocess)
+        if self.preprocess not in ("none", "scale_width"):
+            config = replace(config, crop_size=self.crop_size)
+        return config if self.is_native else replace(config, load_size=self.load_size)
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Return the (height, width) at which the network sees an image of this size."""

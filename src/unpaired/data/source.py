@@ -59,12 +59,13 @@ class FolderSource:
         self.images, self.config, self.reading = images, config, reading
         self.channels, self.size_multiple, self.padded = channels, size_multiple, padded
 
-    def without_padding(self) -> FolderSource:
-        """Return the same images, not padded; itself where there is nothing to pad."""
-        if not self.padded or training_size(self.config) is not None or self.size_multiple <= PUBLISHED_MULTIPLE:
+    def without_padding(self, config: DataConfig) -> FolderSource:
+        """Return the same images prepared by these settings and not padded; itself where that is the same."""
+        pads = self.padded and training_size(self.config) is None and self.size_multiple > PUBLISHED_MULTIPLE
+        if config is self.config and not pads:
             return self
         multiple, reading = self.size_multiple, self.reading
-        return FolderSource(self.images, self.config, channels=self.channels, size_multiple=multiple, reading=reading)
+        return FolderSource(self.images, config, channels=self.channels, size_multiple=multiple, reading=reading)
 
     def __len__(self) -> int:
         return len(self.images)

@@ -134,14 +134,17 @@ def open_training_data(
     domains, findings, told = _describe(files, readings, folders, config)
     notices += told
     whole = whole_settings(config)
-
-    def source(part: Part, settings: DataConfig, *, padded: bool = False) -> FolderSource:
-        channels, reading = domains[part.side].channels, readings[part.side]
-        return FolderSource(
-            files[part], settings, channels=channels, size_multiple=size_multiple, reading=reading, padded=padded
+    sources = {
+        part: FolderSource(
+            found,
+            whole if part.test else config,
+            channels=domains[part.side].channels,
+            size_multiple=size_multiple,
+            reading=readings[part.side],
+            padded=not part.test,
         )
-
-    sources = {part: source(part, whole if part.test else config, padded=not part.test) for part in files}
+        for part, found in files.items()
+    }
     a, b = (sources[Part(False, side)] for side in SIDES)
     for side, each in zip(SIDES, (a, b), strict=True):
         notices += _changed_geometry(config.title(side), each)
@@ -153,20 +156,14 @@ def open_training_data(
     notices.append(kept)
     shown = {side: Part(Part(True, side) in files, side) for side in SIDES}
     notices += _standing_in([part for part in shown.values() if not part.test], config)
-
-    def held_out(part: Part) -> ImageSource:
-        """Return whole images, not padded, since translators do that themselves and crop back."""
-        own = sources[part].without_padding() if part.test or whole is config else source(part, whole)
-        kept, crop = opened[part] if own is sources[part] else own, training_size(config)
-        return kept if crop is None else CentreCropped(kept, crop)
-
+    held_out_a, held_out_b = (_held_out(sources[part], opened[part], whole) for part in shown.values())
     return TrainingData(
         a=opened[Part(False, "a")],
         b=opened[Part(False, "b")],
         domain_a=domains["a"],
         domain_b=domains["b"],
-        held_out_a=held_out(shown["a"]),
-        held_out_b=held_out(shown["b"]),
+        held_out_a=held_out_a,
+        held_out_b=held_out_b,
         held_out_parts=shown,
         size=size,
         flip=config.flip,
@@ -382,3 +379,10 @@ def _caching(progress: Progress | None) -> Progress | None:
 def _common_size(sources: Iterable[FolderSource]) -> tuple[int, int] | None:
     sizes = {source.size(index) for source in sources for index in range(len(source))}
     return sizes.pop() if len(sizes) == 1 else None
+
+
+def _held_out(source: FolderSource, opened: ImageSource, whole: DataConfig) -> ImageSource:
+    """Return whole images, or their middle where training only crops; not padded, since translators do that."""
+    own, crop = source.without_padding(whole), training_size(whole)
+    kept = opened if own is source else own
+    return kept if crop is None else CentreCropped(kept, crop)
