@@ -78,7 +78,6 @@ def translate(
         What to do when an output exists: fail before anything is done, skip it, or overwrite it.
     """
     from unpaired.data.bad_image import MAX_PIXELS
-    from unpaired.data.check import listed
     from unpaired.models.files import count_images, translate_files
     from unpaired.models.translator import Translator
 
@@ -120,6 +119,8 @@ def translate(
 
 
 def _print_report(report: Report, out: Path, *, quiet: bool) -> None:
+    from unpaired.data.check import listed
+
     if report.failed:
         note(f"could not translate:\n{listed(report.failed)}")
     for notice in report.notices:
