@@ -30,6 +30,7 @@ from unpaired.data.training import SIDES, Progress
 from unpaired.evaluation.dataset import FILTER, SPLITS
 from unpaired.evaluation.inputs import ModelInputs, open_model
 from unpaired.models.folder import ModelCard, find_model, read_card
+from unpaired.models.loading import run_of
 from unpaired.report.chart import svg_file
 from unpaired.report.image_grid import png
 from unpaired.report.results import Audit, Direction, Picture, Protocol
