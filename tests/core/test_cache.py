@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from unpaired.core.cache import Cache, CacheError, cache_key, user_cache_folder
+from unpaired.core.cache import Cache, CacheError, cache_key, make_once, user_cache_folder
 from unpaired.core.errors import UserError
 
 CACHE = Cache(folder="things", suffix=".thing", limit_bytes=250)
@@ -150,3 +151,45 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pyt
     assert CACHE.find(KEYS[0]) is None
     CACHE.put(KEYS[0], b"")
     CACHE.prune()
+
+
+STRANGERS = (
+    *("poetry.lock", "uv.lock", "Cargo.lock", "movie.part", ".x.writing-12", f"{'0' * 32}.npz", f"{'0' * 32}.lock"),
+    *(f"{'1' * 32}.images", f"{'2' * 32}.onnx", f".{'3' * 32}.writing-7.json", f"{'4' * 32}.sha256", "notes.txt"),
+    *("checked-2.sqlite", "checked-2.sqlite-wal"),
+)
+"""Names of other people's files; some look like those of a cache."""
+
+
+def test_a_strangers_files_are_never_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from unpaired.data.cache import DECODED
+    from unpaired.data.check_memory import CheckMemory
+    from unpaired.evaluation.statistics import STATISTICS
+    from unpaired.models.graph_cache import EXACTNESS, GRAPHS
+
+    monkeypatch.setenv("UNPAIRED_CACHE", str(tmp_path))
+    kinds = (DECODED, GRAPHS, EXACTNESS, STATISTICS, CACHE)
+    folders = [tmp_path, *(tmp_path / name for name in ("weights", "things", *(kind.folder for kind in kinds)))]
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+        for name in STRANGERS:
+            (folder / name).write_bytes(bytes(1000))
+            os.utime(folder / name, (1.0, 1.0))
+    own = user_cache_folder()
+    for folder in (own, *(own / kind.folder for kind in kinds)):
+        folder.mkdir(exist_ok=True)
+        for name in ("poetry.lock", "movie.part", "notes.txt", ".hidden.lock"):
+            (folder / name).touch()
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    for kind in kinds:
+        small = dataclasses.replace(kind, limit_bytes=0)
+        small.put(KEYS[0], b"one")
+        small.put(KEYS[1], b"two")
+        small.prune()
+        make_once(kind.path(KEYS[2]), lambda path: path.write_bytes(b"three") and None)
+    memory = CheckMemory()
+    (own / "checked-2.sqlite").write_bytes(b"damaged" * 1000)
+    memory.remember([])
+    memory.recall([tmp_path / "notes.txt"])
+    assert before <= {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert all(not kind.find(KEYS[0]) for kind in kinds), "our own are deleted"

@@ -1,7 +1,14 @@
 from __future__ import annotations
 
-import pytest
+import io
+import json
+import re
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unpaired.core import text
 from unpaired.core.text import NONE, duration, listing, memory, number, percent, plural, with_error
 
 
@@ -57,3 +64,32 @@ def test_shares_and_memory() -> None:
     assert percent(0.336) == "34 %"
     assert percent(None) == NONE
     assert memory(3 * 2**29) == "1.50 GiB"
+
+
+WILD = st.text(st.one_of(st.characters(), st.sampled_from("\x1b\x07\r\n\t\x9b\u202e\u2066\u200f\u2028\udcff\0")))
+
+
+@given(WILD)
+def test_no_name_reaches_a_terminal_raw(name: str) -> None:
+    raw = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+    for made in (text.safe(name), text.printable(name), text.json_text({name: [name]})):
+        made.encode()
+        assert not raw.search(made)
+    assert not set("\n\t") & set(text.printable(name))
+    assert text.safe(text.safe(name)) == text.safe(name)
+    assert json.loads(text.json_text([name])) == [name]
+    assert not re.search("[\x00-\x08\x1b\u202e\u2066\udcff]", text.plain(name))
+
+
+@given(WILD)
+def test_lines_and_tables_are_shown_safely(name: str) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from unpaired.core import terminal
+
+    shown = io.StringIO()
+    table = Table(name.replace("[", "("))
+    table.add_row(Text(name))
+    terminal.console(shown, force_terminal=False, width=60).print(Text(name), table, highlight=False)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown.getvalue())

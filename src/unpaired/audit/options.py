@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from unpaired.core.settings import Flag, Place, Settings
+from unpaired.core.settings import Count, Flag, Place, Settings
 from unpaired.data.config import Size
 
 LARGEST_SEED = 2**32 - 1
@@ -24,7 +24,7 @@ class AuditOptions(Settings):
     """Folder with test images of both domains, as for `unpaired train`. [default: that of the run]"""
     direction: Annotated[str, Flag("--direction")] = "both"
     """Which way: a2b, b2a, by the domains' names such as horse2zebra, or both."""
-    images: Annotated[int, Field(ge=1, le=2**31), Flag("--images")] = 50
+    images: Annotated[Count, Flag("--images")] = 50
     """At most so many images of each domain, spread evenly; 2 or more for shares."""
     size: Annotated[Size | None, Flag("--size")] = None
     """Size of the images: 256, or HEIGHTxWIDTH. [default: that of training]"""

@@ -100,8 +100,8 @@ def _explained(error: BaseException) -> int:
                 f"This is a fault of unpaired. Please report it with this log: {_write_log(error)}"
             )
             return UNEXPECTED
-    for token in filter(lambda token: "\n" in token, _given):  # a name never begins a line of its own
-        message = message.replace(token, printable(token))
+    for token in [part for given in _given for part in (given, given.partition("=")[2]) if "\n" in part]:
+        message = message.replace(token, printable(token))  # what was typed never begins a line of its own
     note(f"error: {message}")
     return 2
 

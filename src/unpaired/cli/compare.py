@@ -84,6 +84,8 @@ def compare(
 
     if out is None:
         raise UserError("--out is missing: the folder that this comparison is to be written to.")
+    if checkpoint not in ("best", "last") and not (checkpoint.isascii() and checkpoint.isdigit()):
+        raise UserError(f"--checkpoint {checkpoint}: expected best, last or a number of images.")
     allow(extension)
     assigned = {name: value for one in given if one.origin == ASSIGNED for name, value in one.values.items()}
     places = {name: value for one in given if one.origin != ASSIGNED for name, value in one.values.items()}

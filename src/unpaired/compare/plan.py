@@ -29,10 +29,9 @@ from unpaired.configs import find_config, shipped, suggestion
 from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.extensions import is_spec, named_extensions
 from unpaired.core.given import Given, Joined, flatten, read_document
-from unpaired.core.settings import Settings
+from unpaired.core.settings import Count, Settings
 from unpaired.methods import Direction
 
-Count = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Words = Annotated[str, Field(min_length=1)]
@@ -62,9 +61,9 @@ class SegmenterSettings(Settings):
 
     images: Count = 20_000
     """Training images that it sees."""
-    width: Count = 16
+    width: Annotated[int, Field(ge=1, le=4096)] = 16
     """Channels of its first level; they double from level to level."""
-    batch_size: Count = 8
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 8
     """Images per step."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Adam's first learning rate; it falls to zero along a cosine."""
@@ -109,7 +108,7 @@ class Plan(Settings):
     """Which way is compared."""
     test_images: Count | None = None
     """Held-out images that are translated and measured; None means all."""
-    pictures: Count = 8
+    pictures: Annotated[int, Field(ge=1, le=1000)] = 8
     """Rows of pictures of each direction."""
     segmenter: SegmenterSettings = SegmenterSettings()
     """The network that labels photos, where there are labels."""

@@ -204,8 +204,8 @@ def _check_name(out: Path, called: str) -> None:
     try:
         os.fspath(out).encode()
         os.path.lexists(out) or out.exists()
-        if "\0" in os.fspath(out):
-            raise ValueError("it holds a zero byte")
+        if any(ord(letter) < 32 or ord(letter) == 127 for letter in os.fspath(out)):
+            raise ValueError("it holds a control character")
     except (OSError, ValueError) as error:
         reason = "it is not valid UTF-8" if isinstance(error, UnicodeError) else getattr(error, "strerror", None)
         raise UserError(f"{called}: the name cannot be used ({reason or error}). Choose another one.") from error

@@ -12,7 +12,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, dataclass_transform
 
 import annotated_types
-from pydantic import ConfigDict, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
@@ -119,6 +119,11 @@ class Allowed:
     text: str
 
 
+MOST = 10**9
+"""No sane number of images, epochs or steps is larger."""
+Count = Annotated[int, Field(ge=1, le=MOST)]
+CountOrZero = Annotated[int, Field(ge=0, le=MOST)]
+Threads = Annotated[int, Field(ge=0, le=1024)]
 Place = Annotated[str | Path, Allowed("a path")]
 """A file or folder."""
 
@@ -207,11 +212,11 @@ def _bounds(metadata: list[Any]) -> str:
     bounds: dict[str, Any] = {}
     for part in _constraints(metadata):
         if isinstance(part, annotated_types.Gt | annotated_types.Ge | annotated_types.Lt | annotated_types.Le):
-            bounds |= {
-                name: int(bound) if bound == int(bound) else bound for name, bound in dataclasses.asdict(part).items()
-            }
+            bounds |= dataclasses.asdict(part)
     if isinstance(bounds.get("lt"), int) and bounds["lt"] >= 2**32:
         del bounds["lt"]  # what fits into the number's type is no news
+    for name, bound in bounds.items():
+        bounds[name] = f"{int(bound):,}" if bound == int(bound) else bound
     for part in _constraints(metadata):
         if getattr(part, "pattern", None):
             return f" that matches {part.pattern}"
@@ -226,7 +231,7 @@ def _bounds(metadata: list[Any]) -> str:
             return f" above {low}, at most {high}"
         case {"gt": low, "lt": high}:
             return f" between {low} and {high}"
-        case {"gt": 0}:
+        case {"gt": "0"}:
             return " above 0"
         case {"ge": low}:
             return f", {low} or more"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def say(text: str = "", *, end: str = "\n") -> None:
     """Print a result."""
-    print(safe(text), end=end)
+    print(safe(text), end=end, flush=True)
 
 
 def note(text: str) -> None:

@@ -7,13 +7,13 @@ translations are those of `Translator.load`.
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from unpaired.core.files import check_out, new_folder, write_atomic
 from unpaired.core.given import Given
+from unpaired.core.terminal import note, say
 from unpaired.demo.domains import SIZE, Picture, Scene, Scores, draw_domains, score, write_domains
 from unpaired.demo.picture import NAMES, Example, draw_examples
 from unpaired.models.translator import Translator
@@ -105,10 +105,10 @@ def _score(direction: str, examples: Mapping[str, list[Example]], held_out: Mapp
 def _print_scores(scores: Mapping[str, Scores], model: str) -> None:
     plain, striped = NAMES
     names = {"a2b": f"A to B: {plain} to {striped}", "b2a": f"B to A: {striped} to {plain}"}
-    print(f"\nStripes on the held-out fish by the {model}; 0: plain, 100: striped all over the flank.\n")
-    print(f"{'':26}{'input':>7}{'translation':>13}{'real target':>13}")
+    say(f"\nStripes on the held-out fish by the {model}; 0: plain, 100: striped all over the flank.\n")
+    say(f"{'':26}{'input':>7}{'translation':>13}{'real target':>13}")
     for direction, found in scores.items():
-        print(
+        say(
             f"{names[direction]:26}{found.input:7.1f}{found.translation:13.1f}{found.real:13.1f}"
             f"   the translation covers {found.covered:.0f} % of the way"
         )
@@ -116,7 +116,7 @@ def _print_scores(scores: Mapping[str, Scores], model: str) -> None:
 
 def _print_places(out: Path) -> None:
     images, run = shlex.quote(str(out / "images" / "testA")), shlex.quote(str(out / "run"))
-    print(
+    say(
         f"\nLook at   {out / 'demo.png'}\n"
         f"The page  {out / 'run' / 'index.html'}\n"
         f"The run   {out / 'run'}\n"
@@ -128,17 +128,13 @@ def _print_places(out: Path) -> None:
 def _judge(scores: Mapping[str, Scores]) -> int:
     short = [direction for direction, found in scores.items() if found.covered < ENOUGH]
     if short:
-        print(
-            f"The demo has failed: {' and '.join(short)} did not cover {ENOUGH:.0f} % of the way. Another --seed may.",
-            file=sys.stderr,
-        )
+        note(f"The demo has failed: {' and '.join(short)} did not cover {ENOUGH:.0f} % of the way. Another --seed may.")
     return 1 if short else 0
 
 
 def _interrupted(result: Result) -> int:
-    print(
+    note(
         f"Stopped after {result.images_seen:,} images, before there was anything to score. Start the demo again with "
-        f"another --out, or go on with the training alone:\n  unpaired train --resume {shlex.quote(str(result.run))}",
-        file=sys.stderr,
+        f"another --out, or go on with the training alone:\n  unpaired train --resume {shlex.quote(str(result.run))}"
     )
     return 128 + (result.signal or 0)

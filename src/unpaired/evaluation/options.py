@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import Flag, Place, Settings, option
+from unpaired.core.settings import Count, Flag, Place, Settings, option
 from unpaired.core.text import listing
 from unpaired.data.config import Size
 from unpaired.evaluation.protocol import FULL, Protocol
@@ -20,7 +20,6 @@ if TYPE_CHECKING:  # --help must not wait for PyTorch
 
 IMAGES, METRICS, COMPUTING, RUN = "Images", "Metrics", "Computing", "Run and results"
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Count = Annotated[int, Field(ge=1, le=2**31)]
 
 
 class Options(Settings):

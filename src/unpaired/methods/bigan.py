@@ -26,7 +26,7 @@ class Config(AdversarialConfig):
 
     objective: Objective = "lsgan"
     """Adversarial loss: lsgan, as in the CycleGAN paper's comparison, vanilla (the publications') or hinge."""
-    pool_size: Annotated[int, Field(ge=0)] = 50
+    pool_size: Annotated[int, Field(ge=0, le=100_000)] = 50
     """Past pairs of either kind shown to the discriminator; 0 shows the present ones."""
     generator: networks.GeneratorConfig = networks.ResnetConfig()
     """Both translators."""

@@ -28,7 +28,7 @@ from unpaired.methods.losses import (
     unused_discriminator,
 )
 
-Layer = Annotated[int, Field(ge=0)]
+Layer = Annotated[int, Field(ge=0, le=10_000)]
 Maps = list[Tensor] | None
 """Features of an image, one map per compared layer, or None where they are not at hand."""
 
@@ -49,11 +49,11 @@ class Config(AdversarialConfig):
     """Whether every second batch is flipped before G, and its features flipped back; on in FastCUT."""
     nce_layers: tuple[Layer, ...] = (0, 4, 8, 12, 16)
     """Layers of the generator whose features are compared, numbered as in the authors' code."""
-    num_patches: Annotated[int, Field(gt=0)] = 256
+    num_patches: Annotated[int, Field(ge=1, le=1_000_000)] = 256
     """Patches per layer and image, drawn anew in every step."""
     temperature: Annotated[float, Field(gt=0)] = 0.07
     """tau of Eq. 2."""
-    embedding_width: Annotated[int, Field(gt=0)] = 256
+    embedding_width: Annotated[int, Field(ge=1, le=65_536)] = 256
     """Units of the two-layer network that embeds the features of each layer."""
     generator: networks.ResnetConfig = networks.ResnetConfig(downsampling="blur", upsampling="blur")
     """ResNet with 9 blocks and anti-aliased sampling."""

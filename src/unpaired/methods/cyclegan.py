@@ -43,7 +43,7 @@ class Config(AdversarialConfig):
     """Weight of the backward cycle, B to A to B; `cycle_weight` where it is not set."""
     identity_weight: Weight = 5.0
     """Weight of the identity loss (section 5.2: 0.5 lambda); 0 turns it off, as in most of the paper's experiments."""
-    pool_size: Annotated[int, Field(ge=0)] = 50
+    pool_size: Annotated[int, Field(ge=0, le=100_000)] = 50
     """Past fakes shown to the discriminators (section 4); 0 shows the present ones."""
     generator: networks.GeneratorConfig = networks.ResnetConfig()
     """Both generators; the paper takes 6 blocks at 128 x 128 and 9 at 256 x 256 and above."""

@@ -32,7 +32,7 @@ class Config(RefinerConfig):
     the cache or downloaded once."""
     vgg_sha256: str | None = None
     """Checksum of that file; noted when training begins, so that it goes on with the same weights only."""
-    feature_size: Annotated[int, Field(ge=0)] = 224
+    feature_size: Annotated[int, Field(ge=0, le=8192)] = 224
     """Both images are brought to this size before VGG-16 sees them, as in the CycleGAN authors' code; 0 leaves them as
     they are."""
 

@@ -21,7 +21,7 @@ from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Player,
 from unpaired.methods.losses import AdversarialConfig, Weight, discriminator_loss, generator_loss, l1, require_one_size
 from unpaired.methods.pool import image_pool
 
-Updates = Annotated[int, Field(gt=0)]
+Updates = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class RefinerConfig(AdversarialConfig):
@@ -35,7 +35,7 @@ class RefinerConfig(AdversarialConfig):
     """K_g of Algorithm 1: updates of the refiner in one step; the paper's gaze experiments take 2."""
     discriminator_updates: Updates = 1
     """K_d of Algorithm 1: updates of the discriminator in one step."""
-    pool_size: Annotated[int, Field(ge=0)] = 50
+    pool_size: Annotated[int, Field(ge=0, le=100_000)] = 50
     """Past results shown to the discriminator (section 2.3); 0 shows the present ones."""
     generator: networks.GeneratorConfig = networks.ResnetConfig()
     """The refiner."""

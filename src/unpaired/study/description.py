@@ -24,7 +24,7 @@ PICTURES = "pictures"
 ANSWERS = "answers.sqlite"
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=10_000)]
 Line = Annotated[str, Field(min_length=1, max_length=200)]
 METHOD_NAME = r"^[^\x00-\x1f/\\=]{1,60}$"
 MethodName = Annotated[str, Field(pattern=METHOD_NAME)]
@@ -63,11 +63,11 @@ class Settings(settings.Settings):
     """Seconds for which the pictures (in turn: each of them) can be seen."""
     practice: Annotated[Count, Flag("--practice")] = 10
     """Trials at the start that tell whether the answer was right and do not count."""
-    trials: Annotated[int, Flag("--trials"), Field(gt=0)] = 40
+    trials: Annotated[int, Flag("--trials"), Field(gt=0, le=10_000)] = 40
     """Trials that count."""
     catch: Annotated[Count, Flag("--catch")] = 4
     """Trials mixed in whose false picture is plainly false, to find who does not look; 0 is as published."""
-    participants: Annotated[int, Flag("--participants"), Field(gt=0)] = 25
+    participants: Annotated[int, Flag("--participants"), Field(gt=0, le=1_000_000)] = 25
     """Participants wanted per method; the report says how many are there, nobody is turned away."""
     title: Annotated[Line, Flag("--title")] = "Which picture is real?"
     """Heading of the first page."""

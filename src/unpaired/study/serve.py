@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 
 from unpaired.core.errors import UserError
+from unpaired.core.terminal import say
 
 
 def serve_study(folder: Path, host: str = "127.0.0.1", port: int = 8000, *, behind_proxy: bool = False) -> None:
@@ -34,11 +35,11 @@ def serve_study(folder: Path, host: str = "127.0.0.1", port: int = 8000, *, behi
     listening = _listen(host, port)
     number = listening.getsockname()[1]
     address = f"http://[{host}]:{number}" if ":" in host else f"http://{host}:{number}"
-    print(f"Study:  {address}/  (personal links: {address}/?participant=NUMBER)")
-    print(f"Report: {address}/report?token={token}")
+    say(f"Study:  {address}/  (personal links: {address}/?participant=NUMBER)")
+    say(f"Report: {address}/report?token={token}")
     if not _is_local(host):
-        print("Reachable from other machines, and not encrypted: put a proxy with TLS before it (docs/study.md).")
-    print("Stop with Ctrl-C; every acknowledged answer is on the disk.", flush=True)
+        say("Reachable from other machines, and not encrypted: put a proxy with TLS before it (docs/study.md).")
+    say("Stop with Ctrl-C; every acknowledged answer is on the disk.")
     config = uvicorn.Config(
         app,
         http=Connection,

@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import Flag, Settings, option
+from unpaired.core.settings import Count, CountOrZero, Flag, Settings, Threads, option
 
-Count = Annotated[int, Field(gt=0)]
-CountOrZero = Annotated[int, Field(ge=0)]
+BatchSize = Annotated[int, Field(ge=1, le=65_536)]
 Augmentation = Literal["colour", "translation", "cutout"]
 """Those of `unpaired.networks.augmentation`, which this module does not import: help must not wait for PyTorch."""
 Choice = Literal["auto", "on", "off"]
@@ -27,9 +26,9 @@ class TrainingConfig(Settings):
     """Further epochs, over which the learning rate falls to zero."""
     max_images: Annotated[Count | None, Flag("--max-images")] = None
     """Stop after this many images; the learning rate still follows the epochs."""
-    batch_size: Annotated[Count, Flag("--batch-size")] = 1
+    batch_size: Annotated[BatchSize, Flag("--batch-size")] = 1
     """Images of each domain per optimiser step and process."""
-    accumulate: Count = 1
+    accumulate: BatchSize = 1
     """Batches whose gradients are summed up before each optimiser step."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     """Adam's learning rate."""
@@ -62,13 +61,13 @@ class TrainingConfig(Settings):
     """Activation checkpointing: keep less of the generators' forward pass in memory and compute it twice."""
     sync_batchnorm: bool = False
     """With several processes: batch norm over the images of all of them. Instance norm has nothing to synchronise."""
-    threads: CountOrZero = 0
+    threads: Threads = 0
     """CPU threads for arithmetic; 0 leaves PyTorch's choice."""
     log_every_images: Count = 100
     """Images between two lines of metrics.jsonl."""
     sample_every_images: Count | None = None
     """Images between two sample grids; once per epoch by default."""
-    num_samples: CountOrZero = 4
+    num_samples: Annotated[int, Field(ge=0, le=1000)] = 4
     """Held-out images per domain in every sample grid; 0 draws none."""
     checkpoint_every_images: Count | None = None
     """Images between two checkpoints; once per epoch by default."""

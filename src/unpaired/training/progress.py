@@ -12,12 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO, final
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from unpaired.core.terminal import console
 from unpaired.core.text import duration
 from unpaired.training.notebook import open_cell
 
@@ -58,7 +59,7 @@ class Progress:
         terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
         self._quiet = quiet
         self._every_seconds = every_seconds if self._cell is None else NOTEBOOK_SECONDS
-        self._console = Console(file=stream, force_terminal=terminal, highlight=False, soft_wrap=not terminal)
+        self._console = console(stream, force_terminal=terminal, highlight=False, soft_wrap=not terminal)
         self._training: _Training | None = None
         self._check: _Check | None = None
         self._last_line = float("-inf")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
+
+from unpaired.core.terminal import note
 
 CHECKS = 20
 """Looks per timeout."""
@@ -61,10 +62,8 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._ended.wait(self._timeout_seconds / CHECKS):
             if self.has_been_silent():
-                print(
+                note(
                     f"error: no step has ended for {self._timeout_seconds:g} seconds: another process of this training "
-                    "has ended or no longer answers. The newest checkpoint is intact; go on with --resume.",
-                    file=sys.stderr,
-                    flush=True,
+                    "has ended or no longer answers. The newest checkpoint is intact; go on with --resume."
                 )
                 os._exit(2)

@@ -8,11 +8,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import Flag, Place, Settings, option
+from unpaired.core.settings import Count, Flag, Place, Settings, Threads, option
 from unpaired.networks.fcn import PUBLISHED_FC_WIDTH, PUBLISHED_WIDTH, FcnConfig
 from unpaired.networks.segmentation_unet import SegmentationUnetConfig
 
-Count = Annotated[int, Field(gt=0)]
 NetworkConfig = FcnConfig | SegmentationUnetConfig
 SMALL_FC_WIDTH = 512
 """Channels of fc6 and fc7 that begin at random: a seventh of the weights, for hundreds of photos in place of 1.2 M."""
@@ -27,11 +26,11 @@ class SegmenterConfig(Settings):
     """FCN-8s on VGG-16, the network of the FCN-score, or a small U-Net."""
     images: Annotated[Count, Flag("--images")] = 20_000
     """Training photos that it sees."""
-    batch_size: Annotated[Count, Flag("--batch-size")] = 8
+    batch_size: Annotated[int, Field(ge=1, le=65_536), Flag("--batch-size")] = 8
     """Photos per step."""
     weights: Annotated[str, Flag("--weights")] = "auto"
     """VGG-16's weights to begin with: "torchvision", a file, "none", or "auto": torchvision's where they can be had."""
-    width: Count | None = None
+    width: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Channels of the first convolutions; by default 64 (VGG-16), and 16 for the U-Net."""
     fc_width: Annotated[int, Field(gt=0, le=8192)] | None = None
     """Channels of fc6 and fc7; by default 4096 where they begin with torchvision's weights, else 512."""
@@ -64,7 +63,7 @@ class SegmenterConfig(Settings):
     """auto, cpu, cuda, cuda:1 or mps."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the network: bf16 where the hardware has it, or fp32. Weights are fp32 always."""
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Threads = 0
     """CPU threads; 0 leaves the number to PyTorch."""
 
     def check(self) -> None:

@@ -1,0 +1,179 @@
+"""Wrong commands made of the commands' own options: each is one message with exit code 2, and nothing is written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from comparisons import write_labelled, write_plan
+from evaluations import write_data, write_small_model, write_small_run
+from unpaired import cli
+from unpaired.cli.app import app
+
+UNDECODABLE = os.fsdecode(b"caf\xe9")
+LONG = "x" * 5000
+HOSTILE = "no\x1b[31msuch\u202ename\nerror: forged"
+WRONG = {
+    "INT": ("1.5", "0.5", "-1", "many", "1e3", "9" * 40, "nan", "inf", "true", ""),
+    "SIZE": ("0", "-5", "1.5", "big", "10x", "x10", "1x2x3", "0x8", "99999999", "9" * 40, ""),
+    "FLOAT": ("many", "nan", "inf", "-1e400", "[]"),
+    "CHOICE": ("nonsense", "", "AUTO ", "1", HOSTILE),
+    "PATH": (LONG, UNDECODABLE, HOSTILE, "a/" * 3000),
+    "TEXT": (HOSTILE, UNDECODABLE, "a:b:c", "nowhere:Nothing", "\t"),
+    "--set": (
+        *("", "=", "a", "a=1", "data=1", "data.=1", "data.crop_size", "data.crop_size=1.5", "training.seed=1.5"),
+        *("training.epochs=0.5", "training.epochs=true", "training.threads=100000", "training.batch_size=1000000000"),
+        *("training.epochs=100000000000000000000000", "data.workers=1000000", "data.crop_size=10000000"),
+        *("method.generator.width=1000000000", "data.range_a=[1,0]", "data.range_a=[0,0]", f"{'a.' * 2000}b=1"),
+        *(f"training.betas={'[' * 2000}{']' * 2000}", f"{LONG}=1", f"{UNDECODABLE}=1", "training.learning_rate=nan"),
+        *("training.max_images=1e30", "training.num_samples=1000000", "method.generator.blocks=100000"),
+    ),
+    "--config": (
+        "list.json",
+        "deep.json",
+        "deep.toml",
+        "number.json",
+        "latin.toml",
+        "digits.json",
+        ".",
+        LONG,
+        UNDECODABLE,
+    ),
+}
+FREE = {"--title", "--consent", "--name-a", "--name-b", "--behind-proxy", "--name"}
+"""Take any text."""
+WHOLE = {"--images", "--batch-size", "--seed", "--port", "--most"}
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    root = tmp_path_factory.mktemp("places")
+    data = write_data(root / "data", test=2, size=32)
+    found = {
+        "data": data,
+        "labelled": write_labelled(root / "labelled"),
+        "plan": write_plan(root / "plan.toml"),
+        "model": write_small_model(root / "model"),
+        "run": write_small_run(root / "run", {"root": str(data), "crop_size": 16}),
+    }
+    for name, text in {
+        "list.json": "[1, 2]",
+        "number.json": "5",
+        "deep.json": '{"data": ' * 2000 + "1" + "}" * 2000,
+        "deep.toml": "x = " + "[" * 5000 + "]" * 5000,
+        "latin.toml": "data.crop_size = 4",
+        "digits.json": '{"training": {"seed": ' + "9" * 5000 + "}}",
+    }.items():
+        (root / name).write_text(text)
+    (root / "latin.toml").write_bytes(b'[data]\nname_a = "caf\xe9"\n')
+    return {"root": str(root), **{name: str(path) for name, path in found.items()}}
+
+
+BASES = {
+    "train": "train cyclegan --data {data} --out {out} --crop-size 16 --epochs 1 --device cpu",
+    "translate": "translate {model} {data}/testA --out {out} --device cpu",
+    "evaluate": "evaluate {model} --data {data} --out {out} --device cpu",
+    "report": "report {run} --out {out}.html",
+    "compare": "compare {plan} --data {labelled} --out {out} --dry-run",
+    "audit": "audit {model} --data {data} --out {out} --device cpu",
+    "segment train": "segment train --data {labelled} --out {out} --size 32 --set data.labels_a.kind=index",
+    "segment score": "segment score {model} --data {labelled} --device cpu",
+    "study create": "study create --real {data}/testA --fake m={data}/testB --out {out}",
+    "study serve": "study serve {data}",
+    "study report": "study report {data} --out {out}",
+    "export": "export {model} --out {out}.onnx",
+    "convert": "convert {data}/testA/0.png --out {out}",
+    "demo": "demo --out {data}",
+    "info": "info {data}/nowhere",
+    "settings": "settings nowhere nothing",
+}
+"""A right command of each kind, or one that could not do any harm."""
+
+
+def _wrong() -> Iterator[tuple[str, str, str]]:
+    """Yield (command, option, wrong value)."""
+    for name in BASES:
+        command = app
+        for part in name.split():
+            command = command[part]
+        seen: Counter[str] = Counter()
+        for argument in command.assemble_argument_collection():
+            flag = next((each for each in argument.names if each.startswith("--")), None)
+            if flag is None or flag in FREE or "bool" in str(argument.hint):
+                continue
+            shown = str(argument.hint)
+            if flag in WRONG:
+                kind = flag
+            elif flag in WHOLE or "INT" in shown or "'int'" in shown:
+                kind = "INT"
+            elif "SIZE" in shown:
+                kind = "SIZE"
+            elif "Literal" in shown or "One of:" in (argument.parameter.help or ""):
+                kind = "CHOICE"
+            elif "PATH" in shown or "Path" in shown:
+                kind = "PATH"
+            else:
+                kind = "TEXT"
+            # Every option meets three of the values, and every command all of them.
+            seen[kind] += 1
+            values, share = WRONG[kind], 3 if seen[kind] > 1 or name != "train" else len(WRONG[kind])
+            for number in range(share):
+                yield name, flag, values[(seen[kind] * 3 + number) % len(values)]
+
+
+CASES = list(_wrong())
+
+
+def _state(root: Path) -> dict[str, str]:
+    return {str(path.relative_to(root)): f"{path.stat().st_mtime_ns} {path.stat().st_size}" for path in root.rglob("*")}
+
+
+def _run(tokens: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(tokens)
+    shown = capsys.readouterr()
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code, shown.out, shown.err
+
+
+@pytest.mark.parametrize("command", BASES)
+def test_a_wrong_value_is_one_message_and_nothing_is_written(
+    command: str,
+    places: dict[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = Path(places["root"])
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(
+        sys.modules["unpaired.cli.app"], "_write_log", lambda error: "".join(traceback.format_exception(error)[-3:])
+    )
+    before = _state(root)
+    faults = []
+    for name, flag, value in CASES:
+        if name != command:
+            continue
+        base = BASES[name].format(**places, out=tmp_path / "out").split(" ")
+        if flag in base:
+            del base[base.index(flag) : base.index(flag) + 2]
+
+        code, _, error = _run([*base, f"{flag}={value}"], capsys)
+        said = (code, error[:400])
+        if code != 2 or error.count("error: ") - error.count("forged") != 1 or "Traceback" in error:
+            faults.append((flag, value[:60], *said))
+        elif "\x1b" in error or "\u202e" in error or "\nerror: forged" in error:
+            faults.append((flag, value[:60], "raw", error))
+        elif list(tmp_path.iterdir()) or _state(root) != before:
+            faults.append((flag, value[:60], "written", [str(path) for path in tmp_path.rglob("*")]))
+            before = _state(root)
+            for path in tmp_path.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert not faults, "\n".join(map(str, faults))
