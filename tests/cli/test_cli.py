@@ -216,7 +216,7 @@ def test_a_path_with_a_setting_in_its_name_is_told_as_it_is(tmp_path: Path, caps
 def test_a_setting_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert _run("settings", "cyclegan", "pool_size") == 0
     shown = capsys.readouterr().out
-    assert all(word in shown for word in ("method.pool_size", "50", "0 or more", "discriminators"))
+    assert all(word in shown for word in ("method.pool_size", "50", "from 0 to 100,000", "discriminators"))
     assert _run("settings", "data.crop_size") == 0
     assert "--crop-size" in capsys.readouterr().out
     assert _run("settings", "cut") == 0

@@ -44,8 +44,8 @@ def test_shipped_plans_are_found_by_name(name: str, tmp_path: Path, monkeypatch:
     [
         ("images = 12", "imges = 12", ["imges: unknown", 'Did you mean "images"', "seeds"]),
         ("images = 12", "", ["images is missing"]),
-        ("images = 12", "images = 0", ["images: received 0", "a whole number above 0"]),
-        ("images = 12", 'images = "12"', ["images: received '12'", "a whole number above 0"]),
+        ("images = 12", "images = 0", ["images: received 0", "a whole number from 1 to"]),
+        ("images = 12", 'images = "12"', ["images: received '12'", "a whole number from 1 to"]),
         ("pictures = 2", "seeds = []", ["seeds: received []", "not empty"]),
         ("pictures = 2", "seeds = [1, 1]", ["seeds are named more than once: [1, 1]"]),
         ("pictures = 2", 'directions = ["a2c"]', ["directions[1]: received 'a2c'", "a2b or b2a", 'mean "a2b"']),

@@ -6,10 +6,12 @@ import dataclasses
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from unpaired.core import cache
 from unpaired.core.cache import Cache, CacheError, cache_key, make_once, user_cache_folder
 from unpaired.core.errors import UserError
 
@@ -162,13 +164,16 @@ STRANGERS = (
 
 
 def test_a_strangers_files_are_never_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from unpaired.data.cache import DECODED
-    from unpaired.data.check_memory import CheckMemory
-    from unpaired.evaluation.statistics import STATISTICS
-    from unpaired.models.graph_cache import EXACTNESS, GRAPHS
 
+    from unpaired.data.check_memory import CheckMemory
+
+    source = Path(cache.__file__).parents[1]
+    modules = [path for path in source.rglob("*.py") if " = Cache(" in path.read_text(encoding="utf-8")]
+    names = [".".join(path.relative_to(source.parent).with_suffix("").parts) for path in modules]
+    found = [value for name in names for value in vars(import_module(name)).values()]
+    kinds = {value for value in found if isinstance(value, Cache)}
+    assert len(kinds) >= 4
     monkeypatch.setenv("UNPAIRED_CACHE", str(tmp_path))
-    kinds = (DECODED, GRAPHS, EXACTNESS, STATISTICS, CACHE)
     folders = [tmp_path, *(tmp_path / name for name in ("weights", "things", *(kind.folder for kind in kinds)))]
     for folder in folders:
         folder.mkdir(exist_ok=True)
