@@ -45,10 +45,6 @@ SHALLOWEST = 2
 """Depths of a U-Net: as published, the least that has a place for dropout, and the least that there is."""
 
 
-def _deepest(size: tuple[int, int]) -> int:
-    return min((side & -side).bit_length() - 1 for side in size)
-
-
 @final
 class Pix2pix(Method):
     """A translator that is told what its result should have been, and a discriminator of pairs."""
@@ -64,7 +60,7 @@ class Pix2pix(Method):
         if not isinstance(unet, networks.UnetConfig) or "generator.depth" in chosen or shapes.size is None:
             return config, []
         height, width = shapes.size
-        depth = _deepest(shapes.size)
+        depth = min((side & -side).bit_length() - 1 for side in shapes.size)  # how often both can be halved
         if unet.depth != DEFAULT_DEPTH or depth >= DEFAULT_DEPTH:
             return config, []
         if depth < SHALLOWEST:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -41,8 +41,7 @@ class Exactness:
 
     def to_json(self) -> dict[str, float | None]:
         """Return plain JSON data; an infinite PSNR becomes null."""
-        psnr = None if math.isinf(self.psnr) else self.psnr
-        return {"largest": self.largest, "typical": self.typical, "psnr": psnr}
+        return {**asdict(self), "psnr": None if math.isinf(self.psnr) else self.psnr}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Exactness:
@@ -62,8 +61,7 @@ def fixed_pictures(channels: int, sizes: Sequence[tuple[int, int]] = SIZES) -> l
     """
     rng = np.random.default_rng(20260101)
     pictures = [_picture(rng, channels, height, width) for height, width in sizes]
-    height, width = sizes[-1]
-    noise = rng.uniform(-1, 1, (1, channels, height, width))
+    noise = rng.uniform(-1, 1, (1, channels, *sizes[-1]))
     return [torch.from_numpy(picture.astype(np.float32)) for picture in (*pictures, noise)]
 
 

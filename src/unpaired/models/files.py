@@ -105,12 +105,12 @@ def translate_files(
     `translator` may also be a run or a model folder: `unpaired.translate("runs/h2z", "photos", "zebras")`.
 
     A folder is searched recursively and its structure kept: `out/<path within the folder>.png`; a file becomes
-    `out/<name>.png`. `name` says how files are called, of `{stem}`, `{ext}` and `{direction}`. `out` must not be
-    an input folder or lie inside one. Images of any mixture of sizes; those that the
-    network sees at the same size are translated together, at most `batch_size` and fewer where they are large.
-    `workers` threads decode and as many encode; 0 takes one per CPU core, at most 8. `bit_depth` is 8, 16 or 32
-    (floating point); by default that of the target domain's images. Label maps are read and written as label maps, see
-    `label_array`. `half` takes one half of side-by-side files.
+    `out/<name>.png`. `name` says how files are called, of `{stem}`, `{ext}` and `{direction}`. `out` must not be an
+    input folder or lie inside one. Images of any mixture of sizes; those that the network sees at the same size are
+    translated together, at most `batch_size` and fewer where they are large. `workers` threads decode and as many
+    encode; 0 takes one per CPU core, at most 8. `bit_depth` is 8, 16 or 32 (floating point); by default that of the
+    target domain's images. Label maps are read and written as label maps, see `label_array`. `half` takes one half of
+    side-by-side files.
 
     An input's alpha is kept where the format can hold it (PNG, WebP, TIFF), beside the translation of the image over
     white; `alpha="drop"` writes opaque images, `"keep"` refuses formats without alpha.

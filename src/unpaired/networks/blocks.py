@@ -146,19 +146,12 @@ def upsampling_layers(
     PyTorch-GAN, whose weights therefore fit; the authors' own up- and downsampling convolutions pad with zeros too.
     "blur" interpolates with [1, 3, 3, 1] / 4, the filter of the authors' CUT, which is bilinear interpolation.
     """
-    if upsampling == "blur":
-        return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False), nn.Conv2d(
-            in_channels, out_channels, 3, padding=1, bias=bias
-        )
-    if upsampling == "nearest":
-        return nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(
-            in_channels, out_channels, 3, padding=1, bias=bias
-        )
-    output_padding = kernel % 2  # an odd kernel falls one short of twice the size
-    transposed = nn.ConvTranspose2d(
-        in_channels, out_channels, kernel, stride=2, padding=1, output_padding=output_padding, bias=bias
-    )
-    return None, transposed
+    if upsampling == "transposed":
+        odd = kernel % 2  # an odd kernel falls one short of twice the size
+        channels = (in_channels, out_channels)
+        return None, nn.ConvTranspose2d(*channels, kernel, stride=2, padding=1, output_padding=odd, bias=bias)
+    bilinear = {"mode": "bilinear", "align_corners": False} if upsampling == "blur" else {"mode": "nearest"}
+    return nn.Upsample(scale_factor=2, **bilinear), nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)
 
 
 _SCHEMES: dict[str, tuple[Callable[..., Tensor], str]] = {

@@ -208,14 +208,10 @@ def halvings(size: tuple[int, int]) -> tuple[int, tuple[int, int]]:
 
 
 def _ways(size: tuple[int, int]) -> list[tuple[int, tuple[int, int]]]:
-    ways = []
-    for doublings in range(FEWEST_DOUBLINGS, max(size).bit_length()):
-        factor = 2**doublings
-        base = (size[0] // factor, size[1] // factor)
-        whole = size[0] % factor == 0 and size[1] % factor == 0
-        if whole and all(SMALLEST_BASE <= side <= LARGEST_BASE for side in base):
-            ways.append((doublings, base))
-    return ways
+    every = range(FEWEST_DOUBLINGS, max(size).bit_length())
+    whole = [number for number in every if size[0] % 2**number == 0 and size[1] % 2**number == 0]
+    ways = [(number, (size[0] >> number, size[1] >> number)) for number in whole]
+    return [way for way in ways if all(SMALLEST_BASE <= side <= LARGEST_BASE for side in way[1])]
 
 
 def _nearest(size: tuple[int, int]) -> list[tuple[int, int]]:

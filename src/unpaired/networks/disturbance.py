@@ -33,10 +33,7 @@ CHROMINANCE = (
     (18, 21, 26, 66, 99, 99, 99, 99),
     (24, 26, 56, 99, 99, 99, 99, 99),
     (47, 66, 99, 99, 99, 99, 99, 99),
-    (99, 99, 99, 99, 99, 99, 99, 99),
-    (99, 99, 99, 99, 99, 99, 99, 99),
-    (99, 99, 99, 99, 99, 99, 99, 99),
-    (99, 99, 99, 99, 99, 99, 99, 99),
+    *(((99,) * 8,) * 4),
 )
 """Steps of quantisation at quality 50: ITU-T T.81, annex K."""
 TO_YCBCR = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
@@ -126,14 +123,10 @@ def quantisation(table: tuple[tuple[int, ...], ...], quality: int) -> Tensor:
 
 
 def _cosines() -> Tensor:
-    rows = [
-        [
-            math.sqrt((1 if k == 0 else 2) / BLOCK) * math.cos(math.pi * (2 * n + 1) * k / (2 * BLOCK))
-            for n in range(BLOCK)
-        ]
-        for k in range(BLOCK)
-    ]
-    return torch.tensor(rows)
+    def entry(k: int, n: int) -> float:
+        return math.sqrt((1 if k == 0 else 2) / BLOCK) * math.cos(math.pi * (2 * n + 1) * k / (2 * BLOCK))
+
+    return torch.tensor([[entry(k, n) for n in range(BLOCK)] for k in range(BLOCK)])
 
 
 def _rounded(values: Tensor) -> Tensor:

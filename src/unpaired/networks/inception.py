@@ -30,9 +30,7 @@ COUNTER = ".num_batches_tracked"
 """Ending of what some versions of PyTorch store with a batch normalisation; it plays no part here."""
 
 
-class _Step(NamedTuple):
-    """One convolution: padded so that the size stays, or of stride 2 without padding."""
-
+class _Step(NamedTuple):  # padded so that the size stays, or of stride 2 without padding
     name: str
     width: int
     height: int
@@ -40,9 +38,7 @@ class _Step(NamedTuple):
     stride: int = 1
 
 
-class _Branch(NamedTuple):
-    """A pooling (or none), convolutions in a row, and a fork whose ends are joined (or none)."""
-
+class _Branch(NamedTuple):  # a pooling, convolutions in a row, and a fork whose ends are joined
     steps: tuple[_Step, ...]
     pool: Literal["none", "average", "maximum", "halving"] = "none"
     fork: tuple[_Step, ...] = ()

@@ -112,8 +112,6 @@ class LatentSearch(Search):
             pairs = [self.generator.forward(part) for part in self._portions(self._latents(count, seed))]
         return torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])
 
-    # ------------------------------------------------------------------------------------------------------- details
-
     @torch.no_grad()
     def _distances(self, latents: Tensor, images: Tensor) -> list[Tensor]:
         """Return for each image its distance [M] from the rendering of each of M latent vectors."""
@@ -153,7 +151,10 @@ class LatentSearch(Search):
             optimizer.step()
         chosen = best[lowest.argmin()][None]
         with torch.no_grad():
-            return chosen, _error(self.generator.render(chosen, self.config.source), image)
+            difference = (self.generator.render(chosen, self.config.source) - image).double()
+        square = float(difference.square().mean())
+        psnr = 10 * math.log10(4 / square) if square > 0 else math.inf
+        return chosen, SearchError(l1=float(difference.abs().mean()), psnr=psnr)
 
     def _latents(self, count: int, seed: int) -> Tensor:
         """Draw latent vectors [count, latent] on the processor, where the numbers are the same for every device."""
@@ -176,19 +177,12 @@ class LatentSearch(Search):
 
 
 def _distance(renderings: Tensor, image: Tensor) -> Tensor:
-    """Return the mean squared error [N] between renderings [N, C, H, W] and one image [1, C, H, W]."""
     return (renderings - image).square().mean((1, 2, 3))
 
 
 def _spread(latent: Tensor) -> Tensor:
     """Return the mean square [N] of latent vectors; 1 is what training sees on average."""
     return latent.square().mean(1)
-
-
-def _error(rendering: Tensor, image: Tensor) -> SearchError:
-    difference = (rendering - image).double()
-    square = float(difference.square().mean())
-    return SearchError(l1=float(difference.abs().mean()), psnr=10 * math.log10(4 / square) if square > 0 else math.inf)
 
 
 def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -101,15 +101,10 @@ class ResnetGenerator(Generator):
     def feature_channels(self, taps: Sequence[int]) -> list[int]:
         """Return the channels of `features`; UserError where there is no such layer."""
         layers = self.layers()
-        if not taps:
+        if not taps or not all(0 <= tap < len(layers) for tap in taps) or list(taps) != sorted(set(taps)):
             raise UserError(
-                f"no layers of the generator were asked for. Give numbers from 0 to {len(layers) - 1}, each once, "
-                "ascending."
-            )
-        if not all(0 <= tap < len(layers) for tap in taps) or list(taps) != sorted(set(taps)):
-            raise UserError(
-                f"layers {list(taps)} of the generator were asked for; it has {len(layers)}, numbered from 0 to "
-                f"{len(layers) - 1}. Give numbers among these, each once, ascending."
+                f"{f'layers {list(taps)}' if taps else 'no layers'} of the generator were asked for; it has "
+                f"{len(layers)}, numbered from 0 to {len(layers) - 1}. Give numbers among these, each once, ascending."
             )
         channels, found = self.in_channels, []
         for number, layer in enumerate(layers):

@@ -7,8 +7,7 @@ torchvision's (Krizhevsky 2014, "One weird trick"), VGG-16 that of Simonyan & Zi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Self, final
+from typing import NamedTuple, Self, final
 
 import torch
 import torch.nn.functional as nnf
@@ -20,9 +19,8 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's pixels in [0, 1], by which torchvision's weights expect images to be normalised."""
 
 
-@dataclass(frozen=True, slots=True)
-class Convolution:
-    """A convolution with ReLU."""
+class Convolution(NamedTuple):
+    """A convolution with ReLU; kernel, stride and padding (of zeros) in pixels."""
 
     name: str
     """Of the activation, such as relu4_2."""
@@ -31,21 +29,15 @@ class Convolution:
     width: int
     """Channels that it returns."""
     kernel: int = 3
-    """Pixels, a square."""
     stride: int = 1
-    """Pixels."""
     padding: int = 1
-    """Pixels of zeros on each side."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pooling:
+class Pooling(NamedTuple):
     """A maximum pooling without padding."""
 
     kernel: int
-    """Pixels, a square."""
     stride: int = 2
-    """Pixels."""
 
 
 Layer = Convolution | Pooling

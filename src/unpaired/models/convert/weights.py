@@ -47,14 +47,9 @@ def official_generator(weights: Mapping[str, Tensor]) -> tuple[GeneratorConfig, 
     that is missing, unexpected or of a wrong shape.
     """
     weights, filters = _without_filters(weights)
+    source = UNET if "model.model.0.weight" in weights else RESNET
     config: GeneratorConfig
-    if "model.model.0.weight" in weights:
-        _refuse(filters, UNET)
-        config, in_channels, out_channels = _unet(weights)
-        source = UNET
-    else:
-        config, in_channels, out_channels = _resnet(weights, filters)
-        source = RESNET
+    config, in_channels, out_channels = _unet(weights, filters) if source == UNET else _resnet(weights, filters)
     with torch.device("meta"):
         network = build_generator(config, in_channels, out_channels)
     return config, in_channels, out_channels, to_ours(weights, network, official_names(config), source)
@@ -74,12 +69,8 @@ def official_discriminator(weights: Mapping[str, Tensor]) -> tuple[Discriminator
         width, in_channels = shape(weights, "model.0.weight", 4, PATCHGAN)[:2]
         layers = sum(tensor.dim() == 4 for tensor in weights.values()) - 2
         second = 3 if filters else 2  # the second convolution stands behind a downsampling
-        found = {
-            "layers": layers,
-            "width": width,
-            "norm": _norm(weights, f"model.{second}", f"model.{second + 1}"),
-            "downsampling": "blur" if filters else "strided",
-        }
+        norm = _norm(weights, f"model.{second}", f"model.{second + 1}")
+        found = {"layers": layers, "width": width, "norm": norm, "downsampling": "blur" if filters else "strided"}
         config = settings(PatchganConfig, found, PATCHGAN)
     with torch.device("meta"):
         network = build_discriminator(config, in_channels)
@@ -134,13 +125,8 @@ def _filters(config: GeneratorConfig | DiscriminatorConfig) -> dict[str, Tensor]
 def official_names(config: GeneratorConfig | DiscriminatorConfig) -> Names:
     """Return the authors' name for each of our layers."""
     if isinstance(config, ResnetConfig):
-        return resnet_names(
-            config.blocks,
-            "conv_block",
-            dropout=config.dropout,
-            upsampled=int(config.upsampling == "blur"),
-            downsampled=int(config.downsampling == "blur"),
-        )
+        up, down = int(config.upsampling == "blur"), int(config.downsampling == "blur")
+        return resnet_names(config.blocks, "conv_block", dropout=config.dropout, upsampled=up, downsampled=down)
     if isinstance(config, UnetConfig):
         return _unet_names(config.depth)
     if isinstance(config, PatchganConfig):
@@ -217,7 +203,8 @@ def _resnet(weights: Mapping[str, Tensor], filters: Sequence[str]) -> tuple[Resn
     return settings(ResnetConfig, found, RESNET), in_channels, out_channels
 
 
-def _unet(weights: Mapping[str, Tensor]) -> tuple[UnetConfig, int, int]:
+def _unet(weights: Mapping[str, Tensor], filters: Sequence[str]) -> tuple[UnetConfig, int, int]:
+    _refuse(filters, UNET)
     width, in_channels = shape(weights, "model.model.0.weight", 4, UNET)[:2]
     out_channels = shape(weights, "model.model.3.weight", 4, UNET)[1]
     depth, level = 2, "model.model.1.model"

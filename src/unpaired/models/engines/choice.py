@@ -76,7 +76,12 @@ def open_engine(job: Job) -> tuple[Engine, Callable[[], Exactness]]:
     precision or on that device. `auto` takes the first of `candidates` that is installed, works here and is exact
     enough.
     """
-    _check_names(job)
+    checks = (("engine", job.engine, ("auto", *ENGINE_NAMES)), ("precision", job.precision, get_args(Precision)))
+    for what, given, allowed in checks:
+        if given not in allowed:
+            raise UserError(
+                f'there is no {what} "{given}"; choose one of {", ".join(allowed)}.{did_you_mean(str(given), allowed)}'
+            )
     device = find_device(job.device)
     if job.network.is_search:
         return _open_search(job, device)
@@ -184,12 +189,3 @@ def _exactness(job: Job, engine: Engine) -> Exactness:
         return compare(lambda images: engine.compute(images).cpu(), reference(job.network), pictures)
 
     return recall_exactness({**setting, **engine.versions}, job.fingerprint, measure)
-
-
-def _check_names(job: Job) -> None:
-    checks = (("engine", job.engine, ("auto", *ENGINE_NAMES)), ("precision", job.precision, get_args(Precision)))
-    for what, given, allowed in checks:
-        if given not in allowed:
-            raise UserError(
-                f'there is no {what} "{given}"; choose one of {", ".join(allowed)}.{did_you_mean(str(given), allowed)}'
-            )

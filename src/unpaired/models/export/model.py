@@ -94,11 +94,15 @@ def export_model(
             f"{model} cannot be exported: its translation ({type(loaded.network).__name__}) {reason}, not a network "
             "that a file could hold. Use unpaired translate, or unpaired.Translator in Python."
         )
-    work = _int8 if precision == "int8" else _fp32
     # Beside `out`, so that the finished file can be moved there in one step.
     with _errors_for_people(out), _draft_folder(out.parent) as place:
         draft = place / out.name
-        exactness, content, measured_on = work(form, loaded, draft, Path(calibrate) if calibrate else None)
+        if calibrate is not None:
+            exactness, content, measured_on = _int8(form, loaded, draft, Path(calibrate))
+        else:
+            content, measured_on = form.convert(loaded.network), len(parity_images(loaded.network.in_channels))
+            form.save(content, draft, {})
+            exactness = check_parity(form.open(draft), loaded.network)
         drafts = form.save(content, draft, describe(loaded, precision, exactness))
         check_shapes(form.open(draft), loaded.network, parity_images(loaded.network.in_channels)[2:3])
         files = [out.with_name(path.name) for path in drafts]
@@ -140,17 +144,9 @@ def describe(loaded: Loaded, precision: str, exactness: Exactness) -> dict[str, 
     }
 
 
-def _fp32(form: Format, loaded: Loaded, draft: Path, calibrate: Path | None) -> tuple[Exactness, Any, int]:
-    content = form.convert(loaded.network)
-    form.save(content, draft, {})
-    exactness = check_parity(form.open(draft), loaded.network)
-    return exactness, content, len(parity_images(loaded.network.in_channels))
-
-
-def _int8(form: Format, loaded: Loaded, draft: Path, calibrate: Path | None) -> tuple[Exactness, Any, int]:
+def _int8(form: Format, loaded: Loaded, draft: Path, calibrate: Path) -> tuple[Exactness, Any, int]:
     from unpaired.models.export.quantize import calibration_images, quantize
 
-    assert calibrate is not None, "checked before"
     source, _ = loaded.card.domains_of(loaded.direction)
     images, kept_out = calibration_images(calibrate, source)
     graph, quantized = draft.with_name("graph.onnx"), draft.with_name("quantized.onnx")
