@@ -94,7 +94,7 @@ def translate(
         size=size,
         detail=detail,
     )
-    for notice in (*translator.notices, *translator.engine.notices):
+    for notice in list(translator.notices):
         note(f"warning: {notice}")
     if not quiet:
         say(f"model: {translator.title}\nengine: {translator.describe_engine()}")

@@ -158,7 +158,7 @@ def translate_files(
         except (UserError, MemoryError) as error:
             return str(error) or "not enough memory to decode it"
 
-    told = len(translator.engine.notices)
+    told = len(translator.notices)
     run = _Run(translator, written_as, batch_size, num_threads(workers), load, report)
     run.translate(job for job in jobs if job.number not in skipped)
     failed = sorted(run.failed, key=lambda failed: failed[0].number)
@@ -168,7 +168,7 @@ def translate_files(
         skipped=len(skipped),
         failed=[BadFile(job.source, reason) for job, reason in failed],
         search_errors=[(job.source, error) for job, error in searched],
-        notices=[*_whole_files(translator, half, run.twice_as_wide), *translator.engine.notices[told:]],
+        notices=[*_whole_files(translator, half, run.twice_as_wide), *translator.notices[told:]],
         rescaled=translator.sizing.rescaled(run.factors),
     )
 
@@ -228,6 +228,8 @@ def _keeps_alpha(alpha: Alpha | None, translator: Translator, format: str, writt
     """Say whether the inputs' alpha is written; `UserError` where that was asked for and cannot be."""
     if alpha not in (None, *get_args(Alpha)):
         raise UserError(f"{option('alpha', alpha)}: allowed are {', '.join(get_args(Alpha))}.")
+    if translator.source.alpha or translator.target.alpha:
+        return False  # the model was trained on it and makes it itself
     reason = ""
     if FORMATS[f".{format}"].with_alpha is None:
         able = ", ".join(suffix for suffix, form in FORMATS.items() if form.with_alpha is not None)

@@ -380,7 +380,7 @@ def _choose_checkpoint(run: Path, checkpoint: str | int | None) -> tuple[Path, l
         return run / BEST, []
     text = str(checkpoint)
     there = [str(int(folder.name)) for folder in reversed(checkpoints_of(run))]
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise UserError(f"{option('checkpoint', text)}: allowed are best, last or a number of images.")
     if str(int(text)) not in there:
         raise UserError(

@@ -60,7 +60,7 @@ class Translator:
     folder: Path | None
     """The model folder that was loaded; None for a network that was given."""
     notices: list[str]
-    """What a person should know, such as a damaged checkpoint that was passed over; usually empty."""
+    """What a person should know: a damaged checkpoint that was passed over, another precision; usually empty."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Translator:
         The settings are those of `load`; `fingerprint` identifies the network among all others, so that what is
         measured or made of it can be kept.
         """
-        self.direction, self.card, self.notices, self.folder = direction, card, list(notices), folder
+        self.direction, self.card, self.folder = direction, card, folder
         self.source, self.target = card.domains_of(direction)
         self.network = network.cpu().eval().requires_grad_(False)
         self.sizing = choose_sizing(card, direction, size=size, detail=detail, searches=network.is_search)
@@ -99,6 +99,7 @@ class Translator:
         )
         self.engine, self._exactness = open_engine(job)
         self.device = self.engine.device
+        self.notices = self.engine.notices = [*notices, *self.engine.notices]  # one list: the engine may add to it
 
     @classmethod
     def load(

@@ -11,6 +11,7 @@ import torch
 
 from unpaired.core.device import fast_bf16
 from unpaired.core.errors import UserError
+from unpaired.data.values import Domain
 from unpaired.models.engines import pytorch
 from unpaired.models.engines.base import Arithmetic, Engine, NotFiniteError
 from unpaired.models.engines.choice import Job, open_engine
@@ -18,7 +19,9 @@ from unpaired.models.engines.onnx_runtime import OnnxRuntimeEngine
 from unpaired.models.engines.openvino import OpenVinoEngine
 from unpaired.models.engines.pytorch import TorchEngine
 from unpaired.models.exactness import compare, fixed_pictures, reference
+from unpaired.models.folder import ModelCard
 from unpaired.models.graph import graph_file
+from unpaired.models.translator import Translator
 from unpaired.networks import Generator, InitConfig, ResnetConfig, UnetConfig, build_generator, initialize
 
 CPU = torch.device("cpu")
@@ -183,6 +186,9 @@ def test_fp16_that_overflows_becomes_fp32() -> None:
     torch.testing.assert_close(engine.translate(images), reference(network)(images), rtol=0, atol=1e-5)
     assert str(engine) == "PyTorch, fp32"
     assert len(engine.notices) == 1
+    card = ModelCard(origin="", domains={side: Domain(channels=3) for side in "ab"}, translators={})
+    translator = Translator(network, card, "a2b", device="cpu", precision="fp16", notices=["another"])
+    assert translator.notices == ["another", *engine.notices]
     opened, exactness = open_engine(Job(network=network, device="cpu", engine="torch", precision="fp16"))
     assert (opened.precision, len(opened.notices)) == ("fp32", 1), "known before anything is translated"
     assert exactness().largest < 1e-5
