@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import json
 import math
@@ -17,7 +18,7 @@ from markupsafe import Markup
 from PIL import Image as PillowImage
 
 from unpaired.core.files import check_out, write_atomic
-from unpaired.core.text import NONE, csv_text, percent, plural
+from unpaired.core.text import NONE, csv_text, percent
 from unpaired.report.embedding import Image, embedded
 from unpaired.report.page import environment, page
 from unpaired.report.results import Table
@@ -27,7 +28,6 @@ from unpaired.study.report import (
     Answered,
     Comparison,
     Figure,
-    MethodFigures,
     Person,
     PictureFigure,
     Report,
@@ -37,9 +37,6 @@ from unpaired.study.report import (
 )
 from unpaired.study.statistics import RESAMPLES, Interval
 from unpaired.study.store import Store
-
-CYCLEGAN = "CycleGAN paper (Zhu et al., 2017), Table 1"
-PIX2PIX = "pix2pix paper (Isola et al., 2017)"
 
 
 class Published(NamedTuple):
@@ -52,19 +49,17 @@ class Published(NamedTuple):
     source: str
 
 
-PUBLISHED = (
-    Published("CycleGAN", "map to photo", 0.268, 0.028, CYCLEGAN),
-    Published("CycleGAN", "photo to map", 0.232, 0.034, CYCLEGAN),
-    Published("CoGAN", "map to photo", 0.006, None, CYCLEGAN),
-    Published("CoGAN", "photo to map", 0.009, None, CYCLEGAN),
-    Published("BiGAN/ALI", "map to photo", 0.021, None, CYCLEGAN),
-    Published("BiGAN/ALI", "photo to map", 0.019, None, CYCLEGAN),
-    Published("SimGAN", "map to photo", 0.007, None, CYCLEGAN),
-    Published("SimGAN", "photo to map", 0.026, None, CYCLEGAN),
-    Published("Feature loss + GAN", "map to photo", 0.012, None, CYCLEGAN),
-    Published("Feature loss + GAN", "photo to map", 0.003, None, CYCLEGAN),
-    Published("pix2pix (paired)", "map to photo", 0.189, 0.025, PIX2PIX),
-)
+def _published_figures() -> tuple[Published, ...]:
+    rows = csv.DictReader((files("unpaired.study") / "assets" / "published.csv").read_text("utf-8").splitlines())
+    return tuple(
+        Published(
+            each["method"], each["task"], float(each["share"]), float(each["deviation"] or 0) or None, each["source"]
+        )
+        for each in rows
+    )
+
+
+PUBLISHED = _published_figures()
 """Amazon Mechanical Turk, 256 pixels, one second, 10 practice and 40 counted trials, 25 participants per method."""
 
 
@@ -93,22 +88,18 @@ def report_page(folder: Path, report: Report, *, served: bool = False) -> str:
         package="unpaired.study",
         title=f"Report: {settings.title}",
         style=(files("unpaired.study") / "assets" / "report.css").read_text(encoding="utf-8"),
-        heading=settings.title,
-        finished=sum(method.finished for method in report.methods),
-        joined=sum(method.joined for method in report.methods),
+        report=report,
         made=datetime.fromtimestamp(report.made).astimezone().strftime("%Y-%m-%d %H:%M"),
-        created=study.created[:10],
-        verdicts=[sentence for method in report.methods if (sentence := _verdict(method))],
         drawing=_drawing(report),
         shares=_shares(report),
         published=_published(),
-        several=len(study.methods) > 1,
         comparisons=_comparisons(report),
         rules=stated(study.rules, settings),
         trial_rule=stated_for_trials(study.rules, settings),
         left_out=_left_out(report),
-        galleries=_galleries(folder, report),
-        facts=_facts(report),
+        thumbnail=lambda picture: _thumbnail(folder, picture),
+        most_shown=MOST_SHOWN,
+        off=OFF,
         resamples=RESAMPLES,
         downloads=[(prefix + name, name) for name in ("report.json", "answers.csv", "participants.csv")],
     )
@@ -121,21 +112,6 @@ def draw(groups: Sequence[Sequence[Bar]], description: str) -> Markup:
     tenths = min(10, math.ceil(most * 10 + 0.5))
     template = environment("unpaired.study").get_template("shares.svg")
     return Markup(template.render(groups=groups, count=len(bars), tenths=tenths, description=description))
-
-
-def _verdict(method: MethodFigures) -> str:
-    """Return one sentence: whether people can tell a method's pictures from real ones."""
-    figure = method.kept or method.everybody
-    if figure is None:
-        return ""
-    if figure.interval is None:
-        return f"{method.name}: {plural(figure.participants, 'participant')}, which is too few to tell."
-    text = f"{method.name}: taken for real in {percent(figure.share, 1)} of the pairs"
-    if figure.interval.high < 0.5:
-        return f"{text}, less often than by chance: people can tell."
-    if figure.interval.low > 0.5:
-        return f"{text}, more often than the real pictures."
-    return f"{text}, which does not differ from chance."
 
 
 def _shares(report: Report) -> Table:
@@ -229,40 +205,12 @@ def _left_out(report: Report) -> Table:
     return Table(columns=("method", "did not finish", *reasons, "single trials"), rows=tuple(rows))
 
 
-def _galleries(folder: Path, report: Report) -> list[tuple[str, list[tuple[Image, PictureFigure]]]]:
-    found = []
-    for method in report.study.methods:
-        own = [picture for picture in report.pictures if picture.method == method]
-        for title, part in (("most", own[:MOST_SHOWN]), ("least", own[MOST_SHOWN:][-MOST_SHOWN:][::-1])):
-            if part:
-                found.append((f"{method}: fooled {title}", [(_thumbnail(folder, one), one) for one in part]))
-    return found
-
-
 def _thumbnail(folder: Path, picture: PictureFigure) -> Image:
     with PillowImage.open(folder / PICTURES / picture.file) as image:
         image.thumbnail((_THUMBNAIL, _THUMBNAIL))
         buffer = io.BytesIO()
         image.save(buffer, "PNG")
     return embedded(buffer.getvalue())
-
-
-def _facts(report: Report) -> dict[str, str]:
-    study, settings, exposures = report.study, report.study.settings, report.exposures
-    made = ", ".join(f"{len(pictures)} of {name}" for name, pictures in study.methods.items())
-    facts = {
-        "pictures": f"{study.height} x {study.width} pixels, {len(study.real)} real; {made}",
-        "pairs": f"{settings.pairs}, shown {settings.show}",
-        "trials": f"{settings.practice} practice, {settings.trials} counted, {settings.catch} catch",
-        "exposure wanted": f"{settings.exposure:g} s",
-    }
-    if exposures is not None:
-        facts["exposure measured"] = (
-            f"median {exposures.median:.3f} s, 95 % between {exposures.low:.3f} and {exposures.high:.3f} s; "
-            f"{exposures.off:,} of {exposures.count:,} further than {OFF * 1000:.0f} ms from it"
-        )
-        facts["answered with"] = ", ".join(f"{name} {count:,}" for name, count in report.inputs.items()) or NONE
-    return facts
 
 
 def _interval(interval: Interval | None) -> str:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +22,6 @@ from unpaired.core.text import printable
 from unpaired.study.description import ACTIVE_SECONDS, ANSWERS, Trial
 from unpaired.study.messages import Answer
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS participants (
-    id INTEGER PRIMARY KEY, session TEXT NOT NULL UNIQUE, external TEXT UNIQUE, method TEXT NOT NULL,
-    joined REAL NOT NULL, seen REAL NOT NULL, finished REAL, code TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS trials (
-    participant INTEGER NOT NULL REFERENCES participants(id), number INTEGER NOT NULL, kind TEXT NOT NULL,
-    real TEXT NOT NULL, fake TEXT NOT NULL, real_side INTEGER NOT NULL CHECK (real_side IN (0, 1)),
-    token TEXT UNIQUE, served REAL, fetched REAL, views INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (participant, number)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS answers (
-    participant INTEGER NOT NULL, number INTEGER NOT NULL, side INTEGER NOT NULL CHECK (side IN (0, 1)),
-    exposure_first REAL NOT NULL, exposure_second REAL NOT NULL, frames INTEGER NOT NULL, hidden INTEGER NOT NULL,
-    response REAL NOT NULL, waited REAL NOT NULL, input TEXT NOT NULL, answered REAL NOT NULL,
-    PRIMARY KEY (participant, number), FOREIGN KEY (participant, number) REFERENCES trials(participant, number))
-    WITHOUT ROWID;
-PRAGMA user_version = 1;
-"""
 _ERRORS = {
     **dict.fromkeys(
         ("BUSY", "LOCKED"), "are in use by another program, such as a database viewer. Close it, and try again."
@@ -102,7 +86,7 @@ class Store:
         with self._explained():
             self._connection = _connect(self._path, read_only)
             if create:
-                self._connection.executescript(_SCHEMA)
+                self._connection.executescript((files("unpaired.study") / "assets" / "answers.sql").read_text("utf-8"))
                 self._path.chmod(0o600)
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
             tables = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master")}

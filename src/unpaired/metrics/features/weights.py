@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
-from collections.abc import Callable, Iterator
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
+from importlib.resources import files
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
@@ -34,9 +36,9 @@ class KnownFile:
 
     name: str
     """What the file is called in the cache."""
-    aliases: tuple[str, ...] = ()
+    aliases: Sequence[str] = ()
     """Other names under which the same content is distributed."""
-    urls: tuple[str, ...]
+    urls: Sequence[str]
     """Where it can be downloaded; the next is tried where a server no longer has it."""
     sha256: str
     """Checksum of the content."""
@@ -46,7 +48,7 @@ class KnownFile:
     """Of what these are the weights, as messages say it."""
     instead: str
     """How a user names a file that lies elsewhere, as messages say it."""
-    packages: tuple[tuple[str, str], ...] = ()
+    packages: Sequence[tuple[str, str]] = ()
     """Installed packages that hold the same file, each with the path inside."""
 
 
@@ -62,58 +64,10 @@ class FoundFile:
     """Whether it is the published file, by its checksum; a user's own is not."""
 
 
-INCEPTION = KnownFile(
-    name="pt_inception-2015-12-05-6726825d.pth",
-    aliases=("weights-inception-2015-12-05-6726825d.pth",),
-    urls=(
-        "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
-        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
-    ),
-    sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
-    size=95_628_359,
-    purpose="Inception-v3 (the network of FID)",
-    instead="--inception FILE (inception:FILE as features)",
+_FILES = tomllib.loads((files("unpaired.metrics.features") / "weights.toml").read_text(encoding="utf-8"))
+INCEPTION, VGG16_FILE, ALEXNET_FILE, LPIPS_ALEX, LPIPS_VGG = (
+    KnownFile(**_FILES[name]) for name in ("inception", "vgg16", "alexnet", "lpips_alex", "lpips_vgg")
 )
-"""The weights of FID as pytorch-fid converted them; torch-fidelity distributes the same bytes under another name."""
-VGG16_FILE = KnownFile(
-    name="vgg16-397923af.pth",
-    urls=("https://download.pytorch.org/models/vgg16-397923af.pth",),
-    sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
-    size=553_433_881,
-    purpose="torchvision's VGG-16",
-    instead="vgg:FILE",
-)
-"""torchvision's IMAGENET1K_V1."""
-ALEXNET_FILE = KnownFile(
-    name="alexnet-owt-7be5be79.pth",
-    urls=("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",),
-    sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
-    size=244_408_911,
-    purpose="torchvision's AlexNet",
-    instead="alex:FILE",
-)
-"""torchvision's IMAGENET1K_V1."""
-
-
-def _lpips_heads(net: str, sha256: str, size: int) -> KnownFile:
-    return KnownFile(
-        name=f"lpips-v0.1-{net}-{sha256[:8]}.pth",
-        urls=(f"https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/{net}.pth",),
-        sha256=sha256,
-        size=size,
-        purpose=f"the linear heads of LPIPS v0.1 ({net})",
-        instead="the argument heads in Python",
-        packages=(
-            ("torchmetrics", f"functional/image/lpips_models/{net}.pth"),
-            ("lpips", f"weights/v0.1/{net}.pth"),
-        ),
-    )
-
-
-LPIPS_ALEX = _lpips_heads("alex", "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0", 6009)
-"""The authors' heads for AlexNet."""
-LPIPS_VGG = _lpips_heads("vgg", "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868", 7289)
-"""The authors' heads for VGG-16."""
 
 
 def find_weights(known: KnownFile, given: str | Path | None = None, *, notice: Notice | None = None) -> FoundFile:
