@@ -139,7 +139,7 @@ def test_a_file_is_no_folder(run: Path, images: Path) -> None:
     [
         ({"images": 0}, "received 0; allowed: a whole number"),
         ({"seed": -1}, "received -1"),
-        ({"seed": 2**44}, "a whole number from 0 to 4294967295"),
+        ({"seed": 2**44}, "a whole number from 0 to 4,294,967,295"),
     ],
 )
 def test_impossible_requests(settings: dict[str, Any], said: str) -> None:

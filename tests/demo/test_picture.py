@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from unpaired.demo.picture import ROWS, Example, draw_examples
+from unpaired.demo.__init__ import ROWS, Example, draw_examples
 
 
 def test_the_picture_shows_every_direction_in_rows_of_three() -> None:

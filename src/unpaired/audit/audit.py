@@ -53,7 +53,6 @@ class HeldOutImages:
         self._images, self._positions = test.of(side), [position for position, _ in test.positions(side, most)]
 
     def __len__(self) -> int:
-        """Return how many images were chosen."""
         return len(self._positions)
 
     def batch(self, numbers: Sequence[int]) -> Tensor:
@@ -158,7 +157,6 @@ def audit(options: AuditOptions, *, progress: Progress | None = None) -> Written
 
 
 def _audited(inputs: ModelInputs, direction: str, options: AuditOptions, progress: Progress | None) -> Direction:
-    """Measure one direction."""
     source, target = sides(direction)
     forward, backward = inputs.translators[direction], inputs.translators[reverse(direction)]
     images, real = (HeldOutImages(inputs, side, options.images) for side in (source, target))
@@ -201,7 +199,6 @@ def _audited(inputs: ModelInputs, direction: str, options: AuditOptions, progres
 
 
 def _protocol(inputs: ModelInputs, device: str, seed: int, images: int, real: int) -> Protocol:
-    """Return what every figure of a direction depends on."""
     dataset = inputs.dataset
     height, width = dataset.size or (0, 0)
     return {

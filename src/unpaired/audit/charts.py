@@ -19,7 +19,7 @@ from unpaired.audit.disturb import (
     jpeg_coded,
     noisy,
 )
-from unpaired.audit.measure import Effect, Images, Reconstructions, Spectrum, jpeg_detail, partner_of, with_detail_of
+from unpaired.audit.measure import Images, Reconstructions, Spectrum, jpeg_detail, partner_of, with_detail_of
 from unpaired.data.held_out import evenly
 from unpaired.data.labels import as_picture
 from unpaired.data.values import Domain
@@ -44,7 +44,11 @@ def error_chart(found: Reconstructions, title: str) -> Chart:
     lines = []
     for family, name in FAMILIES.items():
         effects = [effect for effect in found.effects if effect.disturbance.family == family]
-        points = sorted((_change(each), float(each.error.mean()), _copy_error(found, each)) for each in effects)
+        points = []
+        for each in sorted(effects, key=lambda each: float(each.change.mean())):
+            # The error that a plain copy would have with this model's own error.
+            copy = None if each.copy is None else float(np.hypot(found.clean.error.mean(), each.copy.mean()))
+            points.append((math.sqrt(float(each.change.mean())), float(each.error.mean()), copy))
         if points:
             lines.append(Line(name=name, x=tuple(x for x, _, _ in points), y=tuple(y for _, y, _ in points)))
         copies = [(x, copy) for x, _, copy in points if copy is not None]
@@ -85,15 +89,6 @@ def spectrum_chart(translated: Spectrum, real: Spectrum, target: str) -> Chart:
             for name, found in (("translations", translated), (f"real images of {target}", real))
         ),
     )
-
-
-def _change(effect: Effect) -> float:
-    return math.sqrt(float(effect.change.mean()))
-
-
-def _copy_error(found: Reconstructions, effect: Effect) -> float | None:
-    """Return the error that a plain copy would have with this model's own error."""
-    return None if effect.copy is None else float(np.hypot(found.clean.error.mean(), effect.copy.mean()))
 
 
 Picture = NDArray[np.uint8]

@@ -266,7 +266,6 @@ def reconstruction_psnr(effect: Effect) -> float | None:
 
 
 def _add_shares(add: _Add, shares: Shares, found: Reconstructions) -> None:
-    """Add the shares of the reconstruction that disturbances destroy."""
     title = f"Share of the reconstruction lost to invisible {HEADLINE.title}"
     add("hidden_share", title, shares.headline, note=shares.reason, facts={"disturbance": HEADLINE.title})
     most = most_invisible(shares, found)
@@ -283,7 +282,6 @@ def _add_shares(add: _Add, shares: Shares, found: Reconstructions) -> None:
 
 
 def _add_exchanges(add: _Add, found: Reconstructions) -> None:
-    """Add the shares of the reconstruction that follow exchanged detail."""
     for exchange in found.exchanges:
         share, copy = carried(exchange)
         change = psnr(exchange.change)
@@ -300,7 +298,6 @@ def _add_exchanges(add: _Add, found: Reconstructions) -> None:
 
 
 def _add_networks(add: _Add, found: Findings) -> None:
-    """Add the errors of reconstructions, the energy in high frequencies, and the networks' sensitivity."""
     measured, (source, target) = found.reconstructions, found.names
     clean = mean_of(measured.clean.error)
     add("reconstruction_error", "Error of the undisturbed reconstruction", clean, unit=LEVELS)

@@ -298,8 +298,6 @@ def response(translator: Translator, images: Sequence[Tensor], *, seed: int) -> 
 
 
 class _Probe:
-    """A network at one image."""
-
     def __init__(self, network: Generator, image: Tensor) -> None:
         self.image, self._size = pad_to(image, network.size_multiple, network.minimum_size)
         self._network = network

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -155,7 +155,8 @@ def compare(
     folder, plan = comparison.folder, comparison.plan
     wanted = {entry.slug for entry in plan.chosen(only)}
     chosen = [training for training in comparison.trainings if training.entry.slug in wanted]
-    for training in _firsts(each for each in chosen if state_of(folder, each) == "new"):
+    new = [each for each in chosen if state_of(folder, each) == "new"]
+    for training in {each.entry.slug: each for each in reversed(new)}.values():  # the first of every entry
         _build(training, comparison.dataset, torch.device("cpu"))  # weights that it needs from elsewhere are there
     find_device(comparison.device)
     check_record(folder, comparison.dataset, comparison.trainings)  # before anything of another folder is touched
@@ -247,11 +248,6 @@ def _require_classes(dataset: Dataset, plan: Plan) -> None:
                     f"the label maps {part} (domain {side.upper()}) hold void alone, so there is nothing to score. "
                     f"Check the files, and data.labels_{side}.void."
                 )
-
-
-def _firsts(trainings: Iterable[Training]) -> list[Training]:
-    """Return the first training of every entry."""
-    return list({each.entry.slug: each for each in reversed(list(trainings))}.values())
 
 
 def _measuring(comparison: Comparison, checkpoint: str, counting: Counting) -> Measuring:

@@ -105,7 +105,6 @@ def _asked(training: Training) -> dict[str, Any]:
 
 
 def _data(dataset: Dataset) -> dict[str, Any]:
-    """Return what tells images from others."""
     return {**dataset.fingerprint, "contents": dataset.contents}
 
 

@@ -121,7 +121,6 @@ def needs_pairs(plan: Plan, overrides: Given) -> list[Entry]:
 
 
 def _sections(plan: Plan) -> dict[str, Any]:
-    """Return the settings of a plan that are for all, by dotted name."""
     return {**flatten(plan.method, "method."), **flatten(plan.data, "data."), **flatten(plan.training, "training.")}
 
 
@@ -186,15 +185,11 @@ def _check_shared(plan: Plan, overrides: Given) -> None:
         own = _own(entry)
         own |= dict(read_file(entry.config).values) if entry.config is not None else {}
         for name in overrides.values:
-            if any(_overlap(name, other) for other in own):
+            if any(f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}.") for other in own):
                 raise UserError(
                     f'--set {name}: the entry "{entry.label}" sets this itself, so it cannot be set for all. Copy the '
                     "plan and change it there."
                 )
-
-
-def _overlap(one: str, other: str) -> bool:
-    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
 
 
 def _refuse_decided(values: Mapping[str, Any], who: str) -> None:
@@ -204,7 +199,6 @@ def _refuse_decided(values: Mapping[str, Any], who: str) -> None:
 
 
 def _split(plan: Plan, entry: Entry, given: list[Given], one_way: bool) -> list[tuple[Direction, ...]]:
-    """Return the directions of each training of an entry."""
     if not one_way:
         return [plan.directions]
     named = [source.values["method.direction"] for source in given if "method.direction" in source.values]

@@ -6,21 +6,29 @@ translations are those of `Translator.load`.
 
 from __future__ import annotations
 
+import io
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
 
 from unpaired.core.files import check_out, new_folder, write_atomic
 from unpaired.core.given import Given
 from unpaired.core.terminal import note, say
 from unpaired.demo.domains import SIZE, Picture, Scene, Scores, draw_domains, score, write_domains
-from unpaired.demo.picture import NAMES, Example, draw_examples
 from unpaired.models.translator import Translator
+from unpaired.report.image_grid import grid, heading
 from unpaired.training.result import Result
-from unpaired.training.settings import RunConfig, resolve
+from unpaired.training.settings import resolve
 from unpaired.training.start import start_run
 
+ROWS = 5
+"""Examples shown of each direction."""
+NAMES = ("plain", "striped")
+"""What the domains A and B hold."""
 ENOUGH = 80.0
 """Per cent of the way from the untranslated images to the real ones that the demo must cover."""
 
@@ -54,7 +62,8 @@ def run_demo(out: Path, *, seed: int = 0, quiet: bool = False) -> int:
     Raises `UserError` where `out` is in use or `seed` cannot be one; nothing has been written then.
     """
     check_out(out, replaces=())
-    config = _configure(out / "images", seed)
+    given = Given({**SETTINGS, "data.root": str(out / "images")}, "the demo's {name}")
+    config = resolve([given, Given({"training.seed": seed}, "--seed")])
     with new_folder(out, advice="Choose another --out, or delete it first."):
         domains = draw_domains(seed)
         write_domains(domains, out / "images")
@@ -76,11 +85,6 @@ def _show(out: Path, domains: Mapping[str, list[Scene]], quiet: bool) -> int:
     if not quiet:
         _print_places(out)
     return _judge(scores)
-
-
-def _configure(images: Path, seed: int) -> RunConfig:
-    given = Given({**SETTINGS, "data.root": str(images)}, "the demo's {name}")
-    return resolve([given, Given({"training.seed": seed}, "--seed")])
 
 
 def _translate(
@@ -138,3 +142,22 @@ def _interrupted(result: Result) -> int:
         f"another --out, or go on with the training alone:\n  unpaired train --resume {shlex.quote(str(result.run))}"
     )
     return 128 + (result.signal or 0)
+
+
+class Example(NamedTuple):
+    """A held-out image, its translation, and that translated back."""
+
+    input: Picture
+    translation: Picture
+    reconstruction: Picture
+
+
+def draw_examples(examples: Mapping[str, Sequence[Example]]) -> bytes:
+    """Return a PNG file that shows the first examples of every direction."""
+    grids = []
+    for direction, found in examples.items():
+        rows = [shown._asdict() for shown in found[:ROWS]]
+        grids.append(grid(rows, Example._fields, heading(direction, NAMES)))
+    content = io.BytesIO()
+    Image.fromarray(np.concatenate(grids, axis=1)).save(content, "PNG")
+    return content.getvalue()

@@ -116,7 +116,6 @@ def _place_fish(rng: np.random.Generator) -> tuple[Field, Field, float, float]:
 def _outline(
     along: Field, across: Field, half_length: float, half_height: float
 ) -> tuple[Points, Points, Points, Points]:
-    """Return the points of body, tail, eye and pupil."""
     u, v = along / half_length, across / half_height
     body = u**2 + v**2 < 1.0
     tail = (u > -1.36) & (u < -0.8) & (np.abs(v) < -0.59 - 0.95 * u) & (u < 0.25 * np.abs(v) - 0.85)

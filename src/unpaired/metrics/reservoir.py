@@ -32,7 +32,6 @@ class Reservoir:
         self._numbers = np.empty(limit, np.int64)
 
     def __len__(self) -> int:
-        """How many rows are kept."""
         return min(self.seen, self.limit)
 
     def add(self, features: Features) -> None:

@@ -124,7 +124,6 @@ def stylesheet() -> str:
 
 @cache
 def _drawing() -> Any:
-    """Return the macros of `templates/chart.svg`."""
     environment = Environment(
         loader=PackageLoader("unpaired.report", "templates"),
         autoescape=True,

@@ -79,11 +79,6 @@ def asset(name: str) -> str:
     return (files("unpaired.report") / "assets" / name).read_text(encoding="utf-8")
 
 
-def generator_tag(generator: str) -> str:
-    """Return the element that says which program wrote a page."""
-    return f'<meta name="generator" content="{generator}">'
-
-
 @cache
 def environment(package: str = "unpaired.report") -> Environment:
     """Return the templates of a package, and those of the kit."""

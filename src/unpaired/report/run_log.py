@@ -199,7 +199,7 @@ def truncate(run: Path, images: int) -> None:
     kept = bytearray()
     for line in content.split(b"\n"):
         record = _parse(line)
-        if record is not None and _images_of(record) <= images:
+        if record is not None and (as_number(record.get("images")) or 0) <= images:
             kept += line + b"\n"
     if kept != content:
         write_atomic(path, bytes(kept))
@@ -211,10 +211,6 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return record if isinstance(record, dict) else None
-
-
-def _images_of(record: Mapping[str, Any]) -> float:
-    return as_number(record.get("images")) or 0
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -124,7 +124,10 @@ def report_page(parts: Parts, album: Album, *, title: str, created: datetime) ->
             rows=tuple((name, *values) for name, values in parts.differing.items()),
         ),
         shared=Table(columns=("setting", "value"), rows=tuple(parts.shared.items())),
-        cost=_cost_table(runs),
+        cost=Table(
+            columns=("training", *((f"{run.number} {run.name}" for run in runs) if len(runs) > 1 else ("",))),
+            rows=tuple(zip(costs(runs[0]), *(costs(run).values() for run in runs), strict=True)),
+        ),
         left_out=[str(path) for path in album.left_out],
     )
 
@@ -167,13 +170,6 @@ def _shown_measured(measured: Measured, album: Album) -> dict[str, Any]:
         directions.append({"name": name, "found": found, "pictures": pictures})
     model = measured.document.model
     return {"name": model.title if model is not None else measured.name, "directions": directions}
-
-
-def _cost_table(runs: Sequence[Run]) -> Table:
-    found = [costs(run) for run in runs]
-    rows = tuple((name, *(each[name] for each in found)) for name in found[0])
-    names = (f"{run.number} {run.name}" for run in runs) if len(runs) > 1 else ("",)
-    return Table(columns=("training", *names), rows=rows)
 
 
 # ----------------------------------------------------------------------------------------------------------------- JSON

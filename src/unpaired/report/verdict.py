@@ -115,7 +115,6 @@ def label(figure: Figure) -> str:
 
 
 def _of_group(direction: Direction, group: str) -> str:
-    """Return what one group of figures says of its bounds."""
     for name in _CHOICE.get(group, ()):
         figure = direction.figure(name)
         if figure is None or figure.value is None:
@@ -165,7 +164,6 @@ def _value(figure: Figure) -> str:
 
 
 def _is_better(one: Figure, other: Figure) -> bool:
-    """Whether the value alone is better."""
     if one.value is None or other.value is None:
         return False
     return one.value < other.value if one.better == "lower" else one.value > other.value

@@ -162,7 +162,8 @@ def create_study(
     there are too few pictures, a generated one is a copy of a real one, sizes differ, or `out` exists; nothing
     half-made stays.
     """
-    _require_absent(out)
+    if out.exists():
+        raise UserError(f'"{printable(out)}" exists already. Give --out a new folder: answers are never mixed.')
     check_out(out, reads=[real, *fakes.values()], replaces=())
     _require_methods(fakes)
     notices: list[str] = []
@@ -182,11 +183,6 @@ def create_study(
         study = _write(temporary, entries, shape, settings, rules or Rules())
         Store(temporary, create=True).close()
     return Created(study, notices)
-
-
-def _require_absent(out: Path) -> None:
-    if out.exists():
-        raise UserError(f'"{printable(out)}" exists already. Give --out a new folder: answers are never mixed.')
 
 
 def needed(settings: Settings) -> tuple[int, int]:

@@ -101,7 +101,9 @@ def reasons(answers: Sequence[Answered], rules: Rules, settings: Settings) -> li
     catch = [answer for answer in answers if answer.kind == "catch"]
     found = []
     if counted:
-        fast = sum(_seconds_to_choose(answer, settings) < rules.fast_seconds for answer in counted) / len(counted)
+        # A program may lie: the browser's figure counts, or what the server's clock leaves room for, if that is less.
+        shown = settings.exposure * (2 if settings.show == "in-turn" else 1)
+        fast = sum(min(a.response, a.waited - shown) < rules.fast_seconds for a in counted) / len(counted)
         right_side = sum(answer.side for answer in counted) / len(counted)
         if fast > rules.fast_share:
             found.append("too fast")
@@ -110,12 +112,6 @@ def reasons(answers: Sequence[Answered], rules: Rules, settings: Settings) -> li
     if catch and sum(not answer.fooled for answer in catch) / len(catch) < rules.catch_share:
         found.append("catch trials")
     return found
-
-
-def _seconds_to_choose(answer: Answered, settings: Settings) -> float:
-    """Return the browser's figure, or what the server's clock leaves room for, if that is less: a program may lie."""
-    shown = settings.exposure * (2 if settings.show == "in-turn" else 1)
-    return min(answer.response, answer.waited - shown)
 
 
 _ANSWERS = """

@@ -137,8 +137,6 @@ async def _read(request: Request, adapter: TypeAdapter[Read]) -> Read:
 
 
 class _App:
-    """The participants' side."""
-
     def __init__(self, folder: Path, study: Study, store: Store) -> None:
         self._folder, self._study, self._store = folder, study, store
         self._pictures = study.pictures()

@@ -61,7 +61,13 @@ def difference_interval(
     if min(len(a), len(b)) < 2:
         return None
     if max(np.ptp(a), np.ptp(b)) < _ROUNDING:
-        return _newcombe(float(a[0]), float(b[0]), answers, level)
+        first, second = (float(shares[0]) for shares in (a, b))
+        one, other = (_wilson(share, count, level) for share, count in zip((first, second), answers, strict=True))
+        below, above = (
+            math.hypot(first - one.low, other.high - second),
+            math.hypot(one.high - first, second - other.low),
+        )
+        return Interval(first - second - below, first - second + above, "Newcombe")
     means, influence = _means(a, random) - _means(b, random), np.concatenate([_influence(a), -_influence(b)])
     low, high = _percentiles(means, float(a.mean() - b.mean()), influence, min(len(a), len(b)), level)
     return Interval(low, high, "bootstrap")
@@ -147,7 +153,6 @@ def _means(shares: Shares, random: Generator) -> Shares:
 
 
 def _influence(shares: Shares) -> Shares:
-    """Return how far each participant moves the mean."""
     influence: Shares = (shares - shares.mean()) / len(shares)
     return influence
 
@@ -175,10 +180,3 @@ def _wilson(share: float, answers: int, level: float) -> Interval:
     centre = (share + z * z / (2 * answers)) / (1 + z * z / answers)
     half = z / (1 + z * z / answers) * math.sqrt(share * (1 - share) / answers + z * z / (4 * answers**2))
     return Interval(max(0.0, centre - half), min(1.0, centre + half), "Wilson")
-
-
-def _newcombe(first: float, second: float, answers: tuple[int, int], level: float) -> Interval:
-    a, b = _wilson(first, answers[0], level), _wilson(second, answers[1], level)
-    below = math.hypot(first - a.low, b.high - second)
-    above = math.hypot(a.high - first, second - b.low)
-    return Interval(first - second - below, first - second + above, "Newcombe")

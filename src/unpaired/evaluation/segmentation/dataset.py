@@ -54,7 +54,6 @@ class LabelledPhotos:
         self._room = cache_bytes
 
     def __len__(self) -> int:
-        """Return how many pairs there are."""
         return len(self._pairs)
 
     def pair(self, index: int) -> tuple[Image, Indices]:

@@ -73,8 +73,6 @@ class Status:
 
 @dataclass(slots=True, kw_only=True)
 class _Run:
-    """A training in its folder."""
-
     folder: Path
     config: SegmenterConfig
     data: LabelledData

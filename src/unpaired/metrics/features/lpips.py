@@ -130,7 +130,6 @@ def _published(net: str) -> tuple[KnownFile, KnownFile]:
 
 
 def _network(net: LpipsNet) -> tuple[tuple[Layer, ...], tuple[str, ...], str]:
-    """Return layers, the activations that are compared, and the network's name."""
     if net == "alex":
         return ALEXNET, ("relu1", "relu2", "relu3", "relu4", "relu5"), "AlexNet"
     return VGG16, ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"), "VGG-16"

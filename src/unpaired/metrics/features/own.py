@@ -198,7 +198,6 @@ def _input_shape(program: torch.export.ExportedProgram, path: Path) -> list[int 
 
 
 def _call(spec: str) -> Any:
-    """Import MODULE of MODULE:CALLABLE and return what the callable returns; UserError where that fails."""
     found = import_name(spec)
     if not callable(found):
         raise UserError(f"{spec} is a {type(found).__name__}; it must be a function that returns a network.")

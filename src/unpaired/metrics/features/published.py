@@ -94,7 +94,6 @@ def read_vgg(path: str | Path | None, setting: str, *, notice: Notice | None = N
 
 
 def _deepest(weights: Mapping[str, Tensor]) -> str:
-    """Return the last layer, from relu4_2 on, of which the file has weights."""
     convolutions = [layer for layer in VGG16 if isinstance(layer, Convolution)]
     least = next(number for number, layer in enumerate(convolutions) if layer.name == MAPS)
     held = [number for number, layer in enumerate(convolutions) if f"features.{layer.key}.weight" in weights]

@@ -166,7 +166,6 @@ def _download(known: KnownFile, notice: Notice | None) -> Path:
 
 
 def _fetch(url: str, temporary: Path, known: KnownFile) -> str:
-    """Download a file and return the checksum of what came."""
     digest, length = hashlib.sha256(), 0
     request = Request(url, headers={"User-Agent": "unpaired"})
     with urlopen(request, timeout=PATIENCE) as answer, temporary.open("wb") as file:
