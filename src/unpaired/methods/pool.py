@@ -120,16 +120,8 @@ class RaggedImagePool(nn.Module):
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         destination.update({f"{prefix}images.{index}": image for index, image in enumerate(self.images)})
 
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        _, _, missing_keys, unexpected_keys, _ = rest
         keys = {key for key in state_dict if key.startswith(prefix)}
         names = [f"{prefix}images.{index}" for index in range(min(len(keys), self.size))]
         missing_keys.extend(name for name in names if name not in keys)

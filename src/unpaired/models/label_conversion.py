@@ -13,9 +13,6 @@ from unpaired.data.encode import write_image, write_indices
 from unpaired.data.labels import Labels, encoded, from_colours, paint, to_indices
 from unpaired.data.values import Image, Signed, stored_classes, to_signed
 
-_LOSSY = ("jpg", "jpeg")
-_WITHOUT_INDICES = ("webp",)
-
 
 def signed_from_label_array(image: Image, labels: Labels) -> Signed:
     """Return a label map as the network wants it: class indices [H, W] or [H, W, 1], or palette colours [H, W, 3].
@@ -55,12 +52,12 @@ def label_picture(signed: Signed, labels: Labels) -> PIL.Image.Image:
 
 def require_label_format(labels: Labels, format: str, bit_depth: int | None) -> None:
     """Raise `UserError` where a format ("png") or a bit depth cannot hold label maps as they are."""
-    if format in _LOSSY:
+    if format in ("jpg", "jpeg"):
         raise UserError(
             "this model translates into label maps, and JPEG is lossy: it would change their classes at every edge. "
             "Use --format png."
         )
-    if format in _WITHOUT_INDICES and labels.kind == "index":
+    if format == "webp" and labels.kind == "index":
         raise UserError(
             "this model translates into maps of class indices, which WebP, always coloured, cannot hold. "
             "Use --format png, tiff or npy."

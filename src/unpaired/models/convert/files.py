@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,16 +23,6 @@ from unpaired.models.loading import load_generator
 from unpaired.networks import GeneratorConfig, build_generator, describe_generator
 from unpaired.networks.weight_files import read_weights
 
-Origin = Literal[
-    "official generator",
-    "official discriminator",
-    "pytorch-gan generator",
-    "pytorch-gan discriminator",
-    "pix2pixHD generator",
-    "unknown",
-]
-"""What wrote the weights ("official" is the authors' PyTorch code), and what they are."""
-
 
 class Converted(NamedTuple):
     """A generator of another program."""
@@ -43,14 +33,18 @@ class Converted(NamedTuple):
     out_channels: int
     state: dict[str, Tensor]
     """State of our network, float32 on the CPU."""
-    origin: Origin
+    origin: str
 
 
 CONVERSIONS = {"official generator": official_generator, "pytorch-gan generator": pytorch_gan_generator}
 
 
-def recognise(weights: Mapping[str, Tensor]) -> Origin:
-    """Tell from names and kernel sizes what a set of weights is; whether all of it fits, its conversion tells."""
+def recognise(weights: Mapping[str, Tensor]) -> str:
+    """Tell what a set of weights is, from names and kernel sizes; whether all of it fits, its conversion tells.
+
+    It is `official generator` or `official discriminator` (of the authors' PyTorch code), the same of `pytorch-gan`,
+    `pix2pixHD generator`, or `unknown`.
+    """
     if _kernel(weights, "model.model.0.weight") == 4:
         return "official generator"
     if _kernel(weights, "net.0.weight") == 1:
@@ -155,7 +149,8 @@ def from_files(inputs: Sequence[Path], out: Path, direction: str | None = None) 
 def _part(path: Path, direction: str) -> _Part:
     weights = f"{direction}.safetensors"
     if path.is_dir():
-        loaded = load_generator(path, direction if _has(path, direction) else None)
+        there = read_card(find_model(path)[0]).translators
+        loaded = load_generator(path, direction if direction in there else None)
         source, target = loaded.card.domains_of(loaded.direction)
         translator = replace(loaded.card.translators[loaded.direction], weights=weights)
         origin = f"{loaded.direction} of {loaded.folder.name}, {loaded.card.origin}"
@@ -174,10 +169,6 @@ def _part(path: Path, direction: str) -> _Part:
         f"converted from {path.name} ({converted.origin})",
         f"{path.name} is recognised as {converted.origin}: {settings}.",
     )
-
-
-def _has(folder: Path, direction: str) -> bool:
-    return direction in read_card(find_model(folder)[0]).translators
 
 
 def _shown(domain: Domain) -> str:

@@ -39,7 +39,11 @@ class TorchEngine(Engine):
         self._original, self._compiled = network, compiled
         if compiled:
             self.label = "PyTorch compiled"
-            _require_compiler(device)
+            if device.type == "mps" or (device.type == "cpu" and not has_compiler()):
+                raise UserError(
+                    "--engine torch-compile needs a C++ compiler on the CPU, or CUDA; there is none for "
+                    f"{device.type}. Install one (g++, clang++), or choose another engine."
+                )
         self._prepare()
         self.search = self._network.search
 
@@ -50,8 +54,9 @@ class TorchEngine(Engine):
         self._network: Generator = (
             self._original if self.is_reference else copy.deepcopy(self._original).to(self.device)
         )
-        if self.precision != "fp32":
-            _reduce(self._network, self._dtype)
+        for module in self._network.modules() if self.precision != "fp32" else ():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                module.to(dtype=self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self._compiled:
             # Dynamic: an image of another size would otherwise mean another compilation.
             with quiet_exporter():
@@ -72,17 +77,3 @@ class TorchEngine(Engine):
         self._prepare()
         self.notices.append("values of this model exceed 65,504, the largest number of fp16: fp32 is used instead.")
         return True
-
-
-def _reduce(network: nn.Module, dtype: torch.dtype) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            module.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _require_compiler(device: torch.device) -> None:
-    if device.type == "mps" or (device.type == "cpu" and not has_compiler()):
-        raise UserError(
-            f"--engine torch-compile needs a C++ compiler on the CPU, or CUDA; there is none for {device.type}. "
-            "Install one (g++, clang++), or choose another engine."
-        )
