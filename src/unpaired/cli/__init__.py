@@ -10,8 +10,7 @@ from importlib import import_module
 from unpaired.cli.app import ORDER, app, main
 from unpaired.cli.options import WithSettings
 
-COMMANDS = "compare demo evaluate export models report segment settings study train translate"
-for name in COMMANDS.split():
+for name in ("compare", "evaluate", "models", "segment", "settings", "study", "train"):
     import_module(f"unpaired.cli.{name}")  # importing a command adds it to the application
 WithSettings.registered = True
 for place, name in enumerate(ORDER):

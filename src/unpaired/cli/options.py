@@ -40,6 +40,7 @@ def _whole(_: Any, tokens: Any) -> int:
 
 
 Whole = Annotated[int, Parameter(converter=_whole)]
+Switch = Annotated[bool, Parameter(negative=(), show_default=False)]
 Checkpoint = Annotated[
     str | None,
     Parameter(

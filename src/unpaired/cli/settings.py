@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING
 
 from unpaired.cli.app import app
+from unpaired.cli.options import Switch
 from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.terminal import say
 
@@ -32,7 +31,7 @@ def settings(
     name: str | None = None,
     /,
     *,
-    markdown: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    markdown: Switch = False,
 ) -> int:
     """List the settings of data, training and a method, or explain one.
 

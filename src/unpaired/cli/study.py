@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import App, Group, Parameter
 
 from unpaired.cli.app import app
-from unpaired.cli.options import Quiet, Section, Whole, read_size, with_settings
+from unpaired.cli.options import Quiet, Section, Switch, Whole, read_size, with_settings
 from unpaired.core.errors import UserError
 from unpaired.core.terminal import counting, note, say
 
@@ -82,7 +82,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: Whole = 8000,
-    behind_proxy: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    behind_proxy: Switch = False,
 ) -> int:
     """Show a study to people in their browsers, until stopped; prints the addresses of the study and of its report.
 
