@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Table as Grid
 from rich.text import Text
 
 from unpaired.core.errors import UserError
@@ -16,21 +16,13 @@ from unpaired.core.files import read_json
 from unpaired.core.text import duration, number, plural
 from unpaired.data.labels import Labels
 from unpaired.data.values import domain_to_json
-from unpaired.models.folder import (
-    CARD,
-    CHECKPOINTS,
-    MANIFEST,
-    DamagedError,
-    ModelCard,
-    checkpoints_of,
-    read_card,
-    verify,
-)
+from unpaired.models import folder as folders
+from unpaired.models.folder import CARD, CHECKPOINTS, MANIFEST, ModelCard
+from unpaired.report.results import Table
+from unpaired.report.tables import to_terminal
 
 DESCRIBABLE = "a model folder, a run, a checkpoint, a folder of images, or an image file"
-"""File of a run that holds its full configuration."""
 _WEIGHT_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
-
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is read, images done, images in all)."""
@@ -58,7 +50,7 @@ def describe(path: str | Path, *, progress: Progress | None = None) -> dict[str,
 
 
 def _describe_model(folder: Path) -> dict[str, Any]:
-    card = read_card(folder)
+    card = folders.read_card(folder)
     return {
         "kind": "model",
         "path": str(folder),
@@ -98,8 +90,8 @@ def _integrity(folder: Path) -> dict[str, Any]:
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
     damage = None
     try:
-        verify(folder)
-    except DamagedError as error:
+        folders.verify(folder)
+    except folders.DamagedError as error:
         damage = str(error)
     return {"files": files, "bytes": sum(files.values()), "intact": damage is None, "damage": damage}
 
@@ -118,7 +110,7 @@ def _describe_run(run: Path) -> dict[str, Any]:
 
     config = _run_config(run)
     method = config.get("method")
-    checkpoints = [_describe_checkpoint(folder) for folder in checkpoints_of(run)]
+    checkpoints = [_describe_checkpoint(folder) for folder in folders.checkpoints_of(run)]
     samples = run / "samples"
     page = run / "index.html"
     return {
@@ -323,10 +315,11 @@ def _show_run(run: Mapping[str, Any]) -> list[RenderableType]:
         "best": run["best"],
         "to resume": run["resume"],
     }
-    table = Table("checkpoint", "size", "state", title="Checkpoints, newest first", title_justify="left")
-    for checkpoint in run["checkpoints"]:
-        table.add_row(checkpoint["name"], _bytes(checkpoint["bytes"]), Text(_integrity_line(checkpoint)))
-    return [_pairs(general), table if run["checkpoints"] else Text("no checkpoint yet")]
+    rows = tuple((each["name"], _bytes(each["bytes"]), _integrity_line(each)) for each in run["checkpoints"])
+    if not rows:
+        return [_pairs(general), Text("no checkpoint yet")]
+    title = "Checkpoints, newest first"
+    return [_pairs(general), to_terminal(Table(title=title, columns=("checkpoint", "size", "state"), rows=rows))]
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, str]:
@@ -348,23 +341,18 @@ def _value(value: object) -> str:
 
 
 def _show_data(data: Mapping[str, Any]) -> list[RenderableType]:
-    folders: Mapping[str, Mapping[str, Any]] = data["folders"]
-    rows: dict[str, list[str | None]] = {
-        "images": [_number(found["images"]) for found in folders.values()],
-        "unreadable": [_number(len(found["unreadable"])) for found in folders.values()],
-        "formats": [_counts(found["formats"]) for found in folders.values()],
-        "channels": [_counts(found["channels"]) for found in folders.values()],
-        "types": [_counts(found["dtypes"]) for found in folders.values()],
-        "values": [_range(found["values"]) for found in folders.values()],
-        "height": [_range(found["height"]) for found in folders.values()],
-        "width": [_range(found["width"]) for found in folders.values()],
-        "most common size": [_size(found["most_common_size"]) for found in folders.values()],
+    found = data["folders"].values()
+    facts: dict[str, list[str | None]] = {
+        "images": [_number(each["images"]) for each in found],
+        "unreadable": [_number(len(each["unreadable"])) for each in found],
+        **{name: [_counts(each[name]) for each in found] for name in ("formats", "channels")},
+        "types": [_counts(each["dtypes"]) for each in found],
+        **{name: [_range(each[name]) for each in found] for name in ("values", "height", "width")},
+        "most common size": [_size(each["most_common_size"]) for each in found],
     }
-    table = Table("", *folders, box=None, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
-    for name, values in rows.items():
-        if any(values):
-            table.add_row(Text(name, style="dim"), *(Text(value or "") for value in values))
-    bad = [file for found in folders.values() for file in found["unreadable"]]
+    rows = tuple((name, *(value or "" for value in values)) for name, values in facts.items() if any(values))
+    table = to_terminal(Table(title="", columns=("", *data["folders"]), rows=rows))
+    bad = [file for each in found for file in each["unreadable"]]
     lines = [Text(f"unreadable: {file['path']}: {file['reason']}", overflow="fold") for file in bad]
     pairs = [Text(f"pairs: {data['pairs']:,} (all names of A and B agree)")] if data["pairs"] else []
     pairs += [Text(f"pairs: none by name; {data['unmatched']}", overflow="fold")] if data["unmatched"] else []
@@ -382,9 +370,9 @@ def _show_image(image: Mapping[str, Any]) -> list[RenderableType]:
     return [_pairs(general)]
 
 
-def _pairs(rows: Mapping[str, str | None]) -> Table:
+def _pairs(rows: Mapping[str, str | None]) -> Grid:
     """Return a table of names and values, without the rows that have nothing to say."""
-    table = Table.grid(padding=(0, 2))
+    table = Grid.grid(padding=(0, 2))
     table.add_column(no_wrap=True, style="dim")
     table.add_column(overflow="fold")
     for name, value in rows.items():

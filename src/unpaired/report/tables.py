@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from unpaired.core.text import NONE, listing, number, with_error
+from unpaired.core.text import NONE, listing, number, printable, safe, with_error
 from unpaired.report.results import GROUPS, Cell, Direction, Document, Fact, Figure, Protocol, Table, Value
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ def is_reference(table: Table, row: int) -> bool:
 
 def to_markdown(table: Table, level: int = 2) -> str:
     """Return a table as Markdown under a heading of this level; without a title there is none."""
-    heading = f"{'#' * level} {table.title}\n\n" if table.title else ""
+    heading = f"{'#' * level} {printable(table.title)}\n\n" if table.title else ""
     rule = "|".join(" ---: " if is_numeric(table, column) else " --- " for column in range(len(table.columns)))
     rows = [_markdown_row(tuple(map(shown, row)), len(table.columns)) for row in table.rows]
-    notes = "".join(f"\n{note}\n" for note in table.notes)
+    notes = "".join(f"\n{safe(note)}\n" for note in table.notes)
     return f"{heading}" + "\n".join([_markdown_row(table.columns, 0), f"|{rule}|", *rows]) + "\n" + notes
 
 
@@ -80,7 +80,7 @@ def _markdown_row(cells: tuple[str, ...], width: int) -> str:
     if len(cells) == 1:
         cells = (f"*{cells[0]}*",)
     cells += ("",) * (width - len(cells))
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    return "| " + " | ".join(safe(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
 # ------------------------------------------------------------------------------------------------------------- figures
