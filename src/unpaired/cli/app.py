@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import errno
 import functools
@@ -15,6 +16,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from cyclopts import App, CycloptsError
@@ -144,15 +146,23 @@ def _discard_output() -> None:
 def _interruptible() -> Iterator[list[int]]:
     """Let Ctrl-C end the command whatever it is doing; yields a list that is not empty once it was pressed.
 
-    An import can turn the KeyboardInterrupt into another error, and a destructor can lose it: then it is sent again.
+    Within an import it waits for the import to end, since libraries in C++ would abort or turn it into another error; a
+    destructor can lose it: then it is sent again.
     """
     pressed: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # elsewhere Python allows no handlers
         yield pressed
         return
 
-    def stop(number: int, _: object) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
         pressed.append(number)
+        while frame is not None:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                again = threading.Timer(0.02, _thread.interrupt_main)
+                again.daemon = True
+                again.start()
+                return
+            frame = frame.f_back
         raise KeyboardInterrupt
 
     def lost(unraisable: Any) -> None:
