@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -166,3 +167,25 @@ def test_where_training_crops_only_everything_is_the_middle_of_that_size(mode: s
 def test_images_of_several_sizes_are_refused(root: Path) -> None:
     with pytest.raises(UserError, match="needs images of one size"):
         open_dataset(DataConfig(root=str(root), preprocess="none"), one_size="a comparison")
+
+
+@pytest.mark.parametrize(
+    "file", ["../../secret.png", "/etc/passwd", "results/other-a2b/000.png", "results/x-a2b/../000.png"]
+)
+def test_a_forged_result_that_names_other_pictures_is_measured_again(root: Path, tmp_path: Path, file: str) -> None:
+    measuring = _measuring(tmp_path / "out", _dataset(root))
+    place = tmp_path / "out" / "results" / "x-a2b.json"
+    place.parent.mkdir(parents=True)
+    for picture in ({"file": "results/x-a2b/000.png"}, {"file": file}):
+        Image.new("RGB", (8, 8)).save(_made(tmp_path / "out" / "results" / "x-a2b" / "000.png"))
+        place.write_text(json.dumps({"key": "k", "measured": {"pictures": [picture]}}))
+        kept = measuring._kept(place, "k")
+        assert (kept is not None) == (picture["file"] == "results/x-a2b/000.png")
+    for content in ("{", '{"key": "k"}', '{"key": "k", "measured": 3}', "[1]"):
+        place.write_text(content)
+        assert measuring._kept(place, "k") is None
+
+
+def _made(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

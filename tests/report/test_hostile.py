@@ -175,3 +175,12 @@ def test_a_log_that_is_cut_in_mid_line_is_read_up_to_there(tmp_path: Path) -> No
     for end in range(0, len(content), 13):
         (run / METRICS).write_bytes(content[:end])
         assert read_metrics(run) == records[: content[:end].count(b"\n") + (content[end : end + 1] == b"\n")]
+
+
+def test_names_that_are_not_unicode_are_kept_as_json_has_them(run: Path) -> None:
+    document = evaluation() | {"title": "\ud800", "command": "unpaired evaluate \udcff"}
+    put(run, "evaluation", "best", document)
+    show(run)
+    read = Evaluation.read(run / "evaluations" / "best")
+    assert json.loads(read.to_json())["title"] == "\ud800"
+    put(run, "evaluation", "best", evaluation())

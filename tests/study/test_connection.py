@@ -20,7 +20,7 @@ QUICK = """
 import sys
 from unpaired.cli import main
 from unpaired.study import connection
-connection.REQUEST_SECONDS, connection.ANSWER_SECONDS = 0.5, 0.5
+connection.REQUEST_SECONDS, connection.ANSWER_SECONDS = 1.0, 1.0
 main(sys.argv[1:])
 """
 """The program with short times, so that nothing has to be waited for long."""
@@ -102,7 +102,7 @@ def test_drops_that_come_one_by_one_do_not_extend_the_time(quick: Server) -> Non
 
 def test_a_kept_connection_serves_several_requests(quick: Server) -> None:
     client = connect(quick)
-    for wait in (0.0, 1.2, 0.0):  # longer than a request may take
+    for wait in (0.0, 1.5, 0.0):  # longer than a request may take
         time.sleep(wait)
         client.sendall(b"GET /study.css HTTP/1.1\r\nHost: x\r\n\r\n")
         head = client.recv(65536)

@@ -117,7 +117,7 @@ def _shown(document: Document, path: Path, *, as_json: bool, quiet: bool, figure
     for notice in document.notices:
         note(f"note: {notice}")
     if as_json:
-        say(json_text(document.model_dump(mode="json")))
+        say(json_text(document.plain()))
         return 0
     show(render(document, figures=figures))
     if not quiet:

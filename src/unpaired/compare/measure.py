@@ -216,8 +216,8 @@ class Measuring:
         found = measure(chosen, progress=on_progress, reference=self._references[direction])
         for picture in found.pictures:
             write_atomic(self.folder / picture.file, picture.content)
-        document = {"key": key, "checkpoint": checkpoint.name, "measured": found.model_dump(mode="json")}
-        write_atomic(place, json.dumps(document, indent=2, allow_nan=False) + "\n")
+        document = {"key": key, "checkpoint": checkpoint.name, "measured": found.model_dump()}
+        write_atomic(place, json.dumps(document, indent=2, allow_nan=False, default=str) + "\n")
         return found, checkpoint.name
 
     def _kept(self, place: Path, key: str) -> Measured | None:

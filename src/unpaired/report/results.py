@@ -232,7 +232,11 @@ class Document(Part):
 
     def to_json(self) -> str:
         """Return the document as JSON text without NaN."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(self.plain(), indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+
+    def plain(self) -> dict[str, Any]:
+        """Return the document as dictionaries and sequences, also where a name is not valid Unicode."""
+        return self.model_dump()  # pydantic's own JSON refuses such names
 
     def write(
         self, folder: Path, *, files: Mapping[str, str | bytes] | None = None, then: str = "run the command again"

@@ -218,7 +218,7 @@ def _run_data(run: Run) -> dict[str, Any]:
 
 def _document_data(measured: Measured) -> dict[str, Any]:
     found: Document = measured.document
-    return {"name": measured.name, "folder": str(measured.folder), **found.model_dump(mode="json")}
+    return {"name": measured.name, "folder": str(measured.folder), **found.plain()}
 
 
 def _rows_data(found: SideBySide) -> dict[str, Any]:
