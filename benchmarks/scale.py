@@ -24,6 +24,7 @@ CANDIDATES = {
 
 
 def main() -> None:
+    """Translate the test images in each way, measure at both sizes, draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("data", type=Path)
