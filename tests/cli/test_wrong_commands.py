@@ -9,8 +9,10 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from cyclopts.argument import Argument
 
 from comparisons import write_labelled, write_plan
 from evaluations import write_data, write_small_model, write_small_run
@@ -97,14 +99,25 @@ BASES = {
 """A right command of each kind, or one that could not do any harm."""
 
 
+def _arguments(name: str) -> Iterator[Argument]:
+    command = app
+    for part in name.split():
+        command = command[part]
+    yield from command.assemble_argument_collection()
+
+
+def test_no_command_reads_whole_numbers_by_rounding() -> None:
+    for name in BASES:
+        for argument in _arguments(name):
+            takes_int = argument.hint is int or int in get_args(argument.hint)
+            assert not takes_int or argument.parameter.converter, f"{name} {argument.name}: use Whole"
+
+
 def _wrong() -> Iterator[tuple[str, str, str]]:
     """Yield (command, option, wrong value)."""
     for name in BASES:
-        command = app
-        for part in name.split():
-            command = command[part]
         seen: Counter[str] = Counter()
-        for argument in command.assemble_argument_collection():
+        for argument in _arguments(name):
             flag = next((each for each in argument.names if each.startswith("--")), None)
             if flag is None or flag in FREE or "bool" in str(argument.hint):
                 continue
