@@ -15,7 +15,7 @@ from PIL import Image
 from runs import TINY, arguments, unpaired, write_images
 from unpaired import Translator, cli
 from unpaired.cli.app import ORDER
-from unpaired.cli.hints import AUTHORS_OPTIONS
+from unpaired.cli.hints import authors_options
 from unpaired.cli.settings import _of_method, _shared, page
 from unpaired.methods import METHODS
 
@@ -194,7 +194,7 @@ def test_every_answer_to_the_authors_options_can_be_given() -> None:
         for _, _, settings in [*_shared(), *(group for method in METHODS for group in _of_method(method))]
         for dotted, _ in settings
     }
-    for ours in AUTHORS_OPTIONS.values():
+    for ours in authors_options().values():
         for name in re.findall(r"--set ([a-zA-Z_.0-9]+)=", ours):
             assert name in known, name
 

@@ -222,24 +222,14 @@ def _bounds(metadata: list[Any]) -> str:
             return f" that matches {part.pattern}"
         if isinstance(part, annotated_types.MaxLen):
             return f", at most {part.max_length} characters"
-    match bounds:
-        case {"ge": low, "le": high}:
-            return f" from {low} to {high}"
-        case {"ge": low, "lt": high}:
-            return f" from {low} to below {high}"
-        case {"gt": low, "le": high}:
-            return f" above {low}, at most {high}"
-        case {"gt": low, "lt": high}:
-            return f" between {low} and {high}"
-        case {"gt": "0"}:
-            return " above 0"
-        case {"ge": low}:
-            return f", {low} or more"
-        case {"gt": low}:
-            return f" above {low}"
-        case {"le": high}:
-            return f", at most {high}"
-    return ""
+    low, high = bounds.get("ge", bounds.get("gt")), bounds.get("le", bounds.get("lt"))
+    if low is None:
+        return "" if high is None else f", at most {high}"
+    if high is None:
+        return f" above {low}" if "gt" in bounds else f", {low} or more"
+    if "gt" in bounds:
+        return f" above {low}, at most {high}" if "le" in bounds else f" between {low} and {high}"
+    return f" from {low} to {'' if 'le' in bounds else 'below '}{high}"
 
 
 def _constraints(metadata: list[Any]) -> list[Any]:
