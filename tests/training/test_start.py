@@ -217,3 +217,4 @@ def test_side_by_side_files_train(tmp_path: Path) -> None:
     settings = {**TINY, "training.epochs": 1, "training.decay_epochs": 0, "data.side_by_side": "ba"}
     result = unpaired.train(data=root, out=tmp_path / "run", settings=settings)
     assert (result.state, result.images_seen) == ("finished", 3)
+    assert read_card(result.checkpoint).side_by_side == "ba", "translate notices whole files by it"
