@@ -24,7 +24,7 @@ from cyclopts import App, CycloptsError
 from unpaired import __version__
 from unpaired.cli.hints import explain
 from unpaired.core.errors import ReportedElsewhere, UserError, named_by_flags
-from unpaired.core.terminal import note
+from unpaired.core.terminal import note, set_typed
 from unpaired.core.text import printable
 
 app = App(
@@ -58,6 +58,7 @@ def command_line() -> str:
 def main(tokens: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 2 is the user's error in one message, 70 an unexpected one with a log."""
     _given[:] = sys.argv[1:] if tokens is None else tokens
+    set_typed(_given)
     _repair_streams()
     with _interruptible() as interrupted:
         try:
@@ -102,8 +103,6 @@ def _explained(error: BaseException) -> int:
                 f"This is a fault of unpaired. Please report it with this log: {_write_log(error)}"
             )
             return UNEXPECTED
-    for token in [part for given in _given for part in (given, given.partition("=")[2]) if "\n" in part]:
-        message = message.replace(token, printable(token))  # what was typed never begins a line of its own
     note(f"error: {message}")
     return 2
 

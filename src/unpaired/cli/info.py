@@ -13,7 +13,7 @@ from rich.text import Text
 
 from unpaired.core.errors import UserError
 from unpaired.core.files import read_json
-from unpaired.core.text import duration, number, plural
+from unpaired.core.text import duration, number, plural, printable
 from unpaired.data.labels import Labels
 from unpaired.data.values import domain_to_json
 from unpaired.models import folder as folders
@@ -37,7 +37,7 @@ def describe(path: str | Path, *, progress: Progress | None = None) -> dict[str,
     """
     path = Path(path)
     if not path.exists():
-        raise UserError(f"there is nothing at {path}. Give {DESCRIBABLE}.")
+        raise UserError(f"there is nothing at {printable(path)}. Give {DESCRIBABLE}.")
     if path.is_file() and path.name in (CARD, MANIFEST):
         path = path.parent
     if path.is_file():
@@ -252,7 +252,7 @@ def _counted(values: Iterable[object]) -> dict[str, int]:
 def render(description: Mapping[str, Any]) -> RenderableType:
     """Return what `describe` found as something that `rich` prints."""
     displays = {"model": _show_model, "run": _show_run, "data": _show_data, "image": _show_image}
-    title = Text(f"{description['kind']}  {description['path']}", style="bold", overflow="fold")
+    title = Text(f"{description['kind']}  {printable(description['path'])}", style="bold", overflow="fold")
     return Group(title, *displays[description["kind"]](description))
 
 
@@ -353,7 +353,7 @@ def _show_data(data: Mapping[str, Any]) -> list[RenderableType]:
     rows = tuple((name, *(value or "" for value in values)) for name, values in facts.items() if any(values))
     table = to_terminal(Table(title="", columns=("", *data["folders"]), rows=rows))
     bad = [file for each in found for file in each["unreadable"]]
-    lines = [Text(f"unreadable: {file['path']}: {file['reason']}", overflow="fold") for file in bad]
+    lines = [Text(f"unreadable: {printable(file['path'])}: {file['reason']}", overflow="fold") for file in bad]
     pairs = [Text(f"pairs: {data['pairs']:,} (all names of A and B agree)")] if data["pairs"] else []
     pairs += [Text(f"pairs: none by name; {data['unmatched']}", overflow="fold")] if data["unmatched"] else []
     return [Text(f"layout: {data['layout'] or 'one folder of images'}"), *pairs, table, *lines]
@@ -377,7 +377,7 @@ def _pairs(rows: Mapping[str, str | None]) -> Grid:
     table.add_column(overflow="fold")
     for name, value in rows.items():
         if value:
-            table.add_row(name, Text(value))  # Text: what a file says is never read as markup
+            table.add_row(printable(name), Text(printable(value)))  # Text: what a file says is never read as markup
     return table
 
 

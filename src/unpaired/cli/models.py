@@ -24,7 +24,7 @@ from unpaired.cli.options import (
 )
 from unpaired.core.errors import UserError
 from unpaired.core.terminal import counting, note, say, show
-from unpaired.core.text import json_text
+from unpaired.core.text import json_text, printable
 
 if TYPE_CHECKING:
     from unpaired.core.terminal import Counter
@@ -164,8 +164,8 @@ def _print_search_errors(report: Report) -> None:
     mean = sum(error.l1 for _, error in errors) / len(errors)
     path, worst = max(errors, key=lambda found: found[1].l1)
     say(
-        f"remaining reconstruction error: {mean:.3f} on average in a range of 2; worst {path}: {worst.l1:.3f} "
-        f"(PSNR {worst.psnr:.1f} dB)."
+        f"remaining reconstruction error: {mean:.3f} on average in a range of 2; worst {printable(path)}: "
+        f"{worst.l1:.3f} (PSNR {worst.psnr:.1f} dB)."
     )
 
 

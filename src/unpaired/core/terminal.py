@@ -9,24 +9,41 @@ import contextlib
 import functools
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, final
 
-from unpaired.core.text import safe
+from unpaired.core.text import printable, safe
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
 
+_typed: list[str] = []
+"""Words of the command line that hold line breaks."""
+
+
+def set_typed(words: Iterable[str]) -> None:
+    """Take the words of a command line: what was typed, such as a path, never begins a line of its own."""
+    parts = [part for word in words for part in (word, word.partition("=")[2]) if "\n" in part]
+    _typed[:] = sorted({each for part in parts for each in (part, Path(part).stem) if "\n" in each}, key=len)[::-1]
+
+
+def _one_line(text: str) -> str:
+    for word in _typed:
+        text = text.replace(word, printable(word))
+    return safe(text)
+
+
 def say(text: str = "", *, end: str = "\n") -> None:
     """Print a result."""
-    print(safe(text), end=end, flush=True)
+    print(_one_line(text), end=end, flush=True)
 
 
 def note(text: str) -> None:
     """Print a notice, a warning or an error to stderr; where that is gone, nobody reads it."""
     with contextlib.suppress(OSError, ValueError):
-        print(safe(text), file=sys.stderr, flush=True)
+        print(_one_line(text), file=sys.stderr, flush=True)
 
 
 def show(renderable: Any) -> None:

@@ -137,8 +137,8 @@ def translate_files(
     if there and existing == "fail":
         others = f" and {len(there) - 1} more of the outputs exist" if len(there) > 1 else " exists"
         raise UserError(
-            f"{there[0].output}{others} already. Nothing was translated. Choose {option('existing', 'skip')} to leave "
-            f"what is there, {option('existing', 'overwrite')} to replace it, or another {option('out')}."
+            f"{printable(there[0].output)}{others} already. Nothing was translated. Choose {option('existing', 'skip')} "
+            f"to leave what is there, {option('existing', 'overwrite')} to replace it, or another {option('out')}."
         )
     skipped = {job.number for job in there} if existing == "skip" else set()
 
@@ -272,7 +272,7 @@ def _protect_inputs(jobs: Sequence[_Job], there: Sequence[_Job]) -> None:
     for job in there:
         if (status := _status(job.output)) and (status.st_dev, status.st_ino) in inputs:
             raise UserError(
-                f"{job.output} is an input and would be replaced by a translation. Nothing was translated. "
+                f"{printable(job.output)} is an input and would be replaced by a translation. Nothing was translated. "
                 f"Choose another {option('out')}."
             )
 
@@ -415,7 +415,7 @@ class _Run:
             except (OSError, ValueError) as error:  # UserError is a ValueError; so is what an encoder refuses
                 if means_full_disk(error):
                     raise UserError(
-                        f"the disk is full: could not write {job.output}. What was written before is whole "
+                        f"the disk is full: could not write {printable(job.output)}. What was written before is whole "
                         f"({plural(self.written, 'translation')}). Free some space and go on with "
                         f"{option('existing', 'skip')}."
                     ) from error
