@@ -137,8 +137,9 @@ def translate_files(
     if there and existing == "fail":
         others = f" and {len(there) - 1} more of the outputs exist" if len(there) > 1 else " exists"
         raise UserError(
-            f"{printable(there[0].output)}{others} already. Nothing was translated. Choose {option('existing', 'skip')} "
-            f"to leave what is there, {option('existing', 'overwrite')} to replace it, or another {option('out')}."
+            f"{printable(there[0].output)}{others} already. Nothing was translated. Choose "
+            f"{option('existing', 'skip')} to leave what is there, {option('existing', 'overwrite')} to replace it, "
+            f"or another {option('out')}."
         )
     skipped = {job.number for job in there} if existing == "skip" else set()
 
