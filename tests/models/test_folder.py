@@ -464,7 +464,8 @@ def make_run(tmp_path: Path) -> Path:
     (run / CHECKPOINTS / ".000003000.writing-17").mkdir()
     (run / CHECKPOINTS / "notes").mkdir()
     (run / CHECKPOINTS / "²").mkdir()
-    (run / CHECKPOINTS / "12").write_text("a file")
+    (run / CHECKPOINTS / "000000012").write_text("a file")
+    (run / CHECKPOINTS / "2024").mkdir()  # somebody's own: never deleted with old checkpoints
     return run
 
 

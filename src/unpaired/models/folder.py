@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, field
@@ -297,7 +298,7 @@ def checkpoints_of(run: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(
-        (p for p in folder.iterdir() if p.name.isascii() and p.name.isdigit() and p.is_dir()),
+        (p for p in folder.iterdir() if re.fullmatch(r"[0-9]{9,20}", p.name) and p.is_dir()),
         key=lambda p: -int(p.name),
     )
 
