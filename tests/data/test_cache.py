@@ -252,16 +252,3 @@ class TestChoice:
             choose_cache("disk", 11)
         with pytest.raises(UserError, match=r"data\.cache = memory"):
             choose_cache("memory", 11)
-
-
-def test_files_of_earlier_versions_move_to_where_they_are_pruned(folder: Path) -> None:
-    source = source_of(folder)
-    open_cache({"A": source}, "disk")
-    (file,) = cache_files()
-    old = user_cache_folder() / file.name
-    file.rename(old)
-    (user_cache_folder() / "holiday.images").touch()
-    stamp = old.stat().st_ino
-    open_cache({"A": source}, "disk")
-    assert file.stat().st_ino == stamp
-    assert (user_cache_folder() / "holiday.images").exists(), "not ours"

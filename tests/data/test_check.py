@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from unpaired.core.cache import user_cache_folder
-from unpaired.data import check, check_memory
+from unpaired.data import check
 from unpaired.data.check import BadFiles, Checked, check_images, require
 from unpaired.data.folders import list_images
 from unpaired.data.parallel import for_each, num_threads
@@ -142,7 +142,7 @@ class TestMemory:
     def test_works_without_a_memory(
         self, images: list[Path], decoded: list[Path], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        (user_cache_folder() / check_memory._FILE).mkdir()
+        (user_cache_folder() / check._FILE).mkdir()
         assert len(check_images(images).good) == 5
         (images[0].parent / "file").touch()
         monkeypatch.setenv("UNPAIRED_CACHE", str(images[0].parent / "file/folder"))

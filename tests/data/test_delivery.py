@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from unpaired.data.batching import Cuts, stored_rows
-from unpaired.data.delivery import OnItsWay, ToCuda, ToHost, delivery_to
+from unpaired.data.batching import Cuts, OnItsWay, ToCuda, ToHost, delivery_to, stored_rows
 
 CPU = torch.device("cpu")
 

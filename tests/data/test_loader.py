@@ -18,11 +18,10 @@ from torch import Tensor
 
 from unpaired.core.errors import UserError
 from unpaired.data import loader as loader_file
+from unpaired.data.batching import ToHost
 from unpaired.data.config import DataConfig
-from unpaired.data.delivery import ToHost
 from unpaired.data.encode import write_image
-from unpaired.data.loader import UnpairedLoader
-from unpaired.data.sampler import Unaligned
+from unpaired.data.loader import Unaligned, UnpairedLoader
 from unpaired.data.source import ImageSource
 from unpaired.data.training import TrainingData, open_training_data
 from unpaired.data.transforms import crop_and_flip

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import shutil
 import struct
 import threading
@@ -271,7 +270,6 @@ def open_cache_file(
     Raises `UserError` when the disk fills up; nothing half-written is left.
     """
     try:
-        _move_old_files()
         path = DECODED.get(
             decoded_key(source),
             lambda path: _make(path, source, packing, workers, progress),
@@ -304,14 +302,6 @@ def decoded_key(source: FolderSource) -> str:
     for info in source.images:
         digest.update(info.digest)
     return digest.hexdigest()
-
-
-def _move_old_files() -> None:
-    """Bring files of earlier versions, which lay in the cache folder itself, to where they are found and pruned."""
-    with contextlib.suppress(OSError):
-        for old in user_cache_folder().glob("*.images"):
-            if re.fullmatch("[0-9a-f]{32}", old.stem):
-                old.rename(DECODED.path(old.stem))
 
 
 def _header(packing: Packing) -> tuple[bytes, int]:

@@ -19,13 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
-from unpaired.data.bad_image import MAX_PIXELS, BadImage
+from unpaired.data.bad_image import MAX_PIXELS
+from unpaired.data.bad_image import BadImage as BadImage
 from unpaired.data.formats import find_reader, own_readers
 from unpaired.data.formats.base import quiet
 from unpaired.data.parallel import sharing_memory
 from unpaired.data.values import Image
-
-__all__ = ["UNSUPPORTED", "BadImage", "as_channels", "decode", "plain"]
 
 UNSUPPORTED = {
     suffix: f"{suffix} files are not supported; convert them to PNG or TIFF, or give a reader (data.readers)"

@@ -10,22 +10,12 @@ from functools import cache
 
 from unpaired.core.errors import UserError
 from unpaired.core.extensions import as_subclass, find_extension, import_name, installed, named_extensions
-from unpaired.data.formats.base import Header, Reader
+from unpaired.data.formats.base import Header as Header
+from unpaired.data.formats.base import Reader as Reader
 from unpaired.data.formats.npy import NpyReader
 from unpaired.data.formats.pillow import PillowReader
 from unpaired.data.formats.png import DeepPngReader
 from unpaired.data.formats.tiff import TiffReader
-
-__all__ = [
-    "READERS",
-    "Header",
-    "Reader",
-    "find_reader",
-    "missing_readers",
-    "own_readers",
-    "readable_suffixes",
-    "use_readers",
-]
 
 READERS: dict[str, Reader] = {
     "npy": NpyReader(),

@@ -1,6 +1,6 @@
 """Photos with their label maps at one size, in pairs: found, checked, and drawn for every step of a training.
 
-The k-th photo of a training is a function of (seed, k) alone, as in `data.sampler`, so a training that resumes needs no
+The k-th photo of a training is a function of (seed, k) alone, as in `data.loader`, so a training that resumes needs no
 state but the number of images seen.
 """
 
