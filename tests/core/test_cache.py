@@ -165,7 +165,7 @@ STRANGERS = (
 
 def test_a_strangers_files_are_never_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
-    from unpaired.data.check_memory import CheckMemory
+    from unpaired.data.check import CheckMemory
 
     source = Path(cache.__file__).parents[1]
     modules = [path for path in source.rglob("*.py") if " = Cache(" in path.read_text(encoding="utf-8")]
