@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from unpaired.cli.app import app
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 Group = tuple[str, str, list[tuple[str, "Setting"]]]
 """Title, what the settings are for, and the settings by their dotted names."""
-HEADINGS = ("| setting | default | allowed | |", "| --- | --- | --- | --- |")
 INTRODUCTION = """# Settings
 
 Every setting has one dotted name, in files (`--config`), with `--set NAME=VALUE` and in Python
@@ -102,8 +102,6 @@ def _summary(kind: type) -> str:
 
 
 def _listed(group: Group) -> str:
-    from textwrap import fill
-
     from unpaired.core.settings import shown
 
     title, text, settings = group
@@ -122,24 +120,16 @@ def _is_called(dotted: str, name: str) -> bool:
 
 def _explained(groups: list[Group], name: str) -> str:
     """Return all that is known of the settings of a name; `UserError` where there is none."""
-    from textwrap import fill
-
     from unpaired.core.settings import shown
 
     found: dict[str, str] = {}
     for title, _, settings in groups:
         for dotted, setting in settings:
             if _is_called(dotted, name):
-                text = "\n".join(
-                    [
-                        fill(setting.doc, 80),
-                        f"  default: {shown(setting.default) or 'none'}",
-                        fill(f"allowed: {setting.allowed}", 80, initial_indent="  ", subsequent_indent="    "),
-                        f"  set it:  --set {dotted}=VALUE"
-                        + (f", or {setting.flag.name} VALUE" if setting.flag else ""),
-                    ]
-                )
-                found.setdefault(f"{dotted}\n{text}", title)
+                flag = f", or {setting.flag.name} VALUE" if setting.flag else ""
+                allowed = fill(f"allowed: {setting.allowed}", 80, initial_indent="  ", subsequent_indent="    ")
+                text = f"{fill(setting.doc, 80)}\n  default: {shown(setting.default) or 'none'}\n{allowed}"
+                found.setdefault(f"{dotted}\n{text}\n  set it:  --set {dotted}=VALUE{flag}", title)
     if not found:
         names = [dotted for _, _, settings in groups for dotted, _ in settings]
         near = did_you_mean(name, [*names, *(each.rpartition(".")[2] for each in names)])
@@ -159,14 +149,8 @@ def page() -> str:
         if inner in seen:  # a family of networks, described with the first method that has it
             continue
         seen |= {inner} - {""}
-        lines += [
-            f"## {inner or title}",
-            "",
-            text,
-            "",
-            "| setting | default | allowed | |",
-            "| --- | --- | --- | --- |",
-        ]
+        head = "| setting | default | allowed | |\n| --- | --- | --- | --- |"
+        lines += [f"## {inner or title}", "", text, "", head]
         for dotted, setting in settings:
             flag = f"<br>`{setting.flag.name}`" if setting.flag else ""
             default = f"`{shown(setting.default)}`" if shown(setting.default) else ""
