@@ -152,7 +152,7 @@ def test_translate_says_where_scales_differ_and_what_was_done(tmp_path: Path) ->
     assert report.rescaled is not None
     assert (report.rescaled.images, report.rescaled.factor) == (2, 4.0)
     assert "4 times as large" in str(report.rescaled)
-    assert "translated at 16 x 16, and the change" in str(report.rescaled)
+    assert "translated at 16 x 16; the change" in str(report.rescaled)
     with Image.open(tmp_path / "out" / "0.png") as image:
         assert image.size == (64, 64)
     assert unpaired.translate(model, tmp_path / "near", tmp_path / "out2").rescaled is None

@@ -64,4 +64,6 @@ def option(name: str, value: Any = None) -> str:
     flag = (flags() if callable(flags) else flags or {}).get(name)
     if flag is None:
         return name if value is None else f"{name} = {value}"
+    if isinstance(value, bool):
+        return flag if value else f"--no-{flag.removeprefix('--')}"
     return flag if value is None else f"{flag} {value}"

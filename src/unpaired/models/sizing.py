@@ -36,7 +36,7 @@ class Rescaled(NamedTuple):
         times = f"{self.factor:.3g} times as large as" if self.factor > 1 else f"1/{1 / self.factor:.3g} the size of"
         return (
             f"{plural(self.images, 'image')} {'is' if self.images == 1 else 'are'} {times} those that the network "
-            + (f"saw in training; {self.done}")
+            f"saw in training: {self.done}"
         )
 
 
@@ -91,16 +91,16 @@ class Sizing:
             return None
         other = option("size", "trained") if self.scale and not self.scale.is_native else option("size", "PIXELS")
         done = {
-            "native": f"they were translated at their own size. {other} translates at another",
-            "trained": f"they were translated at {self.scale}, and {self._way}",
-        }.get(str(self.size), f"they were translated at {self.size} pixels on the shorter side, and {self._way}")
+            "native": f"translated at their own size ({other} chooses another)",
+            "trained": f"translated at {self.scale}; {self._way}",
+        }.get(str(self.size), f"translated at {self.size} pixels on the shorter side; {self._way}")
         return Rescaled(len(far), far[len(far) // 2], done)
 
     @property
     def _way(self) -> str:
         if self.detail:
-            return f"the change was enlarged and added to them ({option('detail', False)} enlarges the translation)"
-        return "the translation was enlarged"
+            return f"the change was resized and added to the image ({option('detail', False)} resizes the translation)"
+        return "the translation was resized"
 
     def __str__(self) -> str:
         """Say it in words, for the protocol of figures."""
