@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -185,25 +185,6 @@ Pair = tuple[Tensor, Tensor]
 """`(x, y)`: float32 [N, C, H, W] in [-1, 1] on the training's device, x from domain A and y from B."""
 
 
-class Delivery(Protocol):
-    """What the loader asks: threads call `prepare`, the consumer calls `send` and `receive`, each in order.
-
-    What a batch is on its way is each delivery's own matter; the loader only passes it on.
-    """
-
-    ahead: int
-    """Batches that are sent before they are asked for."""
-
-    def prepare(self, x: Cuts, y: Cuts) -> Any:
-        """Make a batch of its rows, in the memory of the CPU."""
-
-    def send(self, prepared: Any) -> Any:
-        """Start its way to the device, without waiting for the device."""
-
-    def receive(self, sent: Any) -> Pair:
-        """Return it, ready for operations that are called from now on."""
-
-
 class ToHost:
     """For CPUs, and for devices without streams of ours: the threads do everything, and the result is copied."""
 
@@ -270,6 +251,13 @@ class ToCuda:
             self._received.popleft().synchronize()
         self._received.append(current.record_event())
         return sent.pair
+
+
+Delivery = ToHost | ToCuda
+"""Threads call `prepare`, the consumer calls `send` and `receive`, each in order.
+
+`ahead` says how many batches are sent before they are asked for.
+"""
 
 
 def delivery_to(device: torch.device) -> Delivery:

@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -100,17 +100,6 @@ class BadFiles(UserError):
         self.bad_files = list(bad_files)
 
 
-class _Limits(NamedTuple):
-    """What the settings ask of a sound image."""
-
-    max_pixels: int
-    minimum: tuple[int, int]
-    channels: int | None
-    alike: tuple[set[int], ...]
-    """Numbers of channels that become one another."""
-    value_range: tuple[float, float] | None
-
-
 def check_images(
     paths: Sequence[ImageFile],
     *,
@@ -130,12 +119,14 @@ def check_images(
     this thread.
     """
     found = _inspect_all(paths, reading, max_pixels, workers, progress)
-    alike = ({2, 4},) if reading.alpha else ({1, 3},)
-    limits = _Limits(max_pixels, minimum, channels, alike, value_range)
+    alike = {2, 4} if reading.alpha else {1, 3}  # these become one another
+    accepted = None if channels is None else alike if channels in alike else {channels}
     good, bad = list[ImageInfo](), list[BadFile]()
     for path in paths:
         info = found[path]
-        reason = info if isinstance(info, str) else _unfit(info, limits)
+        reason = info if isinstance(info, str) else _unfit(info, max_pixels, minimum, value_range)
+        if reason is None and isinstance(info, ImageInfo) and info.channels not in (accepted or {info.channels}):
+            reason = f"{info.channels} channels, where the domain has {channels}"
         if reason is not None:
             bad.append(BadFile(path, reason))
         elif isinstance(info, ImageInfo):
@@ -251,17 +242,16 @@ def _described(path: ImageFile, image: Image, reading: Reading) -> ImageInfo:
     return ImageInfo(path, height, width, channels, sys.intern(image.dtype.name), digest, low, high)
 
 
-def _unfit(info: ImageInfo, limits: _Limits) -> str | None:
-    minimum, channels = limits.minimum, limits.channels
+def _unfit(
+    info: ImageInfo, max_pixels: int, minimum: tuple[int, int], declared: tuple[float, float] | None
+) -> str | None:
     try:
-        refuse_bomb(Path(info.path), info.height, info.width, info.channels, limits.max_pixels)
+        refuse_bomb(Path(info.path), info.height, info.width, info.channels, max_pixels)
     except BadImage as error:
         return error.reason
     if info.height < minimum[0] or info.width < minimum[1]:
         return f"too small: {info.height} x {info.width} (height x width), at least {minimum[0]} x {minimum[1]} needed"
-    if channels is not None and info.channels != channels and {info.channels, channels} not in limits.alike:
-        return f"{info.channels} channels, where the domain has {channels}"
-    if limits.value_range is not None:
+    if declared is not None:
         return None
     remedy = f"declare the values that become -1 and 1 ({option('data.range_a')}, {option('data.range_b')})"
     if info.dtype not in DTYPE_RANGES:

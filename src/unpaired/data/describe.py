@@ -95,7 +95,9 @@ def describe_domain(
     if len(dtypes) > 1:
         kinds = ", ".join(f"{count} of {dtype}" for dtype, count in dtypes.most_common())
         notices.append(f"{title} mixes types of values ({kinds}); each is mapped to [-1, 1] by its own range")
-    clipped = 0 if declared is None else sum(_outside(info, declared) for info in infos)
+    low, high = declared or (-math.inf, math.inf)
+    ends = [(info.low, info.high) for info in infos if info.low is not None and info.high is not None]
+    clipped = sum(first < low or last > high for first, last in ends)
     if clipped:
         notices.append(
             f"{title} has {plural(clipped, 'image')} with values outside the declared range {declared}; they are "
@@ -192,10 +194,6 @@ def _channels(side: Side, infos: Sequence[ImageInfo], counts: Counter[int], conf
         f"mixed. Set {option(f'data.channels_{side}')} to the number that is right, and remove the others or set "
         f"{option('data.on_bad_image', 'skip')}."
     )
-
-
-def _outside(info: ImageInfo, declared: tuple[float, float]) -> bool:
-    return info.low is not None and info.high is not None and (info.low < declared[0] or info.high > declared[1])
 
 
 def _widest(dtypes: set[str]) -> Literal["uint8", "uint16", "int16", "float32"]:
