@@ -23,6 +23,7 @@ from unpaired.report.run_log import read_metrics
 from unpaired.training.evaluation import HeldOut, Measured
 from unpaired.training.result import Result
 from unpaired.training.run import Run
+from unpaired.training.selection import Selection
 
 SETTINGS: dict[str, Any] = {**TINY, "training.evaluate_every_images": 4, "training.checkpoint_every_images": 6}
 
@@ -204,6 +205,20 @@ def test_a_run_of_a_version_without_evaluations_goes_on_with_them(
     result = package.train(resume=run, settings={"training.max_images": 1000}, quiet=True)
     assert result.best is not None
     assert result.best.images_seen > 6
+
+
+def test_a_run_whose_best_was_chosen_by_swd_alone_goes_on_and_chooses_anew(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As versions wrote it that knew no colours: its value is no sum of both, so it is not compared with one."""
+    saved = Selection.state_dict
+    with monkeypatch.context() as patch:
+        patch.setattr(Selection, "state_dict", lambda self: {k: v for k, v in saved(self).items() if k != "measure"})
+        run = _train(data, tmp_path / "run", training__max_images=8).run
+    result = package.train(resume=run, settings={"training.max_images": 1000})
+    assert "SWD + colour (mean of a2b and b2a) of whole images" in " ".join(capsys.readouterr().err.split())
+    assert result.best is not None
+    assert (result.best.measure, result.best.images_seen > 8) == ("swd+colour", True)
 
 
 def test_images_too_small_are_said_once_and_refused_where_asked_for(

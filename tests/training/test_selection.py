@@ -196,3 +196,15 @@ def test_metrics_of_the_log_are_those_of_the_registry() -> None:
     assert logged_metric("reconstruction_l1_b2a") is LOGGED["reconstruction_l1"]
     assert logged_metric("swd") is None
     assert logged_metric("unheard_of_a2b") is None
+
+
+def test_colours_count_beside_patches() -> None:
+    """Translations that became dark keep their SWD, and are not the best for that."""
+    selection = _selection(best="auto", directions=("a2b",))
+    assert selection.observe({"swd_a2b": 33.9, "colour_a2b": 6.0}, 100)
+    assert not selection.observe({"swd_a2b": 33.8, "colour_a2b": 90.0}, 200), "a quarter as bright"
+    assert not selection.observe({"swd_a2b": 20.0}, 300), "colours were not measured"
+    assert selection.observe({"swd_a2b": 30.0, "colour_a2b": 6.5}, 400)
+    assert selection.title == "SWD + colour (a2b)"
+    assert selection.best is not None
+    assert selection.best.value == 36.5

@@ -130,17 +130,16 @@ def pil_from_signed(signed: Signed, target: Domain, like: PIL.Image.Image) -> PI
     """Return a translation of the image `like` as a PIL image.
 
     Three channels become `RGB`, which is 8 bit in Pillow: the values fill 0 to 255 unless the target domain is 8 bit
-    and declares a range; `RGBA` with the input's alpha where it has some. One channel keeps the depth of the input
+    and declares a range; `RGBA` with the input's alpha, or the model's where it makes one. One channel keeps the depth of the input
     (`I;16` or `F`, else `L`), or takes that of the target domain where it declares a range. `UserError` for other
-    channel counts, which Pillow cannot hold. Label maps
-    become `P` or `RGB`, see `label_picture`.
+    channel counts, which Pillow cannot hold. Label maps become `P` or `RGB`, see `label_picture`.
     """
     if target.labels is not None:
         return label_picture(signed, target.labels)
     if target.channels == 3 or target.alpha:
         domain = with_type(target, "uint8", declared=target.dtype == "uint8")
         made = PIL.Image.fromarray(np.ascontiguousarray(from_signed(signed, domain)))
-        if like.has_transparency_data:
+        if like.has_transparency_data and not target.alpha:
             straight = like.convert(_STRAIGHT[like.mode]) if like.mode in _STRAIGHT else like
             alpha = np.asarray(straight.convert("RGBA").getchannel("A"))[:, :, None]
             orientation = orientation_of(like.getexif().tobytes())
