@@ -130,9 +130,9 @@ def pil_from_signed(signed: Signed, target: Domain, like: PIL.Image.Image) -> PI
     """Return a translation of the image `like` as a PIL image.
 
     Three channels become `RGB`, which is 8 bit in Pillow: the values fill 0 to 255 unless the target domain is 8 bit
-    and declares a range; `RGBA` with the input's alpha, or the model's where it makes one. One channel keeps the depth of the input
-    (`I;16` or `F`, else `L`), or takes that of the target domain where it declares a range. `UserError` for other
-    channel counts, which Pillow cannot hold. Label maps become `P` or `RGB`, see `label_picture`.
+    and declares a range; `RGBA` with the input's alpha, or the model's where it makes one. One channel keeps the depth
+    of the input (`I;16` or `F`, else `L`), or takes that of the target domain where it declares a range. `UserError`
+    for other channel counts, which Pillow cannot hold. Label maps become `P` or `RGB`, see `label_picture`.
     """
     if target.labels is not None:
         return label_picture(signed, target.labels)
