@@ -33,7 +33,7 @@ from unpaired.methods import Batch, ImageShapes
 from unpaired.methods.cyclegan import Config, CycleGAN
 from unpaired.models.convert import official_discriminator, official_generator
 from unpaired.training.config import TrainingConfig
-from unpaired.training.memory import peak_memory
+from unpaired.training.modes import peak_memory
 from unpaired.training.trainer import Trainer
 
 Step = Callable[[], dict[str, torch.Tensor]]

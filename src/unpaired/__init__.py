@@ -30,12 +30,11 @@ if TYPE_CHECKING:
     from unpaired.methods import losses
     from unpaired.models.files import translate_files as translate
     from unpaired.models.translator import Translator
-    from unpaired.training.callbacks import Callback
-    from unpaired.training.result import Result
+    from unpaired.training.result import Callback, Result
     from unpaired.training.start import train
 
 _PLACES = {
-    "Callback": "unpaired.training.callbacks:Callback",
+    "Callback": "unpaired.training.result:Callback",
     "Result": "unpaired.training.result:Result",
     "Translator": "unpaired.models.translator:Translator",
     "UserError": "unpaired.core.errors:UserError",

@@ -177,7 +177,7 @@ def test_changing_the_images_chooses_anew(
     run = _train(data, tmp_path / "run", training__max_images=8).run
     other = write_images(tmp_path / "other", {"trainA": 5, "trainB": 5, "testA": 3, "testB": 2}, seed=1)
     settings = {"data.root": str(other), "training.max_images": 1000}
-    result = package.train(resume=run, settings=settings)
+    result = package.train(resume=run, settings=settings, data_changed="continue")
     assert "chosen anew" in capsys.readouterr().err
     assert result.best is not None
     assert result.best.images_seen == 12
@@ -201,6 +201,7 @@ def test_a_run_of_a_version_without_evaluations_goes_on_with_them(
     config = json.loads((run / "config.json").read_text())
     for name in ("evaluate_images", "best", "best_direction"):
         del config["training"][name]
+    del config["sha256"]
     (run / "config.json").write_text(json.dumps(config))
     result = package.train(resume=run, settings={"training.max_images": 1000}, quiet=True)
     assert result.best is not None
@@ -320,7 +321,8 @@ def test_a_run_is_resumed_from_any_folder(data: Path, tmp_path: Path, monkeypatc
     package.train(resume=run, settings=settings, quiet=True)
     (tmp_path / "away").mkdir()
     monkeypatch.chdir(tmp_path / "away")
-    result = package.train(resume=run, settings={"training.max_images": 12}, quiet=True)
+    code = {"training.evaluate_features": str(tmp_path / "net.pt2")}  # to be named again wherever it lies
+    result = package.train(resume=run, settings={"training.max_images": 12, **code}, quiet=True)
     assert result.images_seen == 12
     assert {"frechet_a2b", "kernel_b2a"} <= _evaluations(run)[-1]["evaluation"].keys()
 

@@ -25,7 +25,7 @@ from unpaired.training.health import (
 def test_a_loss_that_is_not_finite_is_named_with_its_step() -> None:
     check_finite({"cycle_a": torch.tensor(1.0)}, 3)
     for bad in (math.nan, math.inf, -math.inf):
-        with pytest.raises(NonFiniteError, match=r"step 17: cycle_b = .*learning_rate") as caught:
+        with pytest.raises(NonFiniteError, match=r"step 17: cycle_b = (nan|-?inf)\.") as caught:
             check_finite({"cycle_a": torch.tensor(1.0), "cycle_b": torch.tensor(bad)}, 17)
         assert "cycle_a" not in str(caught.value)
 

@@ -15,7 +15,7 @@ from unpaired.networks import ResnetConfig
 from unpaired.training import modes
 from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import World
-from unpaired.training.modes import explained, settle, widest_layer
+from unpaired.training.modes import explained, peak_memory, settle, widest_layer
 
 SHAPES = ImageShapes(channels_a=3, channels_b=3, size=(16, 16))
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
@@ -87,3 +87,8 @@ def test_fast_bf16_asks_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
     for capability in ((7, 5), (8, 0), (9, 0)):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
         assert fast_bf16(CUDA) is (capability[0] >= 8)
+
+
+def test_a_peak_is_in_bytes() -> None:
+    peak = peak_memory(CPU)
+    assert peak is None or peak > 2**20

@@ -12,7 +12,7 @@ from PIL import Image
 
 import unpaired
 from runs import TINY, write_images
-from unpaired.training.notebook import open_cell
+from unpaired.training.progress import open_cell
 
 
 class Shown:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unpaired.training.pace import Pace, expectation
+from unpaired.training.progress import Pace, expectation
 
 
 def test_the_first_steps_do_not_count() -> None:

@@ -3,11 +3,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from unpaired.training.watchdog import CHECKS, Watchdog
+from unpaired.training.distributed import CHECKS, Watchdog
 
 SCRIPT = """
 import time
-from unpaired.training.watchdog import Watchdog
+from unpaired.training.distributed import Watchdog
 with Watchdog(0.4):
     print("alive", flush=True)
     while True:

@@ -17,8 +17,7 @@ from unpaired.methods import Batch, ImageShapes
 from unpaired.methods.cyclegan import Config, CycleGAN
 from unpaired.networks import PatchganConfig, ResnetConfig
 from unpaired.training.config import TrainingConfig
-from unpaired.training.distributed import ALONE, World, process_group
-from unpaired.training.sync_norm import synchronize_batch_norm
+from unpaired.training.distributed import ALONE, World, process_group, synchronize_batch_norm
 from unpaired.training.trainer import Trainer
 
 ROWS, STEPS, SIZE = 4, 3, 16

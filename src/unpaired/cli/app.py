@@ -24,7 +24,7 @@ from cyclopts import App, CycloptsError
 from unpaired import __version__
 from unpaired.cli.hints import explain
 from unpaired.core.errors import ReportedElsewhere, UserError, named_by_flags
-from unpaired.core.terminal import note, set_typed
+from unpaired.core.terminal import discard, note, set_typed
 from unpaired.core.text import printable
 
 app = App(
@@ -87,10 +87,10 @@ def _explained(error: BaseException) -> int:
         case CycloptsError():
             message = explain(error, app, ORDER)
         case BrokenPipeError():  # the reader of a pipe has gone, as in `unpaired info RUN | head`
-            _discard_output()
+            discard(sys.stdout)
             return 0
         case OSError() if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
-            _discard_output()
+            discard(sys.stdout)
             message = f"cannot write the output: {error.strerror}."
         case OSError() if error.filename is not None:
             name = printable(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else ""
@@ -133,12 +133,6 @@ def _repair_streams() -> None:
             vars(sys)[name] = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # for the life of the process
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _discard_output() -> None:
-    """Send what is still buffered nowhere, or Python complains at the end."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager

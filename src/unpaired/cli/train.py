@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -43,6 +43,7 @@ def train(
     out: Annotated[Path | None, Parameter(group=RUN)] = None,
     resume: Annotated[str | None, Parameter(group=RUN)] = None,
     config: Annotated[Path | None, Parameter(group=RUN)] = None,
+    data_changed: Annotated[Literal["refuse", "continue"], Parameter(group=RUN, show_default=False)] = "refuse",
     extension: Extension = None,
     quiet: Quiet = False,
     given: Any = (),
@@ -55,12 +56,16 @@ def train(
 
     unpaired train --resume runs/h2z
 
+    unpaired train cyclegan --data horse2zebra --out runs/finer --init-from runs/h2z
+
     Parameters
     ----------
     out
         New folder of the run: settings, log, samples, checkpoints and index.html, a page to watch it.
     resume
         Run to resume, exactly where it stopped; or auto: resume --out where it has begun, else begin it.
+    data_changed
+        continue: resume although the images are others than when the run stopped.
     config
         TOML file of settings (sections method, data, training), or the name of one that comes with the package, such
         as small-64. Options and --set win over it.
@@ -73,15 +78,17 @@ def train(
     if method is not None:
         found.append(Given({"method.name": method}, "METHOD"))
     if resume is None or resume == "auto":
-        return _conclude(_start(found, out, go_on=resume is not None, quiet=quiet), quiet)
+        return _conclude(_start(found, out, resume is not None, data_changed, quiet), quiet)
     if out is not None or config is not None:
         raise UserError("--resume takes everything from the run: leave out --out and --config.")
     from unpaired.training.start import resume_run
 
-    return _conclude(resume_run(Path(resume), found, quiet=quiet), quiet)
+    return _conclude(resume_run(Path(resume), found, data_changed=data_changed, quiet=quiet), quiet)
 
 
-def _start(given: list[Given], out: Path | None, *, go_on: bool, quiet: bool) -> Result:
+def _start(
+    given: list[Given], out: Path | None, go_on: bool, data_changed: Literal["refuse", "continue"], quiet: bool
+) -> Result:
     from unpaired.training.start import begin_run
 
     if not any("method.name" in source.values for source in given):
@@ -90,7 +97,7 @@ def _start(given: list[Given], out: Path | None, *, go_on: bool, quiet: bool) ->
         )
     if out is None:
         raise UserError("--out is missing: the new folder that this run is to be written to.")
-    return begin_run(given, out, go_on=go_on, quiet=quiet)
+    return begin_run(given, out, go_on=go_on, data_changed=data_changed, quiet=quiet)
 
 
 def _conclude(result: Result, quiet: bool) -> int:

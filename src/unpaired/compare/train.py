@@ -26,7 +26,8 @@ from unpaired.models.folder import DamagedError, checkpoints_of, newest_checkpoi
 from unpaired.report.results import Cost
 from unpaired.report.run_log import read_metrics
 from unpaired.training.health import NonFiniteError
-from unpaired.training.start import CONFIG, RESUMABLE, resume_run, start_run
+from unpaired.training.resume import CONFIG, RESUMABLE
+from unpaired.training.start import resume_run, start_run
 from unpaired.training.state import DOCUMENT
 
 RECORD = "comparison.json"

@@ -17,7 +17,7 @@ from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.extensions import allow_extensions, is_spec
 from unpaired.core.families import OWN, families_of
 from unpaired.core.files import read_regular
-from unpaired.core.settings import SET_BY_USER, allowed_values, settings_classes, takes_text
+from unpaired.core.settings import SET_BY_USER, allowed_values, can_be_unset, settings_classes, takes_text
 
 T = TypeVar("T")
 LARGEST_DOCUMENT = 1 << 24
@@ -165,8 +165,11 @@ class Joined:
         for name, value in self.values.items():
             if name.startswith(start):
                 self._put(nested, name.removeprefix(start).split("."), value, name)
+        hints = typing.get_type_hints(kind, include_extras=True)
         for field in dataclasses.fields(kind):
             self._keep_family(nested, field, f"{start}{field.name}")
+            if nested.get(field.name) == "none" and can_be_unset(hints[field.name]):
+                nested[field.name] = None
         self._mark(nested, start)
         return validated(kind, nested, self.called, section, of if of is not None else section)
 

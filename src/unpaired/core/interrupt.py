@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a training after the present step, not in the middle of it."""
+"""SIGINT and SIGTERM end a training after the present step; a terminal that is closed (SIGHUP) does not end it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from types import FrameType, TracebackType
 from unpaired.core.errors import LostError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 
 
 class Interrupt:
@@ -30,6 +31,9 @@ class Interrupt:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
             for number in SIGNALS:
                 self._before[number] = signal.signal(number, self._note)
+            if HANGUP is not None:  # torchrun passes it on and then kills: processes of one training save and stop
+                several = self._patience_seconds > 0
+                self._before[HANGUP] = signal.signal(HANGUP, self._note if several else signal.SIG_IGN)
         return self
 
     def __exit__(

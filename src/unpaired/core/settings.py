@@ -244,6 +244,12 @@ def takes_text(hint: Any) -> bool:
     return hint is str or (hasattr(hint, "__metadata__") and takes_text(hint.__origin__))
 
 
+def can_be_unset(hint: Any) -> bool:
+    """Say whether the word `none` leaves a setting open: where it may be, and takes no text."""
+    inner = hint.__origin__ if hasattr(hint, "__metadata__") else hint
+    return NoneType in typing.get_args(inner) and not takes_text(hint)
+
+
 def has_words(hint: Any) -> bool:
     """Say whether a type admits a few words (`auto`, `on`, `off`), which help should list."""
     if typing.get_origin(hint) is Literal:

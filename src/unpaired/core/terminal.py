@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -42,8 +44,54 @@ def say(text: str = "", *, end: str = "\n") -> None:
 
 def note(text: str) -> None:
     """Print a notice, a warning or an error to stderr; where that is gone, nobody reads it."""
-    with contextlib.suppress(OSError, ValueError):
+    try:
         print(_one_line(text), file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        discard(sys.stderr)
+
+
+def discard(stream: TextIO) -> None:
+    """Send what a stream still holds, and all that follows, nowhere: its pipe, terminal or disk takes no more."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+@final
+class Unfailing(io.TextIOBase):
+    """A stream that never fails: once its pipe, terminal or disk takes no more, what is written goes nowhere."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The stream's own."""
+        return self._stream.encoding or "utf-8"
+
+    def write(self, text: str) -> int:
+        """Write text, or drop it."""
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError):
+            discard(self._stream)
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, or drop what was written."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            discard(self._stream)
+
+    def isatty(self) -> bool:
+        """Say whether it is a terminal."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """Return the stream's own."""
+        return self._stream.fileno()
 
 
 def show(renderable: Any) -> None:
@@ -52,8 +100,9 @@ def show(renderable: Any) -> None:
 
 
 def console(stream: TextIO | None = None, **options: Any) -> Console:
-    """Return a `rich.console.Console` that shows text of others safely; it prints to `stream`, or to stdout."""
-    return _console_class()(file=stream, **options)
+    """Return a `rich.console.Console` that shows text of others safely: a display on `stream`, which never fails (see
+    `Unfailing`), or results on stdout."""
+    return _console_class()(file=stream and cast("TextIO", Unfailing(stream)), **options)
 
 
 @functools.cache

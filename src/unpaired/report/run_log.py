@@ -49,7 +49,9 @@ _NUMBERS = frozenset(
 _TABLES = frozenset({"losses", "learning_rates", "evaluation"})
 _WORDS = frozenset({"event", "text", "reason", "time", "device"})
 
-EventKind = Literal["warning", "resumed", "checkpoint", "thinned", "finished", "interrupted", "failed"]
+EventKind = Literal[
+    "warning", "resumed", "changed", "initialized", "checkpoint", "thinned", "finished", "interrupted", "failed"
+]
 
 
 def event(kind: EventKind, images: int, text: str, **facts: Any) -> dict[str, Any]:

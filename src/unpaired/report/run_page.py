@@ -65,7 +65,7 @@ def write_page(path: Path) -> Path:
         marked=bool(marks),
         which=which,
         commands=[f"{translate} --direction {each}" for each in run.directions] or [translate],
-        settings=[_settings(section, value) for section, value in run.config.items()],
+        settings=[_settings(section, value) for section, value in run.config.items() if section != "sha256"],
         history=history(status.events),
     )
     write_atomic(path / PAGE, content.encode("utf-8", "replace"))

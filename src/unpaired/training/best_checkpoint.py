@@ -15,12 +15,11 @@ from unpaired.metrics.features import Features, open_features
 from unpaired.models.best import BestCheckpoint, keep_best, restore_best
 from unpaired.models.folder import BEST
 from unpaired.training.config import TrainingConfig
-from unpaired.training.distributed import World
+from unpaired.training.distributed import Watchdog, World
 from unpaired.training.evaluation import HeldOut, Measured, own_random_numbers
 from unpaired.training.progress import Progress
 from unpaired.training.selection import Selection
 from unpaired.training.trainer import Trainer
-from unpaired.training.watchdog import Watchdog
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ class TrainingConfig(Settings):
     decay_epochs: Annotated[CountOrZero, Flag("--decay-epochs")] = 100
     """Further epochs, over which the learning rate falls to zero."""
     max_images: Annotated[Count | None, Flag("--max-images")] = None
-    """Stop after this many images; the learning rate still follows the epochs."""
+    """Stop after this many images; the learning rate still follows the epochs. `none` is no limit."""
     batch_size: Annotated[BatchSize, Flag("--batch-size")] = 1
     """Images of each domain per optimiser step and process."""
     accumulate: BatchSize = 1
@@ -45,6 +45,13 @@ class TrainingConfig(Settings):
     """Largest norm of each player's gradient; None leaves gradients as they are."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per step of a moving average of the translators (0.999 is usual); None keeps the plain weights."""
+    init_from: Annotated[str | None, Flag("--init-from")] = None
+    """Start from the weights of this run, checkpoint or model folder, as far as they fit, in place of random ones."""
+    init_checkpoint: Annotated[str | int | None, Flag("--init-checkpoint")] = None
+    """Which checkpoint of the run in `init_from`: best, last or a number of images. By default best, else last."""
+    freeze: tuple[str, ...] = ()
+    """Parts whose weights stay as they are: players (discriminators), directions (a2b), or the names of networks,
+    layers and weights in them (a2b.model.1); a name stands for all that begins with it."""
     seed: Annotated[int, Flag("--seed"), Field(ge=0, lt=2**63)] = 0
     """Seed of the weights, the order of the images, crops, flips, pools and dropout."""
     device: Annotated[str, Flag("--device")] = "auto"
@@ -97,6 +104,9 @@ class TrainingConfig(Settings):
         if self.epochs + self.decay_epochs == 0:
             names = f"{option('training.epochs')} and {option('training.decay_epochs')}"
             raise UserError(f"{names} are both 0: there is nothing to train.")
+        if self.init_checkpoint is not None and self.init_from is None:
+            chosen = option("training.init_checkpoint", self.init_checkpoint)
+            raise UserError(f"{chosen} has no meaning without {option('training.init_from')}. Give the run there.")
         if len(set(self.augment)) < len(self.augment):
             raise UserError(f"{option('training.augment', list(self.augment))} names something twice. Name each once.")
         if self.schedule == "cosine" and self.epochs == 0:

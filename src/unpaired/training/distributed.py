@@ -1,20 +1,25 @@
-"""Several processes that train one model, started by torchrun: who they are, and what they say to one another."""
+"""Several processes that train one model, started by torchrun: who they are, what they say to one another, how one that
+waits in vain ends, and batch normalisation over the images of all."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar, final
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+import torch.distributed.nn.functional as on_all
+from torch import Tensor, nn
 
 from unpaired.core.device import find_device
 from unpaired.core.errors import LostError, ReportedElsewhere, UserError
+from unpaired.core.terminal import note
 
 T = TypeVar("T")
 
@@ -190,3 +195,127 @@ def _lost(error: RuntimeError) -> LostError:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
+
+
+CHECKS = 20
+"""Looks per timeout."""
+
+
+class Watchdog:
+    """While entered, ends the process with code 2 and a message when `beat` has not been called for too long.
+
+    A recorded step waits on the GPU for the other processes' gradients, where neither PyTorch's own timeout nor a
+    signal reaches it. gloo and unrecorded steps have timeouts of their own and need no watchdog.
+    """
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._beats = self._seen = self._silent_checks = 0
+        self._paused = False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
+
+    def beat(self) -> None:
+        """Say that the training goes on."""
+        self._beats += 1
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Wait without limit while one process does something that the others wait for."""
+        self._paused = True
+        try:
+            yield
+        finally:
+            self._paused = False
+            self.beat()
+
+    def has_been_silent(self) -> bool:
+        """Look once; true where there was no beat between the last `CHECKS` looks, pauses apart."""
+        self._silent_checks = self._silent_checks + 1 if self._beats == self._seen and not self._paused else 0
+        self._seen = self._beats
+        return self._silent_checks >= CHECKS
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(self._timeout_seconds / CHECKS):
+            if self.has_been_silent():
+                note(
+                    f"error: no step has ended for {self._timeout_seconds:g} seconds: another process of this training "
+                    "has ended or no longer answers. The newest checkpoint is intact; go on with --resume."
+                )
+                os._exit(2)
+
+
+@final
+class SynchronizedBatchNorm(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` whose statistics in training are those of all processes, each with as many values.
+
+    PyTorch's own `SyncBatchNorm` computes on CUDA only. Parameters, buffers and their names are those of BatchNorm2d.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalise [N, C, H, W] over N, H and W of all processes."""
+        if not self.training:
+            return super().forward(features)
+        values = features.float() if features.dtype in (torch.float16, torch.bfloat16) else features
+        processes = torch.distributed.get_world_size()
+        own = values.mean((0, 2, 3))
+        mean = _sum(own) / processes
+        # Not the mean square minus the squared mean, which cancels where the mean is large.
+        own_variance = (values - own[:, None, None]).square().mean((0, 2, 3))
+        variance = _sum(own_variance + (own - mean).square()) / processes
+        self._remember(mean.detach(), variance.detach(), values.numel() // values.shape[1] * processes)
+        scale = torch.rsqrt(variance + self.eps) * self.weight
+        normalized: Tensor = (values - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
+        return normalized.to(features.dtype)
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+        unbiased = variance * (count / max(1, count - 1))
+        self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+
+
+def _sum(values: Tensor) -> Tensor:
+    """Return the sum over all processes; the gradient takes the same way back."""
+    total: Tensor = on_all.all_reduce(values)  # type: ignore[no-untyped-call]
+    return total
+
+
+def synchronize_batch_norm(module: nn.Module, world: World) -> None:
+    """Replace every batch norm inside `module`, whose weights stay the same objects; nothing for one process.
+
+    Raises UserError where there is none.
+    """
+    if not any(type(child) is nn.BatchNorm2d for child in module.modules()):
+        raise UserError(
+            "training.sync_batchnorm is on, and none of the networks has a batch norm. Leave it out; instance norm has "
+            "nothing to synchronise."
+        )
+    if world.size > 1:
+        _replace(module)
+
+
+def _replace(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if type(child) is nn.BatchNorm2d:
+            synchronized = SynchronizedBatchNorm(child.num_features, eps=child.eps, momentum=child.momentum)
+            synchronized._parameters = child._parameters
+            synchronized._buffers = child._buffers
+            module.add_module(name, synchronized.train(child.training))
+        else:
+            _replace(child)

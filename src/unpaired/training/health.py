@@ -28,23 +28,14 @@ def check_finite(losses: Mapping[str, Tensor], step: int) -> None:
     if bool(torch.isfinite(torch.stack(list(losses.values()))).all()):
         return
     names = [f"{name} = {value.item()}" for name, value in losses.items() if not torch.isfinite(value)]
-    raise NonFiniteError(
-        f"training stopped at step {step}: {', '.join(names)}. The last good checkpoint is kept. What usually helps: a "
-        f"smaller training.learning_rate, training.clip_norm = 1, {option('training.precision', 'bf16')} or fp32 in "
-        "place of fp16, "
-        "and a look at the images for values outside the declared range."
-    )
+    raise NonFiniteError(f"training stopped at step {step}: {', '.join(names)}.")
 
 
 def check_weights(parameters: Mapping[str, list[torch.nn.Parameter]], step: int) -> None:
     """Raise `NonFiniteError` when a player's weights are not finite, so that no such checkpoint is ever written."""
     for player, weights in parameters.items():
-        total = torch.stack([weight.detach().sum() for weight in weights]).sum()
-        if not bool(torch.isfinite(total)):
-            raise NonFiniteError(
-                f"training stopped at step {step}: the weights of the {player} are not finite. The last good "
-                "checkpoint is kept. Try a smaller training.learning_rate or training.clip_norm = 1."
-            )
+        if weights and not bool(torch.isfinite(torch.stack([weight.detach().sum() for weight in weights]).sum())):
+            raise NonFiniteError(f"training stopped at step {step}: the weights of the {player} are not finite.")
 
 
 HOLDING: tuple[TermKind, ...] = ("cycle", "contrastive", "regularization", "reconstruction")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -83,3 +84,15 @@ def explained(given: TrainingConfig, settled: TrainingConfig, device: torch.devi
     remedy = " (chosen for speed; the published arithmetic is --precision fp32)" if reduced else ""
     many = f", in {world.size} processes with batches of {settled.batch_size}" if world.size > 1 else ""
     return f"computing on {where} in {how}{remedy}{many}"
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Return the bytes taken at most: on CUDA by PyTorch on the GPU, else by the process; None where nobody knows."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import importlib
 import math
 import os
 import sys
@@ -20,7 +23,6 @@ from rich.text import Text
 
 from unpaired.core.terminal import console
 from unpaired.core.text import duration
-from unpaired.training.notebook import open_cell
 
 NOTEBOOK_SECONDS = 1.0
 """How often the line of a notebook changes at most."""
@@ -233,3 +235,90 @@ def _number(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "nan"
     return f"{value:.3f}" if 0.001 <= abs(value) < 100 or value == 0 else f"{value:.4g}"
+
+
+# ----------------------------------------------------------------------------------------------------------- notebooks
+
+
+@final
+class NotebookCell:
+    """An output of the running cell that is replaced whenever something is to be shown."""
+
+    def __init__(self, display: Any) -> None:
+        self._display, self._handle = display, None
+        self._line, self._picture = "", ""
+
+    def show(self, *, line: str | None = None, picture: Path | None = None) -> None:
+        """Replace the line, or the picture, which is a PNG file; the other stays."""
+        if line is not None:
+            self._line = line
+        if picture is not None:
+            self._picture = base64.b64encode(picture.read_bytes()).decode()
+        image = f'<img alt="samples" style="max-width: 100%" src="data:image/png;base64,{self._picture}">'
+        content = {
+            "text/plain": self._line,
+            "text/html": f"<pre>{html.escape(self._line)}</pre>{image if self._picture else ''}",
+        }
+        if self._handle is None:
+            self._handle = self._display(content, raw=True, display_id=True)
+        else:
+            self._handle.update(content, raw=True)
+
+
+def open_cell() -> NotebookCell | None:
+    """Return the running cell's output, None outside of a notebook; IPython is asked only where it runs already."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is None or not hasattr(shell, "kernel"):
+        return None
+    return NotebookCell(importlib.import_module("IPython.display").display)
+
+
+# -------------------------------------------------------------------------------------------------------- expected time
+
+
+WARM_UP_STEPS = 5
+"""Steps that are not counted: kernels are chosen, networks compiled, a CUDA graph recorded."""
+COUNTED_STEPS = 5
+COUNTED_SECONDS = 10.0
+"""The expectation rests on at least so many steps, and so much time."""
+WORTH_TELLING_SECONDS = 60.0
+TOO_LONG_SECONDS = 14 * 86_400.0
+
+
+@final
+class Pace:
+    """Watches the first steps of a process and tells the expected time once."""
+
+    def __init__(self, total_images: int) -> None:
+        self._total_images = total_images
+        self._steps = 0
+        self._start: tuple[int, float] | None = None
+        self._reported = False
+
+    def observe(self, images_seen: int, seconds: float) -> float | None:
+        """Take in a step that ended after so many images and seconds; return the expected rest, in seconds, once."""
+        self._steps += 1
+        if self._reported or self._steps < WARM_UP_STEPS:
+            return None
+        if self._start is None:
+            self._start = (images_seen, seconds)
+            return None
+        images, elapsed = images_seen - self._start[0], seconds - self._start[1]
+        if self._steps < WARM_UP_STEPS + COUNTED_STEPS or elapsed < COUNTED_SECONDS:
+            return None
+        self._reported = True
+        return (self._total_images - images_seen) * elapsed / images
+
+
+def expectation(seconds: float) -> tuple[str, bool] | None:
+    """Return what to say of the expected rest of a training, and whether it is a warning; None for a short one."""
+    if seconds < WORTH_TELLING_SECONDS:
+        return None
+    if seconds < TOO_LONG_SECONDS:
+        return f"Expected time on this machine: about {duration(seconds)}.", False
+    return (
+        f"on this machine this training would take about {seconds / 604_800:.0f} weeks. --config small-64 trains a "
+        "smaller network on smaller images; a GPU is 50 times as fast or more.",
+        True,
+    )

@@ -1,20 +1,21 @@
-"""How a training ended, and how that is shown in a notebook."""
+"""What a training tells its caller: how it ended, shown in a notebook, and callbacks while it runs."""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
 import html
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, final
 
+from unpaired.core.text import memory
 from unpaired.models.best import BestCheckpoint
 from unpaired.report.chart import svg_file
 from unpaired.report.image_grid import SAMPLES
 from unpaired.report.results import Chart, Line
 from unpaired.report.run_log import means_among, read_metrics
-from unpaired.training.memory import described
+from unpaired.training.init import Fit
 
 State = Literal["finished", "interrupted"]
 
@@ -47,13 +48,17 @@ class Result:
     """What the evaluations say of the best checkpoint and of the last one, in words."""
     ended_early: str | None = None
     """Why the training ended before its last image; None where it did not."""
+    initialized: tuple[Fit, ...] = ()
+    """What each network took from the model in `training.init_from`; empty where training began elsewhere."""
     is_first: bool = True
     """Whether this process is the one that speaks for all that trained together."""
 
     @property
     def peak_memory(self) -> str | None:
         """The peak of memory in words: `1.25 GiB of GPU memory`."""
-        return None if self.peak_memory_bytes is None else described(self.peak_memory_bytes, self.device)
+        if self.peak_memory_bytes is None:
+            return None
+        return f"{memory(self.peak_memory_bytes)} {'of GPU memory' if self.device == 'cuda' else 'of memory'}"
 
     def latest_sample(self) -> Path | None:
         """Return the newest grid of samples, None where there is none."""
@@ -95,3 +100,49 @@ def _lines(records: Iterable[Mapping[str, Any]], part: str) -> Iterator[Line]:
     for name, found in points.items():
         x, y = zip(*found, strict=True)
         yield Line(name=name, x=x, y=y)
+
+
+class Callback:
+    """Override what you need; everything is called between steps, in the first process alone.
+
+    A callback that raises an `Exception` is reported, by name, and not called again; the training goes on and is not
+    harmed. To end a training from a callback, raise `KeyboardInterrupt`: nothing since the last checkpoint is kept.
+    """
+
+    def on_start(self, run: Path, settings: Mapping[str, Any]) -> None:
+        """The training begins or is resumed; `settings` has the sections `method`, `data` and `training`."""
+
+    def on_log(self, record: Mapping[str, Any]) -> None:
+        """A line of `metrics.jsonl` was written: `losses` and speed, an `evaluation`, or an `event`; all have `images`.
+
+        Losses that are not finite are NaN here.
+        """
+
+    def on_sample(self, picture: Path, images: int) -> None:
+        """A grid of samples was written as PNG after so many images."""
+
+    def on_checkpoint(self, checkpoint: Path, images: int) -> None:
+        """A checkpoint, which is a model folder, was written after so many images."""
+
+    def on_end(self, result: Result | None) -> None:
+        """The training has finished or was interrupted; None where it failed with an error."""
+
+
+@final
+class Callbacks:
+    """Calls several callbacks, so that none of them can harm a training."""
+
+    def __init__(self, callbacks: Sequence[Callback], warn: Callable[[str], None]) -> None:
+        self._callbacks, self._warn = list(callbacks), warn
+
+    def call(self, name: str, action: Callable[[Callback], None]) -> None:
+        """Call the method `name` of all, which `action` does for one."""
+        for callback in tuple(self._callbacks):
+            try:
+                action(callback)
+            except Exception as error:
+                self._callbacks.remove(callback)
+                self._warn(
+                    f"the callback {type(callback).__name__} failed in {name} ({type(error).__name__}: {error}). It is "
+                    "not called again; the training goes on."
+                )

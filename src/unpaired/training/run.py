@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from unpaired.core.errors import ReportedElsewhere, UserError, option
+from unpaired.core.given import without_none
 from unpaired.core.interrupt import Interrupt
+from unpaired.data.changes import record_images
 from unpaired.data.loader import UnpairedLoader
 from unpaired.data.training import TrainingData
 from unpaired.methods.base import Batch
@@ -24,20 +26,19 @@ from unpaired.report.image_grid import save_grid
 from unpaired.report.run_log import EventKind, Log, event
 from unpaired.report.run_page import write_page
 from unpaired.training import health
+from unpaired.training.averages import Means
 from unpaired.training.best_checkpoint import BestCheckpoints
-from unpaired.training.callbacks import Callback, Callbacks
-from unpaired.training.distributed import STEP_TIMEOUT
-from unpaired.training.means import Means
-from unpaired.training.memory import peak_memory
-from unpaired.training.pace import Pace, expectation
+from unpaired.training.distributed import STEP_TIMEOUT, Watchdog
+from unpaired.training.init import Fit
+from unpaired.training.modes import peak_memory
 from unpaired.training.preview import Preview
-from unpaired.training.progress import Progress
-from unpaired.training.result import Result, State
+from unpaired.training.progress import Pace, Progress, expectation
+from unpaired.training.result import Callback, Callbacks, Result, State
+from unpaired.training.resume import CONFIG, Kept
 from unpaired.training.schedule import Plateau, factor
 from unpaired.training.settings import RunConfig
 from unpaired.training.state import Counters, Parts, load_checkpoint, prune, save_checkpoint
 from unpaired.training.trainer import Trainer
-from unpaired.training.watchdog import Watchdog
 
 DISPLAY_SECONDS = 0.5
 """How often the progress display asks the device for the losses."""
@@ -51,10 +52,19 @@ class Run:
     """One training in one folder."""
 
     def __init__(
-        self, folder: Path, config: RunConfig, data: TrainingData, trainer: Trainer, display: Progress, workers: int
+        self,
+        folder: Path,
+        config: RunConfig,
+        data: TrainingData,
+        trainer: Trainer,
+        display: Progress,
+        workers: int,
+        fits: Sequence[Fit] = (),
+        fits_in_words: str = "",
     ) -> None:
         self.folder, self.config, self.data, self.trainer, self.display = folder, config, data, trainer, display
-        self.workers = workers
+        self.workers, self.fits, self.fits_in_words = workers, fits, fits_in_words
+        self.kept = {"images": Kept(record_images(data).to_json()), "config": Kept(without_none(config.to_json()))}
         self.preview = Preview(data, config.training.num_samples, trainer.device)
         self.epoch_images = max(len(data.a), len(data.b))
         planned = config.training.total_epochs * self.epoch_images
@@ -87,6 +97,7 @@ class Run:
             "epoch_means": self.epoch_means,
             "plateau": self.plateau,
             "evaluation": self.best_checkpoints,
+            **self.kept,
         }
 
     def restore(self, checkpoint: Path) -> None:
@@ -144,21 +155,46 @@ class Run:
         result: Result | None = None
         try:
             with Interrupt(PATIENCE_SECONDS if self.world.size > 1 else 0.0) as interrupt, self._watched():
-                self.callbacks.on_start(self.folder, self.config.to_json())
+                self.callbacks.call("on_start", lambda each: each.on_start(self.folder, self.config.to_json()))
                 result = self._train(log, loader, interrupt)
             return result
         except UserError as error:
-            if isinstance(error, health.NonFiniteError) and not self.world.is_first:
+            diverged = isinstance(error, health.NonFiniteError)
+            if diverged and not self.world.is_first:
                 raise ReportedElsewhere(str(error)) from error  # losses and weights are the same everywhere
             with contextlib.suppress(UserError):  # on a full disk the log cannot say so either
-                self._event(log, "failed", str(error))
-            raise
+                self._event(log, "failed", str(error), **({"topic": "diverged"} if diverged else {}))
+            raise (health.NonFiniteError(f"{error} {self.rescue()}") if diverged else error) from error.__cause__
         finally:
             loader.close()
             self.trainer.close()
             with contextlib.suppress(UserError):
                 self._write_page()
-            self.callbacks.on_end(result)
+            self.callbacks.call("on_end", lambda each: each.on_end(result))
+
+    def rescue(self) -> str:
+        """Say what helps a training that diverged, and how to go on with it."""
+        training = self.config.training
+        rate = f"training.learning_rate={training.learning_rate / 2:g}"
+        remedies = [f"a smaller {option('training.learning_rate')} (it is {training.learning_rate:g})"]
+        remedies += [] if training.clip_norm else ["training.clip_norm = 1"]
+        remedies += [f"{option('training.precision', 'fp32')}"] if training.precision != "fp32" else []
+        text = f"What usually helps: {', '.join(remedies)}, and a look at the images for values outside their range."
+        there = [int(folder.name) for folder in checkpoints_of(self.folder)]
+        if not there:
+            return f"{text} No checkpoint was written yet: start a new run with that changed."
+        return (
+            f"{text} The checkpoint after {max(there):,} images is intact. A resumed run would repeat the same steps: "
+            f"change some when resuming: unpaired train --resume {self.folder} --set {rate} --set training.clip_norm=1."
+        )
+
+    def _require_folder(self) -> None:
+        """Raise `UserError` where the run's folder was deleted or moved: a new one would hold half a run."""
+        if self.world.is_first and not (self.folder / CONFIG).is_file():
+            raise UserError(
+                f"{self.folder} was deleted or moved while it was trained, so nothing more can be saved. What was "
+                f"moved can be resumed: unpaired train --resume FOLDER."
+            )
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
@@ -290,6 +326,7 @@ class Run:
             advice=self.best_checkpoints.advice(self.counters.seconds),
             ended_early=early,
             is_first=self.world.is_first,
+            initialized=tuple(self.fits),
         )
 
     def _best(self) -> BestCheckpoint | None:
@@ -305,6 +342,7 @@ class Run:
         """Write a checkpoint and delete those that are no longer to be kept."""
         health.check_finite(self.epoch_means.sums() or {"none": torch.zeros(())}, self.counters.step)
         health.check_weights(self.trainer.parameters, self.counters.step)
+        self._require_folder()
         self.counters.checkpoints_written += 1
         folder = self.folder / CHECKPOINTS / f"{self.images_seen:09d}"
         save_checkpoint(
@@ -325,7 +363,7 @@ class Run:
         for old in prune(checkpoints_of(self.folder), training.keep_last, training.keep_every):
             shutil.rmtree(old, ignore_errors=True)
         self._event(log, "checkpoint", folder.name)
-        self.callbacks.on_checkpoint(folder, self.images_seen)
+        self.callbacks.call("on_checkpoint", lambda each: each.on_checkpoint(folder, self.images_seen))
         return folder
 
     def _record(self, loader: UnpairedLoader) -> dict[str, Any]:
@@ -363,16 +401,17 @@ class Run:
     def _sample(self, log: Log) -> None:
         if not self.config.training.num_samples or not self.world.is_first:
             return
+        self._require_folder()
         grid, warnings = self.preview.draw(self.trainer.translators(), self.images_seen, self.trainer.method)
         picture = save_grid(self.folder, self.images_seen, grid)
         log.image("samples", grid, self.images_seen)
         self.display.sample(picture)
-        self.callbacks.on_sample(picture, self.images_seen)
+        self.callbacks.call("on_sample", lambda each: each.on_sample(picture, self.images_seen))
         if self.images_seen >= min(self.epoch_images, 1000):  # untrained networks invert and repeat as they like
             self._warn(log, warnings)
 
     def _write_page(self) -> None:
-        if self.world.is_first:
+        if self.world.is_first and (self.folder / CONFIG).is_file():
             write_page(self.folder)
 
     def _warn(self, log: Log, warnings: dict[str, str]) -> None:
@@ -387,4 +426,4 @@ class Run:
 
     def _write(self, log: Log, record: Mapping[str, Any]) -> None:
         log.write(record)
-        self.callbacks.on_log(record)
+        self.callbacks.call("on_log", lambda each: each.on_log(record))

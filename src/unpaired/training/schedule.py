@@ -48,7 +48,7 @@ class Plateau:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
-        self.factor, self.best, self.bad_epochs = state["factor"], state["best"], state["bad_epochs"]
+        self.factor, self.best, self.bad_epochs = float(state["factor"]), float(state["best"]), int(state["bad_epochs"])
 
     def observe(self, loss: float) -> None:
         """Take note of one epoch's mean loss."""

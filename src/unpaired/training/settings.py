@@ -14,19 +14,23 @@ A run has three sections: `method` (its `name` and the settings of that method),
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from unpaired.configs import FOLDER, find_config, shipped, suggestion
 from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.extensions import is_extension
-from unpaired.core.given import Given, Joined, flatten, read_document
+from unpaired.core.given import Given, Joined, flatten, read_document, without_none
 from unpaired.data.config import DataConfig
 from unpaired.methods import METHODS, find_method
 from unpaired.training.config import TrainingConfig
 
 SECTIONS = ("method", "data", "training")
+CHECKSUM = "sha256"
+"""Key of a run's `config.json`: the checksum of all the rest."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +51,24 @@ class RunConfig:
         return frozenset(".".join(path[:end]) for path in paths for end in range(1, len(path) + 1))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of a run's `config.json`."""
+        """Return all settings as plain JSON, section by section."""
         return {
             "method": {"name": self.method, **dataclasses.asdict(self.settings)},
             "data": dataclasses.asdict(self.data),
             "training": dataclasses.asdict(self.training),
         }
+
+    def to_file(self) -> str:
+        """Return the content of a run's `config.json`."""
+        document = without_none(self.to_json())
+        document[CHECKSUM] = checksum(document)
+        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def checksum(document: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the settings in a run's `config.json`, however the file is laid out."""
+    settings = {name: value for name, value in document.items() if name != CHECKSUM}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def read_file(path: str | Path) -> Given:
@@ -64,6 +80,7 @@ def read_file(path: str | Path) -> Given:
             f"--out DIR.{suggestion('', 'run')}"
         )
     document = read_document(path, f"--config {path}", missing=suggestion(path, "run"))
+    document.pop(CHECKSUM, None)
     return Given(flatten(document), f"{path}: {{name}}", record=path.suffix == ".json")
 
 

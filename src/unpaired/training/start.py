@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,45 +14,47 @@ import torch
 from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.extensions import allow_extensions, is_spec
 from unpaired.core.files import check_out, clear_leftovers, locked, new_folder, remove, require_new, write_atomic
-from unpaired.core.given import Given, without_none
-from unpaired.core.settings import option
+from unpaired.core.given import Given
 from unpaired.data.config import DataConfig
 from unpaired.data.folders import image_folders
 from unpaired.data.training import TrainingData, open_training_data, with_found_labels
 from unpaired.data.transforms import training_size
 from unpaired.methods import Batch, ImageShapes, Method, find_method
-from unpaired.metrics.features import with_absolute_path
 from unpaired.models.best import recover_best
-from unpaired.models.folder import CHECKPOINTS, DamagedError, checkpoints_of, newest_checkpoint, verify
+from unpaired.models.folder import (
+    CHECKPOINTS,
+    DamagedError,
+    checkpoints_of,
+    newest_checkpoint,
+    read_document,
+    verify,
+)
 from unpaired.report.image_grid import SAMPLES
-from unpaired.report.run_log import Log, MetricsLog, NoLog, event
-from unpaired.training.callbacks import Callback
+from unpaired.report.run_log import Log, MetricsLog, NoLog, event, read_metrics
 from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import World, process_group
+from unpaired.training.init import freeze, load_weights, with_generator_of
 from unpaired.training.modes import explained, settle, widest_layer
 from unpaired.training.progress import Progress
-from unpaired.training.result import Result
+from unpaired.training.result import Callback, Result
+from unpaired.training.resume import (
+    CONFIG,
+    Changes,
+    DataChanged,
+    find_changes,
+    require_named,
+    require_same_images,
+    resumed_config,
+    with_absolute_paths,
+)
 from unpaired.training.run import Run
 from unpaired.training.settings import RunConfig, find_settings_class, read_file, resolve
-from unpaired.training.state import seed_process
+from unpaired.training.state import DOCUMENT, seed_process
 from unpaired.training.trainer import Trainer
 
-CONFIG = "config.json"
 AUTO = "auto"
 """In place of a run to resume: begin, or go on with what is there, as job schedulers want it."""
 _SECTIONS = (("data", DataConfig), ("training", TrainingConfig))
-
-RESUMABLE = frozenset(
-    {
-        *(f"data.{name}" for name in ("root", "a", "b", "test_a", "test_b", "cache", "workers")),
-        *(f"training.{name}" for name in ("epochs", "decay_epochs", "max_images", "device", "threads")),
-        *(f"training.{name}" for name in ("log_every_images", "sample_every_images", "checkpoint_every_images")),
-        *(f"training.{name}" for name in ("compile", "graph", "memory_format", "recompute")),
-        *(f"training.{name}" for name in ("evaluate_every_images", "evaluate_features", "patience")),
-        *(f"training.{name}" for name in ("num_samples", "keep_last", "keep_every", "tensorboard")),
-    }
-)
-"""Settings that a resumed training may change: where the data lies, how long to go on, what to keep, where to run."""
 
 
 def train(
@@ -66,6 +67,7 @@ def train(
     config: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     resume: str | Path | None = None,
+    data_changed: DataChanged = "refuse",
     quiet: bool = False,
     callbacks: Sequence[Callback] = (),
     extensions: Sequence[str] = (),
@@ -77,8 +79,10 @@ def train(
     - Any setting may be given by its name: `crop_size=128`, `epochs=5`, `cycle_weight=5.0`. `config` is a TOML file (or
       the name of a shipped one), `settings` maps dotted names to values (`{"training.epochs": 5}`); settings given by
       name win over `settings`, and these over the file. `unpaired settings METHOD` lists all of them.
-    - `resume` is a run to go on with, given with nothing else but settings that a resumed run may change. With
-      `resume="auto"` and `out`, the run in `out` is begun, or gone on with where it exists.
+    - `resume` is a run to go on with, given with nothing else but settings that a resumed run may change and, where
+      its images have others places now, `data` or `a` and `b`. With `resume="auto"` and `out`, the run in `out` is
+      begun, or gone on with where it exists. `data_changed="continue"` goes on with other images than before.
+    - `init_from` is a run, checkpoint or model folder to start from, and `freeze` names parts that stay as they are.
     - `callbacks` are told of the log, samples, checkpoints and the end, see `unpaired.Callback`.
     - `method` may be a user's own, `package.module:Name`, and so may families of networks. A run that is resumed needs
       those that it names once more, in `extensions`.
@@ -93,13 +97,14 @@ def train(
     flags = {name: str(value) for name, value in places.items() if value is not None}
     given.append(Given(flags | _by_name(method, named), "{name}"))
     if resume is not None and str(resume) != AUTO:
-        if any(value is not None for value in (data, a, b, out, config)):
-            raise UserError("resume takes everything from the run: leave out data, a, b, out and config.")
-        return resume_run(Path(resume), given, quiet=quiet, callbacks=callbacks)
+        if out is not None or config is not None:
+            raise UserError("resume takes everything from the run: leave out out and config.")
+        return resume_run(Path(resume), given, data_changed=data_changed, quiet=quiet, callbacks=callbacks)
     if out is None:
         raise UserError("out is missing: the folder that this run is to be written to.")
     given.append(Given({"method.name": method}, "method"))
-    return begin_run(given, Path(out), go_on=resume is not None, quiet=quiet, callbacks=callbacks)
+    go_on = resume is not None
+    return begin_run(given, Path(out), go_on=go_on, data_changed=data_changed, quiet=quiet, callbacks=callbacks)
 
 
 def _by_name(method: str, named: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,13 +127,23 @@ def begin_run(
     folder: Path,
     *,
     go_on: bool = False,
+    data_changed: DataChanged = "refuse",
     quiet: bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> Result:
     """Train from the beginning; with `go_on`, resume the run in the folder where there is one."""
-    if go_on and (folder / CONFIG).is_file():
-        return resume_run(folder, given, quiet=quiet, callbacks=callbacks)
-    return start_run(resolve(given), folder, quiet=quiet, callbacks=callbacks)
+    if not (go_on and (folder / CONFIG).is_file()):
+        require_named(given)
+        try:
+            return start_run(resolve(given), folder, quiet=quiet, callbacks=callbacks)
+        except TakenError:
+            if not go_on:
+                raise
+    return resume_run(folder, given, data_changed=data_changed, quiet=quiet, callbacks=callbacks)
+
+
+class TakenError(UserError):
+    """Another process has begun a run in the same folder meanwhile."""
 
 
 def start_run(config: RunConfig, folder: Path, *, quiet: bool = False, callbacks: Sequence[Callback] = ()) -> Result:
@@ -136,7 +151,7 @@ def start_run(config: RunConfig, folder: Path, *, quiet: bool = False, callbacks
 
     Under torchrun every process calls this; the first one writes.
     """
-    config = _with_absolute_paths(config)
+    config = with_absolute_paths(config)
     with contextlib.ExitStack() as stack:
         world, device = stack.enter_context(process_group(config.training.device))
         world.on_all_ranks(lambda: _require_place(folder, config.data) if world.is_first else None)
@@ -146,48 +161,53 @@ def start_run(config: RunConfig, folder: Path, *, quiet: bool = False, callbacks
         def begin() -> Log:
             if not world.is_first:
                 return NoLog()
-            stack.enter_context(new_folder(folder, advice=_advice(folder)))
+            try:
+                stack.enter_context(new_folder(folder, advice=_advice(folder)))
+            except UserError as error:
+                raise (TakenError(str(error)) if world.size == 1 and (folder / CONFIG).is_file() else error) from error
             clear_leftovers(folder)
-            write_atomic(folder / CONFIG, _to_bytes(run.config))
+            write_atomic(folder / CONFIG, run.config.to_file())
             return MetricsLog(folder, tensorboard=config.training.tensorboard)
 
         with contextlib.closing(world.on_all_ranks(begin)) as log:
+            _tell_first_weights(run, log)
             return run.train(log, callbacks)
 
 
 def resume_run(
-    folder: Path, given: Sequence[Given], *, quiet: bool = False, callbacks: Sequence[Callback] = ()
+    folder: Path,
+    given: Sequence[Given],
+    *,
+    data_changed: DataChanged = "refuse",
+    quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> Result:
     """Go on with a run from its newest intact checkpoint, exactly as if it had never stopped.
 
-    Under torchrun every process calls this; their number may be another one than before, and the display says what
-    that changes.
+    What differs from when it stopped is said and logged: settings that a resumed run may change, and images, which
+    `data_changed` must allow. Under torchrun every process calls this; their number may be another one than before, and
+    the display says what that changes.
     """
-    if not (folder / CONFIG).is_file():
-        raise UserError(f"{option('resume')} {folder}: this is not a run; it holds no {CONFIG}.")
-    config = _resumed_config(folder, given)
+    before, config = resumed_config(folder, given)
     with contextlib.ExitStack() as stack:
         world, device = stack.enter_context(process_group(config.training.device))
         display = stack.enter_context(_display(world, quiet))
 
-        def find() -> tuple[Path | None, list[str]]:
+        def find() -> tuple[Path | None, list[str], str | None]:
             if not world.is_first:
-                return None, []
+                return None, [], None
             stack.enter_context(locked(folder))
-            recover_best(folder)
-            for place in (folder, folder / CHECKPOINTS, folder / SAMPLES):
-                clear_leftovers(place)
-            checkpoint, messages = newest_checkpoint(folder) if checkpoints_of(folder) else (None, [])
-            _set_damaged_aside(folder, checkpoint)
-            return checkpoint, messages
+            return _find_checkpoint(folder)
 
-        checkpoint, messages = world.collect(world.on_all_ranks(find))[0]
+        checkpoint, messages, diverged = world.collect(world.on_all_ranks(find))[0]
         for message in messages:
             display.warn(message)
-        run = _prepare(config, folder, display, world, device)
+        run = _prepare(config, folder, display, world, device, begins=checkpoint is None)
+        changes = Changes()
         if checkpoint is None:
             display.message(f"{folder} stopped before its first checkpoint: starting from the beginning.")
         else:
+            changes = world.on_all_ranks(lambda: _compare(checkpoint, before, run, data_changed))
             world.on_all_ranks(lambda: run.restore(checkpoint))
             run.best_checkpoints.restore_best()
             if any(source.values for source in given):
@@ -196,7 +216,7 @@ def resume_run(
         def begin() -> Log:
             if not world.is_first:
                 return NoLog()
-            write_atomic(folder / CONFIG, _to_bytes(run.config))
+            write_atomic(folder / CONFIG, run.config.to_file())
             return MetricsLog(folder, tensorboard=config.training.tensorboard, resumed_at=run.images_seen)
 
         with contextlib.closing(world.on_all_ranks(begin)) as log:
@@ -205,28 +225,53 @@ def resume_run(
             log.write(event("resumed", run.images_seen, text))
             for message in messages:
                 log.write(event("warning", run.images_seen, message))
+            if told := changes.in_words(config.data):
+                display.message(f"Changed since it stopped: {told}.")
+                log.write(event("changed", run.images_seen, told, settings=changes.settings))
+            elif diverged is not None:
+                display.warn(f"the same steps diverged before: {diverged} {run.rescue()}")
+            _tell_first_weights(run, log)
             return run.train(log, callbacks)
 
 
-def _resumed_config(folder: Path, given: Sequence[Given]) -> RunConfig:
-    """Return a run's settings with those that were given; `UserError` for a change that a resumed run cannot take."""
-    saved = read_file(folder / CONFIG)
-    before, config = (_with_absolute_paths(resolve(sources)) for sources in ([saved], [saved, *given]))
-    for source in given:
-        for name in source.values.keys() - RESUMABLE:
-            if _value(config, name) != _value(before, name):
-                raise UserError(
-                    f"{source.called(name)}: cannot be changed when a run is resumed. Start a new run, or change only: "
-                    f"{', '.join(sorted(RESUMABLE))}."
-                )
-    return config
+def _find_checkpoint(folder: Path) -> tuple[Path | None, list[str], str | None]:
+    """Return the newest intact checkpoint of a run, what to say of damaged ones, and why the run diverged if it did.
+
+    Clears what killed processes left.
+    """
+    try:
+        if (folder / CHECKPOINTS).exists() and not (folder / CHECKPOINTS).is_dir():
+            raise UserError(f"{folder / CHECKPOINTS} is not a folder. Nothing was changed. Put the run's own one back.")
+        recover_best(folder)
+        for place in (folder, folder / CHECKPOINTS, folder / SAMPLES):
+            clear_leftovers(place)
+        checkpoint, messages = newest_checkpoint(folder) if checkpoints_of(folder) else (None, [])
+        _set_damaged_aside(folder, checkpoint)
+        endings = [each for each in read_metrics(folder) if each.get("event") in ("failed", "finished", "interrupted")]
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be resumed: {error.strerror or error} ({error.filename}). Make its files readable and "
+            "writable, or copy the run."
+        ) from error
+    last = endings[-1] if endings else {}
+    return checkpoint, messages, str(last.get("text")) if last.get("topic") == "diverged" else None
 
 
-def _value(config: RunConfig, name: str) -> Any:
-    value: Any = config.to_json()
-    for part in name.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
+def _compare(checkpoint: Path, before: RunConfig, run: Run, data_changed: DataChanged) -> Changes:
+    document = read_document(checkpoint, DOCUMENT)
+    try:
+        changes = find_changes(before, run.config, run.data, document, int(document["images_seen"]))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise DamagedError(f"{checkpoint} is damaged: {DOCUMENT} holds what no training wrote ({error}).") from error
+    require_same_images(changes, run.config.data, run.folder, data_changed)
+    return changes
+
+
+def _tell_first_weights(run: Run, log: Log) -> None:
+    """Say and log what was taken from the model in `training.init_from`, where training begins."""
+    if run.fits:
+        run.display.message(run.fits_in_words)
+        log.write(event("initialized", 0, run.fits_in_words, networks=[dataclasses.asdict(fit) for fit in run.fits]))
 
 
 def _require_place(folder: Path, data: DataConfig) -> None:
@@ -251,8 +296,12 @@ def _display(world: World, quiet: bool) -> Iterator[Progress]:
         yield display
 
 
-def _prepare(config: RunConfig, folder: Path, display: Progress, world: World, device: torch.device) -> Run:
-    """Open the data and build method and trainer; writes nothing."""
+def _prepare(
+    config: RunConfig, folder: Path, display: Progress, world: World, device: torch.device, *, begins: bool = True
+) -> Run:
+    """Open the data and build method and trainer; writes nothing. A run that `begins` may start from given weights."""
+    if begins:
+        config = world.on_all_ranks(lambda: with_generator_of(config))
     multiple, minimum, widest = _demands(config)
     training = settle(config.training, device, widest, fixed_sizes=training_size(config.data) is not None)
     if training.threads:
@@ -283,10 +332,12 @@ def _prepare(config: RunConfig, folder: Path, display: Progress, world: World, d
         torch.backends.cudnn.benchmark = True  # one size: the fastest kernels are found once
     torch.manual_seed(training.seed)
     method = kind(settings, shapes)
+    fits, told = world.on_all_ranks(lambda: load_weights(method, config)) if begins and training.init_from else ([], "")
+    world.on_all_ranks(lambda: freeze(method, training.freeze))
     trainer = Trainer(method, training, device, world=world, fixed_sizes=data.size is not None, warn=display.warn)
     if not world.is_first:
         seed_process(training.seed, world.rank)
-    return Run(folder, config, data, trainer, display, config.data.workers)
+    return Run(folder, config, data, trainer, display, config.data.workers, fits, told)
 
 
 def _build_without_storage(config: RunConfig, shapes: ImageShapes) -> Method:
@@ -314,22 +365,6 @@ def _rehearse(config: RunConfig, shapes: ImageShapes) -> None:
             torch.empty(rows, shapes.channels_a, *shapes.size), torch.empty(rows, shapes.channels_b, *shapes.size)
         )
         next(method.step(iter([batch])))
-
-
-def _with_absolute_paths(config: RunConfig) -> RunConfig:
-    """Make the places of data and of features absolute, so that a run can be resumed from anywhere."""
-    places = {name: value for name, value in dataclasses.asdict(config.data).items() if name in _FOLDERS and value}
-    absolute = {name: os.path.abspath(os.path.expanduser(value)) for name, value in places.items()}
-    features = config.training.evaluate_features
-    training = dataclasses.replace(config.training, evaluate_features=features and with_absolute_path(features))
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, **absolute), training=training)
-
-
-_FOLDERS = ("root", "a", "b", "test_a", "test_b")
-
-
-def _to_bytes(config: RunConfig) -> bytes:
-    return (json.dumps(without_none(config.to_json()), indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _set_damaged_aside(folder: Path, good: Path | None) -> None:

@@ -74,8 +74,15 @@ class Counters:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
-        self.images_seen, self.step, self.seconds = state["images_seen"], state["step"], state["seconds"]
-        self.checkpoints_written, self.warned = state["checkpoints_written"], set(state["warned"])
+        self.images_seen, self.step = _count(state["images_seen"]), _count(state["step"])
+        self.checkpoints_written, self.seconds = _count(state["checkpoints_written"]), float(state["seconds"])
+        self.warned = {str(kind) for kind in state["warned"]}
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**62:
+        raise ValueError(f"{value!r} is no count")
+    return value
 
 
 def save_checkpoint(
@@ -140,12 +147,17 @@ def load_checkpoint(folder: Path, trainer: Trainer, parts: Parts) -> dict[str, A
     for direction, place in _places(trainer).items():
         weights = read_tensors(folder, card.translators[direction].weights)
         tensors |= {f"{place}{key}": value for key, value in weights.items()}
-    rank = trainer.world.rank
+    rank, everything = trainer.world.rank, {**_parts(trainer), **parts}
+    if not document.get("scaler"):
+        del everything["scaler"]  # of another precision
     try:
-        _load({**_parts(trainer), **parts}, tensors, document)
+        _count(document.get("processes", 1))
+        _load(everything, tensors, document)
         if 0 < rank < document.get("processes", 1):
             _load(_own_parts(trainer), read_tensors(folder, _own_file(rank)), {})
-    except (KeyError, RuntimeError) as error:
+    except UserError:
+        raise
+    except (KeyError, RuntimeError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise DamagedError(f"{folder} does not fit its own settings: {error}.") from error
     if rank >= document.get("processes", 1):
         _Pools(trainer.method).clear()
@@ -208,6 +220,10 @@ class _Optimizer:
         for key, value in state.items():
             index, _, name = key.partition(".")
             moments.setdefault(int(index), {})[name] = value
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        for place, found in moments.items():
+            if any(value.dim() and value.shape != weights[place].shape for value in found.values()):
+                raise ValueError(f"a moment of weight {place} has another shape")
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 

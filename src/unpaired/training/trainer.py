@@ -16,12 +16,11 @@ from torch import Tensor, nn
 from unpaired.core.errors import UserError, option
 from unpaired.methods.base import Batch, Method, Update
 from unpaired.networks import Discriminator, Generator
+from unpaired.training.averages import Averages
 from unpaired.training.config import TrainingConfig
-from unpaired.training.distributed import ALONE, World
-from unpaired.training.ema import Averages
+from unpaired.training.distributed import ALONE, World, synchronize_batch_norm
 from unpaired.training.graph import Losses, RecordedStep
 from unpaired.training.modes import settle, widest_layer
-from unpaired.training.sync_norm import synchronize_batch_norm
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -58,8 +57,11 @@ class Trainer:
         self.dtype = AUTOCAST[config.precision]
         # Gradients in half precision underflow; the scaler's own state is part of a checkpoint.
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
-        self.parameters = {name: player.parameters() for name, player in method.players().items()}
-        self.optimizers = {player: self._optimizer(parameters) for player, parameters in self.parameters.items()}
+        self.parameters = {
+            name: [weight for weight in player.parameters() if weight.requires_grad]  # the others are frozen
+            for name, player in method.players().items()
+        }
+        self.optimizers = {player: self._optimizer(weights) for player, weights in self.parameters.items() if weights}
         self.averages = Averages(method.translators(), config.ema) if config.ema else None
         if self.averages:
             self.averages.to(device)
@@ -141,6 +143,11 @@ class Trainer:
                 "training.recompute = true."
             ) from error
         except RuntimeError as error:
+            if "not enough memory" in str(error) or "can't allocate memory" in str(error):
+                raise UserError(
+                    f"there is not enough memory for a training step. Choose a smaller {option('training.batch_size')} "
+                    f"or {option('data.crop_size')}."
+                ) from error
             if self.config.compile == "on" and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise UserError(
                     f"the networks cannot be compiled ({error}). Set {option('training.compile', 'off')}."
@@ -171,7 +178,7 @@ class Trainer:
                     update = next(run, None)
                 if update is None:
                     break
-                if not player:
+                if not player and update.player in self.optimizers:
                     self.optimizers[update.player].zero_grad(set_to_none=True)
                 player = update.player
                 self._backward(update, values)
@@ -182,7 +189,8 @@ class Trainer:
             for name, value in values.items():
                 log[name] = log[name] + value if name in log else value
                 counts[name] = counts.get(name, 0) + 1
-            self._optimize(player)
+            if player in self.optimizers:
+                self._optimize(player)
         if self.averages:
             self.averages.update(self.method.translators())
         return {name: value / counts[name] if counts[name] > 1 else value for name, value in log.items()}
@@ -197,8 +205,9 @@ class Trainer:
         loss = torch.stack(list(update.terms.values())).sum()
         if share != 1.0:
             loss = loss * share
-        # Only this player's parameters get gradients, so nothing has to be frozen and thawed.
-        torch.autograd.backward(self.scaler.scale(loss), inputs=self.parameters[update.player])
+        if update.player in self.optimizers:
+            # Only this player's parameters get gradients, so nothing has to be frozen and thawed.
+            torch.autograd.backward(self.scaler.scale(loss), inputs=self.parameters[update.player])
         for name, term in update.terms.items():
             value = term.detach() * share if share != 1.0 else term.detach()
             values[name] = values[name] + value if name in values else value
@@ -206,14 +215,15 @@ class Trainer:
     def _average(self, player: str, values: Losses) -> None:
         """Average gradients, losses and the wish to stop over all processes, in one message."""
         gradients = [p.grad for p in self.parameters[player] if p.grad is not None]
-        scalars = torch.stack([*values.values(), self._stop]).to(gradients[0].dtype)
+        scalars = torch.stack([*values.values(), self._stop])
+        scalars = scalars.to(gradients[0].dtype) if gradients else scalars
         message = torch.cat([*(gradient.reshape(-1) for gradient in gradients), scalars])
         self.world.average(message)
         sizes = [*(gradient.numel() for gradient in gradients), len(scalars)]
         *averaged, scalars = torch.split(message, sizes)
-        torch._foreach_copy_(
-            gradients, [part.view(gradient.shape) for part, gradient in zip(averaged, gradients, strict=True)]
-        )
+        if gradients:
+            parts = [part.view(gradient.shape) for part, gradient in zip(averaged, gradients, strict=True)]
+            torch._foreach_copy_(gradients, parts)
         for name, value in zip(list(values), scalars, strict=False):
             values[name] = value.clone()
         self._stop_heard.copy_(scalars[-1])

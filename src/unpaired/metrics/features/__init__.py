@@ -16,7 +16,7 @@ from unpaired.metrics.features.own import CallableFeatures, ProgramFeatures
 from unpaired.metrics.features.published import InceptionFeatures, VggFeatures
 from unpaired.metrics.features.weights import INCEPTION, VGG16_FILE, Notice, find_weights
 
-__all__ = ["Features", "Lpips", "open_features", "open_lpips", "with_absolute_path"]
+__all__ = ["Features", "Lpips", "is_code", "open_features", "open_lpips", "with_absolute_path"]
 
 ALLOWED = "inception, inception:FILE, vgg, vgg:FILE, FILE.pt2, MODULE:CALLABLE"
 
@@ -40,6 +40,11 @@ def open_features(spec: str, *, device: str | torch.device = "cpu", notice: Noti
     if kind not in ("inception", "vgg") and is_spec(spec):
         return CallableFeatures(spec, find_device(device))
     raise UserError(f'"{spec}" names no features. Allowed: {ALLOWED}.{_hint(spec, kind)}')
+
+
+def is_code(spec: str) -> bool:
+    """Whether to open these features is to run code of whoever wrote them."""
+    return spec.lower().endswith(".pt2") or (spec.partition(":")[0] not in ("inception", "vgg") and is_spec(spec))
 
 
 def with_absolute_path(spec: str) -> str:

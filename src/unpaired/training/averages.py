@@ -1,12 +1,15 @@
-"""Running means of logged losses, kept on the device so that a step never waits for the host."""
+"""Means of logged losses, kept on the device so that a step never waits for the host, and averages of weights."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from unpaired.networks import Generator
 
 
 class Means:
@@ -50,3 +53,35 @@ class Means:
         """Go on from a state."""
         self.count = int(state["count"])
         self._sums = {name: torch.tensor(value, device=self._device) for name, value in state["sums"].items()}
+
+
+class Averages(nn.Module):
+    """An exponential moving average of each translator's weights.
+
+    In the first steps the decay is limited to (1 + n) / (10 + n) after n updates, so that the random first weights are
+    soon forgotten. Buffers are copied.
+    """
+
+    updates: Tensor
+
+    def __init__(self, networks: dict[str, Generator], decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+        self.networks = {name: copy.deepcopy(network) for name, network in networks.items()}
+        self.registered = nn.ModuleDict(self.networks).requires_grad_(False).eval()
+        self.register_buffer("updates", torch.zeros((), dtype=torch.float32))
+
+    @torch.no_grad()
+    def update(self, networks: dict[str, Generator]) -> None:
+        """Move every average towards the present weights; tensor operations only."""
+        self.updates.add_(1.0)
+        weight = 1.0 - torch.clamp((1.0 + self.updates) / (10.0 + self.updates), max=self.decay)
+        for name, network in networks.items():
+            average = self.networks[name]
+            kept_weights: list[Tensor] = list(average.parameters())
+            weights: list[Tensor] = list(network.parameters())
+            change = torch._foreach_sub(weights, kept_weights)
+            torch._foreach_mul_(change, weight)
+            torch._foreach_add_(kept_weights, change)
+            for kept, present in zip(average.buffers(), network.buffers(), strict=True):
+                kept.copy_(present)
