@@ -61,7 +61,7 @@ def test_what_nobody_foresaw_is_one_message_and_a_log(
 def test_exit_codes(
     error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules["unpaired.cli.app"], "_discard_output", lambda: None)
+    monkeypatch.setattr(sys.modules["unpaired.cli.app"], "discard", lambda stream: None)
     _fails_with(monkeypatch, error)
     assert _run() == code
     assert said in capsys.readouterr().err

@@ -137,7 +137,7 @@ def _race(data: Path, tmp_path: Path, rounds: int, **options: Any) -> list[tuple
 
 
 def test_of_two_starts_of_one_run_one_trains_and_the_other_changes_nothing(data: Path, tmp_path: Path) -> None:
-    for first, second, run in _race(data, tmp_path, rounds=9):
+    for first, second, run in _race(data, tmp_path, rounds=7):
         outcomes = [first[0], second[0]]
         assert sorted(outcomes) == ["refused", "trained"], (first, second)
         winner = outcomes.index("trained") + 1
@@ -149,7 +149,7 @@ def test_of_two_starts_of_one_run_one_trains_and_the_other_changes_nothing(data:
 
 def test_two_starts_with_resume_auto_end_as_one_training(data: Path, tmp_path: Path) -> None:
     alone = package.train(data=data, out=tmp_path / "alone", settings=SETTINGS, quiet=True)
-    for first, second, run in _race(data, tmp_path, rounds=6, resume="auto"):
+    for first, second, run in _race(data, tmp_path, rounds=4, resume="auto"):
         for state, told in (first, second):
             assert (state, told) == ("trained", 6) or "another process" in told, (first, second)
         assert "trained" in (first[0], second[0])
@@ -175,7 +175,7 @@ def _kill(data: Path, tmp_path: Path, points: int | None) -> None:
 
 
 def test_killed_at_a_file_operation_it_ends_bit_identical(data: Path, tmp_path: Path) -> None:
-    _kill(data, tmp_path, points=8)
+    _kill(data, tmp_path, points=6)
 
 
 @pytest.mark.slow
@@ -185,7 +185,7 @@ def test_killed_at_every_file_operation_it_ends_bit_identical(data: Path, tmp_pa
 
 def test_dead_output_ends_no_training(data: Path, tmp_path: Path) -> None:
     """The reader of a pipe goes, the disk of a log is full, a terminal is closed."""
-    settings = arguments({**SETTINGS, "training.max_images": 40, "training.epochs": 20})
+    settings = arguments({**SETTINGS, "training.max_images": 80, "training.epochs": 20})
     command = [sys.executable, "-m", "unpaired", "train", "cyclegan", "--data", str(data), *settings, "--out"]
     reader, pipe = os.pipe()
     controller, terminal = os.openpty()
@@ -213,13 +213,14 @@ def test_dead_output_ends_no_training(data: Path, tmp_path: Path) -> None:
         os.close(descriptor)
     for name, close in (("pipe", reader), ("terminal", controller)):
         while not read_metrics(tmp_path / name) and started[name].poll() is None:
-            os.read(close, 1 << 16)
+            time.sleep(0.01)
         os.close(close)
     for name, process in started.items():
         code = process.wait()
-        assert checkpoints_of(tmp_path / name)[0].name == "000000040", name
+        assert checkpoints_of(tmp_path / name)[0].name == "000000080", name
         assert read_metrics(tmp_path / name)[-1]["event"] == "finished", name
-        assert code in ((0,) if name != "full" else (0, 2)), name  # the summary itself could not be printed
+        # 2: the summary could not be printed. The terminal may also be closed after the last step.
+        assert code in {"pipe": (0,), "full": (0, 2), "terminal": (0, 2, -signal.SIGHUP)}[name], name
 
 
 def _interrupt(data: Path, tmp_path: Path, times: int) -> None:
@@ -228,7 +229,13 @@ def _interrupt(data: Path, tmp_path: Path, times: int) -> None:
     moments = random.Random(times)
     for number in range(times):
         run = tmp_path / f"run{number}"
-        process = subprocess.Popen([*command, str(run)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [*command, str(run)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in the background of a shell
+        )
         time.sleep(moments.random() * 6)
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=120)  # a lost interrupt would train for days

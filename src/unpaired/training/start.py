@@ -210,7 +210,7 @@ def resume_run(
             changes = world.on_all_ranks(lambda: _compare(checkpoint, before, run, data_changed))
             world.on_all_ranks(lambda: run.restore(checkpoint))
             run.best_checkpoints.restore_best()
-            if any(source.values for source in given):
+            if changes.settings:
                 run.require_something_left()
 
         def begin() -> Log:
