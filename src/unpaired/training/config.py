@@ -51,7 +51,7 @@ class TrainingConfig(Settings):
     """Which checkpoint of the run in `init_from`: best, last or a number of images. By default best, else last."""
     freeze: tuple[str, ...] = ()
     """Parts whose weights stay as they are: players (discriminators), directions (a2b), or the names of networks,
-    layers and weights in them (a2b.model.1); a name stands for all that begins with it."""
+    layers and weights in them (a2b.down); a name stands for all that begins with it."""
     seed: Annotated[int, Flag("--seed"), Field(ge=0, lt=2**63)] = 0
     """Seed of the weights, the order of the images, crops, flips, pools and dropout."""
     device: Annotated[str, Flag("--device")] = "auto"
