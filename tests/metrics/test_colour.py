@@ -17,7 +17,7 @@ from evaluations import pictures
 from unpaired.metrics.colour import Colours, ColourSample, colour_distance
 from unpaired.metrics.sliced import Patches, sliced_wasserstein
 
-ZEBRAS = Path("/work/shared/data/horse2zebra/testB")
+ZEBRAS = Path(__file__).resolve().parents[3] / "shared/data/horse2zebra/testB"
 
 
 def tensor(images: list[NDArray[np.uint8]]) -> Tensor:
