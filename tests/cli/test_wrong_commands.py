@@ -190,3 +190,65 @@ def test_a_wrong_value_is_one_message_and_nothing_is_written(
             for path in tmp_path.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert not faults, "\n".join(map(str, faults))
+
+
+REFUSED = {
+    "train cut --data {data} --out {out} --set method.name=cyclegan": "two methods",
+    "train cyclegan --data {data} --out {out} --set data=1": "unknown setting. Settings are",
+    "train cyclegan --data {data} --out {out} --seed 99999999999999999999": "below 9,223,372,036,854,775,808",
+    "train cyclegan --data {data} --out {out} --crop-size 30000": "at most 16384",
+    "train cyclegan --data {data} --out {out} --crop-size 18 --load-size 18": "set --crop-size to",
+    "train cyclegan --data {data} --out {out} --device tpu": "--device tpu: cannot be used (not a device",
+    "train cyclegan --data {data} --data {data} --out {out}": "--data is given twice",
+    "train cyclegan --data caf\udce9 --out {out}": "--data: caf\\udce9 is not valid UTF-8",
+    "train cyclegan --data {data} --out ~nobody-of-this-name/x/y --config loop": "--config loop",
+    "translate {model} {root}/loop.png --out {out}": "there is no file or folder",
+    "translate {model} {data}/testA --out {out} --size 99999999999": "at most 16,384",
+    "translate {model} {data}/testA --out {out} --name {{stem}}\n": "--name {stem}\\n: it holds a control",
+    "translate {model} {data}/testA --out {out} --batch-size 0": "--batch-size 0: allowed is a whole number from 1",
+    "translate {model} {data}/testA --out {out} --batch-size 1000000000": "to 65,536",
+    "translate {model} {data}/testA --out {out} --max-pixels 0": "--max-pixels 0: allowed",
+    "translate {model} {data}/testA --out {out} --batch-size 1.5": "allowed: a whole number. See",
+    "info {root}/fifo": "neither a regular file nor a folder",
+}
+"""Command -> what its message says."""
+
+
+@pytest.mark.parametrize("command", REFUSED)
+def test_what_is_refused_is_named_as_it_was_typed(
+    command: str,
+    places: dict[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = Path(places["root"])
+    monkeypatch.chdir(root)
+    for path in (root / "loop.png", root / "fifo"):
+        path.unlink(missing_ok=True)
+    (root / "loop.png").symlink_to("loop.png")
+    os.mkfifo(root / "fifo")
+
+    code, _, error = _run([part.format(**places, out=tmp_path / "out") for part in command.split(" ")], capsys)
+
+    assert code == 2, error
+    assert REFUSED[command] in error
+    assert len(error) < 600
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_link_to_itself_among_images_is_one_file_that_cannot_be_read(
+    places: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(Path(places["data"]) / "testA", images)
+    (images / "loop.png").symlink_to("loop.png")
+    (images / "fifo.png").symlink_to(tmp_path / "fifo")
+    os.mkfifo(tmp_path / "fifo")
+    tokens = ["translate", places["model"], str(images), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    code, _, error = _run(tokens, capsys)
+    assert code == 1
+    assert "loop.png" in error
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        path.name for path in (Path(places["data"]) / "testA").iterdir()
+    )

@@ -143,3 +143,21 @@ def test_settings_are_read_from_regular_files_of_their_size(tmp_path: Path) -> N
     for name, words in (("fifo.toml", "a FIFO"), ("zero.json", "a device"), ("huge.toml", "at most")):
         with pytest.raises(UserError, match=words):
             read_document(tmp_path / name, f"--config {name}")
+
+
+def test_links_in_a_loop_and_unknown_users_are_no_errors_of_a_path(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    assert files.real_path(tmp_path / "a").parent == tmp_path.resolve()
+    assert files.real_path("~no-user-of-this-name/x").name == "x"
+    with pytest.raises(UserError, match="lies in a folder"):
+        files.check_out(tmp_path / "a" / "out", reads=[tmp_path / "a"], replaces=())
+    with pytest.raises(OSError, match="links"):
+        files.read_regular(tmp_path / "a", at_most=1)
+
+
+def test_paths_are_not_resolved_by_what_raises_for_links_in_a_loop() -> None:
+    package = Path(files.__file__).parents[1]
+    users = [path.name for path in package.rglob("*.py") if ".resolve(" in path.read_text("utf-8")]
+    users += [path.name for path in package.rglob("*.py") if ".expanduser()" in path.read_text("utf-8")]
+    assert not users, "use core.files.real_path or os.path.expanduser"

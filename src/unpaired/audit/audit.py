@@ -21,7 +21,7 @@ from unpaired.audit.measure import measure, response, spectrum_of
 from unpaired.audit.options import AuditOptions
 from unpaired.audit.summary import summary, verdict
 from unpaired.core.errors import UserError
-from unpaired.core.files import require_outside
+from unpaired.core.files import real_path, require_outside
 from unpaired.core.settings import option
 from unpaired.data.directions import DIRECTIONS, Side, reverse, sides
 from unpaired.data.folders import image_folders
@@ -117,7 +117,7 @@ def _folder_of(options: AuditOptions, checkpoint: Path) -> Path:
         raise UserError(
             f"{checkpoint} belongs to no run, so there is no place for the audit. Give {option('out', 'FOLDER')}."
         )
-    folder = Path() if run is None else run / AUDITS / checkpoint.resolve().name
+    folder = Path() if run is None else run / AUDITS / real_path(checkpoint).name
     return Audit.check_out(folder if options.out is None else Path(options.out), FILES)
 
 

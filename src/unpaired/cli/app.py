@@ -186,4 +186,5 @@ def _flags_of(tokens: tuple[str, ...]) -> dict[str, str]:
     named = {argument.field_info.name: argument.name for argument in arguments if argument.name.startswith("-")}
     own = {f"{section}.{name}": flag for section in ("data", "training") for name, flag in named.items()}
     places = {"data.root": named["data"]} if "data" in named else {}
-    return {**own, **places, **named, "method.name": "METHOD", **options}
+    short = {name.rpartition(".")[2]: flag for name, flag in options.items()}
+    return {**short, **own, **places, **named, "method.name": "METHOD", **options}

@@ -21,7 +21,13 @@ def authors_options() -> dict[str, str]:
 
 def explain(error: CycloptsError, app: App, order: Sequence[str]) -> str:
     """Return one sentence about what the command line cannot understand; `order` is that of the commands."""
-    from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, UnknownOptionError
+    from cyclopts.exceptions import (
+        MissingArgumentError,
+        RepeatArgumentError,
+        UnknownCommandError,
+        UnknownOptionError,
+        UnusedCliTokensError,
+    )
 
     command = " ".join(["unpaired", *(error.command_chain or ())])
     options = _options_of(app, error.command_chain or ())
@@ -46,6 +52,10 @@ def explain(error: CycloptsError, app: App, order: Sequence[str]) -> str:
             return f"{command} has no option {typed}. In place of {typed} of the authors' code, give {ours}.{see}"
         near = nearest(typed, options)
         return f"{command} has no option {typed}.{f' Did you mean {near}?' if near else ''}{see}"
+    if error.unused_tokens and isinstance(error, UnusedCliTokensError):
+        return f"{command}: {error.unused_tokens[0]!r} is one value too many, or an option is given twice.{see}"
+    if isinstance(error, RepeatArgumentError):
+        return f"{error.token.keyword} is given twice. Give it once.{see}"
     error.verbose = False
     if isinstance(error, MissingArgumentError) and error.argument is not None and not error.unused_tokens:
         return f"{error.argument.name} is missing.{see}"

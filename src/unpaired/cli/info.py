@@ -42,6 +42,8 @@ def describe(path: str | Path, *, progress: Progress | None = None) -> dict[str,
         path = path.parent
     if path.is_file():
         return _describe_file(path)
+    if not path.is_dir():
+        raise UserError(f"{printable(path)} is neither a regular file nor a folder. Give {DESCRIBABLE}.")
     if (path / CARD).is_file() or (path / MANIFEST).is_file():
         return _describe_model(path)
     if (path / CHECKPOINTS).is_dir() or _run_config(path):
@@ -110,13 +112,14 @@ def _describe_run(run: Path) -> dict[str, Any]:
 
     config = _run_config(run)
     method = config.get("method")
+    named = method.get("name") if isinstance(method, dict) else method
     checkpoints = [_describe_checkpoint(folder) for folder in folders.checkpoints_of(run)]
     samples = run / "samples"
     page = run / "index.html"
     return {
         "kind": "run",
         "path": str(run),
-        "method": method.get("name") if isinstance(method, dict) else method,
+        "method": named if isinstance(named, str) else None,
         **_progress(run, config),
         "best": describe_best(run),
         "checkpoints": checkpoints,

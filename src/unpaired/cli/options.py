@@ -35,7 +35,7 @@ def _whole(_: Any, tokens: Any) -> int:
     """Read a whole number; where cyclopts would round 1.5, it is refused."""
     text = tokens[0].value
     if not re.fullmatch(r"[-+]?[0-9]{1,30}", text):
-        raise ValueError(f'received "{printable(text)[:80]}"; allowed: a whole number')
+        raise ValueError(f'received "{printable(text)[:80]}"; allowed: a whole number.')
     return int(text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -145,7 +146,7 @@ def score(
     show(render(found))
     if options.out is not None:
         document = found.model_copy(update={"command": command_line()})
-        write_atomic(Path(options.out).expanduser(), document.to_json(), then="score again")
+        write_atomic(Path(os.path.expanduser(options.out)), document.to_json(), then="score again")
     return 0
 
 

@@ -76,6 +76,8 @@ def train(
     allow(extension)
     found: list[Given] = [*([read_file(config)] if config else []), *given]
     if method is not None:
+        if any(source.values.get("method.name", method) != method for source in given):
+            raise UserError(f"METHOD {method} and --set method.name name two methods. Leave one of them out.")
         found.append(Given({"method.name": method}, "METHOD"))
     if resume is None or resume == "auto":
         return _conclude(_start(found, out, resume is not None, data_changed, quiet), quiet)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -135,7 +136,7 @@ def read_fcn(place: str, dataset: Dataset, photos: Side, device: torch.device) -
 
     Raises `UserError` where there is none, or where it was trained on other classes or other photos.
     """
-    segmenter = Segmenter.load(Path(place).expanduser(), device=device)
+    segmenter = Segmenter.load(Path(os.path.expanduser(place)), device=device)
     labels = dataset.labels("b" if photos == "a" else "a")
     assert labels is not None
     segmenter.require_fitting(labels, dataset.domains[photos].channels)

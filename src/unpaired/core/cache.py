@@ -39,7 +39,7 @@ def user_cache_folder() -> Path:
 
     chosen = os.environ.get("UNPAIRED_CACHE")
     usual = platformdirs.user_cache_path("unpaired", appauthor=False)
-    folder = Path(chosen).expanduser() / OWN_FOLDER if chosen else usual
+    folder = Path(os.path.expanduser(chosen)) / OWN_FOLDER if chosen else usual
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 
 import torch
 
 from unpaired.core.errors import UserError
 from unpaired.core.settings import option
-
-DEVICES = ("cpu", "cuda", "mps")
 
 
 def find_device(name: str | torch.device = "auto") -> torch.device:
@@ -21,14 +20,14 @@ def find_device(name: str | torch.device = "auto") -> torch.device:
     if name == "auto":
         mps = torch.backends.mps.is_available()
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
+    if not re.fullmatch(r"(cpu|cuda|mps)(:\d{1,4})?", str(name)):
+        raise _cannot_use(name, "not a device for computing on")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise _cannot_use(name, reason) from error
-    if device.type not in DEVICES:
-        raise _cannot_use(name, "not a device for computing on")
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise _cannot_use(name, reason if len(reason) < 200 else "PyTorch has no such device here") from error
     return device
 
 

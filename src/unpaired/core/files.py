@@ -166,7 +166,7 @@ def check_out(
     document carries its `mark`; other files are taken for ours where such a document lies beside them, and names it.
     Call it before anything is computed. Raises `UserError`.
     """
-    out = Path(out).expanduser()
+    out = Path(os.path.expanduser(out))
     called = option(named, printable(out))
     _check_name(out, called)
     endings = sorted(suffixes)
@@ -191,13 +191,18 @@ def check_out(
 
 def require_outside(out: Path, folders: Iterable[object], *, named: str = "out") -> None:
     """Raise `UserError` where `out` is one of these folders of images or lies inside: outputs would become inputs."""
-    there = out.expanduser().resolve()
+    there = real_path(out)
     for folder in folders:
-        if isinstance(folder, str | Path) and there.is_relative_to(Path(folder).expanduser().resolve()):
+        if isinstance(folder, str | Path) and there.is_relative_to(real_path(folder)):
             raise UserError(
                 f"{option(named, printable(out))} lies in a folder of images that is read, {printable(folder)}: what "
                 f"is written there would be taken for its images. Choose another {option(named)}."
             )
+
+
+def real_path(path: str | Path) -> Path:
+    """Return where a path leads, `~` and links followed; links in a loop and unknown users are no error."""
+    return Path(os.path.realpath(os.path.expanduser(path)))
 
 
 def _check_name(out: Path, called: str) -> None:
@@ -321,8 +326,8 @@ def open_regular(path: Path, *, at_most: int, inside: Path | None = None) -> io.
     Nothing is read and nothing is waited for. Raises `UserError` for a device, a FIFO, a folder, a link that leads out
     of `inside` and a larger file, and `OSError` where it is missing or cannot be opened.
     """
-    real = path.resolve(strict=True)
-    if inside is not None and not real.is_relative_to(inside.resolve()):
+    real = Path(os.path.realpath(path, strict=True))
+    if inside is not None and not real.is_relative_to(real_path(inside)):
         raise UserError(f"{printable(path)} is a link to a place outside {printable(inside)} and is not read.")
     unix = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NOCTTY", 0)
     descriptor = os.open(real, os.O_RDONLY | unix | getattr(os, "O_BINARY", 0))

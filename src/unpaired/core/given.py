@@ -18,6 +18,7 @@ from unpaired.core.extensions import allow_extensions, is_spec
 from unpaired.core.families import OWN, families_of
 from unpaired.core.files import read_regular
 from unpaired.core.settings import SET_BY_USER, allowed_values, can_be_unset, settings_classes, takes_text
+from unpaired.core.text import printable
 
 T = TypeVar("T")
 LARGEST_DOCUMENT = 1 << 24
@@ -82,7 +83,7 @@ def read_document(path: Path, called: str, *, missing: str = "") -> dict[str, An
     except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{called}: not valid {path.suffix.lstrip('.').upper() or 'TOML'}: {error}.") from error
     except (OSError, ValueError) as error:  # such as a name that is too long, or a number of 5,000 digits
-        raise UserError(f"{called}: cannot be read ({error}).") from error
+        raise UserError(f"{called}: cannot be read ({str(error).rstrip('.')}).") from error
     if not isinstance(document, dict):
         what = {list: "a list", str: "text", type(None): "nothing"}.get(type(document), "a single value")
         raise UserError(f"{called}: expected tables of settings, received {what}.")
@@ -231,11 +232,18 @@ def validated(kind: Any, document: Mapping[str, Any], called: Origin, section: s
 
     `called` gets dotted names that begin with `section`; `of` is what an unknown name is no setting of.
     """
+    for name, value in flatten(document, f"{section}." if section else "").items():
+        if isinstance(value, str | Path) and not _is_unicode(str(value)):
+            raise UserError(f"{called(name)}: {printable(value)} is not valid UTF-8. Give it another name.")
     try:
         # Through JSON: lists pass for tuples, and nothing else is converted silently.
         return TypeAdapter(kind).validate_json(json.dumps(document, default=str), strict=True)
     except ValidationError as error:
         raise UserError(explain(error, kind, document, called, section, of)) from error
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 _UNKNOWN_NAME = ("unexpected_keyword_argument", "extra_forbidden")
@@ -271,6 +279,10 @@ def explain(error: ValidationError, kind: Any, document: Any, called: Origin, se
     near = did_you_mean(str(first["input"]), words)
     finite = "a finite number" if first["type"] == "finite_number" else ""
     allowed_here = finite or place.allowed or first["msg"].removeprefix("Input should be ")
+    if first["type"] in ("less_than", "less_than_equal"):
+        ((bound, most),) = first["ctx"].items()
+        exceeded = f"{'below' if bound == 'lt' else 'at most'} {most:,}"
+        allowed_here += f" ({exceeded})" if f"{most:,}" not in allowed_here else ""
     return f"{called(place.name)}: received {_shown(first['input'])}; allowed: {allowed_here}.{near}"
 
 

@@ -20,9 +20,11 @@ MAX_CLASSES = 254
 """Class indices fit into 8 bits, beside the marks for void and for what is no class at all."""
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
 Positive = Annotated[int, Field(gt=0, le=2**40)]
-Pixels = Annotated[int, Field(gt=0, le=65536)]
+Pixels = Annotated[int, Field(gt=0, le=16384)]
 Channels = Annotated[int, Field(gt=0, le=4096)]
-Size = Annotated[Pixels | tuple[Pixels, Pixels], Allowed("a number of pixels (256) or HEIGHTxWIDTH (256x512)")]
+Size = Annotated[
+    Pixels | tuple[Pixels, Pixels], Allowed("a number of pixels (256) or HEIGHTxWIDTH (256x512), at most 16384")
+]
 """One number for a square, or (height, width)."""
 
 

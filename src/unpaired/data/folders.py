@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unpaired.core.errors import UserError, did_you_mean
+from unpaired.core.files import real_path
 from unpaired.core.settings import option
 from unpaired.core.text import listing, plural, printable
 from unpaired.data.config import DataConfig
@@ -235,7 +236,7 @@ def _holds_images(folder: Path) -> bool:
 def _existing(setting: str, given: str) -> Path:
     folder = Path(given)
     with contextlib.suppress(RuntimeError):  # no user has this name: "~name" is then a folder
-        folder = folder.expanduser()
+        folder = Path(os.path.expanduser(folder))
     try:
         if folder.is_dir():
             return folder
@@ -264,7 +265,7 @@ def _contents(root: Path) -> str:
 def _require_apart(kind: str, a: Place | None, b: Place | None) -> None:
     if not (isinstance(a, Path) and isinstance(b, Path)):
         return
-    real_a, real_b = a.resolve(), b.resolve()
+    real_a, real_b = real_path(a), real_path(b)
     if real_a == real_b or os.path.samefile(real_a, real_b):
         raise UserError(
             f'the {kind} images of A and B are the same folder: "{printable(a)}" and "{printable(b)}". '

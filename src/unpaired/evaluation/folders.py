@@ -8,6 +8,7 @@ belongs to `n01_real_A.png` and to `n01.jpg`.
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
 import unicodedata
 from collections import Counter
@@ -109,7 +110,7 @@ def open_folders(options: Options, progress: Progress | None) -> tuple[Task, lis
 
 def _called(place: str | Path) -> str:
     """Return the name of a folder or pattern: its last part."""
-    return printable(Path(place).expanduser().absolute().name)
+    return printable(Path(os.path.expanduser(place)).absolute().name)
 
 
 def _progress_of(progress: Progress | None, option: str) -> Callable[[int, int], None] | None:
@@ -118,7 +119,7 @@ def _progress_of(progress: Progress | None, option: str) -> Callable[[int, int],
 
 def _listed(setting: str, place: str | Path) -> tuple[Path, list[Path]]:
     """Return the folder and its images, or those that a pattern names."""
-    path = Path(place).expanduser()
+    path = Path(os.path.expanduser(place))
     if path.is_dir():
         paths = list_images(path)
         _refuse_mixture(setting, path, paths)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unpaired.core.errors import UserError
+from unpaired.core.files import real_path
 from unpaired.core.settings import option
 from unpaired.data.config import DataConfig, LabelsConfig
 from unpaired.data.directions import DIRECTIONS, heading, parse_direction, reverse, sides
@@ -127,7 +128,7 @@ def open_model(
         config=config,
         model=Model(
             path=str(model),
-            checkpoint=folder.resolve().name,
+            checkpoint=real_path(folder).name,
             images_seen=card.images_seen,
             method=card.method,
             origin=card.origin or "",

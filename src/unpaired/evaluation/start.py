@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import glob
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from unpaired import __version__
 from unpaired.core.device import find_device
 from unpaired.core.errors import UserError
 from unpaired.core.extensions import allow_extensions
-from unpaired.core.files import require_outside
+from unpaired.core.files import real_path, require_outside
 from unpaired.core.settings import option
 from unpaired.data.folders import image_folders
 from unpaired.evaluation.engine import Plan, Progress, measure, plan
@@ -114,7 +115,7 @@ def _place(options: Options) -> Path:
     if options.out is not None:
         places = [Path(place) for place in (options.real, options.fake, options.input) if place is not None]
         reads = [place.parent if glob.has_magic(place.name) else place for place in places]
-        out = Path(options.out).expanduser()
+        out = Path(os.path.expanduser(options.out))
         pictures = [path.name for path in out.glob("*_*.png")] if out.is_dir() else []
         return Evaluation.check_out(out, pictures, reads=reads)
     if options.model is None:
@@ -126,7 +127,7 @@ def _place(options: Options) -> Path:
             f"{option('out')} is missing: {folder} belongs to no run, so it is not clear where the results go. "
             "Name a folder."
         )
-    return run / EVALUATIONS / folder.resolve().name
+    return run / EVALUATIONS / real_path(folder).name
 
 
 def _silent(_: str, __: int, ___: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, final, get_args
 from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
-from unpaired.core.files import check_out, means_full_disk
+from unpaired.core.files import check_out, means_full_disk, real_path
 from unpaired.core.settings import option
 from unpaired.core.text import plural, printable
 from unpaired.data.bad_image import MAX_PIXELS, BadImage
@@ -128,8 +128,13 @@ def translate_files(
     check_out(out, reads=[path for path in map(Path, inputs) if path.is_dir()], replaces=())
     if existing not in get_args(Existing):
         raise UserError(f"{option('existing', existing)}: allowed are {', '.join(get_args(Existing))}.")
-    if batch_size < 1 or workers < 0:
-        raise UserError(f"batch_size is at least 1 and workers at least 0; received {batch_size} and {workers}.")
+    for setting, value, low, high in (
+        ("batch_size", batch_size, 1, 65_536),
+        ("workers", workers, 0, 1024),
+        ("max_pixels", max_pixels, 1, 2**40),
+    ):
+        if not low <= value <= high:
+            raise UserError(f"{option(setting, value)}: allowed is a whole number from {low} to {high:,}.")
     keeps_alpha = _keeps_alpha(alpha, translator, format, written_as)
     jobs = _plan([Path(path) for path in inputs], out, f".{format}", _checked_name(name), translator.direction)
     there = [job for job in jobs if job.output.exists()]
@@ -197,7 +202,7 @@ def _plan(inputs: Sequence[Path], out: Path, suffix: str, name: str, direction: 
                 )
             output = out / relative.parent / file
             other = jobs.setdefault(output, _Job(len(jobs), source, output))
-            if other.source.resolve() != source.resolve():
+            if real_path(other.source) != real_path(source):
                 clashes.setdefault(output, [other.source]).append(source)
     if clashes:
         lines = [f"{' and '.join(map(printable, them))} -> {printable(output)}" for output, them in clashes.items()]
@@ -220,6 +225,8 @@ def _checked_name(name: str) -> str:
     for text, of, form, conversion in parts:
         if "/" in text or "\\" in text or (of is not None and (of not in NAME_FIELDS or form or conversion)):
             raise UserError(f"{option('name', name)}: {allowed}.")
+    if any(not letter.isprintable() for letter in name):
+        raise UserError(f"{option('name', printable(name))}: it holds a control character; {allowed}.")
     if not name:
         raise UserError(f"{option('name', name)}: it is empty; {allowed}.")
     return name

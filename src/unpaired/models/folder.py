@@ -22,7 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from unpaired.core.errors import UserError
 from unpaired.core.extensions import Kind
-from unpaired.core.files import atomic_folder, open_regular, read_regular, sync
+from unpaired.core.files import atomic_folder, open_regular, read_regular, real_path, sync
 from unpaired.core.settings import STRICT, option
 from unpaired.core.text import listing
 from unpaired.data.scale import Scale
@@ -393,7 +393,7 @@ def _choose_checkpoint(run: Path, checkpoint: str | int | None) -> tuple[Path, l
 
 def checkpoint_title(folder: Path, card: ModelCard) -> str:
     """Return how people name a model: `best checkpoint (12,000 images)`, `checkpoint of 12,000 images`, `model h2z`."""
-    name, seen = folder.resolve().name, card.images_seen
+    name, seen = real_path(folder).name, card.images_seen
     if seen is None:
         return f"model {name}"
     return f"best checkpoint ({seen:,} images)" if name == BEST else f"checkpoint of {seen:,} images"

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from unpaired.core.errors import UserError
+from unpaired.core.files import real_path
 from unpaired.core.given import Given, flatten, settings_of, without_none
 from unpaired.core.given import read_document as read_settings
 from unpaired.data.config import DataConfig
@@ -89,9 +90,9 @@ def card_with_scale(folder: Path) -> ModelCard:
 
 def run_of(folder: Path) -> Path | None:
     """Return the run that a checkpoint belongs to (`RUN/checkpoints/NAME`, `RUN/best`), or None."""
-    above = folder.resolve().parent
+    above = real_path(folder).parent
     run = above.parent if above.name == CHECKPOINTS else above
-    return run if (run / CONFIG).is_file() and (above.name == CHECKPOINTS or folder.resolve().name == BEST) else None
+    return run if (run / CONFIG).is_file() and (above.name == CHECKPOINTS or real_path(folder).name == BEST) else None
 
 
 def read_data_config(run: Path) -> DataConfig:

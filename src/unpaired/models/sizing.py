@@ -10,13 +10,15 @@ import numpy as np
 
 from unpaired.core.errors import UserError
 from unpaired.core.settings import option
-from unpaired.core.text import plural
+from unpaired.core.text import plural, printable
 from unpaired.data.directions import sides
 from unpaired.data.scale import Scale
 from unpaired.data.transforms import resize
 from unpaired.data.values import Signed
 from unpaired.models.folder import ModelCard
 
+LARGEST = 16_384
+"""Pixels of the shorter side that can be asked for."""
 TranslationSize = Literal["native", "trained"] | int
 """The size at which a network sees an image: its own, that of training, or so many pixels on the shorter side."""
 NOTICEABLE = 1.5
@@ -147,8 +149,11 @@ def _read(size: Any) -> TranslationSize | None:
     if size is None or size in ("native", "trained"):
         return size  # type: ignore[no-any-return]
     text = str(size)
-    if isinstance(size, bool) or not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise UserError(f"{option('size', size)}: allowed are native, trained or the pixels of the shorter side.")
+    if isinstance(size, bool) or not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= LARGEST):
+        raise UserError(
+            f"{option('size', printable(text[:80]))}: allowed are native, trained or the pixels of the shorter side, "
+            f"at most {LARGEST:,}."
+        )
     return int(text)
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from unpaired.core.errors import UserError
+from unpaired.core.errors import UserError, option
 from unpaired.networks.augmentation import Augmentation, augment
 
 Norm = Literal["instance", "batch", "none"]
@@ -104,7 +104,7 @@ class Generator(Network):
             raise UserError(
                 f"The generator received images of {height} x {width} (height x width), but height and width must be "
                 f"multiples of {multiple} and at least {minimum}. The nearest sizes that work are {sizes}. For "
-                "training set crop_size to such a size; a translator pads images of any size by itself."
+                f"training set {option('data.crop_size')} to such a size; a translator pads images by itself."
             )
 
 

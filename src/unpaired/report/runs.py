@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unpaired.core.errors import UserError, option
-from unpaired.core.files import read_json
+from unpaired.core.files import read_json, real_path
 from unpaired.core.text import memory
 from unpaired.models.best import BestCheckpoint, read_best
 from unpaired.models.folder import BEST, CARD, CHECKPOINTS, TranslatorCard, checkpoints_of
@@ -129,7 +129,7 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
     """Return runs in the order given; `UserError` for what is no run, or is given twice."""
     for path in paths:
         _require_run(path)
-    places = [path.resolve() for path in paths]
+    places = [real_path(path) for path in paths]
     for place in places:
         if places.count(place) > 1:
             raise UserError(f"{paths[places.index(place)]} is given twice. Give every run once.")
@@ -171,7 +171,7 @@ def read_run(path: Path, name: str = "", number: int = 1) -> Run:
     audits, bad_audits = read_results(path, Audit)
     return Run(
         number=number,
-        name=name or path.name or path.resolve().name,
+        name=name or path.name or real_path(path).name,
         path=path,
         config=config,
         status=status,

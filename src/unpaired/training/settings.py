@@ -124,5 +124,5 @@ def unknown_method(name: str, origin: str = "METHOD") -> UserError:
 def _check_section(name: str, origin: str) -> None:
     section, dot, _ = name.partition(".")
     if section not in SECTIONS or not dot:
-        near = did_you_mean(section, SECTIONS)
+        near = "" if section in SECTIONS else did_you_mean(section, SECTIONS)
         raise UserError(f"{origin}: unknown setting.{near} Settings are method.*, data.* and training.*.")

@@ -36,7 +36,7 @@ def open_features(spec: str, *, device: str | torch.device = "cpu", notice: Noti
         file = find_weights(known, rest or None, notice=notice)
         return InceptionFeatures(file, chosen) if kind == "inception" else VggFeatures(file, chosen)
     if spec.lower().endswith(".pt2"):
-        return ProgramFeatures(Path(spec).expanduser(), find_device(device))
+        return ProgramFeatures(Path(os.path.expanduser(spec)), find_device(device))
     if kind not in ("inception", "vgg") and is_spec(spec):
         return CallableFeatures(spec, find_device(device))
     raise UserError(f'"{spec}" names no features. Allowed: {ALLOWED}.{_hint(spec, kind)}')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import os
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def find_weights(known: KnownFile, given: str | Path | None = None, *, notice: N
     file that is missing or damaged, and where nothing can be downloaded; it names the address and the file's place.
     """
     if given is not None:
-        return _given(known, Path(given).expanduser())
+        return _given(known, Path(os.path.expanduser(given)))
     for path in _cached(known):
         if path.is_file():
             found = file_checksum(path)
