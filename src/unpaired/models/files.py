@@ -128,13 +128,7 @@ def translate_files(
     check_out(out, reads=[path for path in map(Path, inputs) if path.is_dir()], replaces=())
     if existing not in get_args(Existing):
         raise UserError(f"{option('existing', existing)}: allowed are {', '.join(get_args(Existing))}.")
-    for setting, value, low, high in (
-        ("batch_size", batch_size, 1, 65_536),
-        ("workers", workers, 0, 1024),
-        ("max_pixels", max_pixels, 1, 2**40),
-    ):
-        if not low <= value <= high:
-            raise UserError(f"{option(setting, value)}: allowed is a whole number from {low} to {high:,}.")
+    _check_numbers(batch_size=(batch_size, 1, 65_536), workers=(workers, 0, 1024), max_pixels=(max_pixels, 1, 2**40))
     keeps_alpha = _keeps_alpha(alpha, translator, format, written_as)
     jobs = _plan([Path(path) for path in inputs], out, f".{format}", _checked_name(name), translator.direction)
     there = [job for job in jobs if job.output.exists()]
@@ -213,6 +207,13 @@ def _plan(inputs: Sequence[Path], out: Path, suffix: str, name: str, direction: 
             + f"\nTell them apart by {option('name', '{stem}_{ext}')}, or translate them into separate folders."
         )
     return list(jobs.values())
+
+
+def _check_numbers(**numbers: tuple[int, int, int]) -> None:
+    """Raise `UserError` for a number that is not from its lowest to its highest: name -> (number, lowest, highest)."""
+    for name, (value, low, high) in numbers.items():
+        if not low <= value <= high:
+            raise UserError(f"{option(name, value)}: allowed is a whole number from {low} to {high:,}.")
 
 
 def _checked_name(name: str) -> str:
