@@ -53,6 +53,7 @@ def test_what_nobody_foresaw_is_one_message_and_a_log(
     [
         (PermissionError(13, "Permission denied", "some/\x1bfile"), 2, "cannot use some/\\x1bfile: Permission denied"),
         (OSError(28, "No space left on device"), 2, "cannot write the output: No space left on device"),
+        (FileNotFoundError(2, "No usable temporary directory found in []"), 2, "TMPDIR"),
         (MemoryError(), 2, "not enough memory"),
         (KeyboardInterrupt(), 130, ""),
         (RecursionError("deep"), 70, "unexpected RecursionError"),
@@ -114,3 +115,16 @@ def test_names_that_are_not_unicode_are_shown(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert r"caf\udce9" in done.stderr
+
+
+def test_the_log_has_no_place_where_nothing_can_be_written(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found in []")
+
+    monkeypatch.setenv("UNPAIRED_CACHE", "/dev/null/cache")
+    monkeypatch.setattr("tempfile.gettempdir", nowhere)
+    _fails_with(monkeypatch, KeyError("x"))
+    assert _run("info", "somewhere") == UNEXPECTED
+    assert "it cannot be written anywhere" in capsys.readouterr().err

@@ -615,3 +615,16 @@ def test_a_card_that_says_too_much_is_refused(model: Path) -> None:
         forge_card(model, origin="x" * length)
         with pytest.raises(UserError, match=words):
             read_card(model)
+
+
+@pytest.mark.parametrize(("number", "words"), [(27, "File too large"), (28, "the disk is full"), (5, "cannot write")])
+def test_what_safetensors_cannot_write_is_one_message_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise SafetensorError(f"Error while serializing: I/O error: {os.strerror(number)} (os error {number})")
+
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
+    with pytest.raises(UserError, match=words):
+        write_model(tmp_path / "model", make_card(), tensors_of(0))
+    assert not list(tmp_path.iterdir())

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -234,3 +235,12 @@ def test_bombs_are_refused_before_they_take_memory(tmp_path: Path) -> None:
     *told, grown = done.stdout.splitlines()
     assert [line.endswith("not read.") for line in told[1::2]] == [True] * 4, done.stdout + done.stderr
     assert int(grown) < 100_000, "kB"
+
+
+def test_a_pickle_that_is_no_archive_is_one_message_and_no_warning(tmp_path: Path) -> None:
+    (tmp_path / "old.pth").write_bytes(pickle.dumps(OrderedDict(a=print)))
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with pytest.raises(UserError, match=r"cannot be read as a PyTorch weight file|wants to run"):
+            read_weights(tmp_path / "old.pth")
+    assert not seen

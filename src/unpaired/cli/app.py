@@ -92,6 +92,8 @@ def _explained(error: BaseException) -> int:
         case OSError() if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
             discard(sys.stdout)
             message = f"cannot write the output: {error.strerror}."
+        case FileNotFoundError() if "temporary directory" in str(error):
+            message = "no folder for temporary files can be written. Free some space, or name another in TMPDIR."
         case OSError() if error.filename is not None:
             name = printable(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else ""
             message = f"cannot use {name[:200]}: {error.strerror or error}. Check the name and its permissions."
@@ -114,11 +116,9 @@ def _write_log(error: BaseException) -> str:
     lines = [command_line(), f"unpaired {__version__}, Python {sys.version}", *traceback.format_exception(error)]
     content = "\n".join(lines).encode("utf-8", "backslashreplace")
     name = f"error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
-    folders = [Path(tempfile.gettempdir())]
-    with contextlib.suppress(UserError):
-        folders.insert(0, user_cache_folder() / "logs")
-    for folder in folders:
-        with contextlib.suppress(OSError):
+    for find in (lambda: user_cache_folder() / "logs", tempfile.gettempdir):
+        with contextlib.suppress(OSError, UserError):
+            folder = Path(find())
             folder.mkdir(exist_ok=True)
             (folder / name).write_bytes(content)
             return str(folder / name)

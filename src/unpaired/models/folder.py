@@ -7,6 +7,7 @@ every checkpoint can be translated with as it is. Nothing is ever pickled.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -125,13 +126,18 @@ def write_folder(
     folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], documents: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Write a folder of weights and JSON with its manifest, which `verify` checks; as `write_model` does."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     with atomic_folder(folder) as temporary:
         for name, state in tensors.items():
             with (temporary / name).open("wb"):  # an empty file first, for the mode that the user's files have
                 mode = (temporary / name).stat().st_mode
-            save_file(independent(state), temporary / name)
+            try:
+                save_file(independent(state), temporary / name)
+            except SafetensorError as error:  # holds the number of the system's error in its words alone
+                number = int(found[1]) if (found := re.search(r"os error (\d+)", str(error))) else errno.EIO
+                raise OSError(number, os.strerror(number)) from error
             (temporary / name).chmod(mode)  # safetensors writes files that nobody else may read
         _write_documents(temporary, documents)
         _complete(temporary, {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -137,7 +138,8 @@ def _zip_kind(path: Path, file: BinaryIO, most: int) -> tuple[str, str]:
 
 def _read_pickle(path: Path, file: BinaryIO) -> Any:
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # about kinds of pickles, which the error names
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can fail in any way
         wanted = re.search(r"(?:GLOBAL|global:?|class|function) +`?([A-Za-z_][\w]*(?:\.[\w.]+)+)", str(error))
         if wanted:

@@ -15,6 +15,7 @@ from unpaired import __version__
 from unpaired.core.errors import UserError
 from unpaired.core.files import require_new, require_writable, write_atomic
 from unpaired.core.settings import option
+from unpaired.core.text import printable
 from unpaired.data.directions import parse_direction, sides
 from unpaired.data.values import Domain
 from unpaired.models.convert.weights import official_generator, pytorch_gan_generator, to_official
@@ -65,7 +66,7 @@ def convert_weights(weights: Mapping[str, Tensor]) -> Converted:
     if origin in CONVERSIONS:
         return Converted(*CONVERSIONS[origin](weights), origin)
     if origin == "unknown":
-        some = ", ".join(name[:80] for name in sorted(weights)[:3])
+        some = ", ".join(printable(name[:80]) for name in sorted(weights)[:3])
         raise UserError(
             "The weights fit no known generator: neither a ResNet or U-Net of the authors' PyTorch code nor the ResNet "
             f"of PyTorch-GAN's CycleGAN. Their names begin with {some}. Give the file of a generator, such as "
