@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from unpaired.data.values import Domain
 from unpaired.methods import Batch, ImageShapes
 from unpaired.methods.cyclegan import Config, CycleGAN
 from unpaired.models.folder import DamagedError, read_card, read_document, read_tensors, write_model
 from unpaired.networks import PatchganConfig, ResnetConfig
+from unpaired.training.averages import Means
 from unpaired.training.config import TrainingConfig
+from unpaired.training.schedule import Plateau
 from unpaired.training.state import Counters, load_checkpoint, save_checkpoint
 from unpaired.training.trainer import Trainer
 
@@ -39,6 +43,16 @@ def save(folder: Path, trainer: Trainer) -> Counters:
     domains = {"a": DOMAIN, "b": DOMAIN}
     save_checkpoint(folder, trainer, {"": counters}, method="cyclegan", domains=domains, training_size=(16, 16))
     return counters
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A checkpoint with the parts of a run."""
+    domains = {"a": DOMAIN, "b": DOMAIN}
+    parts = {"": Counters(images_seen=3, step=3), "plateau": Plateau(), "epoch_means": Means()}
+    folder = tmp_path / "saved"
+    save_checkpoint(folder, trained(), parts, method="cyclegan", domains=domains, training_size=(16, 16))
+    return folder
 
 
 def test_a_checkpoint_keeps_the_names_that_it_has_always_had(tmp_path: Path) -> None:
@@ -73,3 +87,37 @@ def test_discriminators_of_earlier_versions_that_nothing_used_are_passed_over(tm
         assert torch.equal(value, other.method.state_dict()[name]), name
     with pytest.raises(DamagedError, match="does not fit its own settings"):
         load_checkpoint(tmp_path / "new", make(), {"": Counters()})
+
+
+WILD = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_forged_state_is_damaged_and_nothing_else(saved: Path, data: st.DataObject) -> None:
+    """The checksums are right: whoever forges a checkpoint forges them too."""
+    document = read_document(saved, "training.json")
+    name = data.draw(st.sampled_from(sorted(document)))
+    forged = saved.with_name("forged")
+    files = {f"{name}.safetensors": read_tensors(saved, f"{name}.safetensors") for name in ("training", "a2b", "b2a")}
+    write_model(forged, read_card(saved), files, {"training.json": {**document, name: data.draw(WILD)}})
+    parts = {"": Counters(), "plateau": Plateau(), "epoch_means": Means()}
+    try:
+        load_checkpoint(forged, make(), parts)
+    except DamagedError:
+        return
+    assert parts[""].images_seen >= 0  # type: ignore[attr-defined]
+
+
+def test_moments_of_another_shape_are_refused(saved: Path) -> None:
+    files = {f"{name}.safetensors": read_tensors(saved, f"{name}.safetensors") for name in ("training", "a2b", "b2a")}
+    files["training.safetensors"]["optimizer.generators.0.exp_avg"] = torch.zeros(7)
+    write_model(
+        saved.with_name("forged"), read_card(saved), files, {"training.json": read_document(saved, "training.json")}
+    )
+    with pytest.raises(DamagedError, match="another shape"):
+        load_checkpoint(saved.with_name("forged"), make(), {"": Counters()})
