@@ -75,6 +75,12 @@ def test_repeating_what_a_run_has_is_no_change(data: Path, run: Path, monkeypatc
         package.train(resume=run, settings={"method.generator": {"width": 5}}, quiet=True)
 
 
+def test_a_run_keeps_its_method(run: Path) -> None:
+    told = unpaired("train", "cut", "--resume", run, check=2).stderr
+    assert "METHOD" in told
+    assert "run of cyclegan" in told
+
+
 def test_images_may_be_given_as_one_folder_or_as_two(data: Path, run: Path) -> None:
     package.train(resume=run, a=data / "trainA", b=data / "trainB", max_images=9, quiet=True)
     stored = json.loads((run / "config.json").read_text())["data"]

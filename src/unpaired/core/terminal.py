@@ -117,6 +117,9 @@ def _console_class() -> type[Console]:
             for part in super().render(renderable, options):
                 yield part if part.control else Segment(safe(part.text), part.style)
 
+        def on_broken_pipe(self) -> None:
+            raise  # in place of rich's exit code 1: whoever reads may stop when they have seen enough
+
     return SafeConsole
 
 

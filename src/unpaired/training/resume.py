@@ -97,6 +97,12 @@ def resumed_config(folder: Path, given: Sequence[Given]) -> tuple[RunConfig, Run
     saved = read_run(folder)
     require_named([saved, *given])
     given = [_without_repeated(source, saved.values) for source in given]
+    for source in given:
+        if "method.name" in source.values:
+            raise UserError(
+                f"{source.called('method.name')}: {printable(folder)} is a run of {saved.values.get('method.name')}, "
+                "and a run keeps its method. Leave it out."
+            )
     before = with_absolute_paths(resolve([saved]))
     config = with_absolute_paths(resolve([_without_other_places(saved, given), *given]))
     for source in given:
