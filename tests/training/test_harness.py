@@ -180,7 +180,7 @@ def test_killed_at_a_file_operation_it_ends_bit_identical(data: Path, tmp_path: 
 
 @pytest.mark.slow
 def test_killed_at_many_file_operations_it_ends_bit_identical(data: Path, tmp_path: Path) -> None:
-    _kill(data, tmp_path, points=24)
+    _kill(data, tmp_path, points=12)
 
 
 def test_dead_output_ends_no_training(data: Path, tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_an_interrupt_at_any_moment_ends_the_command(data: Path, tmp_path: Path)
 
 @pytest.mark.slow
 def test_many_interrupts_at_any_moment_end_the_command(data: Path, tmp_path: Path) -> None:
-    _interrupt(data, tmp_path, 10)
+    _interrupt(data, tmp_path, 6)
 
 
 def test_a_limit_of_file_sizes_is_one_message_and_the_run_goes_on_without_it(data: Path, tmp_path: Path) -> None:

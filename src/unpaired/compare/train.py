@@ -178,8 +178,8 @@ def carry_out(folder: Path, trainings: Sequence[Training], *, quiet: bool, say: 
         try:
             outcome.signal = _train(run_of(folder, training), training, state, quiet)
         except NonFiniteError as error:
-            outcome.failed[training.name] = str(error)
-            say(f"{head}: diverged. {error}")
+            outcome.failed[training.name] = error.reason
+            say(f"{head}: diverged. {error.reason}")
         if outcome.signal is not None:
             break
     return outcome

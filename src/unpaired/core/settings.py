@@ -246,8 +246,9 @@ def takes_text(hint: Any) -> bool:
 
 def can_be_unset(hint: Any) -> bool:
     """Say whether the word `none` leaves a setting open: where it may be, and takes no text."""
-    inner = hint.__origin__ if hasattr(hint, "__metadata__") else hint
-    return NoneType in typing.get_args(inner) and not takes_text(hint)
+    members = typing.get_args(hint.__origin__ if hasattr(hint, "__metadata__") else hint)
+    is_value = any("none" in typing.get_args(member) for member in members)  # of a Literal
+    return NoneType in members and not is_value and not takes_text(hint)
 
 
 def has_words(hint: Any) -> bool:

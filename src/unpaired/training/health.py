@@ -20,7 +20,11 @@ INVERSION_CORRELATION = -0.3
 
 
 class NonFiniteError(UserError):
-    """A loss or weight is infinite or not a number."""
+    """A loss or weight is infinite or not a number: `reason`, and what to do about it."""
+
+    def __init__(self, reason: str, advice: str = "") -> None:
+        super().__init__(f"{reason} {advice}".rstrip())
+        self.reason = reason
 
 
 def check_finite(losses: Mapping[str, Tensor], step: int) -> None:

@@ -164,7 +164,7 @@ class Run:
                 raise ReportedElsewhere(str(error)) from error  # losses and weights are the same everywhere
             with contextlib.suppress(UserError):  # on a full disk the log cannot say so either
                 self._event(log, "failed", str(error), **({"topic": "diverged"} if diverged else {}))
-            raise (health.NonFiniteError(f"{error} {self.rescue()}") if diverged else error) from error.__cause__
+            raise (health.NonFiniteError(str(error), self.rescue()) if diverged else error) from error.__cause__
         finally:
             loader.close()
             self.trainer.close()
