@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from evaluations import write_data, write_small_model, write_small_run
+
 COLOURS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200]], np.uint8)
 
 PLAN = """
@@ -72,3 +74,16 @@ def write_labelled(root: Path, train: int = 6, test: int = 3, size: int = 32) ->
             photo = COLOURS[labels].astype(np.int64) + rng.integers(-20, 20, (size, size, 3))
             Image.fromarray(photo.clip(0, 255).astype(np.uint8)).save(root / part / f"street{index}.png")
     return root
+
+
+def write_places(root: Path) -> dict[str, str]:
+    """Write something small for every argument of the commands to name."""
+    data = write_data(root / "data", test=2, size=32)
+    found = {
+        "data": data,
+        "labelled": write_labelled(root / "labelled"),
+        "plan": write_plan(root / "plan.toml"),
+        "model": write_small_model(root / "model"),
+        "run": write_small_run(root / "run", {"root": str(data), "crop_size": 16}),
+    }
+    return {name: str(path) for name, path in found.items()}

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from comparisons import write_labelled, write_plan
-from evaluations import write_data, write_small_model, write_small_run
+from comparisons import write_places
 from runs import TINY, arguments
 from unpaired import cli
 
@@ -17,20 +16,13 @@ THEIRS = "<html>my thesis</html>"
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     root = tmp_path_factory.mktemp("places")
-    data = write_data(root / "data", test=2, size=32)
-    found = {
-        "data": data,
-        "labelled": write_labelled(root / "labelled"),
-        "plan": write_plan(root / "plan.toml"),
-        "model": write_small_model(root / "model"),
-        "run": write_small_run(root / "run", {"root": str(data), "crop_size": 16}),
-        "study": root / "study",
-    }
+    found = write_places(root)
+    data = found["data"]
     _run(
         f"study create --real {data}/trainA --fake m={data}/testB --out {root}/study --practice 0 --trials 1 --catch 0",
         code=0,
     )
-    return {name: str(path) for name, path in found.items()}
+    return {**found, "study": str(root / "study")}
 
 
 def _run(command: str, code: int) -> None:

@@ -14,8 +14,7 @@ from typing import get_args
 import pytest
 from cyclopts.argument import Argument
 
-from comparisons import write_labelled, write_plan
-from evaluations import write_data, write_small_model, write_small_run
+from comparisons import write_places
 from unpaired import cli
 from unpaired.cli.app import app
 
@@ -57,14 +56,7 @@ WHOLE = {"--images", "--batch-size", "--seed", "--port", "--most"}
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     root = tmp_path_factory.mktemp("places")
-    data = write_data(root / "data", test=2, size=32)
-    found = {
-        "data": data,
-        "labelled": write_labelled(root / "labelled"),
-        "plan": write_plan(root / "plan.toml"),
-        "model": write_small_model(root / "model"),
-        "run": write_small_run(root / "run", {"root": str(data), "crop_size": 16}),
-    }
+    found = write_places(root)
     for name, text in {
         "list.json": "[1, 2]",
         "number.json": "5",
@@ -75,7 +67,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }.items():
         (root / name).write_text(text)
     (root / "latin.toml").write_bytes(b'[data]\nname_a = "caf\xe9"\n')
-    return {"root": str(root), **{name: str(path) for name, path in found.items()}}
+    return {"root": str(root), **found}
 
 
 BASES = {

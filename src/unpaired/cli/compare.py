@@ -127,7 +127,7 @@ def _carry_out(comparison: Comparison, only: list[str], checkpoint: str, quiet: 
 
     received: list[int] = []
     try:
-        with _told_of_sigterm(received):
+        with _noting_sigterm(received):
             done = carry_out(comparison, only=only, checkpoint=checkpoint, quiet=quiet, say=tell, counting=bar)
     except KeyboardInterrupt:  # between two trainings, or while measuring
         return _stopped(comparison, *(received or [signal.SIGINT]))
@@ -143,7 +143,7 @@ def _carry_out(comparison: Comparison, only: list[str], checkpoint: str, quiet: 
 
 
 @contextmanager
-def _told_of_sigterm(received: list[int]) -> Iterator[None]:
+def _noting_sigterm(received: list[int]) -> Iterator[None]:
     """Let SIGTERM end what is done as Ctrl-C does, and note it; trainings have handlers of their own."""
 
     def note(number: int, _: object) -> None:

@@ -31,7 +31,7 @@ Progress = Callable[[str, int, int], None]
 def describe(path: str | Path, *, progress: Progress | None = None) -> dict[str, Any]:
     """Return what a path holds, as plain data that JSON can carry; `kind` is `model`, `run`, `data` or `image`.
 
-    Images are read in full the first time, and their properties remembered; `progress` is told of it.
+    Images are read in full the first time, and their properties remembered; `progress` is called with the count.
     Raises `UserError` for a path that is none of these, or a model whose own description is damaged. Files that are
     damaged beside an intact description are reported in the result (`intact`, `damage`).
     """

@@ -37,7 +37,7 @@ _CAUSES = {
     r"crc|checksum": "damaged: a checksum inside the file is wrong",
     r"unsupported|not supported|not implemented|unavailable": "of a kind that cannot be decoded here, or damaged",
 }
-"""What decoders say in their many words, and what a person is told."""
+"""What decoders say in their many words, and what the message says."""
 
 
 def decode(

@@ -1,6 +1,6 @@
 """What label maps mean where the settings leave it open: how many classes, and which colours they have.
 
-Colours that compression has blurred are told from the palette's own by looking at flat places alone, where all
+Colours that compression has blurred are distinguished from the palette's own by looking at flat places alone, where all
 neighbours of a pixel are about as it is: blurred edges have no place there, and the rest gathers around few colours.
 """
 
@@ -133,13 +133,13 @@ class _IndexSearch(_Search):
         return self._colours(count)
 
     def _colours(self, count: int) -> tuple[Colour, ...]:
-        """Return the palette that all palette files share where its colours can be told apart, else distinct ones."""
+        """Return the palette all palette files share where its colours differ enough, else distinct ones."""
         own = {palette[:count] for palette in self.palettes}
         colours = own.pop() if len(own) == 1 else ()
-        return colours if len(colours) == count and _can_be_told_apart(colours) else distinct_colours(count)
+        return colours if len(colours) == count and _are_distinguishable(colours) else distinct_colours(count)
 
 
-def _can_be_told_apart(colours: tuple[Colour, ...]) -> bool:
+def _are_distinguishable(colours: tuple[Colour, ...]) -> bool:
     points = np.array(colours, np.int64)
     distance = np.linalg.norm(points[:, None] - points[None], axis=2)
     return bool((distance[np.triu_indices(len(points), 1)] >= DISTINCT).all())

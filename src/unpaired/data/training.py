@@ -131,8 +131,8 @@ def open_training_data(
     files = {part: found.good for part, found in checked.items()}
     if paired:
         notices += _keep_pairs(files, listed, checked, config, size_multiple)
-    domains, findings, told = _describe(files, readings, folders, config)
-    notices += told
+    domains, findings, described = _describe(files, readings, folders, config)
+    notices += described
     whole = whole_settings(config)
     sources = {
         part: FolderSource(
@@ -235,8 +235,8 @@ def _list_all(
         files: tuple[Sequence[ImageFile], Sequence[ImageFile]] = list_files(a), list_files(b)
         if paired and config.side_by_side is None:
             try:
-                *matched, told = match_pairs(a, b, *files, config.on_bad_image)
-                files, notices = (matched[0], matched[1]), notices + told
+                *matched, reported = match_pairs(a, b, *files, config.on_bad_image)
+                files, notices = (matched[0], matched[1]), notices + reported
             except BadFiles as error:
                 refused.append(error)
         listed[Part(test, "a")], listed[Part(test, "b")] = files
@@ -299,9 +299,9 @@ def _keep_pairs(
     for test in (False, True):
         a, b = Part(test, "a"), Part(test, "b")
         if a in listed:
-            files[a], files[b], told = whole_pairs(listed[a], listed[b], checked[a], checked[b])
+            files[a], files[b], reported = whole_pairs(listed[a], listed[b], checked[a], checked[b])
             require_equal_sizes(files[a], files[b], config, size_multiple=size_multiple)
-            notices += told
+            notices += reported
             counts.append(len(files[a]))
     tests = f" and {counts[1]:,} for tests" if len(counts) > 1 else ""
     how = "side by side in one file each" if config.side_by_side else "matched by name"
@@ -317,8 +317,8 @@ def _describe(
     domains, findings, notices = dict[Side, Domain](), list[Finding](), list[str]()
     for side in SIDES:
         infos = [info for part, found in files.items() if part.side == side for info in found]
-        domains[side], told, odd = describe_domain(side, infos, readings[side], config)
-        notices, findings = [*notices, *told], [*findings, *odd]
+        domains[side], reported, odd = describe_domain(side, infos, readings[side], config)
+        notices, findings = [*notices, *reported], [*findings, *odd]
     notices += overlaps({part.title(config): {info.digest for info in found} for part, found in files.items()})
     if not any(finding.side == "a" for finding in findings):
         notices += _annotations_unread(folders, config)

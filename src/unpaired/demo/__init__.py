@@ -139,7 +139,7 @@ def _judge(scores: Mapping[str, Scores]) -> int:
 def _interrupted(result: Result) -> int:
     note(
         f"Stopped after {result.images_seen:,} images, before there was anything to score. Start the demo again with "
-        f"another --out, or go on with the training alone:\n  unpaired train --resume {shlex.quote(str(result.run))}"
+        f"another --out, or resume the training alone:\n  unpaired train --resume {shlex.quote(str(result.run))}"
     )
     return 128 + (result.signal or 0)
 

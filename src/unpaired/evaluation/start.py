@@ -58,8 +58,8 @@ def evaluate(
         evaluate(real="testB", fake="translations", input="testA")
 
     `options` are the fields of `Options`, `extensions` the user's own parts that the model needs.
-    What cannot be had is said before anything slow is done. `notice` is told of
-    what takes long before it begins, such as a download; without it that stands in the notices. Raises `UserError`.
+    Fails before anything slow is done. `notice` is called with what takes long
+    before it begins, such as a download; without it that stands in the notices. Raises `UserError`.
     """
     allow_extensions(extensions)
     if "measures" in options:  # its former name

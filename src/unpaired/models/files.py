@@ -158,7 +158,7 @@ def translate_files(
         except (UserError, MemoryError) as error:
             return str(error) or "not enough memory to decode it"
 
-    told = len(translator.notices)
+    before = len(translator.notices)
     run = _Run(translator, written_as, batch_size, num_threads(workers), load, report)
     run.translate(job for job in jobs if job.number not in skipped)
     failed = sorted(run.failed, key=lambda failed: failed[0].number)
@@ -168,7 +168,7 @@ def translate_files(
         skipped=len(skipped),
         failed=[BadFile(job.source, reason) for job, reason in failed],
         search_errors=[(job.source, error) for job, error in searched],
-        notices=[*_whole_files(translator, half, run.twice_as_wide), *translator.notices[told:]],
+        notices=[*_whole_files(translator, half, run.twice_as_wide), *translator.notices[before:]],
         rescaled=translator.sizing.rescaled(run.factors),
     )
 
@@ -425,7 +425,7 @@ class _Run:
                 if means_full_disk(error):
                     raise UserError(
                         f"the disk is full: could not write {printable(job.output)}. What was written before is whole "
-                        f"({plural(self.written, 'translation')}). Free some space and go on with "
+                        f"({plural(self.written, 'translation')}). Free some space and continue with "
                         f"{option('existing', 'skip')}."
                     ) from error
                 self._fail(job, str(error) if isinstance(error, UserError) else f"cannot be written: {error}")
@@ -437,5 +437,5 @@ class _Run:
 def _means_out_of_memory(error: Exception) -> bool:
     import torch
 
-    told = any(words in str(error) for words in ("can't allocate memory", "bad_alloc", "bad allocation"))
-    return told or isinstance(error, torch.OutOfMemoryError | MemoryError)
+    by_words = any(words in str(error) for words in ("can't allocate memory", "bad_alloc", "bad allocation"))
+    return by_words or isinstance(error, torch.OutOfMemoryError | MemoryError)

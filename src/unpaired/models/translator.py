@@ -181,8 +181,8 @@ class Translator:
         """The search that translates, for models that do so (CoGAN); None for all others.
 
         After a call its `last_errors` hold what the search left over, one entry for each image of the last batch; a
-        list of images of different sizes makes several batches. `progress` may be set to a function that is told how
-        far the search is, and `generate` returns generated pairs.
+        list of images of different sizes makes several batches. `progress` may be set to a function that is called
+        with how far the search is, and `generate` returns generated pairs.
         """
         return self.engine.search
 

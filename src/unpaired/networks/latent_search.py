@@ -24,7 +24,7 @@ from unpaired.networks.coupled import CoupledGenerator, CoupledGeneratorConfig, 
 SEED = 20160920
 """Of the starting points: fixed, so that an image has one translation."""
 REPORTS = 20
-"""Times per image that `progress` is told; asking the device for the error makes it wait."""
+"""Times per image that `progress` is called; asking the device for the error makes it wait."""
 PIXELS = 1 << 18
 """Random latent vectors are rendered in portions of so many pixels, so that memory does not grow with their number."""
 Side = Annotated[int, Field(ge=8, le=4096)]

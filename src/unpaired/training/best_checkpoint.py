@@ -56,7 +56,7 @@ class BestCheckpoints:
         self._folder, self._data, self._trainer, self._display = folder, data, trainer, display
         self._world: World = trainer.world
         translators = trainer.translators()
-        # On all ranks: an error of settings is one of every process, and is to be told once.
+        # On all ranks: an error of settings is one of every process, and is to be reported once.
         self.selection = self._world.on_all_ranks(
             lambda: Selection(
                 config,

@@ -188,7 +188,7 @@ def _number(name: str, default: int | None = None) -> int:
 def _lost(error: RuntimeError) -> LostError:
     return LostError(
         f"another process of this training has ended or no longer answers ({_first_line(error)}). The newest "
-        "checkpoint is intact; when the cause is found, go on with --resume, with as many processes as you like."
+        "checkpoint is intact; when the cause is found, resume with --resume, with as many processes as you like."
     )
 
 
@@ -250,7 +250,7 @@ class Watchdog:
             if self.has_been_silent():
                 note(
                     f"error: no step has ended for {self._timeout_seconds:g} seconds: another process of this training "
-                    "has ended or no longer answers. The newest checkpoint is intact; go on with --resume."
+                    "has ended or no longer answers. The newest checkpoint is intact; resume with --resume."
                 )
                 os._exit(2)
 

@@ -249,9 +249,9 @@ def require_same_images(changes: Changes, data: DataConfig, folder: Path, allowe
     """Raise `UserError` where training images have changed and that is not allowed."""
     if not changes.images_differ or allowed == "continue":
         return
-    told = dataclasses.replace(changes, settings={}).in_words(data)
+    text = dataclasses.replace(changes, settings={}).in_words(data)
     raise UserError(
-        f"the images have changed since {printable(folder)} stopped. {told}; the best checkpoint is chosen anew. "
+        f"the images have changed since {printable(folder)} stopped. {text}; the best checkpoint is chosen anew. "
         "Nothing was changed. Put the former images back, or train with these: "
         f"{option('data_changed', 'continue')}."
     )

@@ -173,7 +173,7 @@ class Run:
             self.callbacks.call("on_end", lambda each: each.on_end(result))
 
     def rescue(self) -> str:
-        """Say what helps a training that diverged, and how to go on with it."""
+        """Say what helps a training that diverged, and how to resume it."""
         training = self.config.training
         rate = f"training.learning_rate={training.learning_rate / 2:g}"
         remedies = [f"a smaller {option('training.learning_rate')} (it is {training.learning_rate:g})"]

@@ -53,7 +53,7 @@ from unpaired.training.state import DOCUMENT, seed_process
 from unpaired.training.trainer import Trainer
 
 AUTO = "auto"
-"""In place of a run to resume: begin, or go on with what is there, as job schedulers want it."""
+"""In place of a run to resume: begin, or resume what is there, as job schedulers want it."""
 _SECTIONS = (("data", DataConfig), ("training", TrainingConfig))
 
 
@@ -79,11 +79,11 @@ def train(
     - Any setting may be given by its name: `crop_size=128`, `epochs=5`, `cycle_weight=5.0`. `config` is a TOML file (or
       the name of a shipped one), `settings` maps dotted names to values (`{"training.epochs": 5}`); settings given by
       name win over `settings`, and these over the file. `unpaired settings METHOD` lists all of them.
-    - `resume` is a run to go on with, given with nothing else but settings that a resumed run may change and, where
+    - `resume` is the run to resume, given with nothing else but settings that a resumed run may change and, where
       its images have others places now, `data` or `a` and `b`. With `resume="auto"` and `out`, the run in `out` is
       begun, or gone on with where it exists. `data_changed="continue"` goes on with other images than before.
     - `init_from` is a run, checkpoint or model folder to start from, and `freeze` names parts that stay as they are.
-    - `callbacks` are told of the log, samples, checkpoints and the end, see `unpaired.Callback`.
+    - `callbacks` receive the log, samples, checkpoints and the end, see `unpaired.Callback`.
     - `method` may be a user's own, `package.module:Name`, and so may families of networks. A run that is resumed needs
       those that it names once more, in `extensions`.
 
@@ -225,9 +225,9 @@ def resume_run(
             log.write(event("resumed", run.images_seen, text))
             for message in messages:
                 log.write(event("warning", run.images_seen, message))
-            if told := changes.in_words(config.data):
-                display.message(f"Changed since it stopped: {told}.")
-                log.write(event("changed", run.images_seen, told, settings=changes.settings))
+            if text := changes.in_words(config.data):
+                display.message(f"Changed since it stopped: {text}.")
+                log.write(event("changed", run.images_seen, text, settings=changes.settings))
             elif diverged is not None:
                 display.warn(f"the same steps diverged before: {diverged} {run.rescue()}")
             _tell_first_weights(run, log)
@@ -332,12 +332,12 @@ def _prepare(
         torch.backends.cudnn.benchmark = True  # one size: the fastest kernels are found once
     torch.manual_seed(training.seed)
     method = kind(settings, shapes)
-    fits, told = world.on_all_ranks(lambda: load_weights(method, config)) if begins and training.init_from else ([], "")
+    fits, text = world.on_all_ranks(lambda: load_weights(method, config)) if begins and training.init_from else ([], "")
     world.on_all_ranks(lambda: freeze(method, training.freeze))
     trainer = Trainer(method, training, device, world=world, fixed_sizes=data.size is not None, warn=display.warn)
     if not world.is_first:
         seed_process(training.seed, world.rank)
-    return Run(folder, config, data, trainer, display, config.data.workers, fits, told)
+    return Run(folder, config, data, trainer, display, config.data.workers, fits, text)
 
 
 def _build_without_storage(config: RunConfig, shapes: ImageShapes) -> Method:

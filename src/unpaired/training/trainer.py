@@ -30,7 +30,7 @@ class Trainer:
 
     `fixed_sizes` says that all batches have one shape, without which a step cannot be recorded. With several processes
     each has a trainer; they begin with the first one's weights and average gradients and losses at every update.
-    `warn` is told where a step cannot be recorded.
+    `warn` is called where a step cannot be recorded.
     """
 
     def __init__(

@@ -250,7 +250,7 @@ def test_weights_that_cannot_be_had(data: Path, tmp_path: Path, monkeypatch: pyt
     start_training([Given({**SETTINGS, **changes}, "{name}")], tmp_path / "auto", say=told.append)
     assert any("cannot be had here, so every weight begins at random" in text for text in told)
     description = Segmenter.load(tmp_path / "auto").description
-    assert description.origin == "none: every weight began at random, as torchvision's could not be had"
+    assert description.origin == "none: every weight began at random, as torchvision's are not available"
     assert description.training["settings"]["weights"] == "none"
     with pytest.raises(
         UserError, match=r"could not be downloaded \(no way out\).*or name a file that you have: --weights FILE"

@@ -265,7 +265,7 @@ def _first_weights(config: SegmenterConfig, say: Say) -> tuple[dict[str, Tensor]
         if config.weights != "auto":
             raise
         say(f"torchvision's weights of VGG-16 cannot be had here, so every weight begins at random. {error}")
-        return {}, nothing, f"{FROM_NOTHING}, as torchvision's could not be had"
+        return {}, nothing, f"{FROM_NOTHING}, as torchvision's are not available"
     return weights, replace(config, weights=_absolute(file) if file else "torchvision"), origin
 
 

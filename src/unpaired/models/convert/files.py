@@ -108,7 +108,7 @@ class _Part(NamedTuple):
     translator: TranslatorCard
     state: dict[str, Tensor]
     origin: str
-    told: str
+    notice: str
 
 
 def from_files(inputs: Sequence[Path], out: Path, direction: str | None = None) -> str:
@@ -143,8 +143,8 @@ def from_files(inputs: Sequence[Path], out: Path, direction: str | None = None) 
         versions={"unpaired": __version__, "torch": torch.__version__},
     )
     write_model(out, card, {part.translator.weights: part.state for part in parts.values()})
-    told = "\n".join(part.told for part in parts.values())
-    return f"{told}\nWritten to {out}, direction{'s' if len(names) > 1 else ''} {' and '.join(names)}."
+    notices = "\n".join(part.notice for part in parts.values())
+    return f"{notices}\nWritten to {out}, direction{'s' if len(names) > 1 else ''} {' and '.join(names)}."
 
 
 def _part(path: Path, direction: str) -> _Part:
@@ -155,8 +155,8 @@ def _part(path: Path, direction: str) -> _Part:
         source, target = loaded.card.domains_of(loaded.direction)
         translator = replace(loaded.card.translators[loaded.direction], weights=weights)
         origin = f"{loaded.direction} of {loaded.folder.name}, {loaded.card.origin}"
-        told = f"{loaded.direction} of {loaded.folder} becomes {direction}."
-        return _Part(source, target, translator, loaded.network.state_dict(), origin, told)
+        notice = f"{loaded.direction} of {loaded.folder} becomes {direction}."
+        return _Part(source, target, translator, loaded.network.state_dict(), origin, notice)
     converted = convert_weights(read_weights(path))
     network = build_generator(converted.config, converted.in_channels, converted.out_channels)
     network.load_state_dict(converted.state)

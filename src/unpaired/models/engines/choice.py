@@ -179,10 +179,10 @@ def _missing(name: EngineName) -> list[str]:
 def _exactness(job: Job, engine: Engine) -> Exactness:
     if engine.is_reference:
         return EXACT
-    processor = f"{engine.device.type} {torch.backends.cpu.get_cpu_capability()} {fast_bf16(engine.device)}"
+    hardware = f"{engine.device.type} {torch.backends.cpu.get_cpu_capability()} {fast_bf16(engine.device)}"
     if engine.device.type == "cuda":
-        processor = torch.cuda.get_device_name(engine.device)
-    setting = {"engine": engine.label, "precision": engine.precision, "processor": processor}
+        hardware = torch.cuda.get_device_name(engine.device)
+    setting = {"engine": engine.label, "precision": engine.precision, "processor": hardware}
 
     def measure() -> Exactness:
         pictures = fixed_pictures(job.network.in_channels)
