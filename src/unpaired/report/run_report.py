@@ -293,7 +293,12 @@ def _advice(run: Run) -> str:
         text = f"Use {kept.path}, after {kept.images_seen:,} images: {number(kept.value)}, the {kept.why}"
         later = [moment for moment in run.moments if moment.images > kept.images_seen]
         if later and not any(moment.best for moment in later):
-            text += f"; none of the {plural(len(later), 'later evaluation')} was better"
+            count = len(later)
+            text += (
+                "; the later one was not better"
+                if count == 1
+                else f"; none of the {count} later evaluations was better"
+            )
         return f"{text}."
     if run.best is None:
         return "No best checkpoint was chosen."
