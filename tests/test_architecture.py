@@ -22,8 +22,11 @@ ROOMS = (
     "training",
     "audit",
     "compare",
+    "web",
     "study",
+    "serve",
     "demo",
+    "cluster",
     "cli",
 )
 """A room imports rooms before it, never one behind it."""

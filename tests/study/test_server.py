@@ -17,10 +17,10 @@ from PIL import Image
 
 from study.studies import Person, Reply, Server, make_study
 from unpaired.cli import main
-from unpaired.study.connection import HEADERS
 from unpaired.study.description import Study
 from unpaired.study.server import MOST_BYTES
 from unpaired.study.store import Store
+from unpaired.web.headers import HEADERS
 
 
 @pytest.fixture(scope="module")

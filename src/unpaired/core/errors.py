@@ -45,6 +45,23 @@ def did_you_mean(received: str, allowed: Iterable[str]) -> str:
 
 
 @contextlib.contextmanager
+def needs_extra(extra: str, what: str, *modules: str) -> Iterator[None]:
+    """Turn a missing library into one message while the block imports: `what` needs it, and `extra` brings it.
+
+    `modules` are the top-level modules that the extra brings; any other that is missing is an error of its own.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in modules:
+            raise
+        raise UserError(
+            f"{what} needs {error.name}, which is not installed. Install the extra: pip install 'unpaired[{extra}]' "
+            f"(in a checkout: pip install '.[{extra}]')."
+        ) from error
+
+
+@contextlib.contextmanager
 def named_by_flags(flags: Flags) -> Iterator[None]:
     """Name settings by the options of a command while the block runs: `flags` is setting -> option, or returns it."""
     token = _flags.set(flags)

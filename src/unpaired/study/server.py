@@ -17,19 +17,19 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from unpaired.core.errors import UserError
-from unpaired.study.connection import HEADERS, counted_as
 from unpaired.study.description import Study, Trial, choose_method, draw_trials, picture_bytes, read_study
 from unpaired.study.messages import CHOICE, ENTER, Choice, Enter, Limit, Refused
 from unpaired.study.page import answers_csv, participants_csv, report_json, report_page
 from unpaired.study.report import Report, make_report
 from unpaired.study.store import Participant, Store
+from unpaired.web.connection import counted_as
+from unpaired.web.headers import SecurityHeaders
 
 _ASSETS = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -64,8 +64,9 @@ def make_app(folder: Path, admin_token: str) -> ASGIApp:
         Route("/report/answers.csv", reader.file("text/csv; charset=utf-8", answers_csv), methods=["GET"]),
         Route("/report/participants.csv", reader.file("text/csv; charset=utf-8", participants_csv), methods=["GET"]),
     ]
-    # Around all of Starlette: its own answer to an unforeseen error would go past a middleware of its.
-    return _Guard(Starlette(routes=routes, exception_handlers={UserError: _refuse, Exception: _refuse}))
+    return SecurityHeaders(
+        _Guard(Starlette(routes=routes, exception_handlers={UserError: _refuse, Exception: _refuse}))
+    )
 
 
 def _refuse(request: Request, error: Exception) -> Response:
@@ -80,28 +81,17 @@ def _refuse(request: Request, error: Exception) -> Response:
 
 
 class _Guard:
-    """Adds the security headers to every answer, and slows down an address that asks too often."""
+    """Slows down an address that asks too often."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._limit = Limit(per_second=200.0, burst=1000)  # a whole class behind one address stays far below
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
         request = Request(scope)
         wait = self._limit.wait(_address(request))
         answer = _refuse(request, Refused.busy(wait)) if wait else self._app
-        await answer(scope, receive, send_guarded)
+        await answer(scope, receive, send)
 
 
 def _address(request: Request) -> str:

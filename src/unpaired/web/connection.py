@@ -1,4 +1,4 @@
-"""Connections of the study's server: bounded in number for each address, and in time for a request and its answer.
+"""Connections of a server: bounded in number for each address, and in time for a request and its answer.
 
 uvicorn bounds the number of all connections alone, and waits for the rest of a request for ever: somebody who opens a
 thousand connections and sends half a request on each would keep everybody else out.
@@ -15,29 +15,19 @@ from typing import ClassVar, final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from unpaired.web.headers import HEADERS
+
 MOST_CONNECTIONS = 800
 """At once; a process may usually open 1,024 files."""
 MOST_OF_ADDRESS = 200
 """At once, of one address: browsers open up to six, and a class may share one address."""
 REQUEST_SECONDS = 10.0
-"""For a whole request, from the connection or from its first byte."""
+"""For a whole request, from the connection or from its first byte; once more while its body keeps coming."""
 ANSWER_SECONDS = 30.0
 """After which a client must have taken `LEAST_BYTES` more of its answer, or all of it."""
 LEAST_BYTES = 32_768
+"""Of an answer, and in `REQUEST_SECONDS` of a long request, that must have passed."""
 PROXIES = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
-
-HEADERS = {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src blob: data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "permissions-policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-store",
-}
-"""Of every answer. The policy (of everything but the report): no inline script, no other host, no frame around it."""
 
 
 def counted_as(host: str) -> str:
@@ -61,6 +51,8 @@ class Connection(H11Protocol):
     """Whether the request is whole."""
     _left = 0
     """Bytes of the answer that were not yet sent when the timer was set."""
+    _received = 0
+    """Bytes of the request since the timer was set."""
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -89,6 +81,7 @@ class Connection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Give a request that has begun its time, and the answer to a whole one."""
         super().data_received(data)
+        self._received += len(data)
         if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
             self._answering, self._left = True, 1 << 62
             self._wait(ANSWER_SECONDS)
@@ -113,12 +106,17 @@ class Connection(H11Protocol):
     def _wait(self, seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._received = 0
         self._timer = self.loop.call_later(seconds, self._expired)
 
     def _expired(self) -> None:
-        """Close the connection unless all is well: the answer is being made or taken, or was taken."""
+        """Close the connection unless all is well: request or answer are on their way, or done."""
         self._timer = None
         left = self.transport.get_write_buffer_size()
+        coming = not self._answering and self.conn.their_state is h11.SEND_BODY and not self.cycle.response_complete
+        if coming and self._received >= LEAST_BYTES:
+            self._wait(REQUEST_SECONDS)
+            return
         if self._answering and self.cycle.response_complete and not left:
             return  # idle: uvicorn closes it after a while
         if self._answering and (not self.cycle.response_started or left <= self._left - LEAST_BYTES):

@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 
 from study.studies import Person, Server, make_study
-from unpaired.study import connection
-from unpaired.study.connection import HEADERS, counted_as
+from unpaired.web import connection
+from unpaired.web.connection import counted_as
+from unpaired.web.headers import HEADERS
 
 HALF = b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "
 QUICK = """
 import sys
 from unpaired.cli import main
-from unpaired.study import connection
+from unpaired.web import connection
 connection.REQUEST_SECONDS, connection.ANSWER_SECONDS = 1.0, 1.0
 main(sys.argv[1:])
 """

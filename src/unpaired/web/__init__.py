@@ -1,0 +1,1 @@
+"""What the servers share: the listening socket, bounded connections, security headers, and the stop."""

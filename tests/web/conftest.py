@@ -1,0 +1,7 @@
+"""Fixtures of the servers' tests."""
+
+from __future__ import annotations
+
+from study.conftest import serve
+
+__all__ = ["serve"]
