@@ -16,10 +16,11 @@ import pytest
 import torch
 
 from unpaired.core.errors import UserError
+from unpaired.core.files import write_atomic
 from unpaired.data.decode import decode
 from unpaired.data.encode import write_image
 from unpaired.data.values import Domain, Image
-from unpaired.models import files, translation
+from unpaired.models import files, pipeline
 from unpaired.models.conversion import read_signed
 from unpaired.models.files import count_images, translate_files
 from unpaired.models.translator import Translator
@@ -394,14 +395,14 @@ def test_the_number_of_images_in_memory_does_not_grow_with_the_number_of_files(
             peak = max(peak, alive)
         return read_signed(path, source, **options)
 
-    def counted_write(image: Image, path: Path, alpha: Any) -> None:
+    def counted_write(path: Path, content: bytes, *, durable: bool) -> None:
         nonlocal alive
-        write_image(image, path, alpha)
+        write_atomic(path, content, durable=durable)
         with lock:
             alive -= 1
 
-    monkeypatch.setattr(files, "read_signed", counted_read)
-    monkeypatch.setattr(translation, "write_image", counted_write)
+    monkeypatch.setattr(pipeline, "read_signed", counted_read)
+    monkeypatch.setattr(files, "write_atomic", counted_write)
     grey = Domain(channels=1)
     translate_files(make_identity(grey, grey), [tmp_path / "photos"], tmp_path / "out", batch_size=2, workers=2)
     assert alive == 0

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
 from unpaired.data.decode import decode
-from unpaired.data.encode import write_indices
+from unpaired.data.encode import encode_indices
 from unpaired.data.labels import VOID, Labels, distinct_colours, paint
 from unpaired.data.values import Domain
 from unpaired.models.files import translate_files
@@ -181,5 +181,5 @@ def test_a_domain_of_label_maps_has_the_channels_of_its_feed() -> None:
 
 def test_indices_have_formats_of_their_own(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="WebP cannot hold class indices"):
-        write_indices(np.zeros((2, 2), np.uint8), tmp_path / "x.webp", INDEX.palette)
+        encode_indices(np.zeros((2, 2), np.uint8), ".webp", INDEX.palette)
     assert list(tmp_path.iterdir()) == []

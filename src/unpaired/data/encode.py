@@ -121,47 +121,46 @@ def require_format(suffix: str, dtype: str, channels: int) -> Format:
     )
 
 
-def write_image(image: Image, path: str | os.PathLike[str], alpha: NDArray[Any] | None = None) -> None:
-    """Write [H, W, C] to a file, in the format of its suffix; an existing file is replaced in one step.
+def encode_image(image: Image, suffix: str, alpha: NDArray[Any] | None = None) -> bytes:
+    """Return [H, W, C] as the bytes of a file, in the format of a suffix (`.png`).
 
     `alpha` [H, W], of any type that images have, is stored beside one or three channels of uint8, uint16 or floats,
-    straight, in their type. Raises `UserError` where the format cannot hold the image or the file cannot be written;
-    then nothing is left.
+    straight, in their type. Raises `UserError` where the format cannot hold the image.
     """
-    path = Path(path)
     assert image.ndim == 3, image.shape
-    form = require_format(path.suffix, image.dtype.name, image.shape[2])
+    form = require_format(suffix, image.dtype.name, image.shape[2])
     if alpha is None:
-        content = form.encode(image)
-    else:
-        if form.with_alpha is None:
-            raise UserError(f"{form.name} files hold no alpha here. Use one of: .png, .webp, .tif, .tiff.")
-        share = alpha / (np.float64(1) if alpha.dtype.kind == "f" else DTYPE_RANGES[alpha.dtype.name][1])
-        stored = share if image.dtype.kind == "f" else np.rint(share * DTYPE_RANGES[image.dtype.name][1])
-        stored = stored.astype(image.dtype)
-        content = form.with_alpha(np.concatenate([image, stored[:, :, None]], axis=2))
-    write_atomic(path, content, durable=False)
+        return form.encode(image)
+    if form.with_alpha is None:
+        raise UserError(f"{form.name} files hold no alpha here. Use one of: .png, .webp, .tif, .tiff.")
+    share = alpha / (np.float64(1) if alpha.dtype.kind == "f" else DTYPE_RANGES[alpha.dtype.name][1])
+    stored = share if image.dtype.kind == "f" else np.rint(share * DTYPE_RANGES[image.dtype.name][1])
+    return form.with_alpha(np.concatenate([image, stored.astype(image.dtype)[:, :, None]], axis=2))
 
 
-def write_indices(
-    indices: NDArray[np.uint8], path: str | os.PathLike[str], palette: Sequence[tuple[int, int, int]]
-) -> None:
-    """Write class indices [H, W] to a file: PNG with a palette that shows their colours, TIFF grey, `.npy` [H, W].
-
-    An existing file is replaced in one step. Raises `UserError` for other formats, and where it cannot be written.
-    """
-    path = Path(path)
+def encode_indices(indices: NDArray[np.uint8], suffix: str, palette: Sequence[tuple[int, int, int]]) -> bytes:
+    """Return class indices [H, W] as the bytes of a file: PNG with a palette that shows their colours, TIFF grey,
+    `.npy` [H, W]. Raises `UserError` for other formats."""
     assert indices.ndim == 2, indices.shape
-    form = require_format(path.suffix, "uint8", 1)
+    form = require_format(suffix, "uint8", 1)
     if form is _PNG:
         picture = PillowImage.fromarray(np.ascontiguousarray(indices))
         picture.putpalette([value for colour in palette for value in colour])
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
-        write_atomic(path, buffer.getvalue(), durable=False)
-    elif form.encode is _npy:
-        write_atomic(path, _npy(indices), durable=False)
-    elif form is _TIFF:
-        write_atomic(path, _tiff(indices[:, :, None]), durable=False)
-    else:
-        raise UserError(f"{form.name} cannot hold class indices. Use one of: .png, .tif, .tiff, .npy.")
+        return buffer.getvalue()
+    if form.encode is _npy:
+        return _npy(indices)
+    if form is _TIFF:
+        return _tiff(indices[:, :, None])
+    raise UserError(f"{form.name} cannot hold class indices. Use one of: .png, .tif, .tiff, .npy.")
+
+
+def write_image(image: Image, path: str | os.PathLike[str], alpha: NDArray[Any] | None = None) -> None:
+    """Write [H, W, C] to a file, in the format of its suffix; an existing file is replaced in one step.
+
+    `alpha` as in `encode_image`. Raises `UserError` where the format cannot hold the image or the file cannot be
+    written; then nothing is left.
+    """
+    path = Path(path)
+    write_atomic(path, encode_image(image, path.suffix, alpha), durable=False)

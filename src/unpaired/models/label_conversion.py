@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
-from unpaired.data.encode import write_image, write_indices
+from unpaired.data.encode import encode_image, encode_indices
 from unpaired.data.labels import Labels, encoded, from_colours, paint, to_indices
 from unpaired.data.values import Image, Signed, stored_classes, to_signed
 
@@ -68,10 +66,9 @@ def require_label_format(labels: Labels, format: str, bit_depth: int | None) -> 
         )
 
 
-def write_label_map(signed: Signed, labels: Labels, path: Path) -> None:
-    """Write a translation as label map file, whole or not at all; raises `UserError`."""
+def encode_label_map(signed: Signed, labels: Labels, suffix: str) -> bytes:
+    """Return a translation as the bytes of a label map file; raises `UserError`."""
     values = label_array(signed, labels)
     if labels.kind == "index":
-        write_indices(values, path, labels.palette)
-    else:
-        write_image(values, path)
+        return encode_indices(values, suffix, labels.palette)
+    return encode_image(values, suffix)

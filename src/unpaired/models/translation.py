@@ -8,9 +8,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from unpaired.data.encode import write_image
+from unpaired.core.files import write_atomic
+from unpaired.data.encode import encode_image
 from unpaired.data.values import Domain, Image, Signed, as_stored
-from unpaired.models.label_conversion import write_label_map
+from unpaired.models.label_conversion import encode_label_map
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +28,19 @@ class Translation:
         """The image as its file holds it and as sources give it: [H, W, C] in levels, label maps in their classes."""
         return as_stored(self.values, self.domain)
 
-    def write(self, path: Path, written_as: Domain | None = None, alpha: NDArray[Any] | None = None) -> None:
-        """Write it to a file, whole or not at all; `written_as` is its domain in another type. Raises `UserError`.
+    def encode(self, suffix: str, written_as: Domain | None = None, alpha: NDArray[Any] | None = None) -> bytes:
+        """Return the bytes of its file in the format of a suffix (`.png`); raises `UserError`.
 
-        `alpha` [H, W] is written beside pictures; see `write_image`.
+        `written_as` is its domain in another type. `alpha` [H, W] is stored beside pictures; see `encode_image`.
         """
         domain = written_as or self.domain
         if domain.labels is not None:
-            write_label_map(self.values, domain.labels, path)
-            return
+            return encode_label_map(self.values, domain.labels, suffix)
         image = as_stored(self.values, domain)
-        if domain.alpha and path.suffix.lower() in (".tif", ".tiff"):  # elsewhere it is the last channel of itself
+        if domain.alpha and suffix.lower() in (".tif", ".tiff"):  # elsewhere it is the last channel of itself
             image, alpha = image[..., :-1], image[..., -1]
-        write_image(image, path, alpha)
+        return encode_image(image, suffix, alpha)
+
+    def write(self, path: Path, written_as: Domain | None = None, alpha: NDArray[Any] | None = None) -> None:
+        """Write it to a file, whole or not at all, as `encode` says; raises `UserError`."""
+        write_atomic(path, self.encode(path.suffix, written_as, alpha), durable=False)

@@ -1,0 +1,191 @@
+"""Images on their way through a translator: decoding, translating and encoding overlap, in memory that is bounded."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+from numpy.typing import NDArray
+
+from unpaired.core.errors import UserError
+from unpaired.core.files import means_full_disk
+from unpaired.core.settings import option
+from unpaired.core.text import plural, printable
+from unpaired.data.bad_image import BadImage
+from unpaired.data.decode import read_alpha
+from unpaired.data.reading import Half, halved
+from unpaired.data.values import Domain, Signed
+from unpaired.models.conversion import read_signed
+from unpaired.models.engines.base import NotFiniteError
+from unpaired.models.translation import Translation
+from unpaired.models.translator import Translator, images_per_batch
+from unpaired.networks import SearchError
+
+_WAITING_PIXELS = 1 << 24
+_WAITING_BATCHES = 16
+"""Decoded images wait for others of their size until they have so many pixels, or are so many batches, together."""
+
+
+class Job(NamedTuple):
+    """One file: its position in the input, where it is, where its translation goes."""
+
+    number: int
+    source: Path
+    output: Path
+
+
+class LoadedImage(NamedTuple):
+    """An image as the network sees it."""
+
+    job: Job
+    image: Signed
+    alpha: NDArray[Any] | None
+    """[H, W] where it is to be kept."""
+
+
+def load_image(
+    job: Job, translator: Translator, *, max_pixels: int, half: Half | None, with_alpha: bool
+) -> LoadedImage | str:
+    """Read a job's image, with its alpha if asked; or return why that is impossible."""
+    try:
+        image = read_signed(job.source, translator.source, max_pixels=max_pixels, half=half)
+        with job.source.open("rb") as file:  # JPEG has no alpha, and is most files: it is not decoded once more
+            look = with_alpha and file.read(3) != b"\xff\xd8\xff"
+        found = read_alpha(job.source, max_pixels=max_pixels) if look else None
+        return LoadedImage(job, image, None if found is None else halved(job.source, found[:, :, None], half)[:, :, 0])
+    except BadImage as error:
+        return error.reason
+    except (UserError, MemoryError) as error:
+        return str(error) or "not enough memory to decode it"
+
+
+@final
+@dataclass
+class Run:
+    """One pass over images; the counts so far."""
+
+    translator: Translator
+    written_as: Domain
+    batch_size: int
+    workers: int
+    load: Callable[[Job], LoadedImage | str]
+    """Returns an image as the network sees it, or why there is none; called from several threads."""
+    write: Callable[[Job, bytes], None]
+    """Brings the content of an output to its place; called from several threads."""
+    report: Callable[[int], None]
+    """Called with how many jobs are done, failed or not."""
+    written: int = 0
+    twice_as_wide: int = 0
+    failed: list[tuple[Job, str]] = field(default_factory=list)
+    searched: list[tuple[Job, SearchError]] = field(default_factory=list)
+    factors: list[float] = field(default_factory=list)
+    """How many times as large images are as those of the training."""
+    writing: deque[tuple[Job, Future[None]]] = field(default_factory=deque)
+
+    def translate(self, jobs: Iterable[Job]) -> None:
+        """Translate every job; what goes wrong with one file is remembered in `failed`."""
+        readers = ThreadPoolExecutor(self.workers, "decode")
+        writers = ThreadPoolExecutor(self.workers, "encode")
+        try:
+            for batch in self._batches(self._load_ahead(jobs, readers)):
+                for image, translation in self._translate_batch(batch):
+                    self._finish_writing(self.workers)
+                    self.writing.append((image.job, writers.submit(self._write, image, translation)))
+            self._finish_writing(0)
+        finally:
+            for pool in (readers, writers):
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _load_ahead(self, jobs: Iterable[Job], pool: ThreadPoolExecutor) -> Iterator[LoadedImage]:
+        """Yield the images in order while the next ones are being decoded; leave out what cannot be."""
+        ahead: deque[tuple[Job, Future[LoadedImage | str]]] = deque()
+        for job in itertools.chain(jobs, (None,)):
+            if job is not None:
+                ahead.append((job, pool.submit(self.load, job)))
+            while len(ahead) > (0 if job is None else self.workers):
+                waiting, future = ahead.popleft()
+                loaded = future.result()
+                if isinstance(loaded, str):
+                    self._fail(waiting, loaded)
+                    continue
+                height, width = loaded.image.shape[:2]
+                self.twice_as_wide += width == 2 * height
+                yield loaded
+
+    def _fail(self, job: Job, reason: str) -> None:
+        self.failed.append((job, reason))
+        self.report(self.written + len(self.failed))
+
+    def _batches(self, images: Iterable[LoadedImage]) -> Iterator[list[LoadedImage]]:
+        """Yield images of the same padded size together; the window in which they are sought is bounded."""
+        waiting: dict[tuple[int, int], list[LoadedImage]] = {}
+        pixels = count = 0
+        for image in images:
+            size = self.translator.padded_size(*image.image.shape[:2])
+            waiting.setdefault(size, []).append(image)
+            pixels += image.image.shape[0] * image.image.shape[1]
+            count += 1
+            if (factor := self.translator.sizing.factor(*image.image.shape[:2])) is not None:
+                self.factors.append(factor)
+            full = len(waiting[size]) >= images_per_batch(*size, self.batch_size)
+            if full or pixels > _WAITING_PIXELS or count > _WAITING_BATCHES * self.batch_size:
+                # The largest group goes: where no group is full, that empties the window with the fewest batches.
+                size = size if full else max(waiting, key=lambda key: len(waiting[key]) * key[0] * key[1])
+                batch = waiting.pop(size)
+                pixels -= sum(each.image.shape[0] * each.image.shape[1] for each in batch)
+                count -= len(batch)
+                yield batch
+        yield from waiting.values()
+
+    def _translate_batch(self, batch: list[LoadedImage]) -> list[tuple[LoadedImage, Translation]]:
+        try:
+            translated = self.translator.translate_values([loaded.image for loaded in batch], self.batch_size)
+            if self.translator.search is not None:
+                jobs = [loaded.job for loaded in batch]
+                self.searched += zip(jobs, self.translator.search.last_errors, strict=True)
+            return list(zip(batch, translated, strict=True))
+        except NotFiniteError as error:
+            reason = str(error)
+        except (RuntimeError, MemoryError) as error:
+            if not _means_out_of_memory(error):
+                raise
+            height, width = batch[0].image.shape[:2]
+            device = self.translator.device
+            reason = f"not enough memory on {device} to translate {height} x {width} pixels (height x width)"
+        if len(batch) > 1:
+            return [pair for image in batch for pair in self._translate_batch([image])]
+        self._fail(batch[0].job, reason)
+        return []
+
+    def _write(self, loaded: LoadedImage, translation: Translation) -> None:
+        job = loaded.job
+        self.write(job, translation.encode(job.output.suffix, self.written_as, loaded.alpha))
+
+    def _finish_writing(self, at_most: int) -> None:
+        while len(self.writing) > at_most:
+            job, future = self.writing.popleft()
+            try:
+                future.result()
+            except (OSError, ValueError) as error:  # UserError is a ValueError; so is what an encoder refuses
+                if means_full_disk(error):
+                    raise UserError(
+                        f"the disk is full: could not write {printable(job.output)}. What was written before is whole "
+                        f"({plural(self.written, 'translation')}). Free some space and continue with "
+                        f"{option('existing', 'skip')}."
+                    ) from error
+                self._fail(job, str(error) if isinstance(error, UserError) else f"cannot be written: {error}")
+            else:
+                self.written += 1
+                self.report(self.written + len(self.failed))
+
+
+def _means_out_of_memory(error: Exception) -> bool:
+    import torch
+
+    by_words = any(words in str(error) for words in ("can't allocate memory", "bad_alloc", "bad allocation"))
+    return by_words or isinstance(error, torch.OutOfMemoryError | MemoryError)
