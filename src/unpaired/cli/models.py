@@ -28,8 +28,10 @@ from unpaired.core.text import json_text, printable
 
 if TYPE_CHECKING:
     from unpaired.core.terminal import Counter
+    from unpaired.models.export.model import ExportReport
     from unpaired.models.files import Report
     from unpaired.models.translator import Translator
+    from unpaired.serve.browser import BrowserReport
 
 
 @app.command
@@ -175,7 +177,8 @@ def export(
     /,
     *,
     out: Path,
-    format: Literal["onnx", "openvino", "torchscript", "torch-export"] | None = None,
+    format: Literal["onnx", "openvino", "torchscript", "torch-export", "web"] | None = None,
+    runtime: Path | None = None,
     direction: Direction = None,
     checkpoint: Checkpoint = None,
     precision: Literal["fp32", "int8"] = "fp32",
@@ -184,9 +187,11 @@ def export(
     extension: Extension = None,
     quiet: Quiet = False,
 ) -> int:
-    """Write a model as one file for another runtime; it takes images of any size.
+    """Write a model as one file for another runtime, which takes images of any size, or as a page for a browser.
 
     unpaired export runs/h2z --out h2z.onnx
+
+    unpaired export runs/h2z --format web --out h2z-page --runtime node_modules/onnxruntime-web/dist
 
     The file is compared with PyTorch before it is written; exit code 2 and no file where they differ.
 
@@ -195,9 +200,13 @@ def export(
     model
         A run, a checkpoint or a model folder.
     out
-        The file: .onnx, .xml (OpenVINO, with a .bin beside it), .pt (TorchScript) or .pt2 (torch.export).
+        The file: .onnx, .xml (OpenVINO, with a .bin beside it), .pt (TorchScript) or .pt2 (torch.export); for web
+        a folder.
     format
-        onnx, openvino, torchscript or torch-export; by default what the suffix of --out says.
+        onnx, openvino, torchscript or torch-export; by default what the suffix of --out says. web writes a folder
+        with a page that translates in the browser, without a server; every direction, unless one is named.
+    runtime
+        For web: the folder dist of the npm package onnxruntime-web, which is copied into --out.
     precision
         fp32, or int8 (ONNX and OpenVINO), which loses quality: the loss is measured and printed.
     calibrate
@@ -205,19 +214,36 @@ def export(
     overwrite
         Replace the file where it exists.
     """
-    from unpaired.models.export.model import export_model
-
     allow(extension)
-    report = export_model(
-        model,
-        out,
-        format=format,
-        direction=direction,
-        checkpoint=checkpoint,
-        precision=precision,
-        calibrate=calibrate,
-        overwrite=overwrite,
-    )
+    report: ExportReport | BrowserReport
+    if format == "web":
+        from unpaired.serve.browser import export_browser
+
+        report = export_browser(
+            model,
+            out,
+            runtime=runtime,
+            direction=direction,
+            checkpoint=checkpoint,
+            precision=precision,
+            calibrate=calibrate,
+            overwrite=overwrite,
+        )
+    else:
+        from unpaired.models.export.model import export_model
+
+        if runtime is not None:
+            raise UserError(f"--runtime is for --format web; received {f'--format {format}' if format else 'another'}.")
+        report = export_model(
+            model,
+            out,
+            format=format,
+            direction=direction,
+            checkpoint=checkpoint,
+            precision=precision,
+            calibrate=calibrate,
+            overwrite=overwrite,
+        )
     if not quiet:
         say(str(report))
     return 0
