@@ -79,6 +79,7 @@ BASES = {
     "audit": "audit {model} --data {data} --out {out} --device cpu",
     "segment train": "segment train --data {labelled} --out {out} --size 32 --set data.labels_a.kind=index",
     "segment score": "segment score {model} --data {labelled} --device cpu",
+    "serve": "serve {data}/nowhere",
     "study create": "study create --real {data}/testA --fake m={data}/testB --out {out}",
     "study serve": "study serve {data}",
     "study report": "study report {data} --out {out}",

@@ -112,6 +112,11 @@ def draw(
     return grid(rows, known, title), [f"{name}: {_COLUMNS[name]}" for name in known]
 
 
+def amplified_detail(images: Tensor) -> Tensor:
+    """Return images [N, C, H, W] in [-1, 1] less a blur, amplified, around grey: where they may hide something."""
+    return (images - blurred(images, DETAIL_SIGMA)) * DETAIL_FACTOR
+
+
 def displayed(image: Tensor, domain: Domain) -> Picture:
     """Return an image [1, C, H, W] in [-1, 1] as it is displayed, [H, W, C'] uint8."""
     levels = ((image[0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
@@ -146,11 +151,10 @@ def _row(forward: Translator, backward: Translator, images: Images, number: int,
     back = backward.translate_tensor(y)
     disturbed = backward.translate_tensor(noisy(y, INVISIBLE_NOISE, [number], seed))
     source = forward.source
-    detail = (y - blurred(y, DETAIL_SIGMA)) * DETAIL_FACTOR
     row = {
         "input": displayed(x, source),
         "translation": displayed(y, forward.target),
-        _DETAIL: displayed(detail, Domain(channels=y.shape[1])),
+        _DETAIL: displayed(amplified_detail(y), Domain(channels=y.shape[1])),
         "reconstruction": displayed(back, source),
         _NOISE: displayed(disturbed, source),
     }

@@ -21,6 +21,10 @@ class BadImage(Exception):
         self.reason = reason
 
 
+class TooLarge(BadImage):
+    """An image of more pixels than are read."""
+
+
 def refuse_bomb(path: Path, height: int, width: int, channels: int, max_pixels: int) -> None:
     """Raise `BadImage` for an image without pixels, or with more than `max_pixels` of them.
 
@@ -30,7 +34,7 @@ def refuse_bomb(path: Path, height: int, width: int, channels: int, max_pixels: 
         raise BadImage(path, f"has no pixels: {height} x {width} with {channels} channels")
     if height * width * math.ceil(channels / 4) > max_pixels:
         many = f" with {channels} channels" if channels > 4 else ""
-        raise BadImage(
+        raise TooLarge(
             path,
             f"absurdly large: {height} x {width} pixels{many}; "
             f"at most {max_pixels} are read (raise max_pixels, --max-pixels, if it is genuine)",

@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
-from unpaired.data.bad_image import MAX_PIXELS
+from unpaired.data.bad_image import MAX_PIXELS, refuse_bomb
 from unpaired.data.bad_image import BadImage as BadImage
-from unpaired.data.formats import find_reader, own_readers
+from unpaired.data.formats import Header, Reader, find_reader, own_readers
 from unpaired.data.formats.base import quiet
 from unpaired.data.parallel import sharing_memory
 from unpaired.data.values import Image
@@ -52,15 +54,29 @@ def decode(
 
     Raises `BadImage`, and nothing else, for anything that is not a whole, sound image of at most `max_pixels` pixels.
     """
+    with _explained(path, max_pixels) as (file, reader):
+        return plain(file, reader.load(file, max_pixels, stored=stored, alpha=alpha))
+
+
+def probe(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Header:
+    """Return what a file announces of its image, at most `max_pixels`, without decoding it; `BadImage` as `decode`."""
+    with _explained(path, max_pixels) as (file, reader):
+        header = reader.probe(file)
+        refuse_bomb(file, header.height, header.width, header.channels, max_pixels)
+        return header
+
+
+@contextmanager
+def _explained(path: str | os.PathLike[str], max_pixels: int) -> Iterator[tuple[Path, Reader]]:
+    """Yield a file's path and reader; whatever is raised of it becomes `BadImage`."""
     path = Path(path)
     try:
         with sharing_memory(), quiet(max_pixels), np.errstate(all="ignore"):
-            reader = find_reader(_start(path), path.suffix.lower())
-            return plain(path, reader.load(path, max_pixels, stored=stored, alpha=alpha))
+            yield path, find_reader(_start(path), path.suffix.lower())
     except BadImage as error:
         if error.path == path:
             raise
-        raise BadImage(path, error.reason) from error  # of an image inside of the file
+        raise type(error)(path, error.reason) from error  # of an image inside of the file
     except Exception as error:  # decoders raise anything on damaged files
         raise BadImage(path, _reason(error)) from error
 

@@ -11,11 +11,11 @@ import PIL.Image
 
 from unpaired.core.errors import UserError
 from unpaired.data.bad_image import MAX_PIXELS
-from unpaired.data.decode import as_channels
+from unpaired.data.decode import as_channels, read_alpha
 from unpaired.data.formats.base import upright
 from unpaired.data.formats.pillow import few_bits, orientation_of, stored_values, to_array
 from unpaired.data.labels import encoded
-from unpaired.data.reading import Half, Reading
+from unpaired.data.reading import Half, Reading, halved
 from unpaired.data.values import DTYPE_RANGES, Domain, Image, Signed, from_signed, to_signed
 from unpaired.models.label_conversion import (
     label_array,
@@ -40,6 +40,20 @@ def read_signed(path: Path, source: Domain, *, max_pixels: int = MAX_PIXELS, hal
     if source.labels is not None:
         return to_signed(encoded(np.asarray(image[:, :, 0], np.uint8), source.labels))
     return signed_from_array(image, source)
+
+
+def read_with_alpha(
+    path: Path, source: Domain, *, max_pixels: int = MAX_PIXELS, half: Half | None = None, with_alpha: bool = True
+) -> tuple[Signed, Image | None]:
+    """Read a file as `read_signed` does, and how opaque it is, [H, W]; None without transparency, or where not asked.
+
+    Raises the same.
+    """
+    image = read_signed(path, source, max_pixels=max_pixels, half=half)
+    with path.open("rb") as file:  # JPEG has no alpha, and is most files: it is not decoded once more
+        look = with_alpha and file.read(3) != b"\xff\xd8\xff"
+    found = read_alpha(path, max_pixels=max_pixels) if look else None
+    return image, None if found is None else halved(path, found[:, :, None], half)[:, :, 0]
 
 
 def signed_from_array(image: Image, source: Domain) -> Signed:

@@ -17,10 +17,9 @@ from unpaired.core.files import means_full_disk
 from unpaired.core.settings import option
 from unpaired.core.text import plural, printable
 from unpaired.data.bad_image import BadImage
-from unpaired.data.decode import read_alpha
-from unpaired.data.reading import Half, halved
+from unpaired.data.reading import Half
 from unpaired.data.values import Domain, Signed
-from unpaired.models.conversion import read_signed
+from unpaired.models.conversion import read_with_alpha
 from unpaired.models.engines.base import NotFiniteError
 from unpaired.models.translation import Translation
 from unpaired.models.translator import Translator, images_per_batch
@@ -53,11 +52,10 @@ def load_image(
 ) -> LoadedImage | str:
     """Read a job's image, with its alpha if asked; or return why that is impossible."""
     try:
-        image = read_signed(job.source, translator.source, max_pixels=max_pixels, half=half)
-        with job.source.open("rb") as file:  # JPEG has no alpha, and is most files: it is not decoded once more
-            look = with_alpha and file.read(3) != b"\xff\xd8\xff"
-        found = read_alpha(job.source, max_pixels=max_pixels) if look else None
-        return LoadedImage(job, image, None if found is None else halved(job.source, found[:, :, None], half)[:, :, 0])
+        source = translator.source
+        return LoadedImage(
+            job, *read_with_alpha(job.source, source, max_pixels=max_pixels, half=half, with_alpha=with_alpha)
+        )
     except BadImage as error:
         return error.reason
     except (UserError, MemoryError) as error:
@@ -152,7 +150,7 @@ class Run:
         except NotFiniteError as error:
             reason = str(error)
         except (RuntimeError, MemoryError) as error:
-            if not _means_out_of_memory(error):
+            if not means_out_of_memory(error):
                 raise
             height, width = batch[0].image.shape[:2]
             device = self.translator.device
@@ -184,7 +182,8 @@ class Run:
                 self.report(self.written + len(self.failed))
 
 
-def _means_out_of_memory(error: Exception) -> bool:
+def means_out_of_memory(error: Exception) -> bool:
+    """Say whether an error of PyTorch or Python means that memory is short."""
     import torch
 
     by_words = any(words in str(error) for words in ("can't allocate memory", "bad_alloc", "bad allocation"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, final, overload
@@ -268,6 +269,16 @@ class Translator:
             for number, image, translated in zip(numbers, seen, self._translate(seen), strict=True):
                 results[number] = Translation(self.sizing.restore(translated, image, values[number]), self.target)
         return [result for result in results if result is not None]
+
+    def at_size(self, size: TranslationSize | str, detail: bool | None = None) -> Translator:
+        """Return a translator of the same network that sees images at another size; `size` and `detail` as in `load`.
+
+        Raises `UserError` where that cannot be.
+        """
+        other = copy.copy(self)
+        searches = self.network.is_search
+        other.sizing = choose_sizing(self.card, self.direction, size=size, detail=detail, searches=searches)
+        return other
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the size at which the network sees an image of `height` x `width`, with its padding."""

@@ -11,7 +11,6 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from unpaired.core.errors import UserError
 from unpaired.core.settings import STRICT
 
 Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
@@ -60,19 +59,6 @@ class Choice(Answer):
 
 ENTER = TypeAdapter(Enter)
 CHOICE = TypeAdapter(Choice)
-
-
-class Refused(UserError):
-    """A request that is not granted: a status, a word for the program and a sentence for the person."""
-
-    def __init__(self, status: int, code: str, message: str, *, retry_after: float = 0.0) -> None:
-        super().__init__(message)
-        self.status, self.code, self.retry_after = status, code, retry_after
-
-    @classmethod
-    def busy(cls, seconds: float) -> Refused:
-        """Return the answer to somebody who asks too often."""
-        return cls(429, "busy", "Too many requests. Please wait a moment.", retry_after=max(seconds, 0.05))
 
 
 MOST_KEYS = 20_000

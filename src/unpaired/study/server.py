@@ -6,7 +6,6 @@ time that they take can differ. Whether a choice was right is known to the repor
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import Callable, Mapping
 from importlib.resources import files
@@ -24,12 +23,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from unpaired.core.errors import UserError
 from unpaired.study.description import Study, Trial, choose_method, draw_trials, picture_bytes, read_study
-from unpaired.study.messages import CHOICE, ENTER, Choice, Enter, Limit, Refused
+from unpaired.study.messages import CHOICE, ENTER, Choice, Enter, Limit
 from unpaired.study.page import answers_csv, participants_csv, report_json, report_page
 from unpaired.study.report import Report, make_report
 from unpaired.study.store import Participant, Store
 from unpaired.web.connection import counted_as
 from unpaired.web.headers import SecurityHeaders
+from unpaired.web.refused import Refused, refuse
 
 _ASSETS = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -64,20 +64,7 @@ def make_app(folder: Path, admin_token: str) -> ASGIApp:
         Route("/report/answers.csv", reader.file("text/csv; charset=utf-8", answers_csv), methods=["GET"]),
         Route("/report/participants.csv", reader.file("text/csv; charset=utf-8", participants_csv), methods=["GET"]),
     ]
-    return SecurityHeaders(
-        _Guard(Starlette(routes=routes, exception_handlers={UserError: _refuse, Exception: _refuse}))
-    )
-
-
-def _refuse(request: Request, error: Exception) -> Response:
-    """Answer an error: `Refused` as it says, and others without a word of what is inside the server."""
-    if not isinstance(error, Refused):
-        if isinstance(error, UserError):  # the answers cannot be stored or read now; the browser asks again
-            logging.getLogger("uvicorn.error").error("%s", error)
-        status = 503 if isinstance(error, UserError) else 500
-        error = Refused(status, "server", "The server cannot go on at the moment. Please tell the study's author.")
-    headers = {"retry-after": str(max(1, round(error.retry_after)))} if error.retry_after else None
-    return JSONResponse({"error": error.code, "message": str(error)}, error.status, headers)
+    return SecurityHeaders(_Guard(Starlette(routes=routes, exception_handlers={UserError: refuse, Exception: refuse})))
 
 
 class _Guard:
@@ -90,7 +77,7 @@ class _Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         wait = self._limit.wait(_address(request))
-        answer = _refuse(request, Refused.busy(wait)) if wait else self._app
+        answer = refuse(request, Refused.busy(wait)) if wait else self._app
         await answer(scope, receive, send)
 
 

@@ -1,0 +1,46 @@
+"""Start a service, and run it until it is stopped."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+
+from unpaired.core.errors import needs_extra
+from unpaired.core.terminal import say
+from unpaired.serve.settings import ServeSettings
+
+
+def serve(models: Sequence[str], settings: ServeSettings | None = None) -> None:
+    """Serve models until Ctrl-C or SIGTERM, then finish what was taken and return.
+
+    `models` are runs, checkpoints or model folders, each also as NAME=MODEL. Addresses are printed when it listens;
+    then every request is a line of JSON on stderr. Raises `UserError` where the extra is not installed, a model is
+    none, or the address cannot be taken.
+    """
+    settings = settings or ServeSettings()
+    with needs_extra("serve", "serving models", "fastapi", "uvicorn", "starlette", "multipart", "prometheus_client"):
+        import python_multipart as python_multipart
+
+        from unpaired.serve.app import make_app
+        from unpaired.serve.monitor import LogLines
+        from unpaired.web.server import address_of, is_local, listen, run
+    app = make_app(models, settings)
+    listening = listen(settings.host, settings.port)
+    address = address_of(listening, settings.host)
+    say(f"Service: {address}/  (what it takes and answers: {address}/openapi.json)")
+    if not is_local(settings.host):
+        say("Reachable from other machines, and not encrypted: put a proxy with TLS before it (docs/serve.md).")
+        if settings.keys is None:
+            say("Whoever reaches it can use it: give API keys with --keys FILE, or listen on 127.0.0.1.")
+    say("Stop with Ctrl-C; what has been taken is finished.")
+    for name in ("uvicorn.error", "unpaired.serve", "asyncio"):
+        logging.getLogger(name).handlers[:] = [LogLines()]
+        logging.getLogger(name).propagate = False
+    run(
+        app,
+        listening,
+        behind_proxy=settings.behind_proxy,
+        patience_seconds=math.ceil(settings.timeout) + 5,
+        lifespan=True,
+    )
