@@ -21,7 +21,8 @@ from unpaired.data import loader as loader_file
 from unpaired.data.batching import ToHost
 from unpaired.data.config import DataConfig
 from unpaired.data.encode import write_image
-from unpaired.data.loader import Unaligned, UnpairedLoader
+from unpaired.data.loader import UnpairedLoader
+from unpaired.data.order import Unaligned
 from unpaired.data.source import ImageSource
 from unpaired.data.training import TrainingData, open_training_data
 from unpaired.data.transforms import crop_and_flip

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unpaired.data.loader import Aligned, Unaligned
+from unpaired.data.order import Aligned, Unaligned
 
 count = st.integers(1, 60)
 

@@ -25,7 +25,7 @@ class TooLarge(BadImage):
     """An image of more pixels than are read."""
 
 
-def refuse_bomb(path: Path, height: int, width: int, channels: int, max_pixels: int) -> None:
+def refuse_bomb(path: str | os.PathLike[str], height: int, width: int, channels: int, max_pixels: int) -> None:
     """Raise `BadImage` for an image without pixels, or with more than `max_pixels` of them.
 
     A pixel of more than four channels counts once for every four, so that the limit bounds memory whatever the format.

@@ -13,6 +13,7 @@ from unpaired.core.errors import UserError
 from unpaired.core.text import plural, printable
 from unpaired.data.folders import Place
 from unpaired.data.reading import ImageFile
+from unpaired.data.streams.shards import StoredImage
 from unpaired.data.training import Part, TrainingData
 
 _STAMP = 8
@@ -105,12 +106,17 @@ def _key(part: Part) -> str:
 
 
 def _names(place: Place | None, files: Sequence[ImageFile]) -> list[str]:
-    """Return a name for each image, no two alike: the path below its folder, or what its own source calls it."""
-    below = isinstance(place, Path)
-    names = [os.path.relpath(file, place) if below and isinstance(place, Path) else os.fspath(file) for file in files]
+    """Return a name for each image, no two alike: below its folder, in its shard, or what its own source calls it."""
+    names = [_below(place, file) for file in files]
     if len(set(names)) == len(names):
         return names
     return [f"{name} ({number})" for number, name in enumerate(names)]
+
+
+def _below(place: Place | None, file: ImageFile) -> str:
+    if isinstance(file, StoredImage):
+        return file.short
+    return os.path.relpath(file, place) if isinstance(place, Path) else os.fspath(file)
 
 
 def _packed(images: Mapping[str, bytes]) -> str:

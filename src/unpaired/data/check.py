@@ -24,8 +24,10 @@ from unpaired.core.errors import UserError
 from unpaired.core.settings import option
 from unpaired.core.text import plural, printable
 from unpaired.data.bad_image import MAX_PIXELS, BadImage, refuse_bomb
+from unpaired.data.formats import ImageBytes
 from unpaired.data.parallel import for_each, sharing_memory
-from unpaired.data.reading import PICTURES, ImageFile, Reading
+from unpaired.data.reading import PICTURES, ImageFile, OwnImage, Reading
+from unpaired.data.streams.shards import StoredImage
 from unpaired.data.values import DTYPE_RANGES, Image
 
 _LISTED = 5
@@ -64,13 +66,14 @@ class ImageInfo:
     @property
     def format(self) -> str:
         """The file's format by its first bytes, else by its suffix; what an own source is called for its images."""
-        if not isinstance(self.path, Path):
+        if isinstance(self.path, OwnImage):
             return type(self.path.source).__name__
-        with self.path.open("rb") as stream:
+        file = self.path.load() if isinstance(self.path, StoredImage) else self.path
+        with file.open("rb") as stream:
             head = stream.read(8)
         if head.startswith(b"\xff\xd8\xff"):
             return "JPEG"
-        return "PNG" if head.startswith(b"\x89PNG") else self.path.suffix[1:].upper()
+        return "PNG" if head.startswith(b"\x89PNG") else file.suffix[1:].upper()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,16 +185,16 @@ def _inspect_all(
 ) -> dict[ImageFile, ImageInfo | str]:
     """Return what every file holds, or why it is bad; remembered as it is found, also when this is interrupted."""
     memory = CheckMemory(reading.key())
-    known = memory.recall(path for path in paths if isinstance(path, Path))
+    known = memory.recall(path for path in paths if isinstance(path, Path | StoredImage))
     found: dict[ImageFile, ImageInfo | str] = {path: known[path] for path in known}
     unknown = [path for path in paths if path not in found]
-    fresh: list[tuple[ImageInfo, os.stat_result]] = []
+    fresh: list[tuple[ImageInfo, Stamp]] = []
     lock = threading.Lock()
 
     def work(index: int) -> None:
         path = unknown[index]
         try:
-            status = os.stat(path) if isinstance(path, Path) else None
+            stamp = _stamp(path) if isinstance(path, Path | StoredImage) else None
             info = found[path] = _inspect(path, reading, max_pixels)
         except BadImage as error:
             found[path] = error.reason
@@ -200,10 +203,10 @@ def _inspect_all(
             missing = isinstance(error, FileNotFoundError)
             found[path] = "missing: no such file, or a broken link" if missing else f"unreadable: {error.strerror}"
             return
-        if status is None:  # an own image: nothing says whether it has changed
+        if stamp is None:  # an own image: nothing says whether it has changed
             return
         with lock:
-            fresh.append((info, status))
+            fresh.append((info, stamp))
             ready = fresh[:] if len(fresh) >= _REMEMBERED_AT_ONCE else []
             if ready:
                 fresh.clear()
@@ -222,12 +225,14 @@ def _inspect_all(
 
 def _inspect(path: ImageFile, reading: Reading, max_pixels: int) -> ImageInfo:
     with sharing_memory():
-        return _described(path, reading.read(path, max_pixels=max_pixels), reading)
+        file = path.load() if isinstance(path, StoredImage) else path
+        return _described(path, file, reading.read(file, max_pixels=max_pixels), reading)
 
 
-def _described(path: ImageFile, image: Image, reading: Reading) -> ImageInfo:
-    if isinstance(path, Path):
-        with path.open("rb") as stream:
+def _described(path: ImageFile, file: ImageFile, image: Image, reading: Reading) -> ImageInfo:
+    """Describe the image that was read from `file`, which is `path` or its content."""
+    if isinstance(file, Path | ImageBytes):
+        with file.open("rb") as stream:
             half = (reading.half or "").encode()
             digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16, person=half)).digest()
     else:
@@ -246,7 +251,7 @@ def _unfit(
     info: ImageInfo, max_pixels: int, minimum: tuple[int, int], declared: tuple[float, float] | None
 ) -> str | None:
     try:
-        refuse_bomb(Path(info.path), info.height, info.width, info.channels, max_pixels)
+        refuse_bomb(info.path, info.height, info.width, info.channels, max_pixels)
     except BadImage as error:
         return error.reason
     if info.height < minimum[0] or info.width < minimum[1]:
@@ -260,6 +265,24 @@ def _unfit(
     if info.dtype.startswith("float") and outside:
         return f"floats from {info.low:g} to {info.high:g}, where [0, 1] is expected; {remedy}"
     return None
+
+
+Seen = Path | StoredImage
+"""Files of which is remembered what they hold."""
+Stamp = tuple[int, int]
+"""Size and time of modification, or what says the same of an image in a shard."""
+
+
+def _place(file: Seen) -> bytes:
+    return os.fsencode(os.path.abspath(file)) if isinstance(file, Path) else file.identity()[0].encode()
+
+
+def _stamp(file: Seen) -> Stamp:
+    if isinstance(file, Path):
+        status = os.stat(file)
+        return status.st_size, status.st_mtime_ns
+    digest = hashlib.blake2b(file.identity()[1].encode(), digest_size=14).digest()
+    return int.from_bytes(digest[:7]), int.from_bytes(digest[7:])  # SQLite's integers have 64 bits and a sign
 
 
 _VALUES = attrgetter("height", "width", "channels", "dtype", "digest", "low", "high")
@@ -282,9 +305,9 @@ class CheckMemory:
         if self._file is not None and self._file.is_file() and self._file.stat().st_size > _MAX_BYTES:
             self._forget()
 
-    def recall(self, paths: Iterable[Path]) -> dict[Path, ImageInfo]:
+    def recall(self, paths: Iterable[Seen]) -> dict[Seen, ImageInfo]:
         """Return what is known of those of the files that have not changed since."""
-        known = dict[Path, ImageInfo]()
+        known = dict[Seen, ImageInfo]()
 
         def find(database: sqlite3.Connection) -> None:
             for path in paths:
@@ -295,16 +318,18 @@ class CheckMemory:
         self._use(find, attempts=1)
         return known
 
-    def remember(self, images: Iterable[tuple[ImageInfo, os.stat_result]]) -> None:
-        """Remember sound images, each with the status that its file had before it was read."""
+    def remember(self, images: Iterable[tuple[ImageInfo, Stamp]]) -> None:
+        """Remember sound images, each with the stamp that its file had before it was read."""
         rows = [
-            (self._key(Path(info.path)), status.st_size, status.st_mtime_ns, *_VALUES(info)) for info, status in images
+            (self._key(info.path), *stamp, *_VALUES(info))
+            for info, stamp in images
+            if isinstance(info.path, Path | StoredImage)
         ]
         insert = f"INSERT OR REPLACE INTO sound VALUES ({', '.join('?' * 10)})"
         self._use(lambda database: database.executemany(insert, rows), attempts=2)
 
-    def _key(self, path: Path) -> bytes:
-        return os.fsencode(os.path.abspath(path)) + self._suffix
+    def _key(self, path: Seen) -> bytes:
+        return _place(path) + self._suffix
 
     def _use(self, work: Callable[[sqlite3.Connection], object], attempts: int) -> None:
         """Do something with the database; a damaged one is thrown away, and a new one tried where that makes sense."""
@@ -329,14 +354,13 @@ class CheckMemory:
                 os.unlink(f"{self._file}{suffix}")
 
 
-def _info(path: Path, row: tuple[object, ...]) -> ImageInfo | None:
+def _info(path: Seen, row: tuple[object, ...]) -> ImageInfo | None:
     """Return what a row says, or None where the file has changed or the row makes no sense."""
     try:
         _, size, mtime, height, width, channels, dtype, digest, low, high = _ROW.validate_python(row)
-        status = os.stat(path)
+        if _stamp(path) != (size, mtime):
+            return None
     except (OSError, ValidationError):
-        return None
-    if (status.st_size, status.st_mtime_ns) != (size, mtime):
         return None
     # The same few words for 100,000 files are kept once.
     return ImageInfo(path, height, width, channels, sys.intern(dtype), digest, low, high)

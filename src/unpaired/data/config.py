@@ -89,13 +89,14 @@ class DataConfig(Settings):
     """Folder with trainA and trainB (and testA, testB), train_A and train_B, train/A and train/B, A/train and B/train
     (and the same with test), or trainannot and train (and testannot, test)."""
     a: Annotated[str | None, Flag("--a")] = None
-    """Folder of the training images of domain A; with one for B, in place of a folder of both."""
+    """Folder of the training images of domain A; with one for B, in place of a folder of both. Or shards: a pattern in
+    quotes such as 'horses-{000..010}.tar', x.parquet#COLUMN, hf:USER/NAME, also s3://, gs:// and https://."""
     b: Annotated[str | None, Flag("--b")] = None
-    """Folder of the training images of domain B."""
+    """Folder or shards of the training images of domain B."""
     test_a: Annotated[str | None, Flag("--test-a")] = None
-    """Folder of held-out images of domain A."""
+    """Folder or shards of held-out images of domain A."""
     test_b: Annotated[str | None, Flag("--test-b")] = None
-    """Folder of held-out images of domain B."""
+    """Folder or shards of held-out images of domain B."""
     source_a: str | None = None
     """Your own images of domain A, `package.module:Name`, in place of the folder `a`: an object, or what makes one,
     with `len`, `[index]` (an image [H, W, C]) and `name(index)`."""
@@ -137,6 +138,11 @@ class DataConfig(Settings):
     """Values of domain B that become -1 and 1; by dtype by default."""
     cache: Annotated[Literal["auto", "memory", "disk", "none"], Flag("--cache")] = "auto"
     """Where decoded images are kept: in memory, memory-mapped on disk, not at all, or where they fit (auto)."""
+    window: Annotated[Positive | None, Flag("--window")] = None
+    """Take images from so many shards at a time, which the seed chooses, so that few shards are needed at once. By
+    default every image is drawn from all shards, as from a folder."""
+    shard_cache: Annotated[float, Field(gt=0, le=2**20)] = 20.0
+    """GiB of shards that are kept on disk after they were fetched from remote storage or unpacked."""
     on_bad_image: Annotated[Literal["fail", "skip"], Flag("--on-bad-image")] = "fail"
     """What to do when files cannot be used: fail with the list of all of them, or skip them."""
     max_pixels: Annotated[Positive, Flag("--max-pixels")] = 178_956_970

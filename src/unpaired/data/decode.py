@@ -15,7 +15,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from unpaired.core.errors import UserError
 from unpaired.data.bad_image import MAX_PIXELS, refuse_bomb
 from unpaired.data.bad_image import BadImage as BadImage
-from unpaired.data.formats import Header, Reader, find_reader, own_readers
+from unpaired.data.formats import Header, ImageBytes, Reader, find_reader, own_readers
 from unpaired.data.formats.base import quiet
 from unpaired.data.parallel import sharing_memory
 from unpaired.data.values import Image
@@ -43,9 +43,13 @@ _CAUSES = {
 
 
 def decode(
-    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, stored: bool = False, alpha: bool = False
+    path: str | os.PathLike[str] | ImageBytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    stored: bool = False,
+    alpha: bool = False,
 ) -> Image:
-    """Read one image file as [H, W, C] in its own dtype; the array may be read-only.
+    """Read one image file, or its content, as [H, W, C] in its own dtype; the array may be read-only.
 
     With `stored`, the numbers that files of one sample hold are returned as they are, for maps of class indices: the
     index in place of the palette's colour, 0 and 1 for one bit, no scaling of few bits, no white under transparency.
@@ -58,7 +62,7 @@ def decode(
         return plain(file, reader.load(file, max_pixels, stored=stored, alpha=alpha))
 
 
-def probe(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Header:
+def probe(path: str | os.PathLike[str] | ImageBytes, *, max_pixels: int = MAX_PIXELS) -> Header:
     """Return what a file announces of its image, at most `max_pixels`, without decoding it; `BadImage` as `decode`."""
     with _explained(path, max_pixels) as (file, reader):
         header = reader.probe(file)
@@ -67,12 +71,18 @@ def probe(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Head
 
 
 @contextmanager
-def _explained(path: str | os.PathLike[str], max_pixels: int) -> Iterator[tuple[Path, Reader]]:
-    """Yield a file's path and reader; whatever is raised of it becomes `BadImage`."""
-    path = Path(path)
+def _explained(path: str | os.PathLike[str] | ImageBytes, max_pixels: int) -> Iterator[tuple[Path, Reader]]:
+    """Yield a file's path, or content in its place, and its reader; whatever is raised of it becomes `BadImage`."""
+    file = path if isinstance(path, ImageBytes) else Path(path)
+    path = Path(file)
     try:
         with sharing_memory(), quiet(max_pixels), np.errstate(all="ignore"):
-            yield path, find_reader(_start(path), path.suffix.lower())
+            reader = find_reader(_start(file), path.suffix.lower())
+            if isinstance(file, Path) or reader.reads_memory:
+                yield cast(Path, file), reader  # such readers use of a path what ImageBytes has as well
+                return
+            with file.on_disk() as copy:
+                yield copy, reader
     except BadImage as error:
         if error.path == path:
             raise
@@ -81,7 +91,7 @@ def _explained(path: str | os.PathLike[str], max_pixels: int) -> Iterator[tuple[
         raise BadImage(path, _reason(error)) from error
 
 
-def read_alpha(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image | None:
+def read_alpha(path: str | os.PathLike[str] | ImageBytes, *, max_pixels: int = MAX_PIXELS) -> Image | None:
     """Return how opaque a file's pixels are, [H, W] in its dtype; None for files without transparency.
 
     Raises `BadImage` as `decode` does.
@@ -132,10 +142,14 @@ def plain(path: str | os.PathLike[str], image: Image) -> Image:
     return np.ascontiguousarray(image.astype(image.dtype.newbyteorder("="), copy=False))
 
 
-def _start(path: Path) -> bytes:
+def _start(path: Path | ImageBytes) -> bytes:
     suffix = path.suffix.lower()
     if suffix in UNSUPPORTED and not any(suffix in reader.suffixes for reader in own_readers().values()):
         raise BadImage(path, UNSUPPORTED[suffix])
+    if isinstance(path, ImageBytes):
+        if not path.content:
+            raise BadImage(path, "empty: 0 bytes")
+        return path.content[:32]
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise BadImage(path, "wrongly typed: not a regular file")

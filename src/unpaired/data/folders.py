@@ -18,6 +18,8 @@ from unpaired.data.decode import UNSUPPORTED
 from unpaired.data.formats import readable_suffixes
 from unpaired.data.reading import ImageFile, OwnImage, open_source
 from unpaired.data.source import ImageSource
+from unpaired.data.streams.remote import CACHE_GIB
+from unpaired.data.streams.stream import Stream, is_stream
 
 ANNOTATIONS = "ROOT/{trainannot,train[,testannot,test]}"
 """The layout of CamVid: label maps, which are A, beside photos, which are B."""
@@ -28,11 +30,11 @@ _LAYOUTS = {
     "ROOT/{A,B}/{train[,test]}": ("A/train", "B/train", "A/test", "B/test"),
     ANNOTATIONS: ("trainannot", "train", "testannot", "test"),
 }
-_EXPLICIT = "two folders, a and b"
+_EXPLICIT, _SHARDS = "two folders, a and b", "shards, a and b"
 
 
-Place = Path | ImageSource
-"""Where the images of a domain are: a folder, or the user's own source."""
+Place = Path | Stream | ImageSource
+"""Where the images of a domain are: a folder, shards, or the user's own source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,9 @@ def find_folders(config: DataConfig) -> Folders:
 
 
 def list_files(place: Place) -> Sequence[ImageFile]:
-    """Return the image files below a folder, sorted by path, or the images of an own source in its order."""
+    """Return the image files below a folder, sorted by path, or the images of shards or an own source in its order."""
+    if isinstance(place, Stream):
+        return place.images
     return list_images(place) if isinstance(place, Path) else [OwnImage(place, n) for n in range(len(place))]
 
 
@@ -152,14 +156,15 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _explicit(config: DataConfig) -> Folders:
     given = zip(config.folders().items(), config.sources().items(), strict=True)
-    a, b, test_a, test_b = (_place(*folder, *source) for folder, source in given)
+    a, b, test_a, test_b = (_place(*folder, *source, config.shard_cache) for folder, source in given)
     if a is None or b is None:
         missing = listing([option(f"data.{name}") for name, place in (("a", a), ("b", b)) if place is None])
         raise UserError(
             f"no images are given: {missing} missing. Give {option('data.root')} (a folder with one of the layouts "
             f"{', '.join(_LAYOUTS)}), or both folders {option('data.a')} and {option('data.b')}."
         )
-    layout = _EXPLICIT if isinstance(a, Path) and isinstance(b, Path) else "own image sources"
+    of_files = isinstance(a, Path | Stream) and isinstance(b, Path | Stream)
+    layout = _EXPLICIT if isinstance(a, Path) and isinstance(b, Path) else _SHARDS if of_files else "own image sources"
     return Folders(train_a=a, train_b=b, test_a=test_a, test_b=test_b, layout=layout)
 
 
@@ -170,7 +175,9 @@ def image_folders(config: DataConfig) -> list[Path]:
     return [place for place in places if isinstance(place, Path)]
 
 
-def _place(name: str, folder: str | None, source_name: str, source: str | None) -> Place | None:
+def _place(
+    name: str, folder: str | None, source_name: str, source: str | None, cache_gib: float = CACHE_GIB
+) -> Place | None:
     if folder is not None and source is not None:
         raise UserError(
             f"{option(f'data.{name}', folder)} and {option(f'data.{source_name}', source)} are both given. Leave one "
@@ -178,6 +185,8 @@ def _place(name: str, folder: str | None, source_name: str, source: str | None) 
         )
     if source is not None:
         return open_source(f"data.{source_name}", source)
+    if folder is not None and is_stream(folder):
+        return Stream(folder, cache_gib=cache_gib)
     return None if folder is None else _existing(f"data.{name}", folder)
 
 
@@ -244,7 +253,9 @@ def _existing(setting: str, given: str) -> Path:
     except OSError as error:  # no permission, or a name that is too long
         raise UserError(f"{option(setting, printable(folder)[:200])}: {error.strerror}.") from error
     if there:
-        raise UserError(f"{option(setting, printable(folder))}: this is a file. Give a folder of images.")
+        raise UserError(
+            f"{option(setting, printable(folder))}: this is a file. Give a folder of images or shards (.tar, .parquet)."
+        )
     siblings = [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
     raise UserError(
         f"{option(setting, printable(folder))}: there is no such folder.{did_you_mean(folder.name, siblings)}"
@@ -263,6 +274,11 @@ def _contents(root: Path) -> str:
 
 
 def _require_apart(kind: str, a: Place | None, b: Place | None) -> None:
+    if isinstance(a, Stream) and isinstance(b, Stream) and a.place == b.place:
+        raise UserError(
+            f'the {kind} images of A and B are the same: "{printable(a)}". Unpaired translation needs two domains; '
+            "where one file holds both, choose with #COLUMN or #ENDING."
+        )
     if not (isinstance(a, Path) and isinstance(b, Path)):
         return
     real_a, real_b = real_path(a), real_path(b)

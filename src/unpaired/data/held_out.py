@@ -20,6 +20,7 @@ from unpaired.data.directions import Side
 from unpaired.data.labels import Labels, as_picture
 from unpaired.data.scale import whole_settings
 from unpaired.data.source import FolderSource, ImageSource
+from unpaired.data.streams.shards import StoredImage
 from unpaired.data.training import SIDES, Part, Progress, open_training_data, with_found_labels
 from unpaired.data.transforms import centre_crop, load_size, training_size
 from unpaired.data.values import Domain, Image, from_signed, to_signed
@@ -229,7 +230,7 @@ def _pairs(a: ImageSet, b: ImageSet) -> tuple[tuple[int, int], ...]:
     """
     if not (_is_file(a) or _is_file(b)):
         return _by_position(a, b)
-    names_a, names_b = _names(a), _names(b)
+    names_a, names_b = _keys(a), _keys(b)
     at = {name: index for index, name in enumerate(names_b)}
     if len(set(names_a)) < len(names_a) or len(at) < len(names_b) or set(names_a) != set(at):
         return ()
@@ -241,7 +242,13 @@ def _by_position(a: ImageSet, b: ImageSet) -> tuple[tuple[int, int], ...]:
 
 
 def _is_file(images: ImageSet) -> bool:
-    return isinstance(images.files[0].path, Path)
+    return isinstance(images.files[0].path, Path | StoredImage)
+
+
+def _keys(images: ImageSet) -> list[str]:
+    """Return what the two images of a pair have in common."""
+    keys = [info.path.key for info in images.files if isinstance(info.path, StoredImage)]
+    return keys if len(keys) == len(images) else _names(images)
 
 
 def _names(source: ImageSource) -> list[str]:

@@ -5,125 +5,28 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from unpaired.data.batching import Delivery, Pair, cut_rows, delivery_to
+from unpaired.data.order import Order, order_of
 from unpaired.data.parallel import num_threads
 from unpaired.data.training import TrainingData, require_one_size
 
 CPU = torch.device("cpu")
-_EPOCHS_KEPT = 2  # threads that prepare ahead work on both sides of an epoch's end
-
-
-class Sample(NamedTuple):
-    """One row of a batch: which image of A, which of B, and how each is cropped and flipped."""
-
-    index_a: int
-    index_b: int
-    u_a: tuple[float, float, float]
-    """Uniform in [0, 1): vertical and horizontal position of the crop of A, and whether it is flipped."""
-    u_b: tuple[float, float, float]
-    """The same for B."""
-
-
-class _Epoch(NamedTuple):
-    index_a: NDArray[np.int64]
-    index_b: NDArray[np.int64]
-    u: NDArray[np.float64]
-
-
-class Order(ABC):
-    """An order of rows that goes on for ever, epoch by epoch.
-
-    `sample(k)` depends on the seed and k alone, so any process can begin anywhere: resuming and several ranks need no
-    state. The numbers are raw output of Philox turned into permutations and positions here, so that no release of NumPy
-    changes them. Safe to call from several threads.
-    """
-
-    def __init__(self, epoch_images: int, seed: int) -> None:
-        self.epoch_images, self.seed = epoch_images, seed
-        self._lock = threading.Lock()
-        self._epochs: dict[int, _Epoch] = {}
-
-    def sample(self, k: int) -> Sample:
-        """Return the k-th row of the whole run, counted from 0."""
-        number, row = divmod(k, self.epoch_images)
-        epoch = self._epoch(number)
-        u = epoch.u[row].tolist()
-        return Sample(int(epoch.index_a[row]), int(epoch.index_b[row]), (u[0], u[1], u[2]), (u[3], u[4], u[5]))
-
-    def _epoch(self, number: int) -> _Epoch:
-        with self._lock:
-            if number not in self._epochs:
-                while len(self._epochs) >= _EPOCHS_KEPT:
-                    del self._epochs[next(iter(self._epochs))]
-                source = np.random.Philox(np.random.SeedSequence(self.seed, spawn_key=(number,)))
-                self._epochs[number] = self._draw(source)
-            return self._epochs[number]
-
-    @abstractmethod
-    def _draw(self, source: np.random.Philox) -> _Epoch:
-        """Draw one epoch."""
-
-
-class Aligned(Order):
-    """Pairs, shuffled without replacement, an epoch being all of them; both images are cut and flipped alike."""
-
-    def __init__(self, num_pairs: int, seed: int) -> None:
-        assert num_pairs > 0, num_pairs
-        super().__init__(num_pairs, seed)
-
-    def _draw(self, source: np.random.Philox) -> _Epoch:
-        order = _shuffled(source, self.epoch_images)
-        u = _uniform(source, 3 * self.epoch_images).reshape(self.epoch_images, 3)
-        return _Epoch(order, order, np.concatenate([u, u], axis=1))
-
-
-class Unaligned(Order):
-    """A shuffled without replacement, B drawn at random, an epoch being `max(num_a, num_b)` images.
-
-    Where B is larger than A, A is gone through more than once, each image at least `max(num_a, num_b) // num_a` times
-    an epoch, as published.
-    """
-
-    def __init__(self, num_a: int, num_b: int, seed: int) -> None:
-        assert num_a > 0, num_a
-        assert num_b > 0, num_b
-        super().__init__(max(num_a, num_b), seed)
-        self.num_a, self.num_b = num_a, num_b
-
-    def _draw(self, source: np.random.Philox) -> _Epoch:
-        count = self.epoch_images
-        order = _shuffled(source, count)
-        uniform = _uniform(source, 7 * count)
-        drawn = np.minimum((uniform[:count] * self.num_b).astype(np.int64), self.num_b - 1)
-        return _Epoch(order % self.num_a, drawn, uniform[count:].reshape(count, 6))
-
-
-def _shuffled(source: np.random.Philox, count: int) -> NDArray[np.int64]:
-    return np.argsort(source.random_raw(count), kind="stable")
-
-
-def _uniform(source: np.random.Philox, count: int) -> NDArray[np.float64]:
-    """Return numbers in [0, 1) with 53 random bits each."""
-    return np.asarray((source.random_raw(count) >> np.uint64(11)).astype(np.float64) * 2.0**-53)
 
 
 class UnpairedLoader:
     """An endless iterator of batches `(x, y)`: float32 [N, C, H, W] in [-1, 1] on `device`, x from domain A, y from B.
 
-    The rows are consecutive positions of `Unaligned`, or of `Aligned` where the data is paired; a batch may straddle
-    the end of an epoch, so that every batch is full (the authors end each epoch with whatever is left). With several
-    ranks, a global batch of `batch_size * world_size` rows is cut among them. The batches depend on the seed and on the
-    position alone: a loader that starts at `start_images` goes on exactly where another one stopped.
+    The rows are consecutive positions of an `Order`, see `order_of`; a batch may straddle the end of an epoch, so that
+    every batch is full (the authors end each epoch with whatever is left). With several ranks, a global batch of
+    `batch_size * world_size` rows is cut among them. The batches depend on the seed and on the position alone: a loader
+    that starts at `start_images` goes on exactly where another one stopped.
 
     An error while an image is prepared is raised where its batch would come. `close` ends the threads; so does leaving
     a `with` block, dropping the loader, or the end of the process.
@@ -149,7 +52,7 @@ class UnpairedLoader:
         assert batch_size > 0, batch_size
         assert 0 <= rank < world_size, (rank, world_size)
         require_one_size(data.size, batch_size)
-        sampler: Order = Aligned(len(data.a), seed) if data.paired else Unaligned(len(data.a), len(data.b), seed)
+        sampler = order_of(len(data.a), len(data.b), seed, paired=data.paired, windows=data.windows)
         self.epoch_images = sampler.epoch_images
         """Images that make an epoch: `max(len(A), len(B))`."""
         self.images_seen = start_images

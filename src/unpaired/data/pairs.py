@@ -14,6 +14,8 @@ from unpaired.data.check import BadFile, BadFiles, Checked, ImageInfo, listed
 from unpaired.data.config import DataConfig
 from unpaired.data.folders import Folders, Place, list_images
 from unpaired.data.reading import ImageFile
+from unpaired.data.streams.shards import StoredImage
+from unpaired.data.streams.stream import Stream
 from unpaired.data.transforms import prepared_size
 
 _RULE = "A pair is two files whose paths agree, below their folders and without suffix"
@@ -28,34 +30,39 @@ def match_pairs(
 ) -> tuple[Sequence[ImageFile], Sequence[ImageFile], list[str]]:
     """Return the images of both domains that have a partner, in one order, and what a person should know.
 
-    Files match by name; two own sources match by position and must be of one length.
+    Files and members of tar files match by name, rows of tables by number; two own sources match by position and must
+    be of one length.
     """
     if isinstance(place_a, Path) and isinstance(place_b, Path):
         return match_by_name(place_a, place_b, [Path(f) for f in a], [Path(f) for f in b], on_mismatch)
-    if isinstance(place_a, Path) or isinstance(place_b, Path) or len(a) != len(b):
+    if isinstance(place_a, Stream) and isinstance(place_b, Stream):
+        return match_by_name(place_a, place_b, a, b, on_mismatch)
+    if any(isinstance(place, Path | Stream) for place in (place_a, place_b)) or len(a) != len(b):
         raise UserError(
-            f"pairs need two folders whose files agree in their names, or two own sources of one length; received "
+            f"pairs need two folders (or two streams of shards) that agree in their names, or two own sources of one "
+            "length; received "
             f"{_described(place_a, a)} and {_described(place_b, b)}."
         )
     return a, b, []
 
 
 def _described(place: Place, files: Sequence[ImageFile]) -> str:
-    return f"{'a folder' if isinstance(place, Path) else 'a source'} of {plural(len(files), 'image')}"
+    kind = "a folder" if isinstance(place, Path) else "shards" if isinstance(place, Stream) else "a source"
+    return f"{kind} of {plural(len(files), 'image')}"
 
 
 def match_by_name(
-    folder_a: Path,
-    folder_b: Path,
-    a: Sequence[Path],
-    b: Sequence[Path],
+    folder_a: Path | Stream,
+    folder_b: Path | Stream,
+    a: Sequence[ImageFile],
+    b: Sequence[ImageFile],
     on_mismatch: Literal["fail", "skip"],
-) -> tuple[list[Path], list[Path], list[str]]:
-    """Return the files of both folders that have a partner, in one order, and what a person should know.
+) -> tuple[list[ImageFile], list[ImageFile], list[str]]:
+    """Return the files of both places that have a partner, in one order, and what a person should know.
 
-    Partners agree in their path below the folder without its suffix (in Unicode form NFC). Raises `UserError` where two
-    files of one folder have the same name, where nothing matches, and, with "fail", where any file has no partner;
-    `BadFiles` lists those.
+    Partners agree in their path below the folder without its suffix, or in their `key` in shards (in Unicode form NFC).
+    Raises `UserError` where two files of one folder have the same name, where nothing matches, and, with "fail", where
+    any file has no partner; `BadFiles` lists those.
     """
     named_a, named_b = _by_name(folder_a, a), _by_name(folder_b, b)
     both = [name for name in named_a if name in named_b]
@@ -143,10 +150,11 @@ def require_equal_sizes(
         )
 
 
-def _by_name(folder: Path, paths: Sequence[Path]) -> dict[str, Path]:
-    named: dict[str, Path] = {}
+def _by_name(folder: Path | Stream, paths: Sequence[ImageFile]) -> dict[str, ImageFile]:
+    named: dict[str, ImageFile] = {}
     for path in paths:
-        name = unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
+        below = path.key if isinstance(path, StoredImage) else Path(path).relative_to(folder).with_suffix("").as_posix()
+        name = unicodedata.normalize("NFC", below)
         if name in named:
             raise UserError(
                 f'"{printable(named[name])}" and "{printable(path)}" have the same name without suffix, so it is not '

@@ -16,8 +16,9 @@ from unpaired.core.settings import option
 from unpaired.data.bad_image import MAX_PIXELS, BadImage, refuse_bomb
 from unpaired.data.decode import as_channels, decode, plain
 from unpaired.data.directions import Side
-from unpaired.data.formats import own_readers
+from unpaired.data.formats import ImageBytes, own_readers
 from unpaired.data.labels import Labels, to_indices
+from unpaired.data.streams.shards import StoredImage
 from unpaired.data.values import Image
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class OwnImage:
         return str(self.source.name(self.index))
 
 
-ImageFile = Path | OwnImage
+ImageFile = Path | OwnImage | StoredImage | ImageBytes
 """Where an image comes from."""
 
 
@@ -72,7 +73,7 @@ class Reading:
         Raises `BadImage` for damaged files, side-by-side files of odd width, class indices in JPEG, and values or
         colours that are no class.
         """
-        file = path if isinstance(path, OwnImage) else Path(path)
+        file = path if isinstance(path, OwnImage | StoredImage | ImageBytes) else Path(path)
         stored = self.labels is not None and self.labels.kind == "index"
         image = read_image(file, max_pixels=max_pixels, stored=stored, alpha=self.alpha)
         image = halved(file, image, self.half)
@@ -144,7 +145,9 @@ def open_source(setting: str, spec: str) -> ImageSource:
 
 def read_image(file: ImageFile, *, max_pixels: int, stored: bool = False, alpha: bool = False) -> Image:
     """Return the image of a file or of an own source, [H, W, C] in its own dtype; raises `BadImage` alone."""
-    if isinstance(file, Path):
+    if isinstance(file, StoredImage):
+        file = file.load()
+    if isinstance(file, Path | ImageBytes):
         return decode(file, max_pixels=max_pixels, stored=stored, alpha=alpha)
     try:
         image = np.asarray(file.source[file.index])

@@ -20,10 +20,12 @@ from unpaired.data.directions import Side
 from unpaired.data.folders import ANNOTATIONS, Folders, Place, find_folders, list_files
 from unpaired.data.formats import use_readers
 from unpaired.data.label_search import settled_labels
+from unpaired.data.order import Windows
 from unpaired.data.pairs import match_pairs, require_equal_sizes, whole_pairs
 from unpaired.data.reading import ImageFile, Reading, half_of, holds_alpha
 from unpaired.data.scale import Scale, scale_of, whole_settings
 from unpaired.data.source import CentreCropped, FolderSource, ImageSource
+from unpaired.data.streamed import list_streams, windows_of
 from unpaired.data.transforms import (
     PUBLISHED_MULTIPLE,
     check_sizes,
@@ -68,6 +70,8 @@ class TrainingData:
     """Which images are held out: test images or, where a domain has none, training images."""
     size: tuple[int, int] | None
     """(height, width) of every training image, or None where they differ."""
+    windows: Windows | None = None
+    """The shards of the training images, where few of them are in use at a time; None to draw from all images."""
     flip: bool = True
     """Whether the loader flips images at random."""
     paired: bool = False
@@ -120,7 +124,9 @@ def open_training_data(
     _check_labels(config)
     use_readers(config.readers, option("data.readers"))
     folders = find_folders(config)
+    of_streams = list_streams(folders, config, progress)
     listed, notices = _list_all(folders, config, paired=paired)
+    notices = [*of_streams, *notices]
     readings = {side: _reading(side, listed, config, progress) for side in SIDES}
     # Images that are padded to a multiple of the smallest size are never too small.
     least = 1 if size_multiple > PUBLISHED_MULTIPLE and size_multiple >= minimum_size else minimum_size
@@ -135,14 +141,7 @@ def open_training_data(
     notices += described
     whole = whole_settings(config)
     sources = {
-        part: FolderSource(
-            found,
-            whole if part.test else config,
-            channels=domains[part.side].channels,
-            size_multiple=size_multiple,
-            reading=readings[part.side],
-            padded=not part.test,
-        )
+        part: _source(part, found, whole if part.test else config, domains, size_multiple, readings)
         for part, found in files.items()
     }
     a, b = (sources[Part(False, side)] for side in SIDES)
@@ -166,6 +165,7 @@ def open_training_data(
         held_out_b=held_out_b,
         held_out_parts=shown,
         size=size,
+        windows=windows_of(config, files[Part(False, "a")], files[Part(False, "b")]),
         flip=config.flip,
         paired=paired,
         scale=scale_of(config, {side: files[Part(False, side)] for side in SIDES}),
@@ -284,6 +284,20 @@ def _check(
         value_range=config.value_range(part.side),
         workers=config.workers,
         progress=_stage(progress, f"checking {part.title(config)}"),
+    )
+
+
+def _source(
+    part: Part,
+    images: Sequence[ImageInfo],
+    config: DataConfig,
+    domains: Mapping[Side, Domain],
+    size_multiple: int,
+    readings: Mapping[Side, Reading],
+) -> FolderSource:
+    channels, reading = domains[part.side].channels, readings[part.side]
+    return FolderSource(
+        images, config, channels=channels, size_multiple=size_multiple, reading=reading, padded=not part.test
     )
 
 

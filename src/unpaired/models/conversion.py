@@ -12,10 +12,11 @@ import PIL.Image
 from unpaired.core.errors import UserError
 from unpaired.data.bad_image import MAX_PIXELS
 from unpaired.data.decode import as_channels, read_alpha
+from unpaired.data.formats import ImageBytes
 from unpaired.data.formats.base import upright
 from unpaired.data.formats.pillow import few_bits, orientation_of, stored_values, to_array
 from unpaired.data.labels import encoded
-from unpaired.data.reading import Half, Reading, halved
+from unpaired.data.reading import Half, ImageFile, Reading, halved
 from unpaired.data.values import DTYPE_RANGES, Domain, Image, Signed, from_signed, to_signed
 from unpaired.models.label_conversion import (
     label_array,
@@ -31,7 +32,7 @@ _FLOAT_SLACK = 1e-3
 """Floats this far outside [0, 1] are taken for rounding; anything further is another convention."""
 
 
-def read_signed(path: Path, source: Domain, *, max_pixels: int = MAX_PIXELS, half: Half | None = None) -> Signed:
+def read_signed(path: ImageFile, source: Domain, *, max_pixels: int = MAX_PIXELS, half: Half | None = None) -> Signed:
     """Read a file, or half of it, as the network wants it, by the rules of training.
 
     Raises `BadImage` for files that cannot be read, `UserError` as `signed_from_array` does.
@@ -43,7 +44,12 @@ def read_signed(path: Path, source: Domain, *, max_pixels: int = MAX_PIXELS, hal
 
 
 def read_with_alpha(
-    path: Path, source: Domain, *, max_pixels: int = MAX_PIXELS, half: Half | None = None, with_alpha: bool = True
+    path: Path | ImageBytes,
+    source: Domain,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    half: Half | None = None,
+    with_alpha: bool = True,
 ) -> tuple[Signed, Image | None]:
     """Read a file as `read_signed` does, and how opaque it is, [H, W]; None without transparency, or where not asked.
 

@@ -16,6 +16,7 @@ from unpaired.core.given import Given, flatten, read_document
 from unpaired.core.text import printable
 from unpaired.data.changes import ImageRecord, PartChange, compare_records, record_images
 from unpaired.data.config import DataConfig
+from unpaired.data.streams.stream import absolute
 from unpaired.data.training import TrainingData
 from unpaired.metrics.features import is_code, with_absolute_path
 from unpaired.models.folder import checkpoints_of
@@ -31,7 +32,7 @@ DataChanged = Literal["refuse", "continue"]
 FOLDERS = ("root", "a", "b", "test_a", "test_b")
 RESUMABLE = frozenset(
     {
-        *(f"data.{name}" for name in (*FOLDERS, "cache", "workers")),
+        *(f"data.{name}" for name in (*FOLDERS, "cache", "workers", "shard_cache")),
         *(f"training.{name}" for name in ("epochs", "decay_epochs", "max_images", "device", "threads")),
         *(f"training.{name}" for name in ("log_every_images", "sample_every_images", "checkpoint_every_images")),
         *(f"training.{name}" for name in ("compile", "graph", "memory_format", "recompute")),
@@ -145,7 +146,7 @@ def _is_same(name: str, value: Any, saved: Any) -> bool:
         return saved is not None  # was decided when the run began
     section, _, last = name.partition(".")
     if isinstance(value, str | Path) and section == "data" and last in FOLDERS:
-        return bool(saved == os.path.abspath(os.path.expanduser(value)))
+        return bool(saved == absolute(str(value)))
     if name in (FEATURES, "training.init_from") and isinstance(value, str | Path):
         return saved in (with_absolute_path(str(value)), os.path.abspath(os.path.expanduser(value)))
     plain = json.loads(json.dumps(value, default=str))
@@ -176,14 +177,14 @@ def _value(config: RunConfig, name: str) -> Any:
 def with_absolute_paths(config: RunConfig) -> RunConfig:
     """Make the places of data, features and first weights absolute, so that a run can be resumed from anywhere."""
     places = {name: value for name, value in dataclasses.asdict(config.data).items() if name in FOLDERS and value}
-    absolute = {name: os.path.abspath(os.path.expanduser(value)) for name, value in places.items()}
+    moved: dict[str, Any] = {name: absolute(value) for name, value in places.items()}
     features, first = config.training.evaluate_features, config.training.init_from
     training = dataclasses.replace(
         config.training,
         evaluate_features=features and with_absolute_path(features),
         init_from=first and os.path.abspath(os.path.expanduser(first)),
     )
-    data: DataConfig = dataclasses.replace(config.data, **absolute)
+    data: DataConfig = dataclasses.replace(config.data, **moved)
     return dataclasses.replace(config, data=data, training=training)
 
 

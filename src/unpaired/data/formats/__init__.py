@@ -12,6 +12,7 @@ from unpaired.core.errors import UserError
 from unpaired.core.extensions import as_subclass, find_extension, import_name, installed, named_extensions
 from unpaired.data.formats.base import Header as Header
 from unpaired.data.formats.base import Reader as Reader
+from unpaired.data.formats.content import ImageBytes as ImageBytes
 from unpaired.data.formats.npy import NpyReader
 from unpaired.data.formats.pillow import PillowReader
 from unpaired.data.formats.png import DeepPngReader

@@ -44,6 +44,9 @@ class Reader(ABC):
 
     suffixes: frozenset[str]
     """Suffixes of its files in lower case, with the dot: these are found in folders."""
+    reads_memory: bool = False
+    """Whether it takes `ImageBytes` in place of a path too: it opens files with `path.open("rb")` or `read_bytes`, and
+    asks for nothing else but the suffix."""
     version: str = "1"
     """Changes whenever the same file would give other pixels, so that what was kept of it is made again."""
 

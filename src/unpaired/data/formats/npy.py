@@ -32,6 +32,7 @@ class NpyReader(Reader):
     """Reads [H, W, C] from `.npy` files; their size is known from the header before anything is read."""
 
     suffixes = frozenset({".npy"})
+    reads_memory = True
 
     def accepts(self, start: bytes, suffix: str) -> bool:
         return start.startswith(MAGIC) or suffix == ".npy"
@@ -44,10 +45,13 @@ class NpyReader(Reader):
     def read(self, path: Path, *, stored: bool = False) -> Image:
         header = _read_header(path)
         count = math.prod(header.shape)
-        needed, found = header.offset + count * header.dtype.itemsize, path.stat().st_size
-        if found < needed:
-            raise BadImage(path, f"truncated: {found} bytes of {needed}")
-        flat = np.fromfile(path, header.dtype, count, offset=header.offset)
+        needed = count * header.dtype.itemsize
+        with path.open("rb") as stream:
+            stream.seek(header.offset)
+            content = stream.read(needed)
+        if len(content) < needed:
+            raise BadImage(path, f"truncated: {header.offset + len(content)} bytes of {header.offset + needed}")
+        flat = np.frombuffer(content, header.dtype, count)
         image = flat.reshape(header.shape, order="F" if header.fortran else "C").reshape((*header.shape, 1)[:3])
         return image.astype(np.uint8) if stored and image.dtype == np.bool_ else image
 

@@ -38,6 +38,7 @@ class PillowReader(Reader):
     grey stays uint16, 32-bit integers int32, floats float32. Class indices are read by `stored_values`.
     """
 
+    reads_memory = True
     # fmt: off
     suffixes = frozenset({
         ".apng", ".avif", ".avifs", ".blp", ".bmp", ".bw", ".cur", ".dcx", ".dds", ".dib", ".fit", ".fits", ".flc",

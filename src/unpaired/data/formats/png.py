@@ -22,6 +22,7 @@ class DeepPngReader(Reader):
     """Reads PNG files of 16 bits: uint16 [H, W, 1 or 3]."""
 
     suffixes = frozenset({".png"})
+    reads_memory = True
 
     def accepts(self, start: bytes, suffix: str) -> bool:
         return start.startswith(MAGIC) and len(start) >= 25 and start[12:16] == b"IHDR" and start[24] == 16

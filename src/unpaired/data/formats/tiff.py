@@ -43,23 +43,20 @@ class TiffReader(Reader):
     """
 
     suffixes = frozenset({".tif", ".tiff"})
+    reads_memory = True
 
     def accepts(self, start: bytes, suffix: str) -> bool:
         return start.startswith(MAGICS)
 
     def probe(self, path: Path) -> Header:
-        import tifffile
-
-        with tifffile.TiffFile(path) as file:
+        with _opened(path) as file:
             return _header(path, _pages(path, file))
 
     def read(self, path: Path, *, stored: bool = False) -> Image:
         return self.load(path, sys.maxsize, stored=stored)
 
     def load(self, path: Path, max_pixels: int, *, stored: bool = False, alpha: bool = False) -> Image:
-        import tifffile
-
-        with tifffile.TiffFile(path) as file:  # once: opening takes as long as decoding a small image
+        with _opened(path) as file:  # once: opening takes as long as decoding a small image
             pages = _pages(path, file)
             admit(path, _header(path, pages), max_pixels)
             _require_end(path, file)
@@ -74,6 +71,12 @@ class TiffReader(Reader):
             else:
                 image = _colour(path, pages[0], samples, alpha)
             return upright(image, _orientation(pages[0]))
+
+
+def _opened(path: Path) -> tifffile.TiffFile:
+    import tifffile
+
+    return tifffile.TiffFile(path if isinstance(path, Path) else path.open("rb"))
 
 
 def _header(path: Path, pages: list[tifffile.TiffPage]) -> Header:

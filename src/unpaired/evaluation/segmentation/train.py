@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -23,6 +22,7 @@ from unpaired.core.interrupt import Interrupt
 from unpaired.data.config import DataConfig
 from unpaired.data.folders import image_folders
 from unpaired.data.labels import VOID
+from unpaired.data.streams.stream import absolute
 from unpaired.data.training import Progress
 from unpaired.evaluation.segmentation.config import SegmenterConfig, settle
 from unpaired.evaluation.segmentation.dataset import LabelledData, label_side, open_labelled, refuse_unused
@@ -242,12 +242,8 @@ def _settings(given: Sequence[Given]) -> tuple[DataConfig, SegmenterConfig]:
     config: SegmenterConfig = settings_of("segmenter", SegmenterConfig, given)
     # Absolute folders, so that a training can go on from anywhere.
     given_places = {name: place for name, place in asdict(data).items() if name in _FOLDERS and place}
-    places: dict[str, Any] = {name: _absolute(place) for name, place in given_places.items()}
+    places: dict[str, Any] = {name: absolute(place) for name, place in given_places.items()}
     return replace(data, **places), config
-
-
-def _absolute(place: str) -> str:
-    return os.path.abspath(os.path.expanduser(place))
 
 
 def _first_weights(config: SegmenterConfig, say: Say) -> tuple[dict[str, Tensor], SegmenterConfig, str]:
@@ -266,7 +262,7 @@ def _first_weights(config: SegmenterConfig, say: Say) -> tuple[dict[str, Tensor]
             raise
         say(f"torchvision's weights of VGG-16 cannot be had here, so every weight begins at random. {error}")
         return {}, nothing, f"{FROM_NOTHING}, as torchvision's are not available"
-    return weights, replace(config, weights=_absolute(file) if file else "torchvision"), origin
+    return weights, replace(config, weights=absolute(file) if file else "torchvision"), origin
 
 
 def _open(
