@@ -86,6 +86,8 @@ BASES = {
     "export": "export {model} --out {out}.onnx",
     "convert": "convert {data}/testA/0.png --out {out}",
     "demo": "demo --out {data}",
+    "download": "download horse2zebra --from {root}/digits.json --out {out}",
+    "push": "push {data} user/name",
     "info": "info {data}/nowhere",
     "settings": "settings nowhere nothing",
 }

@@ -68,7 +68,7 @@ def translate(
     Parameters
     ----------
     model
-        A run, a checkpoint or a model folder.
+        A run, a checkpoint, a model folder, or a name: demo/NAME, model/NAME, hf:USER/NAME (see unpaired download).
     inputs
         Images and folders of images, any mixture of sizes; folders are searched recursively and keep their structure.
     out
@@ -304,8 +304,10 @@ def info(
     """
     from unpaired.cli.info import describe, render
     from unpaired.evaluation.segmentation.segmenter import describe_segmenter, is_segmenter, render_segmenter
+    from unpaired.models.named import model_path
 
     allow(extension)
+    what = model_path(what)
     if is_segmenter(what):
         found = describe_segmenter(what)
         say(json_text(found) if as_json else render_segmenter(found))

@@ -131,8 +131,8 @@ class Counter:
         self._bar, self._task = bar, task
 
     def __call__(self, done: int, total: int) -> None:
-        """Show that `done` of `total` files are done."""
-        self._bar.update(self._task, completed=done, total=total)
+        """Show that `done` of `total` files (or bytes) are done; 0 where it is not known of how many."""
+        self._bar.update(self._task, completed=done, total=total or None)
 
     def detail(self, text: str) -> None:
         """Show a few words behind the counts."""
@@ -154,6 +154,23 @@ def counting(label: str, *, quiet: bool = False) -> Iterator[Counter]:
     )
     with Progress(*columns, console=display, disable=quiet or not display.is_terminal, transient=True) as bar:
         yield Counter(bar, bar.add_task(label, total=None, detail=""))
+
+
+@contextlib.contextmanager
+def receiving(label: str, *, quiet: bool = False) -> Iterator[Counter]:
+    """Yield what keeps the bar of a download up to date, in bytes; without a terminal it is silent."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    display = console(sys.stderr)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=display, disable=quiet or not display.is_terminal, transient=True) as bar:
+        yield Counter(bar, bar.add_task(label, total=None))
 
 
 @contextlib.contextmanager

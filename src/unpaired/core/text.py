@@ -80,6 +80,14 @@ def memory(count: int) -> str:
     return f"{count / 2**30:.2f} GiB"
 
 
+def megabytes(count: int) -> str:
+    """Return bytes as a download shows them: `117 MB`, `1.48 GB`, `6.01 kB`."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return plural(count, "byte")
+
+
 def safe(text: str) -> str:
     """Return text as a terminal may show it, over several lines: control and direction characters are escaped."""
     return _UNSAFE.sub(_escaped, text)

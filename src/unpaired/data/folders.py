@@ -9,10 +9,11 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unpaired.core.errors import UserError, did_you_mean
+from unpaired.core.errors import UserError
 from unpaired.core.files import real_path
 from unpaired.core.settings import option
 from unpaired.core.text import listing, plural, printable
+from unpaired.data.catalogue import dataset_folder, is_dataset, unknown_place
 from unpaired.data.config import DataConfig
 from unpaired.data.decode import UNSUPPORTED
 from unpaired.data.formats import readable_suffixes
@@ -69,7 +70,7 @@ def find_folders(config: DataConfig) -> Folders:
     try:
         if config.side_by_side is not None:
             return _side_by_side(config)
-        folders = _explicit(config) if config.root is None else _in_root(_existing("data.root", config.root))
+        folders = _explicit(config) if config.root is None else _in_root(_root(config.root))
         _require_apart("training", folders.train_a, folders.train_b)
         _require_apart("test", folders.test_a, folders.test_b)
         return folders
@@ -219,7 +220,7 @@ def _side_by_side(config: DataConfig) -> Folders:
             f"{option('data.side_by_side', config.side_by_side)}: every file holds both domains. Give one folder, "
             f"{option('data.root')}: with train (and test or val), or with the files themselves."
         )
-    root = _existing("data.root", config.root)
+    root = _root(config.root, pairs=True)
     order = "A left, B right" if config.side_by_side == "ab" else "B left, A right"
     if (root / "train").is_dir() and _holds_images(root / "train"):
         test = next((root / name for name in ("test", "val") if _holds_images(root / name)), None)
@@ -242,6 +243,11 @@ def _holds_images(folder: Path) -> bool:
     return any(path.suffix.lower() in readable and not path.name.startswith(".") for path in folder.iterdir())
 
 
+def _root(given: str, *, pairs: bool = False) -> Path:
+    """Return the root folder that a user gave: a folder or, where there is none, the name of a published data set."""
+    return dataset_folder(given, pairs=pairs) if is_dataset(given) else _existing("data.root", given)
+
+
 def _existing(setting: str, given: str) -> Path:
     folder = Path(given)
     with contextlib.suppress(RuntimeError):  # no user has this name: "~name" is then a folder
@@ -257,9 +263,7 @@ def _existing(setting: str, given: str) -> Path:
             f"{option(setting, printable(folder))}: this is a file. Give a folder of images or shards (.tar, .parquet)."
         )
     siblings = [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
-    raise UserError(
-        f"{option(setting, printable(folder))}: there is no such folder.{did_you_mean(folder.name, siblings)}"
-    )
+    raise unknown_place(setting, os.fspath(folder), siblings)
 
 
 def _contents(root: Path) -> str:

@@ -28,6 +28,7 @@ from unpaired.core.settings import STRICT, option
 from unpaired.core.text import listing
 from unpaired.data.scale import Scale
 from unpaired.data.values import Domain, domain_to_json
+from unpaired.models.named import NAMES, model_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,6 +95,8 @@ class ModelCard:
     """Whether its method learns from pairs; None in models of earlier versions and for converted weights."""
     side_by_side: Literal["ab", "ba"] | None = None
     """Trained on halves of side-by-side files: which domain stands left and which right."""
+    licence: str | None = None
+    """Under which the weights may be used; None where nobody said."""
     extensions: dict[Kind, list[str]] = field(default_factory=dict)
     """What of the user's own it needs, by kind: `package.module:Name`, or an installed extension's name."""
     versions: dict[str, str] = field(default_factory=dict)
@@ -113,17 +116,24 @@ def write_model(
     card: ModelCard,
     tensors: Mapping[str, Mapping[str, Tensor]],
     documents: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    readme: str | None = None,
 ) -> None:
     """Write a model folder atomically: either all of it is there afterwards, on the disk, or none.
 
-    `tensors` maps file names (`a2b.safetensors`, ...) to state dicts, `documents` further JSON file names to contents.
-    An existing folder is replaced. Raises `UserError` when the disk is full or the place cannot be written.
+    `tensors` maps file names (`a2b.safetensors`, ...) to state dicts, `documents` further JSON file names to contents;
+    `readme` is a text for people, which the manifest leaves out, since they may edit it. An existing folder is
+    replaced. Raises `UserError` when the disk is full or the place cannot be written.
     """
-    write_folder(folder, tensors, {CARD: card_to_json(card), **(documents or {})})
+    write_folder(folder, tensors, {CARD: card_to_json(card), **(documents or {})}, readme=readme)
 
 
 def write_folder(
-    folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], documents: Mapping[str, Mapping[str, Any]]
+    folder: Path,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    documents: Mapping[str, Mapping[str, Any]],
+    *,
+    readme: str | None = None,
 ) -> None:
     """Write a folder of weights and JSON with its manifest, which `verify` checks; as `write_model` does."""
     from safetensors import SafetensorError
@@ -140,7 +150,10 @@ def write_folder(
                 raise OSError(number, os.strerror(number)) from error
             (temporary / name).chmod(mode)  # safetensors writes files that nobody else may read
         _write_documents(temporary, documents)
-        _complete(temporary, {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())})
+        files = {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}
+        if readme is not None:
+            (temporary / "README.md").write_text(readme, encoding="utf-8")
+        _complete(temporary, files)
 
 
 def link_folder(folder: Path, source: Path, documents: Mapping[str, Mapping[str, Any]]) -> None:
@@ -198,7 +211,8 @@ def _manifest_digest(files: Mapping[str, Any]) -> str:
 def card_to_json(card: ModelCard) -> dict[str, Any]:
     """Return the content of `model.json`."""
     domains = {name: domain_to_json(domain) for name, domain in card.domains.items()}
-    return {**asdict(card), "domains": domains}
+    unset = {"licence"} if card.licence is None else set()  # earlier versions do not know it
+    return {key: value for key, value in asdict(card).items() if key not in unset} | {"domains": domains}
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
@@ -338,12 +352,13 @@ def verify_model(folder: Path) -> None:
 def find_model(path: str | Path, checkpoint: str | int | None = None) -> tuple[Path, list[str]]:
     """Return the model folder that MODEL names, and messages for damaged checkpoints that were passed over.
 
-    `path` is a run, a checkpoint or any model folder. Of a run, `checkpoint` names `best`, `last` (the newest) or a
-    number of images; by default the best where there is one, else the newest. Raises `UserError`.
+    `path` is a run, a checkpoint, any model folder, or a name (see `named`). Of a run, `checkpoint` names `best`,
+    `last` (the newest) or a number of images; by default the best where there is one, else the newest. Raises
+    `UserError`.
     """
-    path = Path(path)
+    path = model_path(path)
     if not path.exists():
-        raise UserError(f"there is no model at {path}. Give a run, a checkpoint or a model folder.")
+        raise UserError(f"there is no model at {path}. Give a run, a checkpoint, a model folder, or {NAMES}.")
     if path.is_file() and path.name in (CARD, MANIFEST):
         path = path.parent
     if path.is_file():
@@ -400,6 +415,6 @@ def _choose_checkpoint(run: Path, checkpoint: str | int | None) -> tuple[Path, l
 def checkpoint_title(folder: Path, card: ModelCard) -> str:
     """Return how people name a model: `best checkpoint (12,000 images)`, `checkpoint of 12,000 images`, `model h2z`."""
     name, seen = real_path(folder).name, card.images_seen
-    if seen is None:
-        return f"model {name}"
+    if seen is None or not (name == BEST or name.isdigit()):
+        return f"model {name}" if seen is None else f"model {name} ({seen:,} images)"
     return f"best checkpoint ({seen:,} images)" if name == BEST else f"checkpoint of {seen:,} images"

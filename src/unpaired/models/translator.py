@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final, overload
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from unpaired.core.errors import UserError
 from unpaired.core.extensions import allow_extensions
+from unpaired.core.files import require_new
 from unpaired.data.directions import heading
 from unpaired.data.values import Image, Signed, to_signed
 from unpaired.models.conversion import (
@@ -27,12 +29,15 @@ from unpaired.models.conversion import (
 from unpaired.models.engines import EngineChoice, Precision
 from unpaired.models.engines.choice import Job, open_engine
 from unpaired.models.exactness import Exactness
-from unpaired.models.folder import ModelCard, checkpoint_title
+from unpaired.models.folder import ModelCard, TranslatorCard, checkpoint_title, write_model
 from unpaired.models.loading import load_generator
+from unpaired.models.model_card import About, readme
+from unpaired.models.named import HUB, is_model_name
 from unpaired.models.padding import pad_to, padded_size
+from unpaired.models.saving import save_model
 from unpaired.models.sizing import Sizing, TranslationSize, choose_sizing
 from unpaired.models.translation import Translation
-from unpaired.networks import Generator, Search
+from unpaired.networks import Generator, Search, describe_generator
 
 _PIXELS_PER_BATCH = 1 << 22
 """Images of a list are translated together up to this many pixels; a larger image goes alone."""
@@ -159,6 +164,39 @@ class Translator:
             size=size,
             detail=detail,
         )
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, direction: str | None = None, *, revision: str | None = None, **options: Any
+    ) -> Translator:
+        """Return a translator of the Hugging Face hub (`user/name`), or of any other model that `load` takes.
+
+        `revision` is a branch, a tag or a commit; `options` are those of `load`. The commit is told. A folder of the
+        name comes first; only JSON and safetensors are fetched, and nothing in them is executed. Raises `UserError`.
+        """
+        if Path(name).exists() or is_model_name(name):
+            if revision is not None:
+                name = f"{name}@{revision}" if str(name).startswith(HUB) else name
+            return cls.load(name, direction, **options)
+        from unpaired.models.hub import pull
+
+        return cls.load(pull(str(name), revision), direction, **options)
+
+    def save_pretrained(self, folder: str | Path, *, licence: str | None = None) -> Path:
+        """Write the model into a new folder with a model card (README.md), as `from_pretrained` and the hub take it.
+
+        All directions of the model that was loaded; of a network that was given, this one. Raises `UserError`.
+        """
+        out = Path(folder)
+        if self.folder is not None:
+            save_model(self.folder, out, licence=licence)
+            return out
+        require_new(out)
+        weights = f"{self.direction}.safetensors"
+        described = TranslatorCard(network=describe_generator(self.network), weights=weights)
+        card = replace(self.card, translators={self.direction: described}, licence=licence or self.card.licence)
+        write_model(out, card, {weights: self.network.state_dict()}, readme=readme(card, About(name=out.name)))
+        return out
 
     def __repr__(self) -> str:
         trained = f", {self.card.method}" if self.card.method else ""

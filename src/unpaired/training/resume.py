@@ -14,6 +14,7 @@ from unpaired.core.errors import UserError, option
 from unpaired.core.extensions import allow_extensions, is_spec, named_extensions
 from unpaired.core.given import Given, flatten, read_document
 from unpaired.core.text import printable
+from unpaired.data.catalogue import is_dataset
 from unpaired.data.changes import ImageRecord, PartChange, compare_records, record_images
 from unpaired.data.config import DataConfig
 from unpaired.data.streams.stream import absolute
@@ -21,6 +22,7 @@ from unpaired.data.training import TrainingData
 from unpaired.metrics.features import is_code, with_absolute_path
 from unpaired.models.folder import checkpoints_of
 from unpaired.models.folder import read_document as read_part
+from unpaired.models.named import is_model_name
 from unpaired.training.schedule import factor
 from unpaired.training.settings import CHECKSUM, RunConfig, checksum, resolve
 from unpaired.training.state import DOCUMENT
@@ -178,11 +180,13 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     """Make the places of data, features and first weights absolute, so that a run can be resumed from anywhere."""
     places = {name: value for name, value in dataclasses.asdict(config.data).items() if name in FOLDERS and value}
     moved: dict[str, Any] = {name: absolute(value) for name, value in places.items()}
+    if config.data.root is not None and is_dataset(config.data.root):  # its name leads to the cache from anywhere
+        del moved["root"]
     features, first = config.training.evaluate_features, config.training.init_from
     training = dataclasses.replace(
         config.training,
         evaluate_features=features and with_absolute_path(features),
-        init_from=first and os.path.abspath(os.path.expanduser(first)),
+        init_from=first if first is None or is_model_name(first) else os.path.abspath(os.path.expanduser(first)),
     )
     data: DataConfig = dataclasses.replace(config.data, **moved)
     return dataclasses.replace(config, data=data, training=training)

@@ -102,7 +102,9 @@ def _kernel(weights: Mapping[str, Tensor], name: str) -> int | None:
     return None if tensor is None or tensor.dim() != 4 else tensor.shape[-1]
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
+    """One direction of a model that is being made."""
+
     source: Domain
     target: Domain
     translator: TranslatorCard
@@ -127,7 +129,7 @@ def from_files(inputs: Sequence[Path], out: Path, direction: str | None = None) 
         )
     _refuse_existing(out)
     names = ["a2b", "b2a"] if len(inputs) == 2 else [parse_direction(direction or "a2b")]
-    parts = {name: _part(path, name) for name, path in zip(names, inputs, strict=True)}
+    parts = {name: read_part(path, name) for name, path in zip(names, inputs, strict=True)}
     domains: dict[str, Domain] = {}
     for name, part in parts.items():
         for side, domain in zip(sides(name), (part.source, part.target), strict=True):
@@ -147,7 +149,8 @@ def from_files(inputs: Sequence[Path], out: Path, direction: str | None = None) 
     return f"{notices}\nWritten to {out}, direction{'s' if len(names) > 1 else ''} {' and '.join(names)}."
 
 
-def _part(path: Path, direction: str) -> _Part:
+def read_part(path: Path, direction: str) -> Part:
+    """Read one direction of a model from a weight file of another program, or from a model folder; `UserError`."""
     weights = f"{direction}.safetensors"
     if path.is_dir():
         there = read_card(find_model(path)[0]).translators
@@ -156,13 +159,13 @@ def _part(path: Path, direction: str) -> _Part:
         translator = replace(loaded.card.translators[loaded.direction], weights=weights)
         origin = f"{loaded.direction} of {loaded.folder.name}, {loaded.card.origin}"
         notice = f"{loaded.direction} of {loaded.folder} becomes {direction}."
-        return _Part(source, target, translator, loaded.network.state_dict(), origin, notice)
+        return Part(source, target, translator, loaded.network.state_dict(), origin, notice)
     converted = convert_weights(read_weights(path))
     network = build_generator(converted.config, converted.in_channels, converted.out_channels)
     network.load_state_dict(converted.state)
     described = describe_generator(network)
     settings = ", ".join(f"{key} {value}" for key, value in described.items())
-    return _Part(
+    return Part(
         Domain(channels=converted.in_channels),
         Domain(channels=converted.out_channels),
         TranslatorCard(network=described, weights=weights),
