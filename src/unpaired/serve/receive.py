@@ -11,6 +11,7 @@ from typing import IO, NamedTuple
 
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.types import Message
 
@@ -46,7 +47,17 @@ async def receive(request: Request, *, max_bytes: int, root: Path | None) -> Rec
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared[:20]) > max_bytes:
         raise _too_long(max_bytes)
-    request = Request(request.scope, _Bounded(request, max_bytes).receive)
+    bounded = _Bounded(request, max_bytes)
+    try:
+        return await _receive(Request(request.scope, bounded.receive), max_bytes, root)
+    except (MultiPartException, HTTPException) as error:  # a form's files are closed for the first of them alone
+        if bounded.left < 0:
+            raise _too_long(max_bytes) from error
+        told = error.message if isinstance(error, MultiPartException) else error.detail
+        raise Refused(400, "form", f"The form cannot be read: {told}") from error
+
+
+async def _receive(request: Request, max_bytes: int, root: Path | None) -> Received:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         return await _form(request)
@@ -60,10 +71,14 @@ async def receive(request: Request, *, max_bytes: int, root: Path | None) -> Rec
             "...} as application/json.",
         )
     file: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  # for the life of the request
-    async for part in request.stream():
-        file.write(part)
-    if not file.tell():
-        raise Refused(400, "empty", "The request has no body. Send an image.")
+    try:
+        async for part in request.stream():
+            file.write(part)
+        if not file.tell():
+            raise Refused(400, "empty", "The request has no body. Send an image.")
+    except BaseException:
+        file.close()
+        raise
     return Received(file, "", {})
 
 
@@ -71,13 +86,13 @@ class _Bounded:
     """Counts what a request brings."""
 
     def __init__(self, request: Request, max_bytes: int) -> None:
-        self._receive, self._most, self._left = request.receive, max_bytes, max_bytes
+        self._receive, self.left = request.receive, max_bytes
 
     async def receive(self) -> Message:
         message = await self._receive()
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
-            raise _too_long(self._most)
+        self.left -= len(message.get("body", b""))
+        if self.left < 0:
+            raise MultiPartException("too long")
         return message
 
 
@@ -86,10 +101,7 @@ def _too_long(max_bytes: int) -> Refused:
 
 
 async def _form(request: Request) -> Received:
-    try:
-        form = await request.form(max_files=1, max_fields=16, max_part_size=_MOST_FIELD_BYTES)
-    except HTTPException as error:
-        raise Refused(400, "form", f"The form cannot be read: {error.detail}") from error
+    form = await request.form(max_files=1, max_fields=16, max_part_size=_MOST_FIELD_BYTES)
     images = [value for value in form.values() if isinstance(value, UploadFile)]
     if not images:
         raise Refused(400, "form", "The form holds no file. Send the image as a file in the field image.")
