@@ -6,7 +6,9 @@ python scripts/write_docs.py
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from unittest.mock import patch
 
 from unpaired.cli import app
 from unpaired.cli.app import ORDER
@@ -22,19 +24,19 @@ Written from the command line's own help by `python scripts/write_docs.py`; `unp
 
 def commands_page() -> str:
     """Return docs/commands.md: every command with its options, in the order of `unpaired --help`."""
-    parts = [INTRODUCTION]
-    for name in ORDER:
-        text = app[name].generate_docs(heading_level=2, usage_name=f"unpaired {name}")
-        text = re.sub(r"(?ms)^## Table of Contents.*?(?=^\*\*|^## )", "", text)
-        text = re.sub(r"(?m)^(#+) (?!unpaired)", r"\1 unpaired ", text).replace("```console", "```text")
-        # Examples stand alone in paragraphs of the help; here they can be copied.
-        text = re.sub(r"(?m)^((?:unpaired|torchrun) [^\n]*(?:\n {2,}[^\n]*)*)\n(?=\n)", r"```bash\n\1\n```\n", text)
-        parts.append(text.replace("\n```\n\n```bash\n", "\n").strip() + "\n")
-    return "\n".join(parts)
+    with patch.object(sys, "argv", ["unpaired"]):  # whatever runs this
+        _, *parts = re.split(r"(?m)^(?=## unpaired )", app.generate_docs())
+    commands = {part.split(maxsplit=3)[2]: part for part in parts}
+    text = "\n\n".join(commands[name].strip() for name in ORDER).replace("```console", "```text") + "\n"
+    # Examples stand alone in paragraphs of the help; here they can be copied.
+    text = re.sub(r"(?m)^((?:unpaired|torchrun) [^\n]*(?:\n {2,}[^\n]*)*)\n(?=\n)", r"```bash\n\1\n```\n", text)
+    return f"{INTRODUCTION}\n{text}".replace("\n```\n\n```bash\n", "\n")
 
 
 OPTION = r"--[a-z-]+(?:=\d| (?:[A-Za-z0-9_.]+=[^\s;)]+?(?=[ ;)]|$)|[A-Z]+|\d+|cuda:0|ab|resize_and_crop|a2b|best))?"
-COMMAND = r"unpaired (?:train cyclegan|info RUN|train|translate|evaluate)|RUN/index.html"
+COMMAND = (
+    r"torchrun --nproc-per-node=2 -m unpaired train|RUN/index.html|unpaired (?:train(?: cyclegan)?|info RUN|[a-z]+)"
+)
 """What is shown as code in the table, of the texts that messages print."""
 
 
@@ -42,7 +44,7 @@ def options_table() -> str:
     """Return the options of the authors' code beside what stands in their place."""
     lines = ["| theirs | in its place |", "| --- | --- |"]
     for theirs, ours in authors_options().items():
-        shown = re.sub(f"({OPTION}|{COMMAND})", r"`\1`", ours)
+        shown = re.sub(f"({COMMAND}|{OPTION})", r"`\1`", ours)
         lines.append(f"| `--{theirs}` | {shown} |")
     return "\n".join(lines) + "\n"
 

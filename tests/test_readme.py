@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
+import textwrap
 from pathlib import Path
 
 import pytest
+from cyclopts.exceptions import MissingArgumentError
 
 from unpaired.cli import app
 from unpaired.compare.plan import read_plan
@@ -21,11 +24,21 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 
 def _commands(page: Path) -> list[list[str]]:
     """Return every `unpaired ...` command of a page's code blocks, as words."""
-    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"```(?:bash|sh)\n(.*?)```|((?:^    unpaired .*\n)+)", text, re.DOTALL | re.MULTILINE)
+    blocks = [fenced or textwrap.dedent(indented) for fenced, indented in blocks]
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     parts = [part.strip() for line in lines for part in line.split("&&")]
     parts = [re.sub(r"^torchrun .* -m unpaired ", "unpaired ", part) for part in parts]
-    return [shlex.split(part, comments=True)[1:] for part in parts if part.startswith("unpaired ")]
+    words = [shlex.split(part, comments=True)[1:] for part in parts if part.startswith("unpaired ")]
+    return [command for command in words if not command[0].startswith("-")]
+
+
+def _mentioned(page: Path) -> list[list[str]]:
+    """Return every `unpaired COMMAND ...` within the text of a page, as words; most lack what a real one needs."""
+    text = re.sub(r"(?s)```.*?```", "", page.read_text(encoding="utf-8"))
+    found = re.findall(r"`(?:torchrun [^`]* -m )?unpaired ([a-z][^`]*)`", text)
+    return [shlex.split(command.replace("\\|", "|")) for command in found if "..." not in command]
 
 
 COMMANDS = [
@@ -56,6 +69,14 @@ def test_commands_and_settings_exist(command: list[str]) -> None:
     elif given.values:
         method = {"method.name": bound.arguments["method"]} if bound.arguments.get("method") else {}
         resolve([Given(method, "{name}"), given])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_the_text_exist(page: Path) -> None:
+    for command in _mentioned(page):
+        words = [word for word in command if word not in ("METHOD", "PLAN", "COMMAND")]
+        with contextlib.suppress(MissingArgumentError):
+            app.parse_args(words, exit_on_error=False, print_error=False)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
