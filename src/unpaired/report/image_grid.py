@@ -19,6 +19,10 @@ Picture = NDArray[np.uint8]
 
 SAMPLES = "samples"
 """Name of the folder of sample grids in a run's folder."""
+INPUTS = f"{SAMPLES}/inputs"
+"""Name of the folder of the held-out images themselves: `a-0.png`, `b-0.png`, ..."""
+MOST_INPUTS = 6
+"""Of each domain."""
 LARGEST_CELL = 256
 """Pixels; larger images are reduced to it."""
 TINY = 97

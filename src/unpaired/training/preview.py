@@ -6,12 +6,14 @@ Translators that search would take minutes; they show pairs of images that are a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unpaired.core.files import write_atomic
 from unpaired.data.held_out import evenly
 from unpaired.data.labels import Labels, as_picture
 from unpaired.data.source import ImageSource
@@ -20,7 +22,7 @@ from unpaired.data.values import to_signed
 from unpaired.methods import Method
 from unpaired.models.padding import forward_padded
 from unpaired.networks import Generator, Search
-from unpaired.report.image_grid import grid, heading, stack
+from unpaired.report.image_grid import INPUTS, MOST_INPUTS, grid, heading, png, stack
 from unpaired.training.health import collapse_warning, translation_warnings
 
 Picture = NDArray[np.uint8]
@@ -38,6 +40,14 @@ class Preview:
             "a": _first(data.held_out_a, count, data.domain_a.range, device),
             "b": _first(data.held_out_b, count, data.domain_b.range, device),
         }
+
+    def keep_inputs(self, run: Path) -> None:
+        """Write the held-out images as they are into the run, once: what its pages offer to be tried."""
+        for side, images in self.images.items():
+            for number, image in enumerate(images[:MOST_INPUTS]):
+                path = run / INPUTS / f"{side}-{number}.png"
+                if image.shape[1] in (1, 3) and self.labels[side] is None and not path.exists():
+                    write_atomic(path, png(_picture(image, None).squeeze()))
 
     @torch.no_grad()
     def draw(

@@ -402,6 +402,7 @@ class Run:
         if not self.config.training.num_samples or not self.world.is_first:
             return
         self._require_folder()
+        self.preview.keep_inputs(self.folder)
         grid, warnings = self.preview.draw(self.trainer.translators(), self.images_seen, self.trainer.method)
         picture = save_grid(self.folder, self.images_seen, grid)
         log.image("samples", grid, self.images_seen)

@@ -234,10 +234,10 @@ async function show() {
   byId("panels").replaceChildren(...made);
   divide(at ? at.value : 50);
   byId("explained").textContent = EXPLAINED[name] || "";
-  const link = byId("download"), target = state.panels[0].choice.direction.target.name;
+  const link = byId("download"), { heading, target } = state.panels[0].choice.direction;
   if (link.href) URL.revokeObjectURL(link.href);
   link.href = URL.createObjectURL(state.panels[0].blob);
-  link.download = `${state.input.name.replace(/\.[^.]*$/, "") || "picture"}-${target.replace(/[^\w-]+/g, "_")}.png`;
+  link.download = `${state.input.name.replace(/\.[^.]*$/, "") || "picture"}-${(target.name || heading).replace(/[^\w-]+/g, "_")}.png`;
   screen("done");
 }
 
@@ -279,7 +279,7 @@ async function again(entry) {
 }
 
 async function offer() {
-  const addresses = await engine.samples(direction().direction[0]);
+  const addresses = await engine.samples(model(), direction().direction[0]);
   byId("samples").hidden = !addresses.length;
   byId("samples").replaceChildren(...addresses.map((url, number) => thumb(url, `Sample picture ${number + 1}`,
     async () => take(await (await fetch(url)).blob(), decodeURIComponent(url.split("/").pop())))));

@@ -69,8 +69,9 @@ export async function translate(bitmap, blob, { model, direction, checkpoint }, 
   return { blob: await answer.blob(), milliseconds: performance.now() - start };
 }
 
-/** Return addresses of sample pictures of a side, `a` or `b`. */
-export async function samples(side) {
-  const answer = await fetch(new URL("page/samples.json", root));
-  return answer.ok ? ((await answer.json())[side] || []).map((name) => new URL(`page/samples/${name}`, root).href) : [];
+/** Return addresses of a model's sample pictures of a side, `a` or `b`. */
+export async function samples(model, side) {
+  const place = `page/samples/${encodeURIComponent(model.name)}`, answer = await fetch(new URL(place, root));
+  const names = answer.ok ? await answer.json() : [];
+  return names.filter((name) => name.startsWith(side)).map((name) => new URL(`${place}/${name}`, root).href);
 }
