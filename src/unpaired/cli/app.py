@@ -41,8 +41,8 @@ INTERRUPTED = 128
 UNEXPECTED = 70
 """Exit code of an error that no message was written for (EX_SOFTWARE of sysexits.h)."""
 ORDER = (
-    *("demo", "download", "train", "translate", "serve", "evaluate", "report", "compare", "audit", "segment"),
-    *("study", "export", "convert", "push", "info", "settings"),
+    *("demo", "download", "train", "watch", "translate", "serve", "evaluate", "report", "compare", "audit"),
+    *("segment", "study", "export", "convert", "push", "info", "settings"),
 )
 """The commands as `unpaired --help` lists them: in the order of use."""
 

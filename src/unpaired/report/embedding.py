@@ -202,13 +202,13 @@ class Snapshot:
     parts: list[Image]
 
 
-def snapshots_of(run: Path) -> tuple[list[Snapshot], int]:
+def snapshots_of(run: Path, cache: Path | None = None) -> tuple[list[Snapshot], int]:
     """Return the snapshots of a run's page, in order, and how many sample grids the run has.
 
     The first and the last are always among them; the others are thinned evenly until all fit. A file that cannot be
-    read is passed over. Every picture is encoded once and kept in `samples/.page`.
+    read is passed over. Every picture is encoded once and kept in `cache`, by default `samples/.page` of the run.
     """
-    cache = run / SAMPLES / CACHE
+    cache = cache or run / SAMPLES / CACHE
     grids = grids_of(run)
     chosen = _thin(grids, lambda grid: sum(path.stat().st_size for path in _encoded(grid[1], cache)))
     snapshots, used = [], set()

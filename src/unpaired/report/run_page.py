@@ -32,8 +32,21 @@ def write_page(path: Path) -> Path:
 
     Nothing need be there yet: no config, no records, no samples. Raises `UserError` when the disk is full.
     """
+    content = draw_page(path, written=datetime.now().astimezone())
+    write_atomic(path / PAGE, content.encode("utf-8", "replace"))
+    return path / PAGE
+
+
+def draw_page(
+    path: Path, *, written: datetime, cache: Path | None = None, refresh: int = REFRESH, home: str = ""
+) -> str:
+    """Return the page of a run from what its folder holds.
+
+    `written` is when that was written. Pictures as they are embedded are kept in `cache`, by default in the run.
+    `refresh` are the seconds after which it reloads while the run is on, and `home` is the page of all runs.
+    """
     run = read_run(path)
-    status, (snapshots, num_grids) = run.status, snapshots_of(path)
+    status, (snapshots, num_grids) = run.status, snapshots_of(path, cache)
     method = run.config.get("method")
     warnings = _warnings(status.events)
     marks = [
@@ -44,7 +57,7 @@ def write_page(path: Path) -> Path:
     losses = [chart for chart in charts if chart.y_label == "loss"]
     model, which = (path / BEST, "best") if (path / BEST).is_dir() else (path, "newest")
     translate = f"unpaired translate {shlex.quote(str(model))} IMAGES --out TRANSLATED"
-    content = page(
+    return page(
         "run.html",
         title=f"{f'{percent(status.share)} · ' if status.share is not None else ''}{run.name} · unpaired",
         scripts=("run.js",),
@@ -52,9 +65,10 @@ def write_page(path: Path) -> Path:
         name=run.name,
         method=method.get("name") if isinstance(method, Mapping) else method,
         status=status,
-        written=datetime.now().astimezone(),
+        written=written,
+        home=home,
         interval=status.seconds / max(num_grids, 1),
-        refresh=REFRESH if status.state in ("starting", "running") else None,
+        refresh=refresh if status.state in ("starting", "running") else None,
         resume=f"unpaired train --resume {shlex.quote(str(path))}",
         warnings=warnings[-MOST_EVENTS:],
         num_warnings=len(warnings),
@@ -68,8 +82,6 @@ def write_page(path: Path) -> Path:
         settings=[_settings(section, value) for section, value in run.config.items() if section != "sha256"],
         history=history(status.events),
     )
-    write_atomic(path / PAGE, content.encode("utf-8", "replace"))
-    return path / PAGE
 
 
 def caption(run: Run, images: int) -> str:

@@ -94,7 +94,8 @@ def make_app(models: Sequence[str], settings: ServeSettings) -> ASGIApp:
     if keys:
         granted += [Depends(HTTPBearer(auto_error=False)), Depends(APIKeyHeader(name="X-API-Key", auto_error=False))]
     _add_routes(app, service, settings, granted)
-    app.router.routes.extend(page_routes(lambda name: registry.models[name].path if name in registry.models else None))
+    folders = {name: model.path for name, model in registry.models.items()}
+    app.router.routes.extend(page_routes(folders.get, access.check))
     paths = [route.path for route in app.routes if "{" not in route.path]  # type: ignore[attr-defined]
     shared = CORSMiddleware(
         app,

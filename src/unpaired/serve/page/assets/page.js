@@ -279,10 +279,11 @@ async function again(entry) {
 }
 
 async function offer() {
-  const addresses = await engine.samples(model(), direction().direction[0]);
-  byId("samples").hidden = !addresses.length;
-  byId("samples").replaceChildren(...addresses.map((url, number) => thumb(url, `Sample picture ${number + 1}`,
-    async () => take(await (await fetch(url)).blob(), decodeURIComponent(url.split("/").pop())))));
+  const found = await engine.samples(model(), direction().direction[0]);
+  for (const image of byId("samples").querySelectorAll("img")) URL.revokeObjectURL(image.src);
+  byId("samples").hidden = !found.length;
+  byId("samples").replaceChildren(...found.map(({ name, blob }, number) =>
+    thumb(URL.createObjectURL(blob), `Sample picture ${number + 1}`, () => take(blob, name))));
 }
 
 // ----------------------------------------------------------------------------------------------------------- camera

@@ -69,9 +69,10 @@ export async function translate(bitmap, blob, { model, direction, checkpoint }, 
   return { blob: await answer.blob(), milliseconds: performance.now() - start };
 }
 
-/** Return addresses of a model's sample pictures of a side, `a` or `b`. */
+/** Return a model's sample pictures of a side, `a` or `b`: names and files. */
 export async function samples(model, side) {
-  const place = `page/samples/${encodeURIComponent(model.name)}`, answer = await fetch(new URL(place, root));
-  const names = answer.ok ? await answer.json() : [];
-  return names.filter((name) => name.startsWith(side)).map((name) => new URL(`${place}/${name}`, root).href);
+  const place = `page/samples/${encodeURIComponent(model.name)}`, options = { headers: headers("*/*") };
+  const answer = await fetch(new URL(place, root), options);
+  const names = answer.ok ? (await answer.json()).filter((name) => name.startsWith(side)) : [];
+  return Promise.all(names.map(async (name) => ({ name, blob: await (await fetch(new URL(`${place}/${name}`, root), options)).blob() })));
 }
