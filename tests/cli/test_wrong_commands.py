@@ -88,6 +88,7 @@ BASES = {
     "demo": "demo --out {data}",
     "download": "download horse2zebra --from {root}/digits.json --out {out}",
     "push": "push {data} user/name",
+    "watch": "watch {data}/nowhere",
     "info": "info {data}/nowhere",
     "settings": "settings nowhere nothing",
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from unpaired.cli.app import INTERRUPTED, app
-from unpaired.cli.options import IMAGES, RUN, TRAINING, Extension, Quiet, Section, Whole, allow, with_settings
+from unpaired.cli.options import IMAGES, RUN, TRAINING, Extension, Quiet, Section, Switch, Whole, allow, with_settings
 from unpaired.core.errors import UserError
 from unpaired.core.terminal import note, say
 from unpaired.core.text import plural
@@ -127,6 +127,7 @@ def demo(
     *,
     out: Path = Path("unpaired-demo"),
     seed: Whole = 0,
+    open: Switch = False,
     quiet: Quiet = False,
 ) -> int:
     """Train a small CycleGAN on two drawn domains, in under three minutes; needs no files and no network.
@@ -137,7 +138,14 @@ def demo(
         New folder for the images, the run and the picture of the result.
     seed
         Seed of the images and of the training.
+    open
+        Then serve the model on this machine, and open its page in the browser.
     """
-    from unpaired.demo import run_demo
+    from unpaired.demo import open_playground, require_playground, run_demo
 
-    return run_demo(out, seed=seed, quiet=quiet)
+    if open:
+        require_playground()
+    code = run_demo(out, seed=seed, quiet=quiet)
+    if open and code in (0, 1):
+        open_playground(out)
+    return code

@@ -17,6 +17,7 @@ from PIL import Image
 
 from unpaired.core.files import check_out, new_folder, write_atomic
 from unpaired.core.given import Given
+from unpaired.core.settings import option
 from unpaired.core.terminal import note, say
 from unpaired.demo.domains import SIZE, Picture, Scene, Scores, draw_domains, score, write_domains
 from unpaired.models.translator import Translator
@@ -71,6 +72,23 @@ def run_demo(out: Path, *, seed: int = 0, quiet: bool = False) -> int:
         if result.state == "interrupted":
             return _interrupted(result)
         return _show(out, domains, quiet)
+
+
+def require_playground() -> None:
+    """Raise `UserError` where the extra is not installed, before minutes of training."""
+    from unpaired.serve.start import needs_service
+
+    with needs_service(option("open")):
+        import unpaired.serve.app  # noqa: F401
+
+
+def open_playground(out: Path) -> None:
+    """Serve the demo's model to this machine and open its page in a browser; returns when it is stopped."""
+    from unpaired.serve.settings import ServeSettings
+    from unpaired.serve.start import serve
+
+    # PyTorch starts at once; a free port is always there.
+    serve([f"fish={out / 'run'}"], ServeSettings(port=0, engine="torch", reload=0), open_page=True)
 
 
 def _show(out: Path, domains: Mapping[str, list[Scene]], quiet: bool) -> int:

@@ -246,13 +246,14 @@ def _thin(items: Sequence[T], size: Callable[[T], int]) -> list[T]:
 
 def _encoded(path: Path, cache: Path) -> list[Path]:
     """Return the files of a grid's parts, made now where they are missing or older than the grid."""
-    files = sorted(cache.glob(f"{path.stem}-*"))
     try:
         changed = path.stat().st_mtime_ns
     except OSError:
         return []
-    if files and all(file.stat().st_mtime_ns >= changed for file in files):
-        return files
+    for place in (path.parent / CACHE, cache):  # the run's own may be of use where it must not be written
+        files = sorted(place.glob(f"{path.stem}-*"))
+        if files and all(file.stat().st_mtime_ns >= changed for file in files):
+            return files
     if (grid := read_picture(path)) is None:
         return []
     for file in files:

@@ -53,7 +53,7 @@ class Watched:
     """Runs below a folder, or one run, as pages; each is drawn once for every state of its files."""
 
     root: Path
-    _cache: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory)
+    _cache: tempfile.TemporaryDirectory[str] = field(init=False)
     _drawn: dict[str, tuple[object, str]] = field(default_factory=dict)
     _cards: dict[str, tuple[object, Card]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -61,6 +61,7 @@ class Watched:
     def __post_init__(self) -> None:
         if not self.root.is_dir():
             raise UserError(f"there is no folder at {printable(self.root)}. Give a run, or a folder of runs.")
+        self._cache = tempfile.TemporaryDirectory(prefix="unpaired-watch-")
 
     @property
     def is_run(self) -> bool:

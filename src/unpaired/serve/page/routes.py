@@ -69,6 +69,6 @@ def _names(folder: Path) -> list[str]:
 
 def _content(folder: Path, name: str) -> bytes:
     try:
-        return read_regular(folder / INPUTS / name, at_most=_LARGEST, inside=folder)
+        return read_regular(folder / INPUTS / name, at_most=_LARGEST, inside=folder / INPUTS)
     except (OSError, UserError) as error:
         raise HTTPException(404) from error
