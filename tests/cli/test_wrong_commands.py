@@ -205,6 +205,12 @@ REFUSED = {
     "translate {model} {data}/testA --out {out} --batch-size 1000000000": "to 65,536",
     "translate {model} {data}/testA --out {out} --max-pixels 0": "--max-pixels 0: allowed",
     "translate {model} {data}/testA --out {out} --batch-size 1.5": "allowed: a whole number. See",
+    "translate {model} {data}/testA --out {out} --cluster nowhere": "--cluster nowhere: allowed are local",
+    "translate {model} {data}/testA --out {out} --cluster a b": "--cluster",
+    "translate {model} {data}/testA --out {out} --cluster --device mps": "--device mps: on a cluster Ray gives",
+    "translate {model} {data}/testA --out {out} --sink tar": "--sink tar: without --cluster files are written",
+    "translate {model} s3://bucket/photos --out {out}": "Add --cluster",
+    "translate {model} {data}/testA --out s3://bucket/out": "Add --cluster",
     "info {root}/fifo": "neither a regular file nor a folder",
 }
 """Command -> what its message says."""

@@ -10,7 +10,10 @@ from importlib import import_module
 from unpaired.cli.app import ORDER, app, main
 from unpaired.cli.options import WithSettings
 
-for name in ("compare", "download", "evaluate", "models", "segment", "serve", "settings", "study", "train", "watch"):
+for name in (
+    *("compare", "download", "evaluate", "models", "segment", "serve", "settings", "study", "train"),
+    *("translate", "watch"),
+):
     import_module(f"unpaired.cli.{name}")  # importing a command adds it to the application
 WithSettings.registered = True
 for place, name in enumerate(ORDER):

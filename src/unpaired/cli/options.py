@@ -64,6 +64,9 @@ Precision = Annotated[
     Parameter(group=COMPUTING, help="Arithmetic; auto is bf16 where the hardware has it and it loses little (40 dB)."),
 ]
 BatchSize = Annotated[Whole, Parameter(group=COMPUTING, help="Images of equal size that are translated together.")]
+Cluster = Annotated[
+    list[str] | None, Parameter(group=COMPUTING, negative=(), consume_multiple=(0, 1), allow_repeating=False)
+]
 Extension = Annotated[
     list[str] | None,
     Parameter(

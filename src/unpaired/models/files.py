@@ -19,7 +19,7 @@ from unpaired.data.directions import sides
 from unpaired.data.parallel import num_threads
 from unpaired.data.reading import Half, half_of
 from unpaired.models.outputs import Alpha, checked_name, find_images, keeps_alpha, output_domain, plan_outputs
-from unpaired.models.pipeline import Job, LoadedImage, Run, load_image
+from unpaired.models.pipeline import Failure, Job, LoadedImage, Run, load_image
 from unpaired.models.sizing import Rescaled
 from unpaired.models.translator import Translator
 from unpaired.networks import SearchError
@@ -109,7 +109,7 @@ def translate_files(
         if progress is not None:
             progress(done + len(skipped), len(jobs))
 
-    def load(job: Job) -> LoadedImage | str:
+    def load(job: Job) -> LoadedImage | Failure:
         return load_image(job, translator, max_pixels=max_pixels, half=half, with_alpha=with_alpha)
 
     def write(job: Job, content: bytes) -> None:
@@ -118,12 +118,12 @@ def translate_files(
     before = len(translator.notices)
     run = Run(translator, written_as, batch_size, num_threads(workers), load, write, report)
     run.translate(job for job in jobs if job.number not in skipped)
-    failed = sorted(run.failed, key=lambda failed: failed[0].number)
+    failed = sorted(run.failed, key=lambda failure: failure.job.number)
     searched = sorted(run.searched, key=lambda found: found[0].number)
     return Report(
         written=run.written,
         skipped=len(skipped),
-        failed=[BadFile(job.source, reason) for job, reason in failed],
+        failed=[BadFile(failure.job.source, failure.reason) for failure in failed],
         search_errors=[(job.source, error) for job, error in searched],
         notices=[*whole_files_notice(translator, half, run.twice_as_wide), *translator.notices[before:]],
         rescaled=translator.sizing.rescaled(run.factors),

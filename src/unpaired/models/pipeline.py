@@ -18,6 +18,7 @@ from unpaired.core.settings import option
 from unpaired.core.text import plural, printable
 from unpaired.data.bad_image import BadImage
 from unpaired.data.reading import Half
+from unpaired.data.streams.shards import StoredImage
 from unpaired.data.values import Domain, Signed
 from unpaired.models.conversion import read_with_alpha
 from unpaired.models.engines.base import NotFiniteError
@@ -36,6 +37,8 @@ class Job(NamedTuple):
     number: int
     source: Path
     output: Path
+    stored: StoredImage | None = None
+    """The image where it lies in no folder of this machine; `source` is its name then."""
 
 
 class LoadedImage(NamedTuple):
@@ -47,19 +50,34 @@ class LoadedImage(NamedTuple):
     """[H, W] where it is to be kept."""
 
 
+class Failure(NamedTuple):
+    """A job that could not be done."""
+
+    job: Job
+    reason: str
+    lasting: bool = True
+    """Whether the same input fails again; not so where memory, a disk or a network was to blame."""
+
+
 def load_image(
     job: Job, translator: Translator, *, max_pixels: int, half: Half | None, with_alpha: bool
-) -> LoadedImage | str:
+) -> LoadedImage | Failure:
     """Read a job's image, with its alpha if asked; or return why that is impossible."""
     try:
-        source = translator.source
-        return LoadedImage(
-            job, *read_with_alpha(job.source, source, max_pixels=max_pixels, half=half, with_alpha=with_alpha)
-        )
+        file = job.source if job.stored is None else job.stored.load()
     except BadImage as error:
-        return error.reason
-    except (UserError, MemoryError) as error:
-        return str(error) or "not enough memory to decode it"
+        return Failure(job, error.reason)
+    except UserError as error:
+        return Failure(job, str(error), lasting=False)
+    try:
+        source = translator.source
+        return LoadedImage(job, *read_with_alpha(file, source, max_pixels=max_pixels, half=half, with_alpha=with_alpha))
+    except BadImage as error:
+        return Failure(job, error.reason)
+    except UserError as error:
+        return Failure(job, str(error))
+    except MemoryError as error:
+        return Failure(job, str(error) or "not enough memory to decode it", lasting=False)
 
 
 @final
@@ -71,7 +89,7 @@ class Run:
     written_as: Domain
     batch_size: int
     workers: int
-    load: Callable[[Job], LoadedImage | str]
+    load: Callable[[Job], LoadedImage | Failure]
     """Returns an image as the network sees it, or why there is none; called from several threads."""
     write: Callable[[Job, bytes], None]
     """Brings the content of an output to its place; called from several threads."""
@@ -79,7 +97,7 @@ class Run:
     """Called with how many jobs are done, failed or not."""
     written: int = 0
     twice_as_wide: int = 0
-    failed: list[tuple[Job, str]] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
     searched: list[tuple[Job, SearchError]] = field(default_factory=list)
     factors: list[float] = field(default_factory=list)
     """How many times as large images are as those of the training."""
@@ -101,22 +119,21 @@ class Run:
 
     def _load_ahead(self, jobs: Iterable[Job], pool: ThreadPoolExecutor) -> Iterator[LoadedImage]:
         """Yield the images in order while the next ones are being decoded; leave out what cannot be."""
-        ahead: deque[tuple[Job, Future[LoadedImage | str]]] = deque()
+        ahead: deque[Future[LoadedImage | Failure]] = deque()
         for job in itertools.chain(jobs, (None,)):
             if job is not None:
-                ahead.append((job, pool.submit(self.load, job)))
+                ahead.append(pool.submit(self.load, job))
             while len(ahead) > (0 if job is None else self.workers):
-                waiting, future = ahead.popleft()
-                loaded = future.result()
-                if isinstance(loaded, str):
-                    self._fail(waiting, loaded)
+                loaded = ahead.popleft().result()
+                if isinstance(loaded, Failure):
+                    self._fail(loaded)
                     continue
                 height, width = loaded.image.shape[:2]
                 self.twice_as_wide += width == 2 * height
                 yield loaded
 
-    def _fail(self, job: Job, reason: str) -> None:
-        self.failed.append((job, reason))
+    def _fail(self, failure: Failure) -> None:
+        self.failed.append(failure)
         self.report(self.written + len(self.failed))
 
     def _batches(self, images: Iterable[LoadedImage]) -> Iterator[list[LoadedImage]]:
@@ -148,16 +165,17 @@ class Run:
                 self.searched += zip(jobs, self.translator.search.last_errors, strict=True)
             return list(zip(batch, translated, strict=True))
         except NotFiniteError as error:
-            reason = str(error)
+            reason, lasting = str(error), True
         except (RuntimeError, MemoryError) as error:
             if not means_out_of_memory(error):
                 raise
             height, width = batch[0].image.shape[:2]
             device = self.translator.device
             reason = f"not enough memory on {device} to translate {height} x {width} pixels (height x width)"
+            lasting = False
         if len(batch) > 1:
             return [pair for image in batch for pair in self._translate_batch([image])]
-        self._fail(batch[0].job, reason)
+        self._fail(Failure(batch[0].job, reason, lasting))
         return []
 
     def _write(self, loaded: LoadedImage, translation: Translation) -> None:
@@ -176,7 +194,8 @@ class Run:
                         f"({plural(self.written, 'translation')}). Free some space and continue with "
                         f"{option('existing', 'skip')}."
                     ) from error
-                self._fail(job, str(error) if isinstance(error, UserError) else f"cannot be written: {error}")
+                reason = str(error) if isinstance(error, UserError) else f"cannot be written: {error}"
+                self._fail(Failure(job, reason, lasting=False))
             else:
                 self.written += 1
                 self.report(self.written + len(self.failed))

@@ -1,0 +1,238 @@
+"""`unpaired translate`: files in this process, collections on a Ray cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from unpaired.cli.app import app
+from unpaired.cli.options import (
+    PATH,
+    BatchSize,
+    Checkpoint,
+    Cluster,
+    Device,
+    Direction,
+    Engine,
+    Extension,
+    Precision,
+    Quiet,
+    Whole,
+    allow,
+)
+from unpaired.core.errors import UserError
+from unpaired.core.terminal import counting, note, say
+from unpaired.core.text import printable
+
+if TYPE_CHECKING:
+    from unpaired.cluster.run import BatchReport
+    from unpaired.core.terminal import Counter
+    from unpaired.models.files import Report
+    from unpaired.models.translator import Translator
+
+
+@app.command
+def translate(
+    model: Path,
+    inputs: Annotated[list[PATH], Parameter(name="INPUT", negative=())],
+    /,
+    *,
+    out: PATH,
+    direction: Direction = None,
+    checkpoint: Checkpoint = None,
+    format: str = "png",
+    name: str = "{stem}",
+    bit_depth: Literal[8, 16, 32] | None = None,
+    alpha: Literal["keep", "drop"] | None = None,
+    half: Literal["left", "right"] | None = None,
+    size: str | None = None,
+    detail: bool | None = None,
+    max_pixels: Whole | None = None,
+    existing: Literal["fail", "skip", "overwrite"] = "fail",
+    cluster: Cluster = None,
+    sink: Literal["files", "tar", "parquet"] | None = None,
+    batch_size: BatchSize = 8,
+    device: Device = "auto",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    extension: Extension = None,
+    quiet: Quiet = False,
+) -> int:
+    """Translate images with a trained model; every output has the size of its input.
+
+    unpaired translate runs/h2z photos/ portrait.jpg --out zebras
+
+    unpaired translate runs/h2z "s3://bucket/photos/*.tar" --out s3://bucket/zebras --cluster auto
+
+    Exit code 1 when some of the files could not be translated; the rest is done.
+
+    Parameters
+    ----------
+    model
+        A run, a checkpoint, a model folder, or a name: demo/NAME, model/NAME, hf:USER/NAME (see unpaired download).
+    inputs
+        Images and folders of images, any mixture of sizes; folders are searched recursively and keep their structure.
+        With --cluster also patterns, URLs (s3://bucket/photos) and shards (.tar, .parquet, hf:user/name).
+    out
+        Folder for the translations; with --cluster also a URL.
+    format
+        png, jpg, webp, tiff or npy.
+    name
+        Name of each output without suffix; {stem} and {ext} are those of the input, {direction} is a2b or b2a.
+    bit_depth
+        Bits of each value; 32 is floating point. [default: that of the training images]
+    alpha
+        keep an input's alpha beside its translation, or drop it. [default: keep where the format can hold it]
+    half
+        Translate this half of side-by-side files. [default: the whole image]
+    size
+        At which size the network sees an image: trained (as in training), native, or the pixels of the shorter side.
+        The translation has the input's size again. [default: trained where the model knows it, else native]
+    detail
+        Keep the input's detail where the network saw it smaller: the change is enlarged and added to the input.
+        [default: for pictures of the same channels]
+    max_pixels
+        Images of more pixels are refused. [default: 179 million]
+    existing
+        What to do when an output exists: fail before anything is done, skip it, or overwrite it.
+    cluster
+        Translate on a Ray cluster: local (also without a value) starts one in this machine, auto uses the one that runs
+        here, ray://HOST:PORT another. The same command goes on where it was interrupted.
+    sink
+        With --cluster: write files, or shards, tar (WebDataset) or parquet. [default: as the input]
+    """
+    from unpaired.data.bad_image import MAX_PIXELS
+
+    allow(extension)
+    computing: dict[str, Any] = {"device": device, "engine": engine, "precision": precision}
+    sizing: dict[str, Any] = {"size": size, "detail": detail}
+    files: dict[str, Any] = {
+        "format": format,
+        "name": name,
+        "bit_depth": bit_depth,
+        "alpha": alpha,
+        "half": half,
+        "max_pixels": MAX_PIXELS if max_pixels is None else max_pixels,
+        "existing": existing,
+        "batch_size": batch_size,
+    }
+    if cluster is not None:
+        where = {"address": cluster[0] if cluster else "local", "direction": direction, "checkpoint": checkpoint}
+        settings = {**files, **computing, **sizing, "sink": sink}
+        return _translate_collection(model, inputs, out, settings, extensions=extension or [], quiet=quiet, **where)
+    _refuse_collections(inputs, out, sink)
+    return _translate_files(model, inputs, out, files, direction, checkpoint, {**computing, **sizing}, quiet=quiet)
+
+
+def _translate_files(
+    model: Path,
+    given: list[PATH],
+    out: PATH,
+    settings: dict[str, Any],
+    direction: str | None,
+    checkpoint: str | None,
+    computing: dict[str, Any],
+    *,
+    quiet: bool,
+) -> int:
+    from unpaired.data.check import listed
+    from unpaired.models.files import count_images, translate_files
+    from unpaired.models.translator import Translator
+
+    inputs = [Path(each) for each in given]
+    translator = Translator.load(
+        model,
+        direction,
+        checkpoint=checkpoint,
+        images=count_images(inputs),
+        fine=True if settings["bit_depth"] in (16, 32) else None,
+        **computing,
+    )
+    _introduce(translator, quiet=quiet)
+    if not quiet:
+        say(f"engine: {translator.describe_engine()}")
+    with counting("Translating", quiet=quiet) as progress:
+        _show_search(translator, progress)
+        report = translate_files(translator, inputs, out, progress=progress, **settings)
+    failed = listed(report.failed) if report.failed else ""
+    _print_report(report, len(report.failed), failed, out, quiet=quiet)
+    if not quiet:
+        _print_search_errors(report)
+    return 1 if report.failed else 0
+
+
+def _translate_collection(
+    model: Path, sources: list[PATH], out: PATH, settings: dict[str, Any], *, quiet: bool, **where: Any
+) -> int:
+    from unpaired.cluster.run import translate_on_cluster
+    from unpaired.cluster.worker import BatchSettings
+
+    with counting("Translating", quiet=quiet) as progress:
+        report = translate_on_cluster(
+            model,
+            sources,
+            out,
+            BatchSettings(**settings),
+            started=lambda translator: _introduce(translator, quiet=quiet),
+            progress=progress,
+            **where,
+        )
+    if not quiet and report.engine:
+        say(f"engine: {report.engine}")
+    lines = [f"  {printable(name)}: {reason}" for name, reason in report.examples]
+    _print_report(report, report.failed, "\n".join([*lines, f"All are listed in {report.failures}."]), out, quiet=quiet)
+    return 1 if report.failed else 0
+
+
+def _refuse_collections(inputs: list[PATH], out: PATH, sink: str | None) -> None:
+    """Refuse what only a translation on a cluster takes."""
+    if sink is not None:
+        raise UserError(f"--sink {sink}: without --cluster files are written. Add --cluster, or leave it out.")
+    for given in (*inputs, out):
+        if "://" in given or given.startswith("hf:") or given.lower().endswith((".tar", ".parquet", ".arrow")):
+            raise UserError(
+                f"{printable(given)}: URLs and shards are translated by a Ray cluster, also one in this machine alone. "
+                "Add --cluster."
+            )
+
+
+def _introduce(translator: Translator, *, quiet: bool) -> None:
+    for notice in translator.notices:
+        note(f"warning: {notice}")
+    if not quiet:
+        say(f"model: {translator.title}")
+
+
+def _print_report(report: Report | BatchReport, failures: int, listed: str, out: PATH, *, quiet: bool) -> None:
+    if failures:
+        note(f"could not translate:\n{listed}")
+    for notice in report.notices:
+        note(f"warning: {notice}")
+    if report.rescaled is not None:
+        note(f"note: {report.rescaled}.")
+    if not quiet:
+        skipped = f", {report.skipped} skipped (already there)" if report.skipped else ""
+        failed = f", {failures} failed" if failures else ""
+        say(f"{report.written} written to {out}{skipped}{failed}.")
+
+
+def _show_search(translator: Translator, progress: Counter) -> None:
+    """Let a latent search (CoGAN) show its step and what is left over, since one batch may take minutes."""
+    if translator.search is not None:
+        translator.search.progress = lambda step, steps, error: progress.detail(
+            f"step {step:,} of {steps:,}, remaining error {error:.3f}"
+        )
+
+
+def _print_search_errors(report: Report) -> None:
+    errors = report.search_errors
+    if not errors:
+        return
+    mean = sum(error.l1 for _, error in errors) / len(errors)
+    path, worst = max(errors, key=lambda found: found[1].l1)
+    say(
+        f"remaining reconstruction error: {mean:.3f} on average in a range of 2; worst {printable(path)}: "
+        f"{worst.l1:.3f} (PSNR {worst.psnr:.1f} dB)."
+    )

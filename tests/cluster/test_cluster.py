@@ -1,0 +1,76 @@
+"""A real cluster: processes are killed, and every output is there once, byte for byte."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sinks import contents, recorded
+from unpaired.cluster.manifest import FAILURES, MANIFEST
+from unpaired.cluster.run import translate_on_cluster
+from unpaired.cluster.worker import BatchSettings
+from unpaired.core.errors import UserError
+from unpaired.models.files import translate_files
+from unpaired.models.translator import Translator
+
+SETTINGS = BatchSettings(device="cpu", engine="torch", precision="fp32")
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+def test_a_killed_worker_changes_nothing(
+    model: Path, photos: Path, gates: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "1" / "x.kill").write_bytes(b"12345")
+    done: list[tuple[int, int]] = []
+    report = translate_on_cluster(
+        model,
+        str(photos),
+        str(tmp_path / "out"),
+        SETTINGS,
+        extensions=["gated_readers:KilledOnce"],
+        progress=lambda *counts: done.append(counts),
+    )
+    assert int((gates / "killed").read_text()) != os.getpid()
+    assert capfd.readouterr() == ("", ""), "Ray is silent"
+    assert (report.written, report.skipped, report.failed) == (52, 0, 1)
+    assert done[-1] == (53, 53)
+    assert "0/bad.png" in (tmp_path / "out" / FAILURES).read_text()
+
+    translate_files(Translator.load(model, device="cpu", engine="torch"), photos, tmp_path / "plain")
+    assert contents(tmp_path / "out") == contents(tmp_path / "plain")
+    assert sorted(recorded(tmp_path / "out")) == sorted(contents(tmp_path / "out"))
+
+
+def test_a_killed_command_goes_on_where_it_was(model: Path, photos: Path, gates: Path, tmp_path: Path) -> None:
+    (photos / "9").mkdir()
+    (photos / "9" / "last.wait").write_bytes(b"1234567")
+    out, extensions = tmp_path / "out", ["gated_readers:Waiting"]
+    options = ["--device", "cpu", "--engine", "torch", "--precision", "fp32", "--extension", *extensions, "--cluster"]
+    command = [sys.executable, "-m", "unpaired", "translate", str(model), str(photos), "--out", str(out), *options]
+    first = subprocess.Popen(command, start_new_session=True)
+    try:
+        while not ((gates / "waiting").exists() and len(list(out.glob(f"{MANIFEST}/*"))) >= 2):
+            assert first.poll() is None
+            time.sleep(0.05)
+        with pytest.raises(UserError, match="another process is writing"):
+            translate_on_cluster(model, str(photos), str(out), SETTINGS, extensions=extensions)
+        before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+        assert 0 < len(before) < 52
+        first.kill()
+        first.wait()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(first.pid, signal.SIGKILL)  # what Ray leaves behind for a minute
+    (gates / "open").touch()
+    report = translate_on_cluster(model, str(photos), str(out), SETTINGS, extensions=extensions)
+    assert (report.written + report.skipped, report.failed) == (52, 1)
+    assert report.skipped >= 16, "what was recorded is not done again"
+    assert sorted(recorded(out)) == sorted(contents(out))
+    assert len(contents(out)) == 52
