@@ -222,8 +222,9 @@ def _receive(file: WebFile, url: str, part: Path, progress: Progress | None) -> 
     if digests.size > most:
         _forget(part)
         raise _Unavailable(f"the file there has more than {most:,} bytes, expected {_expected(file)}")
-    if total is not None and digests.size < total:
-        raise _Cut(f"the connection was cut after {megabytes(digests.size)} of {megabytes(total)}")
+    whole = total or file.size or 0
+    if digests.size < whole:
+        raise _Cut(f"the connection was cut after {megabytes(digests.size)} of {megabytes(whole)}")
     return digests
 
 

@@ -8,7 +8,7 @@ import json
 import os
 import time
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -23,7 +23,7 @@ from unpaired.core.archive import unpack
 from unpaired.core.cache import user_cache_folder
 from unpaired.core.download import Received, WebFile, check_file, download, local_path
 from unpaired.core.errors import UserError, did_you_mean, option
-from unpaired.core.files import remove, require_new, require_writable, write_atomic
+from unpaired.core.files import read_json, remove, require_new, require_writable, write_atomic
 from unpaired.core.settings import STRICT
 from unpaired.core.terminal import counting, note, receiving
 from unpaired.core.text import megabytes, plural, printable
@@ -142,33 +142,69 @@ def fetch_dataset(dataset: Dataset, *, out: Path | None = None, given: str | Non
             return folder
         if not quiet:
             note(_announcement(dataset, folder, given))
-        received = receive(dataset.file, archive_name(dataset), given=given, what=dataset.name, quiet=quiet)
-        with counting(f"Unpacking {dataset.name}", quiet=quiet) as progress:
-            count = unpack(received.path, folder, rename=dataset.place, progress=progress)
-        _require_layout(dataset, folder)
-        if received.path.is_relative_to(cache):
-            remove(received.path)
+        with receive(dataset.file, archive_name(dataset), given=given, what=dataset.name, quiet=quiet) as received:
+            with counting(f"Unpacking {dataset.name}", quiet=quiet) as progress:
+                count = unpack(received.path, folder, rename=dataset.place, progress=progress)
+            _require_layout(dataset, folder)
     if not quiet:
         checked = f"checked ({dataset.checksum})" if dataset.checksum != "none" else "no checksum is published"
         note(f"{plural(count, 'file')} in {folder}; SHA-256 of the archive {received.sha256}, {checked}.")
     return folder
 
 
-def receive(file: WebFile, name: str, *, given: str | None, what: str, quiet: bool) -> Received:
-    """Return a published file: the one that the user gave, or downloaded into the user's cache as `name`, checked.
+@contextlib.contextmanager
+def receive(
+    file: WebFile, name: str, *, given: str | None, what: str, quiet: bool, keep: bool = False
+) -> Iterator[Received]:
+    """Yield a published file: the one that the user gave, or downloaded into the user's cache as `name`, checked.
 
-    Where no checksum is published, it must be the one that was received first. Raises `UserError`.
+    Where no checksum is published it must be the one that was received first, which is recorded when the block ends
+    well. The cache's own is removed then, unless it is to be kept, and also where the block cannot use it. Raises
+    `UserError`.
     """
+    place = user_cache_folder() / DOWNLOADS / name
     local = local_path(given) if given is not None else None
     if local is not None:
         received = check_file(file, local)
+    elif place.is_file():  # whole, and not yet unpacked, or kept for what else is in it
+        received = check_file(file, place)
     else:
         web = file if given is None else replace(file, urls=(given,))
         with receiving(what, quiet=quiet) as progress:
-            received = download(web, user_cache_folder() / DOWNLOADS / name, progress=progress)
-    if file.sha256 is None and file.md5 is None:
-        _compare_with_first(name, received)
-    return received
+            received = download(web, place, progress=progress)
+    known = file.sha256 is not None or file.md5 is not None
+    try:
+        if not known:
+            _compare_with_first(place, what, received)
+        yield received
+    except UserError:
+        keep = False
+        raise
+    else:
+        if not known:
+            facts = {"url": received.url, "sha256": received.sha256, "received": time.strftime("%Y-%m-%d")}
+            write_atomic(_record_of(place), json.dumps(facts, indent=2) + "\n")
+    finally:
+        if received.path == place and not keep:
+            remove(place)
+
+
+def _record_of(place: Path) -> Path:
+    return place.with_name(f"{place.name}.received.json")
+
+
+def _compare_with_first(place: Path, what: str, received: Received) -> None:
+    """Trust on first use: raise `UserError` where another file was received before."""
+    try:
+        before = read_json(_record_of(place))
+    except UserError:
+        return
+    if before.get("sha256") != received.sha256:
+        raise UserError(
+            f"{what} has changed: its SHA-256 is {received.sha256}, and was {before.get('sha256')} on "
+            f"{before.get('received')}. No checksum is published, so nobody can say which is right. Where the new one "
+            f"is to be trusted, remove {_record_of(place)}, and start the same once more."
+        )
 
 
 def archive_name(dataset: Dataset) -> str:
@@ -195,23 +231,6 @@ def _require_layout(dataset: Dataset, folder: Path) -> None:
             f"the archive of {dataset.name} holds no folder {' and no '.join(missing)}, but {found}. It is not the "
             "published one; nothing was kept."
         )
-
-
-def _compare_with_first(name: str, received: Received) -> None:
-    """Trust on first use: record what was received where no checksum is published, and compare with it from then on."""
-    path = user_cache_folder() / DOWNLOADS / f"{name}.received.json"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        before = json.loads(path.read_text(encoding="utf-8"))
-        sha256, when = str(before["sha256"]), str(before["received"])
-        if sha256 != received.sha256:
-            raise UserError(
-                f"{name} has changed: its SHA-256 is {received.sha256}, and was {sha256} on {when}. No checksum is "
-                f"published, so nobody can say which is right. Where the new one is to be trusted, remove {path}, and "
-                "start the same once more."
-            )
-        return
-    facts = {"url": received.url, "bytes": received.size, "sha256": received.sha256}
-    write_atomic(path, json.dumps({**facts, "received": time.strftime("%Y-%m-%d")}, indent=2) + "\n")
 
 
 def unknown_place(setting: str, name: str, siblings: Iterable[str]) -> UserError:

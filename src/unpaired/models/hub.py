@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,9 +74,9 @@ def pull(text: str, revision: str | None = None, *, quiet: bool = False) -> Path
     folder = place / commit
     if not (folder / CARD).is_file():
         names = _wanted(name, info)
-        with atomic_folder(folder) as temporary, _explained(name, chosen):
+        with atomic_folder(folder) as temporary, _explained(name, chosen), _bars(quiet):
             library.snapshot_download(
-                name, revision=commit, allow_patterns=names, local_dir=temporary, etag_timeout=PATIENCE, tqdm_class=None
+                name, revision=commit, allow_patterns=names, local_dir=temporary, etag_timeout=PATIENCE
             )
             remove(temporary / ".cache")
             verify_model(temporary)
@@ -133,6 +134,21 @@ def push_model(
         about = describe(found, name) if not (found / README).is_file() else None
         save_model(found, out, about=about, licence=licence)
         return push(out, text, private=private, revision=revision)
+
+
+@contextlib.contextmanager
+def _bars(quiet: bool) -> Iterator[None]:
+    """Show the client's own progress bars on a terminal alone."""
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    hide = (quiet or not sys.stderr.isatty()) and not are_progress_bars_disabled()
+    if hide:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        if hide:
+            enable_progress_bars()
 
 
 class _NoAnswer(Exception):

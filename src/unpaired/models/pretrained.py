@@ -19,7 +19,7 @@ from unpaired.core.archive import unpack
 from unpaired.core.cache import user_cache_folder
 from unpaired.core.download import WebFile
 from unpaired.core.errors import UserError, did_you_mean
-from unpaired.core.files import remove, require_new, require_writable
+from unpaired.core.files import require_new, require_writable
 from unpaired.core.settings import STRICT
 from unpaired.core.terminal import note
 from unpaired.core.text import printable
@@ -116,15 +116,16 @@ def fetch_model(model: Pretrained, *, out: Path | None = None, given: str | None
             )
         file = os.path.basename(urlsplit(model.url).path) if model.member else f"{model.name}.pth"
         web = WebFile(urls=(model.url,), size=model.size)
-        received = receive(web, file, given=given, what=model.name, quiet=quiet)
-        with tempfile.TemporaryDirectory() as place:
+        keep = bool(model.member)  # the archive holds five more
+        with (
+            receive(web, file, given=given, what=model.name, quiet=quiet, keep=keep) as received,
+            tempfile.TemporaryDirectory() as place,
+        ):
             weights = received.path
             if model.member and weights.suffix != ".pth":
                 unpack(weights, Path(place) / "one", rename=functools.partial(_only, model.member))
                 weights = Path(place) / "one" / "latest_net_G.pth"
             _convert(model, weights, folder, received.sha256)
-        if received.path.is_relative_to(cache) and not model.member:  # the archive holds five more
-            remove(received.path)
     if not quiet:
         note(f"{folder} is ready; SHA-256 of the file {received.sha256}, no checksum is published.")
     return folder
