@@ -16,6 +16,7 @@ import unpaired
 from runs import TINY, write_images
 from unpaired import Translator, UserError
 from unpaired.models.folder import checkpoints_of, read_card
+from unpaired.report.image_grid import INPUTS
 from unpaired.report.run_log import read_metrics
 
 Writer = Callable[[Path, np.random.Generator], None]
@@ -137,6 +138,9 @@ def test_samples_warnings_and_page_are_there(tmp_path: Path) -> None:
     write_images(tmp_path, {"a": 3, "b": 3})
     result = _train(tmp_path, training__tensorboard=True)
     assert len(list((result.run / "samples").glob("*.png"))) == 2
+    kept = sorted((result.run / INPUTS).iterdir())  # held-out images as they are, to be tried in the playground
+    assert [path.name for path in kept] == ["a-0.png", "a-1.png", "b-0.png", "b-1.png"]
+    assert np.asarray(Image.open(kept[0])).shape[2] == 3
     assert "<html" in (result.run / "index.html").read_text()
     assert list((result.run / "tensorboard").iterdir())
     kinds = [record["event"] for record in read_metrics(result.run) if "event" in record]

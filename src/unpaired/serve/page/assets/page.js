@@ -3,7 +3,7 @@ import * as engine from "./engine.js";
 import { detail, difference, read } from "./pixels.js";
 import * as past from "./past.js";
 
-const DIFFERENCE_FACTOR = 2, DETAIL_SIGMA = 1, DETAIL_FACTOR = 8, JPEG_QUALITY = 0.75, COARSE = 200;
+const DIFFERENCE_FACTOR = 2, DETAIL_SIGMA = 1, DETAIL_FACTOR = 8, JPEG_QUALITY = 0.75, COARSE = 97;
 const byId = (id) => document.getElementById(id), root = document.documentElement;
 const state = { models: [], input: null, panels: [], turn: 0, stop: null, camera: null };
 
@@ -19,7 +19,8 @@ const say = (text) => { byId("status").textContent = text; };
 function complain(error) {
   byId("trouble").textContent = error ? error.message : "";
   byId("trouble").hidden = !error;
-  if (error && error.wantsKey) byId("key").parentNode.hidden = false;
+  byId("key").parentNode.hidden = !(error && error.wantsKey);
+  if (error && error.wantsKey) byId("key").focus();
 }
 
 function screen(name) {
@@ -358,6 +359,7 @@ async function start() {
     state.models = await engine.describe(say);
     say("");
     if (!state.models.length) throw new Error("There is no model that translates pictures here.");
+    complain(null);
     choices();
     byId("choose").disabled = false;
     byId("camera").hidden = !(navigator.mediaDevices && navigator.mediaDevices.getUserMedia);

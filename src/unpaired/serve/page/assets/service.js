@@ -25,7 +25,7 @@ async function meaning(answer) {
     415: "The service cannot read this kind of file.", 422: "The service cannot read this picture.",
     429: "The service is busy.", 503: "The service is not ready.", 504: "The translation took too long.",
   }[answer.status] || "The service has failed.";
-  const sentence = said ? said[0].toUpperCase() + said.slice(1) : known;
+  const sentence = said && answer.status !== 401 ? said[0].toUpperCase() + said.slice(1) : known;
   const error = new Error(/[.!?]$/.test(sentence) ? sentence : `${sentence}.`);
   error.wantsKey = answer.status === 401 || answer.status === 403;
   return error;
