@@ -236,10 +236,11 @@ def _is_ours(path: Path, names: Iterable[str], mark: str) -> bool:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, patience_seconds: float = 0.0) -> Iterator[None]:
     """Hold a folder's lock while the block runs; the folder is made if need be. The lock ends with the process.
 
-    Take the lock before looking into the folder or writing to it. Raises `UserError` where another process holds it.
+    Take the lock before looking into the folder or writing to it. Raises `UserError` where another process holds it,
+    for longer than `patience_seconds`.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -247,7 +248,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise cannot_write(folder, error, "try again") from error
     lock = filelock.FileLock(folder / LOCK)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=patience_seconds)
     except filelock.Timeout as error:
         raise UserError(
             f"another process is writing to {printable(folder)}. Wait for it to end, or stop it first."

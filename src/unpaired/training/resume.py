@@ -68,7 +68,8 @@ def read_run(folder: Path) -> Given:
     """Return the settings of a run; `UserError` where its file was edited."""
     path = folder / CONFIG
     if not path.is_file():
-        raise UserError(f"{option('resume')} {printable(folder)}: this is not a run; it holds no {CONFIG}.")
+        shared = " All machines need it on a file system that they share." if os.environ.get("WORLD_SIZE") else ""
+        raise UserError(f"{option('resume')} {printable(folder)}: this is not a run; it holds no {CONFIG}.{shared}")
     document = read_document(path, f"{option('resume')} {path}")
     stated = document.pop(CHECKSUM, None)  # earlier versions wrote none
     flat = flatten(document)

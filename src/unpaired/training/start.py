@@ -13,7 +13,7 @@ import torch
 
 from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.extensions import allow_extensions, is_spec
-from unpaired.core.files import check_out, clear_leftovers, locked, new_folder, remove, require_new, write_atomic
+from unpaired.core.files import check_out, clear_leftovers, new_folder, remove, require_new, write_atomic
 from unpaired.core.given import Given
 from unpaired.data.config import DataConfig
 from unpaired.data.folders import image_folders
@@ -36,6 +36,7 @@ from unpaired.training.distributed import World, process_group
 from unpaired.training.init import freeze, load_weights, with_generator_of
 from unpaired.training.modes import explained, settle, widest_layer
 from unpaired.training.progress import Progress
+from unpaired.training.restart import PATIENCE_SECONDS, has_begun, require_same_view, take_lock
 from unpaired.training.result import Callback, Result
 from unpaired.training.resume import (
     CONFIG,
@@ -132,28 +133,41 @@ def begin_run(
     callbacks: Sequence[Callback] = (),
 ) -> Result:
     """Train from the beginning; with `go_on`, resume the run in the folder where there is one."""
-    if not (go_on and (folder / CONFIG).is_file()):
+    if not (go_on and has_begun(folder)):
         require_named(given)
         try:
-            return start_run(resolve(given), folder, quiet=quiet, callbacks=callbacks)
+            return start_run(resolve(given), folder, go_on=go_on, quiet=quiet, callbacks=callbacks)
         except TakenError:
             if not go_on:
                 raise
-    return resume_run(folder, given, data_changed=data_changed, quiet=quiet, callbacks=callbacks)
+    patience = PATIENCE_SECONDS if go_on else 0.0
+    return resume_run(
+        folder, given, data_changed=data_changed, quiet=quiet, callbacks=callbacks, patience_seconds=patience
+    )
 
 
 class TakenError(UserError):
     """Another process has begun a run in the same folder meanwhile."""
 
 
-def start_run(config: RunConfig, folder: Path, *, quiet: bool = False, callbacks: Sequence[Callback] = ()) -> Result:
+def start_run(
+    config: RunConfig,
+    folder: Path,
+    *,
+    go_on: bool = False,
+    quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> Result:
     """Train from the beginning. Nothing is written before images and settings have been found to be good.
 
-    Under torchrun every process calls this; the first one writes.
+    Under torchrun every process calls this; the first one writes. With `go_on` the others may have found a run to
+    resume, which is an error.
     """
     config = with_absolute_paths(config)
     with contextlib.ExitStack() as stack:
         world, device = stack.enter_context(process_group(config.training.device))
+        if go_on:
+            require_same_view(world, False, folder)
         world.on_all_ranks(lambda: _require_place(folder, config.data) if world.is_first else None)
         display = stack.enter_context(_display(world, quiet))
         run = _prepare(config, folder, display, world, device)
@@ -181,22 +195,24 @@ def resume_run(
     data_changed: DataChanged = "refuse",
     quiet: bool = False,
     callbacks: Sequence[Callback] = (),
+    patience_seconds: float = 0.0,
 ) -> Result:
     """Go on with a run from its newest intact checkpoint, exactly as if it had never stopped.
 
     What differs from when it stopped is said and logged: settings that a resumed run may change, and images, which
     `data_changed` must allow. Under torchrun every process calls this; their number may be another one than before, and
-    the display says what that changes.
+    the display says what that changes. Another process that still writes to the run is waited for `patience_seconds`.
     """
     before, config = resumed_config(folder, given)
     with contextlib.ExitStack() as stack:
         world, device = stack.enter_context(process_group(config.training.device))
+        require_same_view(world, True, folder)
         display = stack.enter_context(_display(world, quiet))
 
         def find() -> tuple[Path | None, list[str], str | None]:
             if not world.is_first:
                 return None, [], None
-            stack.enter_context(locked(folder))
+            take_lock(stack, folder, display.message, patience_seconds)
             return _find_checkpoint(folder)
 
         checkpoint, messages, diverged = world.collect(world.on_all_ranks(find))[0]

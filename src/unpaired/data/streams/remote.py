@@ -25,6 +25,8 @@ ATTEMPTS = 5
 """How often a request is sent before the storage is taken for unreachable."""
 FIRST_PAUSE = 0.5
 """Seconds before a request is sent again; each further pause is twice as long."""
+STALL_SECONDS = 60.0
+"""A web server that sends nothing for so long has failed; other storage has such a limit of its own."""
 BLOCK = 8 * 2**20
 """Bytes of one request; so much is lost where a connection breaks."""
 _AT_ONCE = 8
@@ -145,7 +147,7 @@ def open_fs(url: str) -> tuple[Any, str]:
     with needs_extra("streams", f'"{printable(url)}", which is remote storage,', "fsspec"):
         import fsspec
     try:
-        fs, path = fsspec.url_to_fs(url)
+        fs, path = fsspec.url_to_fs(url, **(_patience() if url.startswith("http") else {}))
         return fs, str(path)
     except ImportError as error:
         raise UserError(
@@ -154,6 +156,13 @@ def open_fs(url: str) -> tuple[Any, str]:
         ) from error
     except Exception as error:  # packages of storage check their settings in ways of their own
         raise UserError(f'"{printable(url)}" cannot be opened: {_in_words(error)}.') from error
+
+
+def _patience() -> dict[str, Any]:
+    """Return how long to wait for web servers: as long as something comes."""
+    import aiohttp
+
+    return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(sock_connect=STALL_SECONDS, sock_read=STALL_SECONDS)}}
 
 
 def request(url: str, work: Callable[[], T]) -> T:
