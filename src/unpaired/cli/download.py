@@ -52,7 +52,7 @@ def download(
         if out is not None or from_ is not None:
             raise UserError("--out and --from belong to a NAME: say what to download. Without both, all is listed.")
         for table in _listing():
-            show(to_terminal(table))
+            show(to_terminal(table, whole_names=True))
         return 0
     try:
         if name.startswith(PUBLISHED):

@@ -48,8 +48,11 @@ def to_markdown(table: Table, level: int = 2) -> str:
     return f"{heading}" + "\n".join([_markdown_row(table.columns, 0), f"|{rule}|", *rows]) + "\n" + notes
 
 
-def to_terminal(table: Table) -> RenderableType:
-    """Return a table for `rich`: it wraps its first column where the terminal is narrow."""
+def to_terminal(table: Table, *, whole_names: bool = False) -> RenderableType:
+    """Return a table for `rich`: it wraps its first column where the terminal is narrow.
+
+    With `whole_names` that column is never wrapped, since what stands there is typed or copied.
+    """
     from rich import box
     from rich.console import Group
     from rich.table import Table as RichTable
@@ -62,7 +65,12 @@ def to_terminal(table: Table) -> RenderableType:
             widths = [len(shown(row[column])) for row in table.rows if len(row) > column]
             width = max([*widths, *map(len, name.split())], default=1)
             name = textwrap.fill(name, width, break_long_words=False)
-        drawn.add_column(Text(name), justify="right" if right else "left", no_wrap=right, overflow="fold")
+        drawn.add_column(
+            Text(name),
+            justify="right" if right else "left",
+            no_wrap=right or (whole_names and column == 0),
+            overflow="fold",
+        )
     for place, row in enumerate(table.rows):
         if len(row) == 1:
             drawn.add_row(Text(shown(row[0]), style="italic"))
