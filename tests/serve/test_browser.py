@@ -24,10 +24,11 @@ from unpaired.models.export.model import ExportReport
 from unpaired.models.folder import card_to_json, read_card, read_tensors, write_model
 from unpaired.models.translator import Translator
 from unpaired.serve import browser
-from unpaired.serve.browser import RUNTIME, export_browser
+from unpaired.serve.browser import RUNTIME, export_browser, seen_size
 
 INSTALLED = Path(__file__).resolve().parents[2] / "examples" / "browser" / "node_modules" / "onnxruntime-web" / "dist"
 SQUARE = Scale(preprocess="resize_and_crop", load_size=(32, 32), crop_size=(32, 32))
+CROPPED = Scale(preprocess="scale_width_and_crop", load_size=(38, 38), crop_size=(32, 32))
 WIDE = Scale(preprocess="scale_width", load_size=(38, 38), crop_size=(32, 32))
 
 
@@ -128,6 +129,16 @@ def test_a_browser_translates_as_the_translator_does(
         assert np.abs(found - wanted).max() <= 1, name
         assert np.abs(found - wanted).mean() < 0.01, name
         assert np.abs(pixels.astype(int) - wanted).max() > 5, "it is a translation"
+    for scale in (SQUARE, WIDE, CROPPED):
+        sizes = [(45, 61), (61, 45), (7, 300), (300, 7), (38, 38), (30, 44)]
+        seen = seen_size(replace(read_card(models["wide"]), scale=scale))
+        wanted = [list(scale.size(*size)) for size in sizes]
+        script = (
+            "import(location.href + 'page/pixels.js')"
+            f".then(p => {json.dumps(sizes)}.map(s => p.seenSize({json.dumps(seen)}, ...s)))"
+        )
+        assert window.run(script) == wanted
+        #'./page/pixels.js').then(p => {json.dumps(sizes)}.map(s => p.seenSize({json.dumps(seen)}, ...s)))") == wanted
     assert all(url.startswith((address, "blob:", "data:")) for url in window.requests), "nobody else is asked"
     assert not window.problems
 

@@ -139,7 +139,7 @@ def describe_direction(card: ModelCard, direction: str) -> dict[str, Any]:
         "source": source,
         "target": target,
         "file": f"{page.FOLDER}/{direction}.onnx",
-        "sizing": _seen(card),
+        "sizing": seen_size(card),
         "detail": sizing.detail,
     }
 
@@ -150,7 +150,7 @@ def _shown_range(domain: Domain) -> tuple[float, float]:
     return (low, high) if domain.dtype == "uint8" else DTYPE_RANGES["uint8"]
 
 
-def _seen(card: ModelCard) -> dict[str, int] | None:
+def seen_size(card: ModelCard) -> dict[str, int] | None:
     """Return how a picture's size becomes that which the network sees, as `Scale.size` does; None: its own."""
     scale = card.scale
     if scale is None or scale.is_native:

@@ -220,11 +220,18 @@ const EXPLAINED = {
     + "reconstruction changes after it, it was read from there.",
 };
 
+/** Whether a direction has a view: label maps have no difference, and without the way back nothing is reconstructed. */
+function shows(choice, view) {
+  const { views } = choice.direction, called = view === "back" ? "reconstruction" : view;
+  return view === "slider" || ((!views || views.includes(called)) && (view !== "back" || Boolean(opposite(choice))));
+}
+
 async function show() {
   const turn = state.turn, name = document.querySelector("#views :checked").value;
-  const ways = state.panels.every((each) => opposite(each.choice));
-  document.querySelector("#views [value=back]").parentNode.hidden = !ways;
-  const view = VIEWS[name === "back" && !ways ? "slider" : name], at = document.querySelector(".compare input");
+  for (const radio of document.querySelectorAll("#views input")) {
+    radio.parentNode.hidden = !state.panels.every((each) => shows(each.choice, radio.value));
+  }
+  const view = VIEWS[document.querySelector("#views :checked").parentNode.hidden ? "slider" : name], at = document.querySelector(".compare input");
   const made = [];
   for (const each of state.panels) {
     const figures = await view(each);

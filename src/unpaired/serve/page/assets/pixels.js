@@ -1,5 +1,14 @@
 // Arithmetic on pictures: planes are one Float32Array for each channel, values in [-1, 1].
 
+/** Return the (height, width) at which the network sees a picture, as in its training. */
+export function seenSize(sizing, height, width) {
+  if (!sizing) return [height, width];
+  if (sizing.height) return [sizing.height, sizing.width];
+  const tall = Math.trunc(Math.max(sizing.width * height / width, sizing.least)), round = (length) =>
+    Math.max(sizing.multiple, halfEven(length / sizing.multiple) * sizing.multiple);
+  return [round(tall), round(sizing.width)];
+}
+
 /** Resize a plane, bicubic and antialiased as in Pillow. */
 export function resize(plane, height, width, newHeight, newWidth) {
   const across = newWidth === width ? plane : pass(plane, height, width, newWidth, width, 1, newWidth, 1);

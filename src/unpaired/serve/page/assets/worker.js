@@ -1,17 +1,8 @@
 // Translates pictures with ONNX Runtime Web, beside the page so that the page stays alive.
-import { halfEven, picture, planes, read, resize } from "./pixels.js";
+import { picture, planes, read, resize, seenSize } from "./pixels.js";
 
 const runtime = new URL("./runtime/", import.meta.url), sessions = new Map();
 let ort = null;
-
-/** Return the (height, width) at which the network sees a picture, as in its training. */
-function seenSize(sizing, height, width) {
-  if (!sizing) return [height, width];
-  if (sizing.height) return [sizing.height, sizing.width];
-  const tall = Math.trunc(Math.max(sizing.width * height / width, sizing.least)), round = (length) =>
-    Math.max(sizing.multiple, halfEven(length / sizing.multiple) * sizing.multiple);
-  return [round(tall), round(sizing.width)];
-}
 
 async function fetched(url, tell) {
   const answer = await fetch(url);
