@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import email.parser
 import re
+import shutil
 import subprocess
+import sys
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import unpaired
+from unpaired.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -19,11 +26,28 @@ def _name(requirement: str) -> str:
     return re.split(r"[<>=!~;\[ ]", requirement.strip())[0].lower()
 
 
-def test_the_test_requirements_are_those_of_the_package() -> None:
-    lines = (ROOT / "requirements" / "test.txt").read_text().splitlines()
-    listed = {_name(line) for line in lines if line and not line.startswith(("#", "-"))}
-    declared = {_name(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]}
-    assert listed == declared | {"hatchling", "editables"}  # the last two build the package
+def _listed(name: str) -> set[str]:
+    lines = (ROOT / "requirements" / name).read_text().splitlines()
+    return {_name(line) for line in lines if line and not line.startswith(("#", "-"))}
+
+
+def _declared(*extras: str) -> set[str]:
+    optional = PROJECT["optional-dependencies"]
+    return {_name(line) for line in [*PROJECT["dependencies"], *(line for extra in extras for line in optional[extra])]}
+
+
+def test_requirements_are_those_of_the_package() -> None:
+    assert _listed("test.txt") == _declared("test") | {"hatchling", "editables"}  # the last two build the package
+    assert _listed("serve.txt") == _declared("serve", "hub", "onnxruntime")
+
+
+def test_extras_are_complete() -> None:
+    extras = PROJECT["optional-dependencies"]
+    products = set(extras) - {"all", "docs", "test"}
+    named = re.fullmatch(r"unpaired\[(.*)\]", extras["all"][0])
+    assert named is not None
+    assert set(named[1].split(",")) == products
+    assert _declared(*products, "docs") - _declared("test") <= {"aiohttp"}, "tests need what users can install"
 
 
 def test_every_pinned_version_has_hashes_and_no_address() -> None:
@@ -48,3 +72,69 @@ def test_nothing_large_is_tracked() -> None:
     files = [ROOT / name for name in done.stdout.decode().split("\0") if name]
     large = [path.name for path in files if path.is_file() and path.stat().st_size > 1_500_000]
     assert not large
+
+
+@pytest.mark.slow
+def test_wheel_and_source_are_built_and_fit_for_pypi(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    for name in filter(None, done.stdout.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
+    out = tmp_path / "dist"
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(source)]
+    subprocess.run(build, check=True, capture_output=True)
+    wheel, sdist = sorted(out.iterdir(), key=lambda path: path.suffix != ".whl")
+    checked = subprocess.run(
+        [sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        metadata = email.parser.BytesParser().parsebytes(
+            archive.read(f"unpaired-{unpaired.__version__}.dist-info/METADATA")
+        )
+    package = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("*") if path.is_file()}
+    tracked = {name.removeprefix("src/") for name in done.stdout.decode().split("\0") if name.startswith("src/")}
+    assert tracked & package <= names
+    assert "unpaired/py.typed" in names
+    assert not [name for name in names if name.startswith(("tests/", "docs/"))]
+    assert set(metadata.get_all("Provides-Extra")) == set(PROJECT["optional-dependencies"])
+    assert metadata["Version"] == unpaired.__version__
+    with tarfile.open(sdist) as source_archive:
+        held = {name.split("/", 1)[-1] for name in source_archive.getnames()}
+    assert {"pyproject.toml", "tests/test_packaging.py", "docs/index.md", "notebooks/paper.ipynb"} <= held
+
+
+def test_container_files_are_sound() -> None:
+    found = subprocess.run(["hadolint", str(ROOT / "Dockerfile")], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout
+    text = (ROOT / "Dockerfile").read_text()
+    last_user = re.findall(r"(?m)^(FROM|USER) (\S+)", text)
+    assert last_user[-1] == ("USER", "10001")
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    commands = [service["command"] for service in services.values()]
+    commands += [yaml.safe_load(line) for line in re.findall(r"(?m)^CMD (\[.*\])$", text)]
+    assert len(commands) == 3
+    for command in commands:
+        function, bound, _ = app.parse_args(command, exit_on_error=False, print_error=False)
+        assert function.__name__ == "serve"
+        assert len(bound.arguments["models"]) == 2
+    for service in services.values():
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"]), "open to this machine alone"
+        assert service["read_only"]
+        assert f"AS {service['build']['target']}\n" in text
+
+
+def test_the_citation_is_that_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["version"] == unpaired.__version__
+    assert citation["license"] == PROJECT["license"]
+    assert [reference["doi"] for reference in citation["references"]] == ["10.1109/ICCV.2017.244"]

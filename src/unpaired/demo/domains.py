@@ -70,10 +70,10 @@ def draw_scene(rng: np.random.Generator, *, striped: bool) -> Scene:
     return Scene(levels.astype(np.uint8), _reduce(flank) > 0.999)
 
 
-def draw_scenes(folder: str, seed: int) -> list[Scene]:
-    """Draw the images of one of `FOLDERS`; every folder has random numbers of its own, so none repeats another."""
+def draw_scenes(folder: str, seed: int, count: int | None = None) -> list[Scene]:
+    """Draw the images of one of `FOLDERS`, or the first `count`; no folder repeats the random numbers of another."""
     rng = np.random.default_rng([seed, list(FOLDERS).index(folder)])
-    return [draw_scene(rng, striped=STRIPED[folder]) for _ in range(FOLDERS[folder])]
+    return [draw_scene(rng, striped=STRIPED[folder]) for _ in range(count or FOLDERS[folder])]
 
 
 def draw_domains(seed: int) -> dict[str, list[Scene]]:
