@@ -30,7 +30,7 @@ def _commands(page: Path) -> list[list[str]]:
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     parts = [part.strip() for line in lines for part in line.split("&&")]
     parts = [re.sub(r"^torchrun .* -m unpaired ", "unpaired ", part) for part in parts]
-    words = [shlex.split(part, comments=True)[1:] for part in parts if part.startswith("unpaired ")]
+    words = [shlex.split(re.sub(r"\s#.*", "", part))[1:] for part in parts if part.startswith("unpaired ")]
     return [command for command in words if not command[0].startswith("-")]
 
 
