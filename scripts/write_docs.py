@@ -34,9 +34,8 @@ def commands_page() -> str:
 
 
 OPTION = r"--[a-z-]+(?:=\d| (?:[A-Za-z0-9_.]+=[^\s;)]+?(?=[ ;)]|$)|[A-Z]+|\d+|cuda:0|ab|resize_and_crop|a2b|best))?"
-COMMAND = (
-    r"torchrun --nproc-per-node=2 -m unpaired train|RUN/index.html|unpaired (?:train(?: cyclegan)?|info RUN|translate|evaluate)"
-)
+COMMAND = r"torchrun --nproc-per-node=2 -m unpaired train|RUN/index.html"
+COMMAND += r"|unpaired (?:train(?: cyclegan)?|info RUN|translate|evaluate)"
 """What is shown as code in the table, of the texts that messages print."""
 
 

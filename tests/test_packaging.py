@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.parser
+import os
 import re
 import shutil
 import subprocess
@@ -107,6 +108,25 @@ def test_wheel_and_source_are_built_and_fit_for_pypi(tmp_path: Path) -> None:
     assert not [name for name in names if name.startswith(("tests/", "docs/"))]
     assert set(metadata.get_all("Provides-Extra")) == set(PROJECT["optional-dependencies"])
     assert metadata["Version"] == unpaired.__version__
+    installed = tmp_path / "installed"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(installed)
+    picture = ROOT / "docs" / "demo.png"
+    translate = [
+        sys.executable,
+        "-m",
+        "unpaired",
+        "translate",
+        "demo/fish",
+        str(picture),
+        "--out",
+        "out",
+        "--engine",
+        "torch",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    subprocess.run(translate, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert (tmp_path / "out" / "demo.png").is_file(), "the model that comes with the package translates"
     with tarfile.open(sdist) as source_archive:
         held = {name.split("/", 1)[-1] for name in source_archive.getnames()}
     assert {"pyproject.toml", "tests/test_packaging.py", "docs/index.md", "notebooks/paper.ipynb"} <= held
