@@ -55,7 +55,7 @@ function others() {
     for (const checkpoint of each.checkpoints.length ? each.checkpoints : [""]) {
       if (each === here.model && checkpoint === here.checkpoint) continue;
       const name = state.models.length > 1 ? each.title : "";
-      found.push([JSON.stringify([place, checkpoint]), [name, checkpoint].filter(Boolean).join(", ")]);
+      found.push([JSON.stringify([place, checkpoint]), [name, checkpoint && label(checkpoint)].filter(Boolean).join(", ")]);
     }
   });
   return found;
@@ -350,6 +350,7 @@ function listen() {
     on(id, "change", async () => { choices(); await Promise.all([offer(), run()]); });
   }
   on("key", "change", async () => { engine.remember(byId("key").value); complain(null); await (state.models.length ? run() : start()); });
+  addEventListener("keydown", (event) => { if (event.key === "Escape" && state.camera) empty(); });
   addEventListener("paste", (event) => first([...event.clipboardData.files]));
   for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
     addEventListener(kind, (event) => {
