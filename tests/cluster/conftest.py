@@ -86,6 +86,6 @@ def cluster(gates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("GATES", str(gates))
         patch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]))
         patch.setenv("UNPAIRED_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(os, "cpu_count", lambda: 2)
+        patch.setattr(run, "cpus", lambda: 2)
         with run.connected("local"):
             yield

@@ -84,9 +84,7 @@ def part_of(photos: Path, *names: str) -> Part:
 
 @pytest.fixture
 def shared(model: Path, tmp_path: Path) -> Shared:
-    return Shared(
-        loaded=load_generator(model), settings=settings(), store=open_store(str(tmp_path / "out")), threads=2, images=1
-    )
+    return Shared(loaded=load_generator(model), settings=settings(), store=open_store(str(tmp_path / "out")), images=1)
 
 
 def test_an_image_that_ends_its_worker_is_found(shared: Shared, photos: Path, tmp_path: Path) -> None:

@@ -8,23 +8,28 @@ import logging
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any, cast
 
-from unpaired.cluster.manifest import FAILURES, Record, finished, open_job, write_failures
+from unpaired.cluster.manifest import FAILURES, finished, open_job, write_failures
 from unpaired.cluster.parts import Part, Source, cut, files_per_part, find_source
 from unpaired.cluster.store import open_store
-from unpaired.cluster.worker import BatchSettings, Outcome, PartTranslator, Shared, Worker
+from unpaired.cluster.worker import BatchSettings, Outcome, PartTranslator, Shared, Worker, outcome_of
 from unpaired.core.errors import UserError
 from unpaired.core.extensions import allow_extensions
 from unpaired.core.files import check_out
 from unpaired.core.settings import option
 from unpaired.core.text import printable
+from unpaired.data.parallel import MAX_THREADS
+from unpaired.models.engines.choice import WORTH_MAKING
 from unpaired.models.files import check_numbers, whole_files_notice
 from unpaired.models.loading import load_generator
 from unpaired.models.outputs import checked_name
@@ -93,19 +98,27 @@ def translate_on_cluster(
     suffix = f".{settings.format.lower().removeprefix('.')}"
     source = find_source(sources, suffix=suffix, name=checked_name(settings.name), direction=loaded.direction)
     settings = replace(settings, format=suffix.removeprefix("."), sink=settings.sink or source.natural_sink)
-    _check_sink(settings)
+    if settings.existing == "skip" and settings.sink != "files":
+        raise UserError(
+            f"{option('existing', 'skip')}: shards of others are not left in place. Leave it out to go on with a job, "
+            f"or choose another {option('out')}."
+        )
     store = open_store(out)
-    shared = Shared(loaded=loaded, settings=settings, store=store, threads=1, images=None, extensions=extensions)
+    # Not how many are missing: a rerun is to choose the same engine.
+    many = source.kind == "shard" or len(source.inputs) >= WORTH_MAKING
+    shared = Shared(
+        loaded=loaded, settings=settings, store=store, images=WORTH_MAKING if many else 1, extensions=extensions
+    )
     translator = shared.translator("cpu", "torch", "fp32")
     PartTranslator(shared, translator, lambda what, by: 1)  # refuses formats
     if "://" not in out:
         check_out(out, reads=[path for path in map(Path, sources) if path.is_dir()], replaces=())
-    workers = (os.cpu_count() or 1) if address == LOCAL else _WORKERS_ELSEWHERE
+    workers = cpus() if address == LOCAL else _WORKERS_ELSEWHERE
     with store.lock() as lost:
         per_part = files_per_part(len(source.inputs), workers, settings.batch_size, shards=settings.sink != "files")
         per_part = open_job(store, _remembered(shared), per_part, settings.existing)
         store.tidy()
-        batch = _Batch(shared, source, per_part, translator, progress)
+        batch = _Batch(shared, source, per_part, progress)
         if batch.missing:
             if started is not None:
                 started(translator)
@@ -127,10 +140,9 @@ class _Batch:
         shared: Shared,
         source: Source,
         per_part: int,
-        translator: Translator,
         progress: Callable[[int, int], None] | None,
     ) -> None:
-        self.shared, self.report, self.translator = shared, BatchReport(), translator
+        self.shared, self.report = shared, BatchReport()
         self.with_failures: set[int] = set()
         self.twice_as_wide, self.factors = 0, Counter[float]()
         self.missing: list[Part] = []
@@ -140,7 +152,8 @@ class _Batch:
             if record is None:
                 self.missing.append(part)
             else:
-                self._count_finished(record)
+                done = outcome_of(record)
+                self._count(replace(done, written=0, skipped=done.written))
 
     def run(self, address: str, is_lost: Callable[[], bool]) -> None:
         """Translate what is missing on a cluster."""
@@ -157,30 +170,19 @@ class _Batch:
                     )
                 self._count(outcome)
 
-    def _count_finished(self, record: Record) -> None:
-        self.report.skipped += record.images - record.failed
-        self._failures(record.part, record.failed, list(record.errors())[:_EXAMPLES])
-        self._advance(record.images)
-
     def _count(self, outcome: Outcome) -> None:
         report = self.report
         report.written += outcome.written
         report.skipped += outcome.skipped
+        report.failed += outcome.failed
         report.engine = report.engine or outcome.engine
-        self._failures(outcome.part, outcome.failed, outcome.examples)
+        report.examples += outcome.examples[: _EXAMPLES - len(report.examples)]
+        if outcome.failed:
+            self.with_failures.add(outcome.part)
         report.notices += [notice for notice in outcome.notices if notice not in report.notices]
         self.twice_as_wide += outcome.twice_as_wide
         self.factors.update(float(f"{factor:.3g}") for factor in outcome.factors)
-        self._advance(outcome.images)
-
-    def _failures(self, part: int, failed: int, examples: list[tuple[str, str]]) -> None:
-        self.report.failed += failed
-        self.report.examples += [(name, reason) for name, reason in examples][: _EXAMPLES - len(self.report.examples)]
-        if failed:
-            self.with_failures.add(part)
-
-    def _advance(self, images: int) -> None:
-        self._done += images if self._files else 1
+        self._done += outcome.images if self._files else 1
         if self._progress is not None:
             self._progress(self._done, self._total)
 
@@ -197,14 +199,6 @@ def _check(settings: BatchSettings, address: str) -> None:
             "where there are any), cpu and cuda."
         )
     check_numbers(batch_size=(settings.batch_size, 1, 65_536), max_pixels=(settings.max_pixels, 1, 2**40))
-
-
-def _check_sink(settings: BatchSettings) -> None:
-    if settings.existing == "skip" and settings.sink != "files":
-        raise UserError(
-            f"{option('existing', 'skip')}: shards of others are not left in place. Leave it out to go on with a job, "
-            f"or choose another {option('out')}."
-        )
 
 
 def _remembered(shared: Shared) -> dict[str, Any]:
@@ -250,7 +244,7 @@ def connected(address: str) -> Iterator[None]:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             # One CPU more than there is: workers take all that there are, and Ray waits for ever without a free one.
             options |= {
-                "num_cpus": (os.cpu_count() or 1) + 1,
+                "num_cpus": cpus() + 1,
                 "include_dashboard": False,
                 "object_store_memory": _OBJECT_STORE,
                 "_temp_dir": folder,
@@ -267,27 +261,40 @@ def connected(address: str) -> Iterator[None]:
                 f"cannot {where}: {reason}. Start one with `ray start --head`, or use {option('cluster', LOCAL)}."
             ) from error
         stack.callback(ray.shutdown)
+        if threading.current_thread() is threading.main_thread():
+            # Ray's own handler prints a trace; the default one would leave the cluster behind for a minute.
+            stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _end))
         yield
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def cpus() -> int:
+    """Return how many CPUs this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows cannot tell
+        return os.cpu_count() or 1
 
 
 def _outcomes(parts: Sequence[Part], shared: Shared) -> Iterator[Outcome]:
     """Let workers translate parts, and yield what became of them as they finish."""
-
     import ray.data
 
     _keep_quiet()
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+    free, gpus = int(resources.get("CPU", 0)) - 1, int(resources.get("GPU", 0))  # one CPU for Ray itself
     device = shared.settings.device
     if device == "cuda" and not gpus:
         raise UserError(f"{option('device', 'cuda')}: the cluster has no GPUs. Use {option('device', 'cpu')}.")
-    if cpus < 2:
-        raise UserError(f"the cluster has {cpus} CPU; one for a worker and one for Ray itself are needed.")
+    if free < 1:
+        raise UserError("the cluster has fewer than two CPUs; one for a worker and one for Ray itself are needed.")
     with_gpu = gpus > 0 and device != "cpu"
-    workers = min(gpus if with_gpu else cpus - 1, cpus - 1, len(parts))
-    each = max(1, (cpus - 1) // workers) if with_gpu else 1
-    images = sum(len(part.inputs) for part in parts) if parts[0].kind == "files" else None
-    reference = ray.put(replace(shared, threads=min(each, 8), images=images))
+    workers = min(gpus if with_gpu else free, free, len(parts))
+    each = free // workers if with_gpu else 1
+    reference = ray.put(replace(shared, threads=min(each, MAX_THREADS)))
     attempts = ray.remote(_Attempts).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
     rows = ray.data.from_items([{"part": part.dump()} for part in parts], override_num_blocks=len(parts)).map(
         cast("Any", Worker),

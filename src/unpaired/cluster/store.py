@@ -11,14 +11,16 @@ import threading
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 from unpaired.core.errors import UserError
 from unpaired.core.files import atomic_file, clear_leftovers, locked, remove, write_atomic
 from unpaired.core.settings import option
 from unpaired.core.text import printable
+
+T = TypeVar("T")
 
 OWN = "_unpaired"
 """The folder in a sink that holds the manifest, the failures and the lock."""
@@ -48,10 +50,6 @@ class Store(ABC):
     @abstractmethod
     def remove(self, name: str) -> None:
         """Delete a file or what lies below a folder, where it is there."""
-
-    @abstractmethod
-    def names(self, folder: str) -> list[str]:
-        """Return the names of the files in a folder, sorted."""
 
     @abstractmethod
     def sizes(self, names: Iterator[str]) -> Iterator[int | None]:
@@ -101,10 +99,6 @@ class LocalStore(Store):
     def remove(self, name: str) -> None:
         remove(self.folder / name)
 
-    def names(self, folder: str) -> list[str]:
-        place = self.folder / folder
-        return sorted(path.name for path in place.iterdir() if path.is_file()) if place.is_dir() else []
-
     def sizes(self, names: Iterator[str]) -> Iterator[int | None]:
         for name in names:
             try:
@@ -150,32 +144,22 @@ class RemoteStore(Store):
             self._place(name, lambda to: self._fs.put_file(str(path), to))
 
     def read(self, name: str) -> bytes | None:
-        try:
-            return bytes(self._fs.cat_file(f"{self._root}/{name}"))
-        except FileNotFoundError:
-            return None
-        except Exception as error:  # every kind of storage has errors of its own
-            raise self._failed("cannot read", name, error) from error
+        content = self._ask("cannot read", name, lambda: self._fs.cat_file(f"{self._root}/{name}"))
+        return None if content is None else bytes(content)
 
     def remove(self, name: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self._fs.rm(f"{self._root}/{name}", recursive=True)
-
-    def names(self, folder: str) -> list[str]:
-        return sorted(path.rpartition("/")[2] for path in self._find(folder))
+        self._ask("cannot delete", name, lambda: self._fs.rm(f"{self._root}/{name}", recursive=True))
 
     def sizes(self, names: Iterator[str]) -> Iterator[int | None]:
-        if self._known is None:
-            self._known = {path.removeprefix(f"{self._root}/"): size for path, size in self._find("").items()}
+        if self._known is None:  # one listing in place of a question for every name
+            self._fs.invalidate_cache()
+            found = self._ask("cannot list", "", lambda: self._fs.find(self._root, detail=True)) or {}
+            self._known = {path.removeprefix(f"{self._root}/"): info["size"] for path, info in found.items()}
         yield from map(self._known.get, names)
 
     def is_empty(self) -> bool:
-        try:
-            return all(path.rstrip("/").rpartition("/")[2] == OWN for path in self._fs.ls(self._root, detail=False))
-        except FileNotFoundError:
-            return True
-        except Exception as error:
-            raise self._failed("cannot list", "", error) from error
+        found = self._ask("cannot list", "", lambda: self._fs.ls(self._root, detail=False)) or []
+        return all(path.rstrip("/").rpartition("/")[2] == OWN for path in found)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[threading.Event]:
@@ -194,15 +178,14 @@ class RemoteStore(Store):
     def tidy(self) -> None:
         """Nothing is left where objects appear when they are complete."""
 
-    def _find(self, folder: str) -> dict[str, int]:
-        self._fs.invalidate_cache()
+    def _ask(self, what: str, name: str, work: Callable[[], T]) -> T | None:
+        """Return what storage answers; None where there is no such object."""
         try:
-            found = self._fs.find(f"{self._root}/{folder}".rstrip("/"), detail=True)
+            return work()
         except FileNotFoundError:
-            return {}
-        except Exception as error:
-            raise self._failed("cannot list", folder, error) from error
-        return {path: info["size"] for path, info in found.items()}
+            return None
+        except Exception as error:  # every kind of storage has errors of its own
+            raise self._failed(what, name, error) from error
 
     def _place(self, name: str, put: Any) -> None:
         path = f"{self._root}/{name}"

@@ -6,6 +6,7 @@ import json
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, final
 
@@ -62,10 +63,11 @@ class Shared:
     loaded: Loaded
     settings: BatchSettings
     store: Store
-    threads: int
-    images: int | None
-    """How many images there are, where that is known: it decides about engines that are slow to start."""
+    images: int
+    """How many images there are, roughly: it decides about engines that are slow to start."""
     extensions: Sequence[str] = ()
+    threads: int = 1
+    """Of each worker that decode, and as many that encode."""
 
     def translator(
         self, device: str, engine: EngineChoice | None = None, precision: Precision | None = None
@@ -185,7 +187,7 @@ class PartTranslator:
         attempts = self.begin(f"{part.number}", 1)
         record = read_record(self.shared.store, part.number) if attempts > 1 else None
         if record is not None and record.digest == part.digest:
-            return _outcome(record)
+            return outcome_of(record)
         try:
             opened = OpenPart(part, self.shared.settings, self.shared.loaded.direction)
         except UserError as error:  # a shard that is damaged, or cannot be reached
@@ -249,7 +251,7 @@ class PartTranslator:
             entries=entries,
         )
         write_record(self.shared.store, record)
-        outcome = _outcome(record)
+        outcome = outcome_of(record)
         outcome.engine = self.translator.describe_engine()
         outcome.notices = self.translator.notices[self.notices :]
         self.notices = len(self.translator.notices)
@@ -267,13 +269,14 @@ class PartTranslator:
         return {job.number for job, size in zip(jobs, sizes, strict=True) if size is not None}
 
 
-def _outcome(record: Record) -> Outcome:
+def outcome_of(record: Record) -> Outcome:
+    """Return what became of a part that was finished before."""
     return Outcome(
         part=record.part,
         images=record.images,
         written=record.images - record.failed,
         failed=record.failed,
-        examples=list(record.errors())[:_EXAMPLES],
+        examples=list(islice(record.errors(), _EXAMPLES)),
     )
 
 
