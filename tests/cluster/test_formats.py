@@ -17,7 +17,9 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from buckets import s3_on_loopback
 from sinks import contents, recorded
+from unpaired.cluster import store
 from unpaired.cluster.manifest import FAILURES, JOB, MANIFEST
 from unpaired.cluster.run import translate_on_cluster
 from unpaired.cluster.worker import BatchSettings
@@ -165,6 +167,26 @@ def test_remote_storage(model: Path, tmp_path: Path, alone: Counter[int]) -> Non
     report = translate_on_cluster(model, "memory://shards/*.tar", "memory://tars", settings())
     assert report.written == 1
     assert memory.isfile("/tars/a.tar")
+
+
+def test_a_bucket(model: Path, tmp_path: Path, alone: Counter[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "BEAT_SECONDS", 0.05)
+    with s3_on_loopback() as bucket:
+        bucket.mkdir("bucket")
+        for number in range(3):
+            bucket.pipe_file(f"bucket/in/{number}.png", png(number))
+        bucket.pipe_file("bucket/in/bad.png", b"nothing")
+        for sink, outputs in (("files", [f"{number}.png" for number in range(3)]), ("tar", ["000000.tar"])):
+            out = f"s3://bucket/{sink}"
+            report = translate_on_cluster(model, "s3://bucket/in", out, settings(sink=sink))
+            assert (report.written, report.failed) == (3, 1)
+            assert report.failures == f"{out}/{FAILURES}"
+            found = {path.removeprefix(f"bucket/{sink}/") for path in bucket.find(f"bucket/{sink}")}
+            assert found == {*outputs, JOB, FAILURES, f"{MANIFEST}/000000.jsonl"}
+            assert translate_on_cluster(model, "s3://bucket/in", out, settings(sink=sink)).skipped == 3
+        assert alone == {0: 2}
+        with pytest.raises(UserError, match="cannot"):
+            translate_on_cluster(model, "s3://bucket/in", "s3://nowhere/out", settings())
 
 
 def test_a_damaged_shard_is_a_failure_among_others(model: Path, tmp_path: Path, alone: Counter[int]) -> None:

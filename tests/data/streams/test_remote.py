@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from buckets import s3_on_loopback
 from runs import TINY, write_images
 from shards import in_order, write_parquet, write_tars
 from unpaired.core.errors import UserError
@@ -198,21 +199,9 @@ def test_the_cache_is_bounded_and_several_threads_share_it(site: Site, images: P
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[Any]:
-    """Yield a client of a storage service on loopback that speaks S3."""
-    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        values = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
-        for name, value in {**values, "AWS_DEFAULT_REGION": "us-east-1"}.items():
-            patch.setenv(name, value)
-        import s3fs
-
-        fs = s3fs.S3FileSystem(skip_instance_cache=True)
+    with s3_on_loopback() as fs:
         fs.mkdir("bucket")
         yield fs
-        s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
 
 
 def test_a_bucket_trains_as_folders_do(bucket: Any, images: Path, tmp_path: Path) -> None:
