@@ -2,12 +2,13 @@
 
     RAY_worker_niceness=0 python benchmarks/cluster.py --out /tmp/cluster --images 100000 --kill-every 40
 
-Writes a tiny model and a tree of PNG images of 32 x 32 pixels into --out, then translates them with `unpaired translate`
-in one process, on a cluster, and on a cluster of which a random worker gets SIGKILL again and again: each time that about
-so many parts more are done. Prints images per second, CPU seconds of all processes (which other work on the machine
-changes less), the memory of driver and workers in the second and the last quarter of the run, and what is in the sinks:
-every output once, the bytes of all runs equal, the manifest complete. Only processes that this script has started are
-killed. Needs psutil. Ray gives its workers a low priority (nice 15), which matters where the machine has other work.
+Writes a tiny model and a tree of PNG images of 32 x 32 pixels into --out, then translates them with `unpaired
+translate` in one process, on a cluster, and on a cluster of which a random worker gets SIGKILL again and again: each
+time that about so many parts more are done. Prints images per second, CPU seconds of all processes (which other work
+on the machine changes less), the memory of driver and workers in the second and the last quarter of the run, and what
+is in the sinks: every output once, the bytes of all runs equal, the manifest complete. Only processes that this
+script has started are killed. Needs psutil. Ray gives its workers a low priority (nice 15), which matters where the
+machine has other work.
 """
 
 from __future__ import annotations

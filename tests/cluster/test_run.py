@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sinks import contents
+from sinks import contents, recorded
 from unpaired.cluster import run, store
 from unpaired.cluster.manifest import FAILURES, JOB, MANIFEST, read_record
 from unpaired.cluster.parts import Input, Part
@@ -74,6 +74,7 @@ def test_outputs_that_are_there_are_skipped(model: Path, photos: Path, tmp_path:
     report = translate_on_cluster(model, str(photos), str(out), settings(existing="skip"))
     assert (report.written, report.skipped, report.failed) == (50, 1, 1)
     assert (out / "0" / "00.png").read_text() == "mine"
+    assert sorted(recorded(out)) == sorted(contents(out))
     with pytest.raises(UserError, match="shards of others"):
         translate_on_cluster(model, str(photos), str(tmp_path / "tar"), settings(existing="skip", sink="tar"))
 

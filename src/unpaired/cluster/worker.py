@@ -13,7 +13,7 @@ from typing import Any, final
 from unpaired.cluster.manifest import Record, read_record, write_record
 from unpaired.cluster.parts import Part, Sink
 from unpaired.cluster.store import Store
-from unpaired.cluster.writers import FileWriter, ParquetWriter, TarWriter, Writer
+from unpaired.cluster.writers import FileWriter, ParquetWriter, TarWriter, Writer, written
 from unpaired.core.errors import UserError
 from unpaired.core.extensions import allow_extensions
 from unpaired.core.text import printable
@@ -231,6 +231,8 @@ class PartTranslator:
                 entry["error"] = failed[job.number].reason
             elif job.number not in skipped:
                 entry |= writer.written[job.number]._asdict()
+            elif (there := self.shared.store.read(job.output.as_posix())) is not None:
+                entry |= written(job, there)._asdict()
             entries.append(entry)
         again = any(not failure.lasting for failure in run.failed)
         outcome = self._finish(part, entries, len(failed), shard=shard, again=again)

@@ -30,6 +30,11 @@ class Written(NamedTuple):
     sha256: str
 
 
+def written(job: Job, content: bytes) -> Written:
+    """Return what describes the output of a job."""
+    return Written(job.output.as_posix(), len(content), hashlib.sha256(content).hexdigest())
+
+
 class Writer(ABC):
     """Takes the translations of a part in any order, from several threads."""
 
@@ -41,7 +46,7 @@ class Writer(ABC):
     def write(self, job: Job, content: bytes) -> None:
         """Take a translation; raises `UserError` where it cannot be written."""
         self.keep(job, content)
-        self.written[job.number] = Written(job.output.as_posix(), len(content), hashlib.sha256(content).hexdigest())
+        self.written[job.number] = written(job, content)
 
     @abstractmethod
     def keep(self, job: Job, content: bytes) -> None:
