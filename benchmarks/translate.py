@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from unpaired.core.errors import UserError
 from unpaired.data.folders import list_images
 from unpaired.data.values import Domain
-from unpaired.models.convert import to_official
+from unpaired.models.convert.weights import to_official
 from unpaired.models.exactness import compare, fixed_pictures
 from unpaired.models.files import translate_files
 from unpaired.models.folder import ModelCard, TranslatorCard, write_model

@@ -42,7 +42,7 @@ def serve(
     Parameters
     ----------
     models
-        Runs, checkpoints or model folders, each also as NAME=MODEL.
+        Runs, checkpoints, model folders or names of models (demo/fish), each also as NAME=MODEL.
     """
     from unpaired.core.given import options_of
     from unpaired.serve.settings import ServeSettings

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -17,7 +15,7 @@ from starlette.types import Message
 
 from unpaired.core.errors import UserError
 from unpaired.core.files import open_regular, parse_json
-from unpaired.data.formats import readable_suffixes
+from unpaired.data.formats import ImageBytes
 from unpaired.web.refused import Refused
 
 _IN_MEMORY = 1 << 20
@@ -32,14 +30,14 @@ class Received(NamedTuple):
     file: IO[bytes]
     """The image, at its beginning."""
     suffix: str
-    """Of a file's name where readers know it, else empty."""
+    """Of the file's name, where it has one."""
     fields: dict[str, str]
     """Further fields of a form, or of a JSON document."""
 
-    def content(self) -> bytes:
+    def image(self) -> ImageBytes:
         """Read the image."""
         self.file.seek(0)
-        return self.file.read()
+        return ImageBytes(self.file.read(), f"image{self.suffix}")
 
 
 async def receive(request: Request, *, max_bytes: int, root: Path | None) -> Received:
@@ -106,7 +104,7 @@ async def _form(request: Request) -> Received:
     if not images:
         raise Refused(400, "form", "The form holds no file. Send the image as a file in the field image.")
     fields = {name: value for name, value in form.items() if isinstance(value, str) and value}
-    return Received(images[0].file, _known(images[0].filename or ""), fields)
+    return Received(images[0].file, _suffix(images[0].filename or ""), fields)
 
 
 async def _stored(request: Request, max_bytes: int, root: Path | None) -> Received:
@@ -125,18 +123,9 @@ async def _stored(request: Request, max_bytes: int, root: Path | None) -> Receiv
         file = open_regular(root / path, at_most=max_bytes, inside=root)
     except (OSError, UserError, ValueError) as error:  # nothing is said of what lies outside
         raise Refused(404, "path", f"The storage has no such file of at most {max_bytes:,} bytes.") from error
-    return Received(file, _known(path), document)
+    return Received(file, _suffix(path), document)
 
 
-def _known(name: str) -> str:
-    suffix = Path(name[-64:]).suffix.lower()
-    return suffix if suffix in readable_suffixes() else ""
-
-
-@contextmanager
-def as_file(content: bytes, suffix: str) -> Iterator[Path]:
-    """Yield a path at which readers find an image."""
-    with tempfile.TemporaryDirectory(prefix="unpaired-") as folder:
-        path = Path(folder) / f"image{suffix}"
-        path.write_bytes(content)
-        yield path
+def _suffix(name: str) -> str:
+    found = re.search(r"\.[A-Za-z0-9]{1,10}$", name)
+    return found[0].lower() if found else ""

@@ -19,6 +19,7 @@ from unpaired.data.directions import DIRECTIONS, heading, parse_direction
 from unpaired.data.values import Domain
 from unpaired.models.engines.choice import WORTH_MAKING
 from unpaired.models.folder import BEST, MANIFEST, ModelCard, checkpoint_folder, checkpoints_of, find_model, read_card
+from unpaired.models.named import is_model_name, model_path
 from unpaired.models.translator import Translator
 from unpaired.serve.batching import Batcher
 from unpaired.serve.monitor import Monitor
@@ -261,9 +262,9 @@ class Registry:
 
 
 def _named(text: str) -> tuple[str, Path]:
-    """Read NAME=MODEL, or MODEL, which is then called as its folder is."""
+    """Read NAME=MODEL, or MODEL, which is then called as its folder is, or by the end of its own name."""
     name, sign, place = text.partition("=")
     if sign and name and place and not Path(text).exists():
-        return name, Path(place)
-    path = Path(text)
-    return path.resolve().name or "model", path
+        return name, model_path(place)
+    name = text.rpartition("/")[2] if is_model_name(text) else Path(text).resolve().name
+    return name or "model", model_path(text)

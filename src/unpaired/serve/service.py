@@ -31,7 +31,7 @@ from unpaired.models.translator import Translator
 from unpaired.serve.accept import MEDIA, choose
 from unpaired.serve.batching import Budget
 from unpaired.serve.monitor import Monitor
-from unpaired.serve.receive import Received, as_file, receive
+from unpaired.serve.receive import Received, receive
 from unpaired.serve.registry import Registry, ServedModel
 from unpaired.serve.settings import ServeSettings
 from unpaired.serve.views import View, domain_of, draw
@@ -221,14 +221,12 @@ def _format(accept: str | None, domain: Domain, bit_depth: str | None) -> tuple[
 
 def _probe(received: Received, max_pixels: int) -> int:
     """Return how many pixels an image has, of up to four channels each."""
-    with as_file(received.content(), received.suffix) as path:
-        header = probe(path, max_pixels=max_pixels)
+    header = probe(received.image(), max_pixels=max_pixels)
     return header.height * header.width * -(-header.channels // 4)
 
 
 def _decode(received: Received, plan: _Plan, max_pixels: int) -> tuple[Signed, NDArray[Any] | None]:
-    with as_file(received.content(), received.suffix) as path:
-        return read_with_alpha(path, plan.translator.source, max_pixels=max_pixels, with_alpha=plan.alpha)
+    return read_with_alpha(received.image(), plan.translator.source, max_pixels=max_pixels, with_alpha=plan.alpha)
 
 
 async def _gone(request: Request) -> None:

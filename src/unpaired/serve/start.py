@@ -54,7 +54,7 @@ def serve(models: Sequence[str], settings: ServeSettings | None = None, *, open_
 
 def needs_service(what: str) -> AbstractContextManager[None]:
     """Turn a missing library of the extra into one message while a block imports: `what` needs it."""
-    return needs_extra("serve", what, "fastapi", "uvicorn", "starlette", "multipart", "prometheus_client")
+    return needs_extra("serve", what, "fastapi", "uvicorn", "starlette", "python_multipart", "prometheus_client")
 
 
 def show_page(address: str) -> None:
