@@ -13,6 +13,7 @@ import torch
 from comparisons import write_labelled
 from evaluations import pictures, write_data, write_pictures, write_small_model, write_small_run
 from unpaired import cli
+from unpaired.core.download import DownloadError
 from unpaired.data.decode import decode
 from unpaired.data.labels import Labels
 from unpaired.data.values import Domain
@@ -230,10 +231,10 @@ def test_a_missing_weight_is_told_before_anything_is_read(
 ) -> None:
     import unpaired.metrics.features.weights as weights
 
-    def offline(*_: object, **__: object) -> None:
-        raise OSError("no network here")
+    def offline(_: object, path: Path) -> None:
+        raise DownloadError(path.name, ["no network here"])
 
-    monkeypatch.setattr(weights, "urlopen", offline)
+    monkeypatch.setattr(weights, "download", offline)
     monkeypatch.setattr(weights, "_cached", lambda known: iter([tmp_path / known.name]))
     _, error = evaluate(
         capsys, model, "--data", tmp_path / "nowhere", "--out", tmp_path / "out", "--measures", "fid", code=2

@@ -153,7 +153,7 @@ def test_a_busy_server_is_asked_again_and_not_for_ever(site: Site, tmp_path: Pat
     assert download(_known(url), tmp_path / "file.zip").path.read_bytes() == CONTENT
     site.add("/b", CONTENT, statuses=[503] * 50)
     with pytest.raises(UserError, match="503 Service Unavailable, 5 times in a row"):
-        download(_known(site.address + "/b"), tmp_path / "file.zip")
+        download(_known(site.address + "/b"), tmp_path / "other.zip")
     assert len(site.asked("/b")) == 5
 
 

@@ -67,12 +67,12 @@ def test_vgg_is_neither_trained_nor_stored(weights: Path) -> None:
 
 
 def test_it_is_never_silently_random(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from urllib.error import URLError
+    from unpaired.core.download import DownloadError
 
-    def unreachable(*_: object, **__: object) -> None:
-        raise URLError("no network")
+    def unreachable(_: object, path: Path) -> None:
+        raise DownloadError(path.name, ["no network"])
 
-    monkeypatch.setattr("unpaired.metrics.features.weights.urlopen", unreachable)
+    monkeypatch.setattr("unpaired.metrics.features.weights.download", unreachable)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
     monkeypatch.setenv("UNPAIRED_CACHE", str(tmp_path))
     with pytest.raises(UserError) as caught:

@@ -149,7 +149,7 @@ def push(
     Parameters
     ----------
     model
-        A run, a checkpoint or a model folder.
+        A run, a checkpoint, a model folder, or a name.
     name
         Where it goes; the repository is made if need be.
     licence

@@ -53,7 +53,7 @@ def export(
     Parameters
     ----------
     model
-        A run, a checkpoint or a model folder.
+        A run, a checkpoint, a model folder, or a name: demo/NAME, model/NAME, hf:USER/NAME.
     out
         The file: .onnx, .xml (OpenVINO, with a .bin beside it), .pt (TorchScript) or .pt2 (torch.export); for web
         a folder.

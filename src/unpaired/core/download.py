@@ -73,6 +73,17 @@ class Received(NamedTuple):
     """Computed from what was received, whether or not a checksum was published."""
 
 
+class DownloadError(UserError):
+    """No mirror gave the file; `reasons` says what each of them answered."""
+
+    def __init__(self, name: str, reasons: list[str]) -> None:
+        self.reasons = "; ".join(reasons)
+        super().__init__(
+            f"could not download {name} from any of {plural(len(reasons), 'address', 'addresses')}. {self.reasons}. "
+            "Start it again later, which goes on where it stopped, or get the file elsewhere."
+        )
+
+
 class _Unavailable(Exception):
     """This mirror cannot give the file; the next one may."""
 
@@ -86,12 +97,15 @@ def download(file: WebFile, path: Path, *, progress: Progress | None = None) -> 
 
     What was received is kept beside it (`.part`) when the connection, the process or the power fails, and the next call
     asks for the rest (`Range` with `If-Range`); a server without ranges, or whose file has changed, sends all of it
-    again. Proxies are those of the environment. Raises `UserError` that says what each mirror answered.
+    again. Proxies are those of the environment. A file that is there already is compared where a checksum is known.
+    Raises `DownloadError` that says what each mirror answered.
     """
     reasons: list[str] = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(path.with_name(path.name + ".lock")):
+            if path.is_file() and (file.sha256 or file.md5):  # another process has brought it meanwhile
+                return check_file(file, path)
             for url in file.urls:
                 try:
                     return _from_mirror(file, url, path, progress)
@@ -99,10 +113,7 @@ def download(file: WebFile, path: Path, *, progress: Progress | None = None) -> 
                     reasons.append(f"{printable(url)}: {error}")
     except OSError as error:
         raise cannot_write(path, error, "start the same download again, which goes on where it stopped") from error
-    raise UserError(
-        f"could not download {path.name} from any of {plural(len(reasons), 'address', 'addresses')}. "
-        f"{'; '.join(reasons)}. Start it again later, which goes on where it stopped, or get the file elsewhere."
-    )
+    raise DownloadError(path.name, reasons)
 
 
 def check_file(file: WebFile, path: Path) -> Received:

@@ -87,7 +87,8 @@ class DataConfig(Settings):
 
     root: Annotated[str | None, Flag("--data")] = None
     """Folder with trainA and trainB (and testA, testB), train_A and train_B, train/A and train/B, A/train and B/train
-    (and the same with test), or trainannot and train (and testannot, test)."""
+    (and the same with test), or trainannot and train (and testannot, test). Or the name of a published data set
+    (`unpaired download` lists them), which is downloaded where it is first needed."""
     a: Annotated[str | None, Flag("--a")] = None
     """Folder of the training images of domain A; with one for B, in place of a folder of both. Or shards: a pattern in
     quotes such as 'horses-{000..010}.tar', x.parquet#COLUMN, hf:USER/NAME, also s3://, gs:// and https://."""

@@ -26,7 +26,7 @@ class Options(Settings):
     """What is evaluated, and how. Either `model`, or `real` and `fake`, is given."""
 
     model: Place | None = None
-    """A run, a checkpoint or a model folder."""
+    """A run, a checkpoint, a model folder, or a name: demo/NAME, model/NAME, hf:USER/NAME."""
     checkpoint: Annotated[str | int | None, Flag("--checkpoint", RUN)] = None
     """The checkpoint of a run: best, last or a number of images. [default: best where there is one, else last]"""
     data: Annotated[Place | None, Flag("--data", IMAGES)] = None

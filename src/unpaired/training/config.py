@@ -46,7 +46,8 @@ class TrainingConfig(Settings):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per step of a moving average of the translators (0.999 is usual); None keeps the plain weights."""
     init_from: Annotated[str | None, Flag("--init-from")] = None
-    """Start from the weights of this run, checkpoint or model folder, as far as they fit, in place of random ones."""
+    """Start from the weights of this run, checkpoint, model folder or named model (model/horse2zebra), as far as they
+    fit, in place of random ones."""
     init_checkpoint: Annotated[str | int | None, Flag("--init-checkpoint")] = None
     """Which checkpoint of the run in `init_from`: best, last or a number of images. By default best, else last."""
     freeze: tuple[str, ...] = ()

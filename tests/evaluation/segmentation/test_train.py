@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from comparisons import write_labelled
+from unpaired.core.download import DownloadError
 from unpaired.core.errors import UserError
 from unpaired.core.files import locked
 from unpaired.core.given import Given
@@ -240,10 +241,10 @@ def test_label_maps_of_void_alone_teach_nothing(part: str, what: str, tmp_path: 
 def test_weights_that_cannot_be_had(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By default the training goes on without and says so, also in the segmenter; asked for by name, it does not."""
 
-    def offline(*_: Any, **__: Any) -> None:
-        raise OSError("no way out")
+    def offline(_: Any, path: Path) -> None:
+        raise DownloadError(path.name, ["no way out"])
 
-    monkeypatch.setattr("unpaired.metrics.features.weights.urlopen", offline)
+    monkeypatch.setattr("unpaired.metrics.features.weights.download", offline)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     told: list[str] = []
     changes = {"segmenter.weights": "auto", "segmenter.images": 4, "segmenter.norm": "batch", "data.root": str(data)}

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from unpaired.core.download import DownloadError
 from unpaired.networks.stacks import ALEXNET, VGG16
 from weights import random_inception, random_stack
 
@@ -45,7 +46,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     """Let no test find or fetch a published file by accident."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("hub")))
 
-    def refuse(*_: object, **__: object) -> object:
-        raise OSError("tests have no network")
+    def refuse(_: object, path: Path) -> object:
+        raise DownloadError(path.name, ["tests have no network"])
 
-    monkeypatch.setattr("unpaired.metrics.features.weights.urlopen", refuse)
+    monkeypatch.setattr("unpaired.metrics.features.weights.download", refuse)

@@ -9,23 +9,17 @@ import os
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
 import torch
 
-from unpaired.core.cache import OWN_FOLDER, make_once, user_cache_folder
+from unpaired.core.cache import OWN_FOLDER, user_cache_folder
+from unpaired.core.download import DownloadError, WebFile, download
 from unpaired.core.errors import UserError
 
-PATIENCE = 10
-"""Seconds that a server may be silent before a download is given up."""
 FOLDER = "weights"
 """Of the user's cache; what lies there is never deleted."""
-BLOCK = 1 << 20
-"""Bytes read at a time."""
 
 Notice = Callable[[str], None]
 """What takes a line for the user, such as that a large file is being downloaded."""
@@ -143,38 +137,12 @@ def _packaged(known: KnownFile) -> Iterator[Path]:
 
 def _download(known: KnownFile, notice: Notice | None) -> Path:
     place = user_cache_folder() / FOLDER / known.name
-
-    def fetch(temporary: Path) -> None:
-        reasons: list[str] = []
-        for url in known.urls:
-            if notice is not None:
-                notice(f"Downloading {url} ({known.size / 1e6:.3g} MB, once) to {place}.")
-            try:
-                found = _fetch(url, temporary, known)
-            except HTTPError as error:  # this server answers and does not have it; another may
-                reasons.append(f"{error.code} {error.reason}")
-                continue
-            except (OSError, HTTPException, ValueError) as error:
-                reason = error.reason if isinstance(error, URLError) else error
-                raise UserError(_unavailable(known, place, str(reason) or type(error).__name__)) from error
-            if found == known.sha256:
-                return
-            reasons.append(f"the content has the SHA-256 {found}, expected {known.sha256}")
-        raise UserError(_unavailable(known, place, "; ".join(reasons)))
-
-    make_once(place, fetch)
-    return place
-
-
-def _fetch(url: str, temporary: Path, known: KnownFile) -> str:
-    digest, length = hashlib.sha256(), 0
-    request = Request(url, headers={"User-Agent": "unpaired"})
-    with urlopen(request, timeout=PATIENCE) as answer, temporary.open("wb") as file:
-        while length <= known.size and (block := answer.read(BLOCK)):
-            digest.update(block)
-            length += len(block)
-            file.write(block)
-    return digest.hexdigest()
+    if notice is not None:
+        notice(f"Downloading {known.urls[0]} ({known.size / 1e6:.3g} MB, once) to {place}.")
+    try:
+        return download(WebFile(urls=tuple(known.urls), size=known.size, sha256=known.sha256), place).path
+    except DownloadError as error:
+        raise UserError(_unavailable(known, place, error.reasons)) from error
 
 
 def _unavailable(known: KnownFile, place: Path, reason: str) -> str:
