@@ -2,8 +2,8 @@
 
     python benchmarks/download.py [--megabytes 200] [--every 5] [--kills 5]
 
-Prints the time of a download without faults, of one whose connection is cut every few megabytes, and of one whose process
-is killed (SIGKILL) some times, with the bytes that the server sent in all: how much was fetched twice.
+Prints the time of a download without faults, of one whose connection is cut every few megabytes, and of one whose
+process is killed (SIGKILL) some times, with the bytes that the server sent in all: how much was fetched twice.
 """
 
 from __future__ import annotations

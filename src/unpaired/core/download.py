@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -153,13 +153,15 @@ def _require_web(url: str) -> None:
 # -------------------------------------------------------------------------------------------------------- one mirror
 
 
-@dataclass(slots=True)
 class _Digests:
     """Size and checksums of what was written so far."""
 
-    size: int = 0
-    sha256: Any = field(default_factory=hashlib.sha256)
-    md5: Any = field(default_factory=lambda: hashlib.md5(usedforsecurity=False))
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin again with nothing."""
+        self.size, self.sha256, self.md5 = 0, hashlib.sha256(), hashlib.md5(usedforsecurity=False)
 
     def update(self, block: bytes) -> None:
         self.size += len(block)
@@ -182,11 +184,11 @@ class _Digests:
 def _from_mirror(file: WebFile, url: str, path: Path, progress: Progress | None) -> Received:
     _require_web(url)
     part = path.with_name(path.name + PART)
-    pauses = iter(PAUSES)
+    pauses, digests = iter(PAUSES), _Digests()
     for _ in range(MOST_CONNECTIONS):
         before = part.stat().st_size if part.exists() else 0
         try:
-            digests = _receive(file, url, part, progress)
+            _receive(file, url, part, digests, progress)
         except _Cut as error:
             if (part.stat().st_size if part.exists() else 0) > before:
                 pauses = iter(PAUSES)  # it goes on, if slowly
@@ -208,8 +210,11 @@ def _from_mirror(file: WebFile, url: str, path: Path, progress: Progress | None)
     raise _Unavailable(f"the connection was cut {MOST_CONNECTIONS} times")
 
 
-def _receive(file: WebFile, url: str, part: Path, progress: Progress | None) -> _Digests:
-    """Append what is missing to the part; `_Cut` where the connection ends early, `_Unavailable` where it is no use."""
+def _receive(file: WebFile, url: str, part: Path, digests: _Digests, progress: Progress | None) -> None:
+    """Append what is missing to the part, and take it into the checksums of all that is there.
+
+    Raises `_Cut` where the connection ends early, `_Unavailable` where this mirror is of no use.
+    """
     have, validator = _resumable(file, url, part)
     headers = {"User-Agent": "unpaired", "Accept-Encoding": "identity"}
     if have:
@@ -223,12 +228,14 @@ def _receive(file: WebFile, url: str, part: Path, progress: Progress | None) -> 
         most = file.size if file.size is not None else LARGEST
         if total is not None and (total > most or file.size not in (None, total)):
             raise _Unavailable(f"the file there has {total:,} bytes, expected {_expected(file)}")
-        digests = _Digests()
         with part.open("r+b" if resumed else "wb") as stream:
-            if resumed:
-                _read_again(stream, digests, have)
-            else:
+            if not resumed:
+                digests.restart()
                 _remember(part, url, answer)
+            elif digests.size != have:  # of an earlier process
+                digests.restart()
+                _read_again(stream, digests, have)
+            stream.seek(digests.size)
             _copy(answer, stream, digests, most, lambda done: progress(done, total or 0) if progress else None)
     if digests.size > most:
         _forget(part)
@@ -236,7 +243,6 @@ def _receive(file: WebFile, url: str, part: Path, progress: Progress | None) -> 
     whole = total or file.size or 0
     if digests.size < whole:
         raise _Cut(f"the connection was cut after {megabytes(digests.size)} of {megabytes(whole)}")
-    return digests
 
 
 def _copy(
@@ -260,7 +266,7 @@ def _expected(file: WebFile) -> str:
 
 
 def _read_again(stream: BinaryIO, digests: _Digests, size: int) -> None:
-    """Take what is there into the checksums, and stand behind it."""
+    """Take what is there into the checksums, and drop what is more."""
     while digests.size < size and (block := stream.read(min(BLOCK, size - digests.size))):
         digests.update(block)
     stream.truncate(digests.size)
