@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+import unpaired as package
+from processes import unpaired
+
+__all__ = ["TINY", "arguments", "train_until", "trained", "unpaired", "write_images"]
 
 TINY = {
     "data.crop_size": 16,
@@ -48,10 +54,32 @@ def arguments(settings: dict[str, Any]) -> list[str]:
     return [part for name, value in settings.items() for part in ("--set", f"{name}={json.dumps(value)}")]
 
 
-def unpaired(*tokens: str | Path, check: int | None = 0, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own."""
-    command = [sys.executable, "-m", "unpaired", *map(str, tokens)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
-    if check is not None:
-        assert done.returncode == check, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done
+OPERATIONS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.chmod", "os.truncate"}
+"""Audit events of file operations."""
+
+
+def trained(**job: Any) -> list[Any]:
+    """Train and return what came of it: for `processes.Asked`."""
+    try:
+        return ["trained", package.train(quiet=True, **job).images_seen]
+    except package.UserError as error:
+        return ["refused", str(error)]
+
+
+def train_until(at: int, run: Path, **job: Any) -> list[Any]:
+    """Train in a process that ends at this operation on files of the run; return how many there were otherwise."""
+    seen = 0
+
+    def count(event: str, args: tuple[Any, ...]) -> None:
+        nonlocal seen
+        named = any(str(run) in os.fsdecode(each) for each in args if isinstance(each, str | bytes))
+        if event not in OPERATIONS or not named:
+            return
+        if event == "open" and not (args[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            return
+        seen += 1
+        if seen == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+    return [*trained(out=run, **job), seen]

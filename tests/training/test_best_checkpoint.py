@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ import pytest
 import torch
 
 import unpaired as package
+from processes import together
 from runs import TINY, arguments, unpaired, write_images
 from unpaired.cli.info import describe
 from unpaired.core.errors import UserError
@@ -341,17 +339,10 @@ def test_the_command_says_which_checkpoint_to_use(data: Path, tmp_path: Path) ->
     assert len(list(out.rglob("*.png"))) == 3
 
 
-def _in_two_processes(data: Path, run: Path, settings: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "unpaired"]
-    command += ["train", "cyclegan", "--data", str(data), "--out", str(run), *arguments(settings)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-
-
 @pytest.mark.slow
 def test_two_processes_decide_the_same(data: Path, tmp_path: Path) -> None:
     settings = {**SETTINGS, "training.epochs": 60, "training.patience": 2, "training.learning_rate": 1e-9}
-    done = _in_two_processes(data, tmp_path / "run", settings)
+    done = together("train", "cyclegan", "--data", data, "--out", tmp_path / "run", *arguments(settings))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Use ") == 1
     assert "Stopped early: 2 evaluations without a better SWD" in done.stdout
@@ -365,7 +356,8 @@ def test_two_processes_decide_the_same(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_tell_an_error_of_the_settings_once(data: Path, tmp_path: Path) -> None:
-    done = _in_two_processes(data, tmp_path / "run", {**SETTINGS, "training.best": "l1"})
+    settings = {**SETTINGS, "training.best": "l1"}
+    done = together("train", "cyclegan", "--data", data, "--out", tmp_path / "run", *arguments(settings))
     assert done.returncode != 0
     assert done.stderr.count("error: training.best = l1 compares") == 1, done.stderr
     assert not (tmp_path / "run").exists()

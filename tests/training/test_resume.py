@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import unpaired as package
+from processes import Started, start
 from runs import TINY, arguments, unpaired, write_images
 from unpaired.core.errors import UserError
 from unpaired.models.folder import checkpoints_of
@@ -62,10 +63,10 @@ def _command(data: Path, run: Path, settings: dict[str, Any]) -> list[str]:
         tokens = ["train", "--resume", str(run)]
     else:
         tokens = ["train", "cyclegan", "--data", str(data), "--out", str(run), *arguments(settings)]
-    return [sys.executable, "-m", "unpaired", *tokens]
+    return tokens
 
 
-def _wait_for_progress(process: subprocess.Popen[str], run: Path, lines: int) -> None:
+def _wait_for_progress(process: Started, run: Path, lines: int) -> None:
     """Wait until the log has this many lines or the process has ended."""
     while process.poll() is None:
         log = run / "metrics.jsonl"
@@ -84,9 +85,7 @@ def test_killed_at_random_moments_it_ends_bit_identical(data: Path, tmp_path: Pa
     unpaired("train", "cyclegan", "--data", data, "--out", reference, *arguments(settings))
     moments, kills, while_writing = random.Random(0), 0, 0
     while kills < 6:
-        process = subprocess.Popen(
-            _command(data, killed, settings), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
+        process = start(*_command(data, killed, settings))
         lines = len(read_metrics(killed)) if killed.exists() else 0
         _wait_for_progress(process, killed, lines + moments.randint(2, 30))
         if kills % 2:  # every second time: while a checkpoint is being written
@@ -119,7 +118,7 @@ def test_a_signal_saves_and_says_how_to_go_on(data: Path, tmp_path: Path, number
     del settings["training.evaluate_every_images"]  # the best checkpoint would be one more
     settings["training.evaluate_images"] = 0
     run = tmp_path / "my run"
-    process = subprocess.Popen(_command(data, run, settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = start(*_command(data, run, settings))
     _wait_for_progress(process, run, 5)
     process.send_signal(number)
     _, error = process.communicate()
@@ -245,13 +244,8 @@ def test_two_processes_cannot_train_into_one_run(data: Path, tmp_path: Path) -> 
 def test_of_two_processes_that_begin_one_run_the_loser_changes_nothing(data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     limits = {**EVERYTHING, "training.max_images": 8}
-    processes = [
-        subprocess.Popen(
-            _command(data, run, {**limits, "training.seed": seed}), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        for seed in (1, 2)
-    ]
-    told = [process.communicate()[1].decode() for process in processes]
+    processes = [start(*_command(data, run, {**limits, "training.seed": seed})) for seed in (1, 2)]
+    told = [process.communicate()[1] for process in processes]
     codes = [process.returncode for process in processes]
     assert sorted(codes) == [0, 2], told
     winner, loser = codes.index(0), codes.index(2)

@@ -15,6 +15,8 @@ from unpaired.core.device import find_device
 from unpaired.core.errors import UserError
 from unpaired.methods import Batch, ImageShapes, Player
 from unpaired.methods.cyclegan import Config, CycleGAN
+from unpaired.methods.pix2pix import Config as Pix2pixConfig
+from unpaired.methods.pix2pix import Pix2pix
 from unpaired.networks import PatchganConfig, ResnetConfig, UnetConfig, build_generator
 from unpaired.training.config import TrainingConfig
 from unpaired.training.trainer import Trainer
@@ -105,7 +107,7 @@ def test_devices() -> None:
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_over_a_thousand_steps() -> None:
+def test_memory_does_not_grow_over_hundreds_of_steps() -> None:
     import gc
     import resource
     import sys
@@ -114,7 +116,7 @@ def test_memory_does_not_grow_over_a_thousand_steps() -> None:
         pytest.skip("the peak of the resident set is read as Linux reports it")
     torch.manual_seed(0)
     trainer = Trainer(
-        CycleGAN(Config(generator=CONFIG.generator, discriminator=CONFIG.discriminator), SHAPES),
+        CycleGAN(replace(CONFIG, pool_size=10), SHAPES),
         TrainingConfig(precision="fp32", ema=0.9),
         CPU,
     )
@@ -124,14 +126,14 @@ def test_memory_does_not_grow_over_a_thousand_steps() -> None:
         gc.collect()
         return sum(issubclass(type(item), torch.Tensor) for item in gc.get_objects())
 
-    for _ in range(150):  # until the pools of 50 are full and allocators have settled
+    for _ in range(100):  # until the pools of 10 are full and allocators have settled
         trainer.step(stream)
     count, peak = tensors(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(1000):
+    for _ in range(400):
         trainer.step(stream)
     assert tensors() == count
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak
-    assert grown < 8 * 1024, f"{grown} KiB more after 1,000 steps"
+    assert grown < 3 * 1024, f"{grown} KiB more after 400 steps"
 
 
 def test_recomputing_through_batch_norm_is_an_error() -> None:
@@ -199,11 +201,14 @@ def test_channels_last_agrees_with_contiguous(precision: str) -> None:
 def test_compiled_networks_give_the_same_losses_and_plain_state(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """Among the layers are two blurred downsamplings, which PyTorch could not compile as averages of neighbours."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("torch._inductor.config.compile_threads", 1)  # a pool of processes would import PyTorch each
+    blurred = ResnetConfig(width=4, blocks=1, downsampling="blur", upsampling="blur")
     losses, states = [], []
     for compiled in ("off", "on"):
         torch.manual_seed(1)
-        method = CycleGAN(replace(CONFIG, pool_size=2), SHAPES)
+        method = Pix2pix(Pix2pixConfig(generator=blurred, discriminator=CONFIG.discriminator), SHAPES)
         trainer = Trainer(method, TrainingConfig(precision="fp32", compile=compiled, ema=0.9), CPU)  # type: ignore[arg-type]
         stream = batches(3, 3, 16)
         losses.append([trainer.step(stream) for _ in range(2)][-1])

@@ -196,6 +196,10 @@ class WithSettings:
 
     @property
     def __signature__(self) -> inspect.Signature:
+        return self._signature(self.registered)
+
+    @functools.cache  # noqa: B019  # one object for each command, for the life of the process; it is asked for often
+    def _signature(self, registered: bool) -> inspect.Signature:
         hints = typing.get_type_hints(self._function, include_extras=True)
         own = [
             parameter.replace(annotation=hints[name])
@@ -203,13 +207,12 @@ class WithSettings:
             if name != "given"
         ]
         taken: list[tuple[str, Any]] = []
-        for section in self._sections() if self.registered else ():
-            for name, option in section.options().items():
-                kind = _type_of(option.setting)
-                negative = f"--no-{option.flag[2:]}" if option.setting.default is True else ()
-                names = (option.flag, *FORMER.get(option.flag, ()))
-                parameter = Parameter(name=names, help=option.help, group=option.group, negative=negative)
-                taken.append((name.replace(".", "_"), Annotated[kind | None, parameter]))
+        for name, option in self.options.items() if registered else ():
+            kind = _type_of(option.setting)
+            negative = f"--no-{option.flag[2:]}" if option.setting.default is True else ()
+            names = (option.flag, *FORMER.get(option.flag, ()))
+            parameter = Parameter(name=names, help=option.help, group=option.group, negative=negative)
+            taken.append((name.replace(".", "_"), Annotated[kind | None, parameter]))
         added = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
             for name, annotation in [*taken, *([("set_", Set)] if self._assign else [])]
