@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 import unpaired.demo
+from unpaired import cli
 from unpaired.core.errors import UserError
 from unpaired.core.files import new_folder
 from unpaired.demo import SETTINGS, run_demo
@@ -67,26 +66,28 @@ def test_a_training_that_learned_nothing_fails(
 
 
 @pytest.mark.slow
-def test_the_demo_translates_both_ways(tmp_path: Path) -> None:
+def test_the_demo_translates_both_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In half of its epochs, and so not quite as far; the documentation says what all of them reach."""
+    monkeypatch.setattr(unpaired.demo, "SETTINGS", {**SETTINGS, "training.epochs": 4, "training.decay_epochs": 2})
+    monkeypatch.setattr(unpaired.demo, "ENOUGH", 60.0)
     out = tmp_path / "the demo"
-    done = subprocess.run(
-        [sys.executable, "-m", "unpaired", "demo", "--out", str(out)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    scores = read_scores(done.stdout)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["demo", "--out", str(out)])
+    done = capsys.readouterr()
+    assert not ended.value.code, done.out + done.err
+    scores = read_scores(done.out)
     before, after, real, covered = scores["A to B"]
-    assert before < 5.0 < 80.0 < after
+    assert before < 5.0 < 55.0 < after
     assert real > 90.0
-    assert covered >= 80.0
+    assert covered >= 60.0
     before, after, real, covered = scores["B to A"]
-    assert before > 90.0 > 20.0 > after
+    assert before > 90.0 > 30.0 > after
     assert real < 5.0
-    assert covered >= 80.0
+    assert covered >= 60.0
 
-    assert "warning" not in done.stderr
+    assert "warning" not in done.err
     with Image.open(out / "demo.png") as picture:
         assert picture.width > 700
         assert picture.height > 600
@@ -94,7 +95,7 @@ def test_the_demo_translates_both_ways(tmp_path: Path) -> None:
     assert (out / "run" / "index.html").is_file()
     assert json.loads((out / "run" / "config.json").read_text())["method"]["name"] == "cyclegan"
     assert len(list((out / "images" / "testA").glob("*.png"))) == 24
-    assert f"--out '{out / 'translated'}'" in done.stdout
+    assert f"--out '{out / 'translated'}'" in done.out
 
 
 def read_scores(printed: str) -> dict[str, tuple[float, ...]]:
