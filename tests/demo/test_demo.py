@@ -69,9 +69,10 @@ def test_a_training_that_learned_nothing_fails(
 def test_the_demo_translates_both_ways(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In half of its epochs, and so not quite as far; the documentation says what all of them reach."""
-    monkeypatch.setattr(unpaired.demo, "SETTINGS", {**SETTINGS, "training.epochs": 4, "training.decay_epochs": 2})
-    monkeypatch.setattr(unpaired.demo, "ENOUGH", 60.0)
+    """In half of its images, and so not as far; the documentation says what all of them reach."""
+    half = {"training.max_images": 1440, "training.evaluate_images": 0}
+    monkeypatch.setattr(unpaired.demo, "SETTINGS", {**SETTINGS, **half})
+    monkeypatch.setattr(unpaired.demo, "ENOUGH", 50.0)
     out = tmp_path / "the demo"
     with pytest.raises(SystemExit) as ended:
         cli.main(["demo", "--out", str(out)])
@@ -79,13 +80,13 @@ def test_the_demo_translates_both_ways(
     assert not ended.value.code, done.out + done.err
     scores = read_scores(done.out)
     before, after, real, covered = scores["A to B"]
-    assert before < 5.0 < 55.0 < after
+    assert before < 5.0 < 45.0 < after
     assert real > 90.0
-    assert covered >= 60.0
+    assert covered >= 50.0
     before, after, real, covered = scores["B to A"]
-    assert before > 90.0 > 30.0 > after
+    assert before > 90.0 > 50.0 > after
     assert real < 5.0
-    assert covered >= 60.0
+    assert covered >= 50.0
 
     assert "warning" not in done.err
     with Image.open(out / "demo.png") as picture:
