@@ -103,7 +103,8 @@ def test_killed_at_a_file_operation_it_ends_bit_identical(data: Path, tmp_path: 
 
 def test_dead_output_ends_no_training(data: Path, tmp_path: Path) -> None:
     """The reader of a pipe goes, the disk of a log is full, a terminal is closed."""
-    settings = arguments({**SETTINGS, "training.max_images": 80, "training.epochs": 20})
+    seldom = {f"training.{name}_every_images": 40 for name in ("checkpoint", "evaluate")}
+    settings = arguments({**SETTINGS, **seldom, "training.max_images": 80, "training.epochs": 20})
     command = [sys.executable, "-m", "unpaired", "train", "cyclegan", "--data", str(data), *settings, "--out"]
     reader, pipe = os.pipe()
     controller, terminal = os.openpty()
