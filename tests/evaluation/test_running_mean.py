@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unpaired.evaluation.running_mean import Example, Extremes, RunningMean, png_grid
+from unpaired.evaluation.metrics.base import Example, Extremes, RunningMean, png_grid
 
 
 def test_mean_and_standard_error_are_those_of_numpy() -> None:

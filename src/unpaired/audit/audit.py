@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import final
@@ -33,7 +31,7 @@ from unpaired.models.folder import ModelCard, find_model, read_card
 from unpaired.models.loading import run_of
 from unpaired.report.chart import svg_file
 from unpaired.report.image_grid import png
-from unpaired.report.results import Audit, Direction, Picture, Protocol
+from unpaired.report.results import Audit, Direction, Picture, Protocol, made_now
 
 DRAWING = "audit.svg"
 FILES = (DRAWING, *(f"hidden_{direction}.png" for direction in DIRECTIONS))
@@ -143,9 +141,8 @@ def audit(options: AuditOptions, *, progress: Progress | None = None) -> Written
     directions = {name: _audited(inputs, name, options, progress) for name in inputs.directions}
     counts = {side: len(HeldOutImages(inputs, side, options.images)) for side in SIDES}
     document = Audit(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=options.command,
-        versions={"unpaired": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        **made_now(),
         model=inputs.model,
         data={**inputs.data, "images": counts},
         notices=inputs.notices,

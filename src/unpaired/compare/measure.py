@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import ValidationError
@@ -266,32 +266,26 @@ class Measuring:
         return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
 
 
-class _Samples(Metric):
-    """Keeps some translations as pictures; it measures nothing."""
+def _samples(folder: str, chosen: Sequence[int]) -> type[Metric]:
+    """Return what keeps some translations as pictures; it measures nothing."""
 
-    name, title, group = "samples", "Samples", ""
-    rows: ClassVar[Sequence[int]] = ()
-    folder: ClassVar[str] = ""
+    class Samples(Metric):
+        name, title, group = "samples", "Samples", ""
 
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        self._found: list[Picture] = []
+        def __init__(self, context: Context) -> None:
+            super().__init__(context)
+            self._found: list[Picture] = []
 
-    def update(self, batch: Batch) -> None:
-        for index, image in enumerate(batch.fake_images, batch.first):
-            if index in self.rows:
-                self._found.append(_picture(self.folder, len(self._found), displayed(image, batch.fake_domain)))
+        def update(self, batch: Batch) -> None:
+            for index, image in enumerate(batch.fake_images, batch.first):
+                if index in chosen:
+                    self._found.append(_picture(folder, len(self._found), displayed(image, batch.fake_domain)))
 
-    def compute(self) -> Sequence[Figure]:
-        return ()
+        def compute(self) -> Sequence[Figure]:
+            return ()
 
-    def pictures(self) -> Sequence[Picture]:
-        return self._found
-
-
-def _samples(into: str, chosen: Sequence[int]) -> type[Metric]:
-    class Samples(_Samples):
-        rows, folder = chosen, into
+        def pictures(self) -> Sequence[Picture]:
+            return self._found
 
     return Samples
 

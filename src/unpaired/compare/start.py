@@ -7,7 +7,6 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from unpaired.data.labels import VOID, decoded
 from unpaired.data.training import Progress
 from unpaired.evaluation.segmentation.segmenter import Segmenter
 from unpaired.methods import ImageShapes, find_method
-from unpaired.report.results import ComparedDirection, ComparedMethod, MeasuredTraining, Published
+from unpaired.report.results import ComparedDirection, ComparedMethod, MeasuredTraining, Published, made_now
 from unpaired.report.results import Comparison as Document
 from unpaired.report.results import Direction as Measured
 from unpaired.training.config import TrainingConfig
@@ -307,8 +306,7 @@ def _document(comparison: Comparison, measuring: Measuring, outcome: Outcome, co
     return Document(
         title=plan.title,
         description=plan.description.strip(),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions={"unpaired": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        **made_now(),
         data={**dataset.fingerprint, "contents": dataset.contents, "layout": dataset.layout},
         notices=dataset.notices,
         protocol=dict(protocol(comparison, measuring)),

@@ -174,26 +174,28 @@ class Batch:
         """(height, width) of the translations."""
         return self.fake_images[0].shape[0], self.fake_images[0].shape[1]
 
+    @property
+    def given(self) -> tuple[tuple[Image, ...], Domain]:
+        """The inputs and what their values mean, where a metric needs them."""
+        assert self.input_images is not None
+        assert self.task.inputs is not None
+        return self.input_images, self.task.inputs.domain
+
     @cached_property
     def input(self) -> Tensor:
         """The inputs."""
-        assert self.input_images is not None
-        assert self.task.inputs is not None
-        return signed(self.input_images, self.task.inputs.domain)
+        return signed(*self.given)
 
     @cached_property
     def input_at_size(self) -> Tensor:
         """The inputs, resized to the translations' size where they have another."""
-        assert self.input_images is not None
-        assert self.task.inputs is not None
-        return at_size(self.input_images, self.task.inputs.domain, self.size)
+        return at_size(*self.given, self.size)
 
     @cached_property
     def reconstruction(self) -> Tensor:
         """The reconstructions of the inputs."""
         assert self.reconstruction_images is not None
-        assert self.task.inputs is not None
-        return signed(self.reconstruction_images, self.task.inputs.domain)
+        return signed(self.reconstruction_images, self.given[1])
 
     @cached_property
     def target_images(self) -> tuple[Image, ...]:
@@ -221,10 +223,8 @@ class Batch:
     @cached_property
     def untranslated(self) -> Batch:
         """The same batch with the inputs in place of the translations; `Task.comparable` says where it can."""
-        assert self.input_images is not None
-        assert self.task.inputs is not None
-        domain = self.task.inputs.domain
-        return replace(self, fake_images=self.input_images, fake_domain=domain, reconstruction_images=None)
+        images, domain = self.given
+        return replace(self, fake_images=images, fake_domain=domain, reconstruction_images=None)
 
     @cached_property
     def _features(self) -> dict[str, Tensor]:

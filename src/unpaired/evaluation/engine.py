@@ -21,8 +21,7 @@ from unpaired.evaluation.dataset import FILTER, NEAREST, SPLITS, Batch, Task
 from unpaired.evaluation.metrics.base import Context, Metric, Need, SetMetric, feature_network
 from unpaired.evaluation.networks import Networks
 from unpaired.evaluation.protocol import FULL, Protocol
-from unpaired.evaluation.sets import Sets
-from unpaired.evaluation.statistics import Reference, Request, reference_statistics
+from unpaired.evaluation.statistics import Reference, Request, Sets, reference_statistics
 from unpaired.evaluation.translations import Translators, batches
 from unpaired.report.results import Direction, Fact, Figure
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 import glob
 import os
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from unpaired import __version__
 from unpaired.core.device import find_device
 from unpaired.core.errors import UserError
 from unpaired.core.extensions import allow_extensions
@@ -27,7 +22,7 @@ from unpaired.evaluation.networks import Networks, Notice, open_networks
 from unpaired.evaluation.options import Options
 from unpaired.models.folder import find_model
 from unpaired.models.loading import run_of
-from unpaired.report.results import Evaluation, Model
+from unpaired.report.results import Evaluation, Model, made_now
 from unpaired.report.verdict import with_verdict
 
 EVALUATIONS = "evaluations"
@@ -66,10 +61,10 @@ def evaluate(
         options["metrics"] = options.pop("measures")
     if not isinstance(model, Options):
         model = Options(model=model, **options)
-    return _evaluate(model, progress or _silent, notice)
+    return _evaluate(model, progress, notice)
 
 
-def _evaluate(options: Options, progress: Progress, notice: Notice | None) -> Evaluation:
+def _evaluate(options: Options, progress: Progress | None, notice: Notice | None) -> Evaluation:
     notices: list[str] = []
     say = notice or notices.append
     find_device(options.device)  # a device that is missing is an error whatever is measured
@@ -87,9 +82,8 @@ def _evaluate(options: Options, progress: Progress, notice: Notice | None) -> Ev
                 f"{len(chosen.task.rows):,} images; {option('images')} measures fewer. Reconstructions are left out"
             )
     return Evaluation(
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         command=options.command,
-        versions={"unpaired": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        **made_now(),
         model=opened.model,
         data=opened.data,
         directions={one.task.direction: with_verdict(measure(one, progress=progress)) for one in opened.plans},
@@ -130,14 +124,10 @@ def _place(options: Options) -> Path:
     return run / EVALUATIONS / real_path(folder).name
 
 
-def _silent(_: str, __: int, ___: int) -> None:
-    """Report to nobody."""
-
-
 # ------------------------------------------------------------------------------------------------------------ opening
 
 
-def _open_folders(options: Options, networks: Networks, progress: Progress) -> _Opened:
+def _open_folders(options: Options, networks: Networks, progress: Progress | None) -> _Opened:
     task, notices = open_folders(options, progress)
     assert task.fakes is not None
     sets = {"real": (options.real, task.real), "fake": (options.fake, task.fakes)}
@@ -153,7 +143,7 @@ def _open_folders(options: Options, networks: Networks, progress: Progress) -> _
     return _Opened(plans=(chosen,), model=None, data=data, notices=notices)
 
 
-def _open_model(options: Options, networks: Networks, progress: Progress) -> _Opened:
+def _open_model(options: Options, networks: Networks, progress: Progress | None) -> _Opened:
     assert options.model is not None
     opened = open_model(
         options.model,

@@ -1,4 +1,4 @@
-"""What sets of images are compared by: patches and features, gathered in bounded memory.
+"""What sets of images are compared by: patches, colours and features, gathered in bounded memory.
 
 Those of the target's real images are kept in the user's cache by what they depend on: the files' contents, how they
 were prepared, the size, the feature network, the seed and the version. A damaged file is made again.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unpaired import __version__
 from unpaired.core.cache import Cache, cache_key
-from unpaired.evaluation.dataset import FILTER, Images, Size
+from unpaired.evaluation.dataset import FILTER, Batch, Images, Size, Task
 from unpaired.evaluation.protocol import Protocol
 from unpaired.metrics.colour import Colours, ColourSample
 from unpaired.metrics.frechet import Moments
@@ -150,6 +150,46 @@ def _gather(real: Images, size: Size, request: Request, halves: bool, progress: 
         if progress is not None:
             progress(done, len(real.positions))
     return [group.statistics() for group in groups]
+
+
+@final
+class Sets:
+    """Gathers the statistics of translations and of untranslated inputs beside those of the real images."""
+
+    def __init__(self, task: Task, request: Request, reference: Reference) -> None:
+        self._request, self.reference = request, reference
+        self._fakes = Gathering(request)
+        self._inputs = Gathering(request) if request.protocol.bounds and task.comparable else None
+        self._fake: Statistics | None = None
+
+    def add(self, batch: Batch) -> None:
+        """Add translations and their inputs, at the size at which sets are compared."""
+        for gathering, images in ((self._fakes, batch), (self._inputs, batch.untranslated if self._inputs else None)):
+            if gathering is not None and images is not None:
+                features = {key: images.features(network) for key, network in self._request.networks.items()}
+                gathering.add(images.fake_for_sets, features)
+
+    @property
+    def real(self) -> Statistics:
+        """The real images."""
+        return self.reference.whole
+
+    @property
+    def fake(self) -> Statistics:
+        """The translations; nothing can be added any more."""
+        if self._fake is None:
+            self._fake = self._fakes.statistics()
+            self._plain = None if self._inputs is None else self._inputs.statistics()
+        return self._fake
+
+    def bounds(self) -> dict[str, tuple[Statistics, Statistics]]:
+        """Return what else is compared, by name of the bound: real and, in place of translations, other images."""
+        found = {}
+        if self.fake and self._plain is not None:
+            found["untranslated"] = (self.real, self._plain)
+        if self.reference.halves is not None:
+            found["real_halves"] = self.reference.halves
+        return found
 
 
 # ------------------------------------------------------------------------------------------------------- the cache

@@ -48,9 +48,11 @@ def frechet_estimate(real: Features, fake: Features, *, groups: int | None = Non
     if groups is None:
         groups = GROUPS if min(*a.rows.shape, *b.rows.shape) <= LARGE else GROUPS_OF_LARGE
     dealt = deal(len(a.rows), len(b.rows), groups) if errors else 0
-    left = [_frechet(a.without(group, dealt), b.without(group, dealt), exact=False) for group in range(dealt)]
+    left = [
+        gaussian_distance(*a.without(group, dealt), *b.without(group, dealt), exact=False) for group in range(dealt)
+    ]
     few = a.few(len(a.rows)) or b.few(len(b.rows))
-    return Estimate(_frechet(a.whole(), b.whole(), exact=True), jackknife_error(left), few)
+    return Estimate(gaussian_distance(*a.whole(), *b.whole(), exact=True), jackknife_error(left), few)
 
 
 def deal(real: int, fake: int, groups: int = GROUPS) -> int:
@@ -73,10 +75,6 @@ def jackknife_error(left: Sequence[float]) -> float | None:
 
 _Gaussian = tuple[Rows, Rows]
 """A mean [dim] and a factor of the covariance [rank, dim]."""
-
-
-def _frechet(a: _Gaussian, b: _Gaussian, *, exact: bool) -> float:
-    return gaussian_distance(*a, *b, exact=exact)
 
 
 class _Sample:

@@ -17,7 +17,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from unpaired.core.text import number, plain
@@ -122,16 +122,21 @@ def stylesheet() -> str:
     return (files("unpaired.report") / "assets" / "chart.css").read_text(encoding="utf-8")
 
 
-@cache
-def _drawing() -> Any:
-    environment = Environment(
-        loader=PackageLoader("unpaired.report", "templates"),
+def templates(*packages: str) -> Environment:
+    """Return the templates of packages: text is escaped, and what HTML and XML cannot hold is a question mark."""
+    return Environment(
+        loader=ChoiceLoader([PackageLoader(name, "templates") for name in dict.fromkeys(packages)]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
         finalize=lambda value: plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
+
+
+@cache
+def _drawing() -> Any:
+    environment = templates("unpaired.report")
     environment.globals.update(width=WIDTH, height=HEIGHT, plot_top=TOP, bottom=HEIGHT - BOTTOM, letter=LETTER)
     environment.globals.update(dashes=DASHES, markers=MARKERS, colours=COLOURS)
     environment.globals.update(marked=_marked, labels=_labels, tick=_tick, path=_path)

@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from unpaired.core import text
@@ -82,21 +82,13 @@ def asset(name: str) -> str:
 @cache
 def environment(package: str = "unpaired.report") -> Environment:
     """Return the templates of a package, and those of the kit."""
-    loaders = [PackageLoader(name, "templates") for name in dict.fromkeys((package, "unpaired.report"))]
-    found = Environment(
-        loader=ChoiceLoader(loaders),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-        finalize=lambda value: text.plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
-    )
+    found = chart.templates(package, "unpaired.report")
     filters: dict[str, Callable[..., Any]] = {
         "number": text.number,
         "percent": text.percent,
         "duration": text.duration,
         "memory": text.memory,
-        "plural": lambda count, noun, many=None: text.plural(count, noun, many),
+        "plural": text.plural,
         "listing": lambda names, last="and": text.listing(list(names), last),
         "cell": tables.shown,
         "spaced": lambda name: str(name).replace("_", " "),

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import math
+import platform
 import statistics
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from unpaired import __version__
 from unpaired.core.errors import UserError
 from unpaired.core.files import check_out, one_at_a_time, read_json, write_atomic
 from unpaired.core.text import plural
@@ -395,6 +398,14 @@ GROUPS: dict[str, str] = {
     "audit": "Is the input hidden in the output?",
 }
 """The groups of figures in the order in which they are shown, each as the question that it answers."""
+
+
+def made_now() -> dict[str, Any]:
+    """Return what a new document says of its making: `created` and `versions`."""
+    import torch
+
+    versions = {"unpaired": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    return {"created": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions}
 
 
 def is_plain(name: str) -> bool:

@@ -6,30 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.extensions import as_subclass, installed, is_spec, load_extension
+from unpaired.evaluation.metrics import content, distribution, labels, pairs
 from unpaired.evaluation.metrics.base import Context, ImageMetric, Metric, Need, SetMetric
-from unpaired.evaluation.metrics.content import EdgeDistance, StructureDistance
-from unpaired.evaluation.metrics.distribution import (
-    FID,
-    KID,
-    ColourDistance,
-    Frechet,
-    Kernel,
-    Precision,
-    Recall,
-    SlicedWasserstein,
-)
-from unpaired.evaluation.metrics.labels import FCNScores, LabelScores
-from unpaired.evaluation.metrics.pairs import (
-    L1,
-    LPIPS,
-    MSSSIM,
-    PSNR,
-    SSIM,
-    InputL1,
-    ReconstructionL1,
-    ReconstructionPSNR,
-    ReconstructionSSIM,
-)
 
 __all__ = [
     "FAMILIES",
@@ -46,27 +24,12 @@ __all__ = [
 METRICS: dict[str, type[Metric]] = {
     metric.name: metric
     for metric in (
-        SlicedWasserstein,
-        ColourDistance,
-        FID,
-        KID,
-        Frechet,
-        Kernel,
-        Precision,
-        Recall,
-        L1,
-        PSNR,
-        SSIM,
-        MSSSIM,
-        LPIPS,
-        EdgeDistance,
-        StructureDistance,
-        InputL1,
-        ReconstructionL1,
-        ReconstructionPSNR,
-        ReconstructionSSIM,
-        LabelScores,
-        FCNScores,
+        *(distribution.SlicedWasserstein, distribution.ColourDistance, distribution.FID, distribution.KID),
+        *(distribution.Frechet, distribution.Kernel, distribution.Precision, distribution.Recall),
+        *(pairs.L1, pairs.PSNR, pairs.SSIM, pairs.MSSSIM, pairs.LPIPS),
+        *(content.EdgeDistance, content.StructureDistance, pairs.InputL1),
+        *(pairs.ReconstructionL1, pairs.ReconstructionPSNR, pairs.ReconstructionSSIM),
+        *(labels.LabelScores, labels.FCNScores),
     )
 }
 """Name -> metric, in the order in which figures are shown."""

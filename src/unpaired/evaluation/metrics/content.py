@@ -8,7 +8,8 @@ from typing import final
 from torch import Tensor
 
 from unpaired.core.errors import UserError
-from unpaired.evaluation.metrics.base import Context, End, ImageMetric, Need, as_colour, feature_network, network_facts
+from unpaired.evaluation.metrics.base import Context, End, ImageMetric, Need, feature_network, network_facts
+from unpaired.metrics.features.base import as_colour
 from unpaired.metrics.structure import edge_distance, self_similarity
 from unpaired.report.results import Fact
 

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from unpaired.data.held_out import displayed
 from unpaired.evaluation.dataset import FILTER, NEAREST, Batch
-from unpaired.evaluation.metrics.base import Context, End, ImageMetric, Need, network_facts
-from unpaired.evaluation.running_mean import Shown
+from unpaired.evaluation.metrics.base import Context, End, ImageMetric, Need, Shown, network_facts
 from unpaired.metrics.paired import MS_SSIM_SMALLEST, WINDOW, l1, ms_ssim, psnr, ssim
 from unpaired.report.results import Fact
 
@@ -139,9 +138,8 @@ class ReconstructionL1(_OfReconstructions, L1):
 
     def cells(self, batch: Batch, index: int) -> dict[str, Shown]:
         assert batch.reconstruction_images is not None
-        assert self.context.task.inputs is not None
         found = super().cells(batch, index)
-        back = displayed(batch.reconstruction_images[index], self.context.task.inputs.domain)
+        back = displayed(batch.reconstruction_images[index], batch.given[1])
         difference = np.abs(back.astype(np.int16) - found["input"].astype(np.int16)).astype(np.uint8)
         return {**found, "reconstruction": back, "|difference|": difference}
 

@@ -8,17 +8,13 @@ bounds: `real_photos`, real photos with their own label maps (the most that this
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, final
 
 import numpy as np
-import torch
 
-from unpaired import __version__
 from unpaired.core.errors import UserError
 from unpaired.core.given import Given, settings_of
 from unpaired.core.text import plural
@@ -36,7 +32,7 @@ from unpaired.evaluation.segmentation.segmenter import (
     find_segmenter,
 )
 from unpaired.metrics.confusion import Confusion, Scores
-from unpaired.report.results import Direction, Document, Figure, Model, Protocol, Table
+from unpaired.report.results import Direction, Document, Figure, Model, Protocol, Table, made_now
 
 SCORES = {"pixel_accuracy": "Per-pixel accuracy", "class_accuracy": "Per-class accuracy", "class_iou": "Class IoU"}
 REAL, SHUFFLED = "real_photos", "shuffled_labels"
@@ -154,8 +150,7 @@ def score_segmenter(
     if split == "train":
         notices.append("there are no test photos, so the ones given were measured; were they trained on?")
     return SegmenterScore(
-        created=datetime.now().astimezone().isoformat(timespec="seconds"),
-        versions={"unpaired": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        **made_now(),
         model=Model(
             path=str(folder),
             checkpoint=find_segmenter(folder).name,
