@@ -213,7 +213,7 @@ def find_files(place: str, suffixes: tuple[str, ...], cache: Cache | None = None
     `UserError` where nothing is found.
     """
     cache = cache or shard_cache()
-    found = [file for each in _expanded(place) for file in _matching(each, suffixes, cache)]
+    found = [file for each in _expanded(place) for file in matching_files(each, suffixes, cache)]
     if not found:
         raise UserError(
             f'no file fits "{printable(place)}". Shards are {", ".join(suffixes[:3])} files; patterns are written in '
@@ -222,18 +222,20 @@ def find_files(place: str, suffixes: tuple[str, ...], cache: Cache | None = None
     return found
 
 
-def _matching(place: str, suffixes: tuple[str, ...], cache: Cache) -> list[StoredFile]:
+def matching_files(place: str, suffixes: tuple[str, ...], cache: Cache) -> list[StoredFile]:
+    """Return what fits one pattern without braces, see `find_files`; nothing where nothing fits."""
     magic = "*" in place or (not place.startswith("http") and any(mark in place for mark in "?["))
     if not is_remote(place):
         found = sorted(glob.glob(place, recursive=True)) if magic and not os.path.exists(place) else [place]
         return [stored_file(path, cache) for path in found]
     fs, path = open_fs(place)
+    fs.invalidate_cache()  # other files may be there by now
 
     def look() -> dict[str, Any]:
         if magic:
             return dict(fs.glob(path, detail=True))
         info = fs.info(path)
-        return dict(fs.find(path, detail=True)) if info.get("type") == "directory" else {path: info}
+        return dict(fs.find(path, detail=True)) if info.get("type") == "directory" else {info["name"]: info}
 
     infos = request(place, look)
     kept = {

@@ -18,7 +18,7 @@ from unpaired.core.errors import UserError
 from unpaired.core.files import read_json
 from unpaired.core.text import printable
 from unpaired.data.formats import readable_suffixes
-from unpaired.data.streams.remote import CACHE_GIB, StoredFile, find_files, is_remote, open_fs, request, shard_cache
+from unpaired.data.streams.remote import CACHE_GIB, StoredFile, find_files, is_remote, matching_files, shard_cache
 from unpaired.data.streams.shards import Objects, Shard, StoredImage, open_shards
 
 SUFFIXES = (".tar", ".parquet", ".arrow", ".pq")
@@ -114,7 +114,7 @@ class Stream:
         revisions = [found["revision"]] if found["revision"] else ["main", "refs%2Fconvert%2Fparquet"]
         for revision in revisions:
             root = f"hf://datasets/{found['name']}@{revision}"
-            files = _below(root, self._cache)
+            files = _of_revision(root, self._cache)
             if files:
                 break
         else:
@@ -131,15 +131,14 @@ class Stream:
         return kept
 
 
-def _below(root: str, cache: Cache) -> list[StoredFile]:
-    fs, path = open_fs(root)
+def _of_revision(root: str, cache: Cache) -> list[StoredFile]:
+    """Return the Parquet and tar files of a revision; none where the hub has not converted the data set."""
     try:
-        found = request(root, lambda: [name for name in fs.find(path) if name.lower().endswith((".parquet", ".tar"))])
+        return matching_files(root, (".parquet", ".tar"), cache)
     except UserError:
         if "convert" in root:
             return []
         raise
-    return [file for name in sorted(found) for file in find_files(f"hf://{name}", SUFFIXES, cache)]
 
 
 def _belongs(path: str, config: str | None, split: str) -> bool:
