@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from unpaired.core.device import find_device
 from unpaired.core.errors import LostError, ReportedElsewhere, UserError
 from unpaired.core.terminal import note
+from unpaired.training.rendezvous import fresh_store
 
 T = TypeVar("T")
 
@@ -133,6 +134,9 @@ def process_group(device: str) -> Iterator[tuple[World, torch.device]]:
     try:
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo",
+            store=fresh_store(rank, size, STEP_TIMEOUT),
+            rank=rank,
+            world_size=size,
             timeout=STEP_TIMEOUT,
             device_id=place if place.type == "cuda" else None,
         )
