@@ -19,6 +19,7 @@ import threading
 import time
 from pathlib import Path
 
+sys.path.pop(0)  # this folder, which has a serve.py too
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from serve.pages import IDLE, give
