@@ -110,7 +110,11 @@ def test_what_is_not_there_or_not_a_model_is_said(hub: Hub, published: str) -> N
     assert not (user_cache_folder() / "hub" / "some-one--other").exists()
 
 
-def test_a_damaged_or_hostile_model_is_not_kept(hub: Hub, published: str) -> None:
+def _lost(*_: object, **__: object) -> None:
+    raise ConnectionError("the network is gone")
+
+
+def test_a_damaged_or_hostile_model_is_not_kept(hub: Hub, published: str, monkeypatch: pytest.MonkeyPatch) -> None:
     files = hub.repos[NAME].commits[published]
     hub.repos[NAME].commit({"a2b.safetensors": files["a2b.safetensors"][:-1] + b"x"})
     with pytest.raises(DamagedError, match=r"a2b\.safetensors"):
@@ -120,6 +124,16 @@ def test_a_damaged_or_hostile_model_is_not_kept(hub: Hub, published: str) -> Non
     hub.repos[NAME].commit({CARD: json.dumps(card).encode()})
     with pytest.raises(DamagedError):
         pull(NAME)
+    repo = hub.repos[NAME]
+    repo.commits["../../../out"] = files
+    repo.refs["main"] = "../../../out"
+    with pytest.raises(UserError, match="which is none"):
+        pull(NAME)
+    repo.refs["main"] = published
+    with monkeypatch.context() as patched:
+        patched.setattr("huggingface_hub.snapshot_download", _lost)
+        with pytest.raises(UserError, match="in the middle of the download"):
+            pull(NAME)
     place = user_cache_folder() / "hub" / NAME.replace("/", "--")
     assert not [path for path in place.iterdir() if path.is_dir()]
 
@@ -152,7 +166,8 @@ def test_a_pushed_model_comes_back_as_it_was(hub: Hub, make_model: MakeModel, tm
     metadata = yaml.safe_load(text.split("---")[1])
     assert metadata["license"] == "cc-by-4.0"
     assert metadata["library_name"] == "unpaired"
-    assert 'from_pretrained("me/day2dusk", direction="a2b")' in text
+    assert 'from_pretrained("hf:me/day2dusk", direction="a2b")' in text
+    assert "unpaired translate hf:me/day2dusk photo.png" in text
 
     translator = Translator.from_pretrained("me/day2dusk", engine="torch")
     np.testing.assert_array_equal(translator(IMAGE), Translator.load(folder, engine="torch")(IMAGE))

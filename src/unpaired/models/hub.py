@@ -12,6 +12,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +72,20 @@ def pull(text: str, revision: str | None = None, *, quiet: bool = False) -> Path
             note(f"hf:{name} at commit {commit[:12]}, from the cache: the hub cannot be reached.")
         return place / commit
     commit = str(info.sha)
+    if not re.fullmatch(r"[0-9a-f]{7,64}", commit):
+        raise UserError(f"the hub says that hf:{name} is at commit {printable(commit)[:80]!r}, which is none.")
     folder = place / commit
     if not (folder / CARD).is_file():
         names = _wanted(name, info)
-        with atomic_folder(folder) as temporary, _explained(name, chosen), _bars(quiet):
-            library.snapshot_download(
-                name, revision=commit, allow_patterns=names, local_dir=temporary, etag_timeout=PATIENCE
-            )
-            remove(temporary / ".cache")
-            verify_model(temporary)
+        try:
+            with atomic_folder(folder) as temporary, _explained(name, chosen), _bars(quiet):
+                library.snapshot_download(
+                    name, revision=commit, allow_patterns=names, local_dir=temporary, etag_timeout=PATIENCE
+                )
+                remove(temporary / ".cache")
+                verify_model(temporary)
+        except _NoAnswer as error:
+            raise UserError(f"{error} It ended in the middle of the download; start it again.") from error
     write_atomic(place / _REFS, json.dumps({**_refs(place), chosen: commit}))
     if not quiet:
         note(f"hf:{name} at commit {commit[:12]} ({chosen}), in {folder}.")
@@ -131,7 +137,7 @@ def push_model(
     found, _ = find_model(model, checkpoint)
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "model"
-        about = describe(found, name) if not (found / README).is_file() else None
+        about = replace(describe(found, name), use=f"hf:{name}") if not (found / README).is_file() else None
         save_model(found, out, about=about, licence=licence)
         return push(out, text, private=private, revision=revision)
 
