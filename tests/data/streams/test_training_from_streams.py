@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from runs import TINY, arguments, unpaired, write_images
+from runs import TINY, arguments, write_images
 from shards import in_order, write_parquet, write_tars
 from unpaired.models.folder import checkpoints_of
 from unpaired.training.start import train
@@ -91,7 +91,7 @@ def test_killed_in_the_middle_of_a_shard_it_resumes_exactly(
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert int(checkpoints_of(run)[0].name) < 28, "it was killed before its end"
-    unpaired("train", "--resume", run)
+    train(resume=run, quiet=True)
     assert weights(run) == straight
 
 
