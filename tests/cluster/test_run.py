@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,12 @@ def test_wrong_settings(model: Path, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="folder of images that is read"):
         translate_on_cluster(model, str(photos), str(photos / "out"), settings())
     assert not (tmp_path / "out").exists()
+
+
+def test_without_ray(model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray.data", None)
+    with pytest.raises(UserError, match=r"unpaired\[ray\]"):
+        translate_on_cluster(model, str(photos), str(tmp_path / "out"), settings())
 
 
 def test_two_commands_on_one_remote_sink(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from unpaired.cluster.manifest import FAILURES, finished, open_job, write_failures
 from unpaired.cluster.parts import Part, Source, cut, files_per_part, find_source
-from unpaired.cluster.store import open_store
+from unpaired.cluster.store import LocalStore, open_store
 from unpaired.cluster.worker import BatchSettings, Outcome, PartTranslator, Shared, Worker, outcome_of
 from unpaired.core.errors import UserError
 from unpaired.core.extensions import allow_extensions
@@ -111,8 +111,8 @@ def translate_on_cluster(
     )
     translator = shared.translator("cpu", "torch", "fp32")
     PartTranslator(shared, translator, lambda what, by: 1)  # refuses formats
-    if "://" not in out:
-        check_out(out, reads=[path for path in map(Path, sources) if path.is_dir()], replaces=())
+    if isinstance(store, LocalStore):
+        check_out(store.folder, reads=[path for path in map(Path, sources) if path.is_dir()], replaces=())
     workers = cpus() if address == LOCAL else _WORKERS_ELSEWHERE
     with store.lock() as lost:
         per_part = files_per_part(len(source.inputs), workers, settings.batch_size, shards=settings.sink != "files")
