@@ -201,6 +201,11 @@ def test_a_saved_model_is_a_folder_with_a_card(make_model: MakeModel, tmp_path: 
     np.testing.assert_array_equal(Translator.load(again, engine="torch")(IMAGE), translator(IMAGE))
     with pytest.raises(UserError, match="not an empty folder"):
         translator.save_pretrained(folder)
+    (tmp_path / "secret").write_text("a secret")
+    (again / "README.md").unlink()
+    (again / "README.md").symlink_to(tmp_path / "secret")
+    third = Translator.load(again, engine="torch").save_pretrained(tmp_path / "third")
+    assert "secret" not in (third / "README.md").read_text(), "a link out of the folder is not followed"
 
     own = Translator(translator.network, translator.card, "a2b", device="cpu")
     assert list(read_card(own.save_pretrained(tmp_path / "own")).translators) == ["a2b"]

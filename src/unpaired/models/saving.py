@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unpaired.core.errors import UserError
-from unpaired.core.files import require_new, require_writable
+from unpaired.core.files import read_regular, require_new, require_writable
 from unpaired.data.directions import DIRECTIONS, parse_direction
 from unpaired.models.folder import ModelCard, find_model, read_tensors, write_model
 from unpaired.models.loading import card_with_scale, read_data_config, run_of
@@ -50,11 +51,16 @@ def save_model(
         translators={name: replace(card.translators[name], weights=f"{name}.safetensors") for name in kept},
         licence=licence or card.licence,
     )
-    own = folder / README
-    run = run_of(folder)
-    text = own.read_text(encoding="utf-8") if about is None and run is None and own.is_file() and not licence else None
+    text = _own_card(folder) if about is None and run_of(folder) is None and not licence else None
     write_model(out, card, tensors, readme=text or readme(card, about or describe(folder, out.name)))
     return card
+
+
+def _own_card(folder: Path) -> str | None:
+    """Return the README.md of a model folder, which a person may have edited; None where there is none in it."""
+    with contextlib.suppress(OSError, UserError):
+        return read_regular(folder / README, at_most=1 << 20, inside=folder).decode("utf-8", "replace")
+    return None
 
 
 def describe(folder: Path, name: str) -> About:
