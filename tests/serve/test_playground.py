@@ -103,6 +103,9 @@ def test_a_picture_is_translated_looked_at_compared_and_kept(
         "other.dispatchEvent(new Event('change')); })()"
     )
     browser.until(f"{IDLE} && document.querySelectorAll('#panels figure').length === 2")
+    captions = "[...document.querySelectorAll('#panels figcaption')].map(each => each.textContent)"
+    assert browser.run(captions) == ["both", "single"]
+    browser.until("document.querySelectorAll('#history button').length === 2")
     assert browser.run(NAMES) == 0, "everything that can be used has a name"
 
     browser.open(address)

@@ -54,7 +54,7 @@ function others() {
     if (!each.directions.some((way) => way.direction === here.direction.direction)) return;
     for (const checkpoint of each.checkpoints.length ? each.checkpoints : [""]) {
       if (each === here.model && checkpoint === here.checkpoint) continue;
-      const name = state.models.length > 1 ? each.title : "";
+      const name = state.models.length > 1 ? each.name : "";
       found.push([JSON.stringify([place, checkpoint]), [name, checkpoint && label(checkpoint)].filter(Boolean).join(", ")]);
     }
   });
@@ -62,12 +62,12 @@ function others() {
 }
 
 function choices() {
-  fill("model", state.models.map((each, place) => [String(place), each.title]), true);
+  fill("model", state.models.map((each, place) => [String(place), each.name]), true);
   fill("direction", model().directions.map((each) => [each.direction, each.heading]), true);
   fill("checkpoint", model().checkpoints.map((name) => [name, label(name)]), true);
   fill("other", [["", "nothing"], ...others()], true);
   byId("title").textContent = sentence(direction().heading);
-  byId("about").textContent = [state.models.length > 1 ? "" : model().title, engine.about].filter(Boolean).join(" · ");
+  byId("about").textContent = [model().title, engine.about].filter(Boolean).join(" · ");
 }
 
 const sentence = (text) => text[0].toUpperCase() + text.slice(1);
@@ -84,7 +84,7 @@ function asked() {
 }
 
 const named = ({ model: one, checkpoint }) =>
-  [state.models.length > 1 ? one.title : "", checkpoint ? label(checkpoint) : ""].filter(Boolean).join(", ") || one.title;
+  [state.models.length > 1 ? one.name : "", checkpoint ? label(checkpoint) : ""].filter(Boolean).join(", ") || one.name;
 
 // ------------------------------------------------------------------------------------------------------ translation
 
