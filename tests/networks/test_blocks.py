@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as nnf
@@ -111,3 +114,21 @@ def test_blurred_downsampling_is_the_published_filter(size: tuple[int, int]) -> 
     kernel = (row[:, None] * row[None, :]).expand(3, 1, 3, 3)
     wanted = nnf.conv2d(nnf.pad(image, (1, 1, 1, 1), mode="reflect"), kernel, stride=2, groups=3)
     torch.testing.assert_close(BlurredDownsample()(image), wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    shutil.which("g++") is None and shutil.which("clang++") is None, reason="compiling needs a C++ compiler"
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of the compiler, inside
+def test_blurred_downsampling_compiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch._dynamo.reset()
+    monkeypatch.setattr("torch._inductor.config.compile_threads", 1)  # a pool of processes would import PyTorch each
+    plain, compiled = (torch.nn.Sequential(BlurredDownsample(), BlurredDownsample()) for _ in range(2))
+    compiled.compile(dynamic=False)
+    image = torch.randn(1, 2, 9, 10, requires_grad=True)
+    wanted, given = plain(image), compiled(image)
+    torch.testing.assert_close(given, wanted)
+    gradients = [torch.autograd.grad(result.square().sum(), image)[0] for result in (wanted, given)]
+    torch.testing.assert_close(gradients[1], gradients[0])
