@@ -158,7 +158,8 @@ class _Batch:
     def run(self, address: str, is_lost: Callable[[], bool]) -> None:
         """Translate what is missing on a cluster."""
         with connected(address):
-            for outcome in _outcomes(self.missing, self.shared):
+            outcomes = _outcomes_elsewhere if address.startswith("ray://") else _outcomes
+            for outcome in outcomes(self.missing, self.shared):
                 if outcome.refused:
                     raise UserError(outcome.refused)
                 if outcome.traceback:
@@ -258,7 +259,8 @@ def connected(address: str) -> Iterator[None]:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
             where = "start a cluster" if address == LOCAL else f"reach {option('cluster', printable(address))}"
             raise UserError(
-                f"cannot {where}: {reason}. Start one with `ray start --head`, or use {option('cluster', LOCAL)}."
+                f"cannot {where}: {reason}. Start one with `ray start --head`, or use {option('cluster', LOCAL)}; a "
+                "cluster elsewhere may want its token (RAY_AUTH_MODE=token, RAY_AUTH_TOKEN)."
             ) from error
         stack.callback(ray.shutdown)
         if threading.current_thread() is threading.main_thread():
@@ -307,11 +309,41 @@ def _outcomes(parts: Sequence[Part], shared: Shared) -> Iterator[Outcome]:
         for row in rows.iter_rows():
             yield Outcome(**json.loads(row["outcome"]))
     except ray.exceptions.RayError as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
-        raise UserError(
-            f"the cluster failed: {type(error).__name__}: {reason}. What was written is whole, and the "
-            "same command goes on."
-        ) from error
+        raise _cluster_failed(error) from error
+
+
+def _outcomes_elsewhere(parts: Sequence[Part], shared: Shared) -> Iterator[Outcome]:
+    """Do what `_outcomes` does in a process of the cluster: Ray Data does not run in one that is connected to it."""
+    import ray
+
+    driver: Any = ray.remote(_Driver).options(num_cpus=0).remote(parts, shared)
+    outcome: Outcome | None
+    try:
+        while (outcome := cast("Any", ray.get(driver.next.remote()))) is not None:
+            yield outcome
+    except (ray.exceptions.RayError, ConnectionError) as error:
+        raise _cluster_failed(error) from error
+
+
+class _Driver:
+    """Keeps the outcomes for a process that asks for one after the other."""
+
+    def __init__(self, parts: Sequence[Part], shared: Shared) -> None:
+        self._outcomes = _outcomes(parts, shared)
+
+    def next(self) -> Outcome | None:
+        try:
+            return next(self._outcomes, None)
+        except UserError as error:
+            return Outcome(part=-1, refused=str(error))
+
+
+def _cluster_failed(error: Exception) -> UserError:
+    reason = (str(error).splitlines() or [""])[0][:300]
+    return UserError(
+        f"the cluster failed: {type(error).__name__}: {reason}. What was written is whole, and the same "
+        "command goes on."
+    )
 
 
 class _Attempts:
