@@ -66,6 +66,7 @@ def run(
         app,
         http=Connection,
         log_level="warning",
+        log_config=None,  # warnings go where the application has them go, else to stderr
         access_log=False,  # addresses of people are nobody's business
         server_header=False,
         proxy_headers=behind_proxy,
