@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from processes import start
 from runs import TINY, arguments, write_images
 from shards import in_order, write_parquet, write_tars
 from unpaired.models.folder import checkpoints_of
@@ -84,11 +81,11 @@ def test_killed_in_the_middle_of_a_shard_it_resumes_exactly(
     run = tmp_path / "run"
     own = {**SETTINGS, "training.checkpoint_every_images": 4}
     tokens = ["train", "cyclegan", "--a", shards[0], "--b", shards[1], "--out", str(run), *arguments(own)]
-    process = subprocess.Popen([sys.executable, "-m", "unpaired", *tokens], stderr=subprocess.DEVNULL)
+    process = start(*tokens)
     while not (run / "checkpoints").is_dir() or not checkpoints_of(run):
         assert process.poll() is None
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.wait()
     assert int(checkpoints_of(run)[0].name) < 28, "it was killed before its end"
     train(resume=run, quiet=True)
