@@ -54,8 +54,9 @@ class Started:
     ) -> None:
         self._streams = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115  # closed when all is read
         streams = [_Descriptor(stream.fileno()) for stream in self._streams]
+        variables = {**os.environ, **(environment or {})}
         self._process = _context.Process(
-            target=_begin, args=(streams, str(cwd or Path.cwd()), dict(os.environ), function, given)
+            target=_begin, args=(streams, str(cwd or Path.cwd()), variables, function, given)
         )
         self._process.start()
         assert self._process.pid is not None
