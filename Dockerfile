@@ -15,8 +15,8 @@ ENV PYTHONUNBUFFERED=1 \
     HOME=/cache \
     UNPAIRED_CACHE=/cache
 RUN useradd --uid 10001 --no-create-home --home-dir /cache unpaired \
-    && install -d -m 1777 /cache /work
-WORKDIR /work
+    && install -d -m 1777 /cache /data
+WORKDIR /data
 COPY requirements/serve.txt requirements/constraints.txt /requirements/
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \

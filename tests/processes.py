@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ class Started:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._streams = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115  # closed when all is read
+        weakref.finalize(self, lambda streams: [stream.close() for stream in streams], self._streams)
         streams = [_Descriptor(stream.fileno()) for stream in self._streams]
         variables = {**os.environ, **(environment or {})}
         self._process = _context.Process(

@@ -88,7 +88,7 @@ def test_translate_says_what_the_search_left_over(
 def test_the_step_and_the_error_are_shown(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     translator = Translator.load(model, device="cpu")
     assert translator.search is not None
-    from unpaired.cli.models import _show_search
+    from unpaired.cli.translate import _show_search
 
     shown: list[str] = []
     with counting("Translating", quiet=True) as progress:

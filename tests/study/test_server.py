@@ -349,6 +349,7 @@ def test_without_the_extra_it_says_what_to_install(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "unpaired.web.server", raising=False)  # imported by another test before
     with pytest.raises(SystemExit) as ended:
         main(["study", "serve", str(tmp_path)])
     assert ended.value.code == 2

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from unpaired.core.errors import UserError
+from unpaired.core.files import real_path
 from unpaired.core.text import printable
 from unpaired.data.directions import DIRECTIONS, heading, parse_direction
 from unpaired.data.values import Domain
@@ -266,5 +267,5 @@ def _named(text: str) -> tuple[str, Path]:
     name, sign, place = text.partition("=")
     if sign and name and place and not Path(text).exists():
         return name, model_path(place)
-    name = text.rpartition("/")[2] if is_model_name(text) else Path(text).resolve().name
+    name = text.rpartition("/")[2] if is_model_name(text) else real_path(text).name
     return name or "model", model_path(text)

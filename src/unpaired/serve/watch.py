@@ -18,6 +18,7 @@ from typing import NamedTuple, final
 from urllib.parse import quote
 
 from unpaired.core.errors import UserError, needs_extra
+from unpaired.core.files import real_path
 from unpaired.core.terminal import say
 from unpaired.core.text import printable
 from unpaired.models.folder import BEST, CHECKPOINTS
@@ -83,7 +84,7 @@ class Watched:
             runs = self.runs()
             cards = [self._card(name, path) for name, path in [*runs.items()][:MOST_RUNS]]
         style = (files("unpaired.serve") / "watch.css").read_text(encoding="utf-8")
-        name, going = self.root.resolve().name, any(card.status.state in ("starting", "running") for card in cards)
+        name, going = real_path(self.root).name, any(card.status.state in ("starting", "running") for card in cards)
         return page(
             "watch.html",
             title=f"Runs in {name}",
