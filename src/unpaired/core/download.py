@@ -213,7 +213,7 @@ def _from_mirror(file: WebFile, url: str, path: Path, progress: Progress | None)
 def _receive(file: WebFile, url: str, part: Path, digests: _Digests, progress: Progress | None) -> None:
     """Append what is missing to the part, and take it into the checksums of all that is there.
 
-    Raises `_Cut` where the connection ends early, `_Unavailable` where this mirror is of no use.
+    Raises `_Cut` where the connection ends early, `_Unavailable` where this mirror cannot give the file.
     """
     have, validator = _resumable(file, url, part)
     headers = {"User-Agent": "unpaired", "Accept-Encoding": "identity"}

@@ -95,8 +95,8 @@ class Settings(_Validated):
             except ValidationError as error:
                 from unpaired.core.given import explain
 
-                told = explain(error, cls, given, lambda name: f"{cls.__name__}({name}=...)")
-                raise UserError(told) from error
+                message = explain(error, cls, given, lambda name: f"{cls.__name__}({name}=...)")
+                raise UserError(message) from error
 
         cls.__init__ = __init__  # type: ignore[assignment]
         fields = "\n".join(f"{setting.name}: {setting.doc}" for setting in describe(cls))

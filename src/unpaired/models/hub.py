@@ -1,4 +1,4 @@
-"""The Hugging Face hub: models fetched at a commit that is told, and pushed with their model card.
+"""The Hugging Face hub: models fetched at a commit that is reported, and pushed with their model card.
 
 Only `model.json`, `manifest.json`, `README.md` and safetensors are fetched; they are checked like any model folder, and
 nothing in them is executed.
@@ -50,7 +50,7 @@ def parse_name(text: str, revision: str | None = None) -> tuple[str, str]:
 
 
 def pull(text: str, revision: str | None = None, *, quiet: bool = False) -> Path:
-    """Fetch a model of the hub into the user's cache and return its folder; the commit is told.
+    """Fetch a model of the hub into the user's cache and return its folder; the commit is reported.
 
     Without a network, or with `HF_HUB_OFFLINE=1`, what was fetched before is used. Raises `UserError`: no such model or
     revision, no access, no network and nothing in the cache, or not a model of unpaired.

@@ -75,8 +75,8 @@ class Access:
             origin = request.headers.get("origin")
             own = is_local(request.url.hostname or "")
             if not own or (origin and origin not in self._origins and not is_local(urlsplit(origin).hostname or "")):
-                told = "This service is for this machine alone: call it localhost, and allow other pages with --cors."
-                raise Refused(403, "origin", told)
+                reason = "This service is for this machine alone: call it localhost, and allow other pages with --cors."
+                raise Refused(403, "origin", reason)
 
 
 def _digest(key: str) -> bytes:

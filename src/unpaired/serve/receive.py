@@ -51,8 +51,8 @@ async def receive(request: Request, *, max_bytes: int, root: Path | None) -> Rec
     except (MultiPartException, HTTPException) as error:  # a form's files are closed for the first of them alone
         if bounded.left < 0:
             raise _too_long(max_bytes) from error
-        told = error.message if isinstance(error, MultiPartException) else error.detail
-        raise Refused(400, "form", f"The form cannot be read: {told}") from error
+        reason = error.message if isinstance(error, MultiPartException) else error.detail
+        raise Refused(400, "form", f"The form cannot be read: {reason}") from error
 
 
 async def _receive(request: Request, max_bytes: int, root: Path | None) -> Received:

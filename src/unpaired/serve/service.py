@@ -202,7 +202,7 @@ class Service:
 def explain(errors: Sequence[Any]) -> str:
     """Return what is wrong with the parameters of a request in words, of what pydantic says."""
     parts = [(printable(str(each["loc"][-1]))[:80], each["msg"]) for each in errors]
-    return "; ".join(f"{name}: {told[:1].lower()}{told[1:]}" for name, told in parts)
+    return "; ".join(f"{name}: {text[:1].lower()}{text[1:]}" for name, text in parts)
 
 
 def _format(accept: str | None, domain: Domain, bit_depth: str | None) -> tuple[str, Domain]:
