@@ -24,7 +24,7 @@ from unpaired.core.errors import UserError
 from unpaired.core.settings import option
 from unpaired.core.text import plural, printable
 from unpaired.data.bad_image import MAX_PIXELS, BadImage, refuse_bomb
-from unpaired.data.formats import ImageBytes
+from unpaired.data.formats import Frame, ImageBytes
 from unpaired.data.parallel import for_each, sharing_memory
 from unpaired.data.reading import PICTURES, ImageFile, OwnImage, Reading
 from unpaired.data.streams.shards import StoredImage
@@ -68,7 +68,8 @@ class ImageInfo:
         """The file's format by its first bytes, else by its suffix; what an own source is called for its images."""
         if isinstance(self.path, OwnImage):
             return type(self.path.source).__name__
-        file = self.path.load() if isinstance(self.path, StoredImage) else self.path
+        path = self.path.path if isinstance(self.path, Frame) else self.path
+        file = path.load() if isinstance(path, StoredImage) else path
         with file.open("rb") as stream:
             head = stream.read(8)
         if head.startswith(b"\xff\xd8\xff"):
@@ -185,7 +186,7 @@ def _inspect_all(
 ) -> dict[ImageFile, ImageInfo | str]:
     """Return what every file holds, or why it is bad; remembered as it is found, also when this is interrupted."""
     memory = CheckMemory(reading.key())
-    known = memory.recall(path for path in paths if isinstance(path, Path | StoredImage))
+    known = memory.recall(path for path in paths if isinstance(path, Seen))
     found: dict[ImageFile, ImageInfo | str] = {path: known[path] for path in known}
     unknown = [path for path in paths if path not in found]
     fresh: list[tuple[ImageInfo, Stamp]] = []
@@ -194,7 +195,7 @@ def _inspect_all(
     def work(index: int) -> None:
         path = unknown[index]
         try:
-            stamp = _stamp(path) if isinstance(path, Path | StoredImage) else None
+            stamp = _stamp(path) if isinstance(path, Seen) else None
             info = found[path] = _inspect(path, reading, max_pixels)
         except BadImage as error:
             found[path] = error.reason
@@ -267,19 +268,22 @@ def _unfit(
     return None
 
 
-Seen = Path | StoredImage
+Seen = Path | StoredImage | Frame
 """Files of which is remembered what they hold."""
 Stamp = tuple[int, int]
 """Size and time of modification, or what says the same of an image in a shard."""
 
 
 def _place(file: Seen) -> bytes:
-    return os.fsencode(os.path.abspath(file)) if isinstance(file, Path) else file.identity()[0].encode()
+    if isinstance(file, StoredImage):
+        return file.identity()[0].encode()
+    path, view = (file.path, b"\0" + file.key.encode()) if isinstance(file, Frame) else (file, b"")
+    return os.fsencode(os.path.abspath(path)) + view
 
 
 def _stamp(file: Seen) -> Stamp:
-    if isinstance(file, Path):
-        status = os.stat(file)
+    if isinstance(file, Path | Frame):
+        status = os.stat(file.path if isinstance(file, Frame) else file)
         return status.st_size, status.st_mtime_ns
     digest = hashlib.blake2b(file.identity()[1].encode(), digest_size=14).digest()
     return int.from_bytes(digest[:7]), int.from_bytes(digest[7:])  # SQLite's integers have 64 bits and a sign
@@ -320,11 +324,7 @@ class CheckMemory:
 
     def remember(self, images: Iterable[tuple[ImageInfo, Stamp]]) -> None:
         """Remember sound images, each with the stamp that its file had before it was read."""
-        rows = [
-            (self._key(info.path), *stamp, *_VALUES(info))
-            for info, stamp in images
-            if isinstance(info.path, Path | StoredImage)
-        ]
+        rows = [(self._key(info.path), *stamp, *_VALUES(info)) for info, stamp in images if isinstance(info.path, Seen)]
         insert = f"INSERT OR REPLACE INTO sound VALUES ({', '.join('?' * 10)})"
         self._use(lambda database: database.executemany(insert, rows), attempts=2)
 

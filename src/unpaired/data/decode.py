@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from unpaired.core.errors import UserError
 from unpaired.data.bad_image import MAX_PIXELS, refuse_bomb
 from unpaired.data.bad_image import BadImage as BadImage
-from unpaired.data.formats import Header, ImageBytes, Reader, find_reader, own_readers
-from unpaired.data.formats.base import quiet
+from unpaired.data.formats import Frame, Header, ImageBytes, Reader, find_reader, own_readers
+from unpaired.data.formats.base import admit, quiet
 from unpaired.data.parallel import sharing_memory
 from unpaired.data.values import Image
 
@@ -34,6 +34,8 @@ UNSUPPORTED = {
 }
 """Image files that are recognised only to be refused with a reason, by suffix, unless an own reader takes them."""
 
+_HEAD = 512
+"""Bytes by which a file's reader is found."""
 _CAUSES = {
     r"truncated|too short|premature|unexpected end|not enough": "truncated: the file ends before the image does",
     r"crc|checksum": "damaged: a checksum inside the file is wrong",
@@ -43,7 +45,7 @@ _CAUSES = {
 
 
 def decode(
-    path: str | os.PathLike[str] | ImageBytes,
+    path: str | os.PathLike[str] | ImageBytes | Frame,
     *,
     max_pixels: int = MAX_PIXELS,
     stored: bool = False,
@@ -58,26 +60,45 @@ def decode(
 
     Raises `BadImage`, and nothing else, for anything that is not a whole, sound image of at most `max_pixels` pixels.
     """
-    with _explained(path, max_pixels) as (file, reader):
+    if isinstance(path, Frame):
+        return _frame(path, max_pixels)
+    with explained(path, max_pixels) as (file, reader):
         return plain(file, reader.load(file, max_pixels, stored=stored, alpha=alpha))
+
+
+def count_frames(path: Path, axis: int = 0) -> int:
+    """Return how many images a file holds along an axis; 1 for an ordinary image; `BadImage` as `decode`."""
+    with explained(path, MAX_PIXELS) as (file, reader):
+        return reader.count(file, axis)
+
+
+def _frame(frame: Frame, max_pixels: int) -> Image:
+    with explained(frame.path, max_pixels) as (file, reader):
+        admit(file, reader.probe(file), max_pixels)
+        last, near = reader.count(file, frame.axis) - 1, range(-frame.neighbours, frame.neighbours + 1)
+        if frame.index > last:
+            raise BadImage(frame.path, f"it has {last + 1} images, and image {frame.index} is asked for (from 0)")
+        seen = [min(max(frame.index + step, 0), last) for step in near]
+        images = {index: reader.read_frame(file, index, frame.axis) for index in sorted(set(seen))}
+        return plain(file, np.concatenate([images[index] for index in seen], axis=2))
 
 
 def probe(path: str | os.PathLike[str] | ImageBytes, *, max_pixels: int = MAX_PIXELS) -> Header:
     """Return what a file announces of its image, at most `max_pixels`, without decoding it; `BadImage` as `decode`."""
-    with _explained(path, max_pixels) as (file, reader):
+    with explained(path, max_pixels) as (file, reader):
         header = reader.probe(file)
         refuse_bomb(file, header.height, header.width, header.channels, max_pixels)
         return header
 
 
 @contextmanager
-def _explained(path: str | os.PathLike[str] | ImageBytes, max_pixels: int) -> Iterator[tuple[Path, Reader]]:
-    """Yield a file's path, or content in its place, and its reader; whatever is raised of it becomes `BadImage`."""
+def explained(path: str | os.PathLike[str] | ImageBytes, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[Path, Reader]]:
+    """Yield a file's path, or content in its place, and its reader; whatever the block raises becomes `BadImage`."""
     file = path if isinstance(path, ImageBytes) else Path(path)
     path = Path(file)
     try:
         with sharing_memory(), quiet(max_pixels), np.errstate(all="ignore"):
-            reader = find_reader(_start(file), path.suffix.lower())
+            reader = find_reader(_start(file), path.suffix.lower(), cast(Path, file))
             if isinstance(file, Path) or reader.reads_memory:
                 yield cast(Path, file), reader  # such readers use of a path what ImageBytes has as well
                 return
@@ -149,14 +170,14 @@ def _start(path: Path | ImageBytes) -> bytes:
     if isinstance(path, ImageBytes):
         if not path.content:
             raise BadImage(path, "empty: 0 bytes")
-        return path.content[:32]
+        return path.content[:_HEAD]
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise BadImage(path, "wrongly typed: not a regular file")
     if status.st_size == 0:
         raise BadImage(path, "empty: 0 bytes")
     with path.open("rb") as stream:
-        return stream.read(32)
+        return stream.read(_HEAD)
 
 
 def _opaque(image: Image) -> Image:

@@ -13,10 +13,11 @@ from unpaired.core.errors import UserError
 from unpaired.core.files import real_path
 from unpaired.core.settings import option
 from unpaired.core.text import listing, plural, printable
+from unpaired.data.bad_image import BadImage
 from unpaired.data.catalogue import dataset_folder, is_dataset, unknown_place
 from unpaired.data.config import DataConfig
-from unpaired.data.decode import UNSUPPORTED
-from unpaired.data.formats import readable_suffixes
+from unpaired.data.decode import UNSUPPORTED, count_frames
+from unpaired.data.formats import Frame, container_suffixes, readable_suffixes
 from unpaired.data.reading import ImageFile, OwnImage, open_source
 from unpaired.data.source import ImageSource
 from unpaired.data.streams.remote import CACHE_GIB
@@ -79,10 +80,27 @@ def find_folders(config: DataConfig) -> Folders:
 
 
 def list_files(place: Place) -> Sequence[ImageFile]:
-    """Return the image files below a folder, sorted by path, or the images of shards or an own source in its order."""
+    """Return the images below a folder, sorted by path, or those of shards or an own source in their order."""
     if isinstance(place, Stream):
         return place.images
-    return list_images(place) if isinstance(place, Path) else [OwnImage(place, n) for n in range(len(place))]
+    if isinstance(place, Path):
+        return in_frames(list_images(place))
+    return [OwnImage(place, n) for n in range(len(place))]
+
+
+def in_frames(files: Sequence[Path], axis: int = 0, neighbours: int = 0) -> list[Path | Frame]:
+    """Return files with those that hold several images (volumes, stacks, clips) replaced by these, in their order.
+
+    A file that cannot be read stays as it is, so that checking reports it.
+    """
+    several, images = container_suffixes(), list[Path | Frame]()
+    for file in files:
+        count = 1
+        if file.suffix.lower() in several:
+            with contextlib.suppress(BadImage):
+                count = count_frames(file, axis)
+        images += [file] if count == 1 else [Frame(file, index, axis, neighbours) for index in range(count)]
+    return images
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from unpaired.core.settings import option
 from unpaired.data.check import ImageInfo
 from unpaired.data.config import DataConfig
 from unpaired.data.directions import Side
+from unpaired.data.formats import Frame
 from unpaired.data.labels import Labels, as_picture
 from unpaired.data.scale import whole_settings
 from unpaired.data.source import FolderSource, ImageSource
@@ -242,13 +243,16 @@ def _by_position(a: ImageSet, b: ImageSet) -> tuple[tuple[int, int], ...]:
 
 
 def _is_file(images: ImageSet) -> bool:
-    return isinstance(images.files[0].path, Path | StoredImage)
+    return isinstance(images.files[0].path, Path | StoredImage | Frame)
 
 
 def _keys(images: ImageSet) -> list[str]:
     """Return what the two images of a pair have in common."""
     keys = [info.path.key for info in images.files if isinstance(info.path, StoredImage)]
-    return keys if len(keys) == len(images) else _names(images)
+    if len(keys) == len(images):
+        return keys
+    numbers = [f"#{info.path.index}" if isinstance(info.path, Frame) else "" for info in images.files]
+    return [name + number for name, number in zip(_names(images), numbers, strict=True)]
 
 
 def _names(source: ImageSource) -> list[str]:

@@ -13,6 +13,7 @@ from unpaired.core.text import plural, printable
 from unpaired.data.check import BadFile, BadFiles, Checked, ImageInfo, listed
 from unpaired.data.config import DataConfig
 from unpaired.data.folders import Folders, Place, list_images
+from unpaired.data.formats import Frame
 from unpaired.data.reading import ImageFile
 from unpaired.data.streams.shards import StoredImage
 from unpaired.data.streams.stream import Stream
@@ -154,6 +155,7 @@ def _by_name(folder: Path | Stream, paths: Sequence[ImageFile]) -> dict[str, Ima
     named: dict[str, ImageFile] = {}
     for path in paths:
         below = path.key if isinstance(path, StoredImage) else Path(path).relative_to(folder).with_suffix("").as_posix()
+        below += f"#{path.index}" if isinstance(path, Frame) else ""
         name = unicodedata.normalize("NFC", below)
         if name in named:
             raise UserError(

@@ -16,7 +16,7 @@ from unpaired.core.settings import option
 from unpaired.data.bad_image import MAX_PIXELS, BadImage, refuse_bomb
 from unpaired.data.decode import as_channels, decode, plain
 from unpaired.data.directions import Side
-from unpaired.data.formats import ImageBytes, own_readers
+from unpaired.data.formats import Frame, ImageBytes, own_readers
 from unpaired.data.labels import Labels, to_indices
 from unpaired.data.streams.shards import StoredImage
 from unpaired.data.values import Image
@@ -41,7 +41,7 @@ class OwnImage:
         return str(self.source.name(self.index))
 
 
-ImageFile = Path | OwnImage | StoredImage | ImageBytes
+ImageFile = Path | OwnImage | StoredImage | ImageBytes | Frame
 """Where an image comes from."""
 
 
@@ -67,13 +67,13 @@ class Reading:
         )
         return " ".join(part for part in parts if part)
 
-    def read(self, path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image:
+    def read(self, path: ImageFile | str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image:
         """Return a file's picture [H, W, C] in its own dtype, or the class indices of a label map, uint8 [H, W, 1].
 
         Raises `BadImage` for damaged files, side-by-side files of odd width, class indices in JPEG, and values or
         colours that are no class.
         """
-        file = path if isinstance(path, OwnImage | StoredImage | ImageBytes) else Path(path)
+        file = path if isinstance(path, OwnImage | StoredImage | ImageBytes | Frame) else Path(path)
         stored = self.labels is not None and self.labels.kind == "index"
         image = read_image(file, max_pixels=max_pixels, stored=stored, alpha=self.alpha)
         image = halved(file, image, self.half)
@@ -147,7 +147,7 @@ def read_image(file: ImageFile, *, max_pixels: int, stored: bool = False, alpha:
     """Return the image of a file or of an own source, [H, W, C] in its own dtype; raises `BadImage` alone."""
     if isinstance(file, StoredImage):
         file = file.load()
-    if isinstance(file, Path | ImageBytes):
+    if isinstance(file, Path | ImageBytes | Frame):
         return decode(file, max_pixels=max_pixels, stored=stored, alpha=alpha)
     try:
         image = np.asarray(file.source[file.index])

@@ -18,7 +18,7 @@ from unpaired.data.config import DataConfig
 from unpaired.data.describe import Finding, describe_domain, overlaps
 from unpaired.data.directions import Side
 from unpaired.data.folders import ANNOTATIONS, Folders, Place, find_folders, list_files
-from unpaired.data.formats import use_readers
+from unpaired.data.formats import Frame, use_readers
 from unpaired.data.label_search import settled_labels
 from unpaired.data.order import Windows
 from unpaired.data.pairs import match_pairs, require_equal_sizes, whole_pairs
@@ -319,7 +319,7 @@ def _keep_pairs(
             counts.append(len(files[a]))
     tests = f" and {counts[1]:,} for tests" if len(counts) > 1 else ""
     how = "side by side in one file each" if config.side_by_side else "matched by name"
-    if not isinstance(files[Part(False, "a")][0].path, Path):
+    if not isinstance(files[Part(False, "a")][0].path, Path | Frame):
         how = "matched by position"
     return [*notices, f"{plural(counts[0], 'pair')}{tests}, {how}"]
 

@@ -172,7 +172,7 @@ class Halved(Reader):
 def test_readers_that_need_a_file_are_given_one(monkeypatch: pytest.MonkeyPatch) -> None:
     from unpaired.data import decode as module
 
-    monkeypatch.setattr(module, "find_reader", lambda start, suffix: Halved())
+    monkeypatch.setattr(module, "find_reader", lambda *_: Halved())
     assert decode(ImageBytes(b"\x08\x0a", "x.tar/one.half")).tolist() == [[[4], [5]]]
 
 

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 from unpaired.core.errors import UserError
 from unpaired.core.extensions import as_subclass, find_extension, import_name, installed, named_extensions
 from unpaired.data.formats.base import Header as Header
 from unpaired.data.formats.base import Reader as Reader
+from unpaired.data.formats.content import Frame as Frame
 from unpaired.data.formats.content import ImageBytes as ImageBytes
+from unpaired.data.formats.meaning import Box as Box
+from unpaired.data.formats.meaning import Meaning as Meaning
 from unpaired.data.formats.npy import NpyReader
+from unpaired.data.formats.output import Output as Output
 from unpaired.data.formats.pillow import PillowReader
 from unpaired.data.formats.png import DeepPngReader
 from unpaired.data.formats.tiff import TiffReader
@@ -50,17 +55,21 @@ def own_readers() -> dict[str, Reader]:
     return {**{spec: reader for spec, reader in named.items() if reader is not None}, **_installed()}
 
 
-def find_reader(start: bytes, suffix: str) -> Reader:
-    """Return the reader of a file that begins with these bytes (32) and has this suffix (in lower case)."""
-    for reader in own_readers().values():
-        if reader.accepts(start, suffix):
-            return reader
-    return next((reader for reader in READERS.values() if reader.accepts(start, suffix)), READERS["pillow"])
+def find_reader(start: bytes, suffix: str, path: Path) -> Reader:
+    """Return the reader of a file that begins with these bytes (512) and has this suffix (in lower case)."""
+    every = (*own_readers().values(), *READERS.values())
+    accepting = (reader for reader in every if reader.accepts(start, suffix) and reader.claims(path))
+    return next(accepting, READERS["pillow"])
 
 
 def readable_suffixes() -> frozenset[str]:
     """Return the suffixes (in lower case) of the files that are read as images."""
     return frozenset().union(*(reader.suffixes for reader in (*READERS.values(), *own_readers().values())))
+
+
+def container_suffixes() -> frozenset[str]:
+    """Return the suffixes (in lower case) of the files that may hold several images."""
+    return frozenset().union(*(reader.containers for reader in (*READERS.values(), *own_readers().values())))
 
 
 @cache

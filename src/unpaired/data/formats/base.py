@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from unpaired.data.bad_image import MAX_PIXELS, refuse_bomb
+from unpaired.data.formats.meaning import Box, Meaning
+from unpaired.data.formats.output import Output
 from unpaired.data.parallel import take_memory
-from unpaired.data.values import Image
+from unpaired.data.values import Domain, Image
 
 STRIP_PIXELS = 1 << 20
 """Large images are converted in strips of so many pixels, so that intermediate values take little memory."""
@@ -38,12 +40,20 @@ class Header(NamedTuple):
 class Reader(ABC):
     """Reads one family of image files; safe to use from several threads.
 
+    `suffixes`, `probe` and `read` make a reader. What else a format can do is declared by the other methods, each of
+    which has a default: several images in one file, what their values mean, pixels without a value, parts of large
+    images, and files that are written like one that was read.
+
     All methods may raise anything for damaged files: `unpaired.data.decode` turns it into `BadImage`. A reader that
     knows a better reason raises `BadImage` itself.
     """
 
     suffixes: frozenset[str]
     """Suffixes of its files in lower case, with the dot: these are found in folders."""
+    containers: frozenset[str] = frozenset()
+    """Those of its suffixes whose files may hold several images: only of these `count` is asked."""
+    extra: str = ""
+    """The extra of the package that brings its library; empty where none is needed."""
     reads_memory: bool = False
     """Whether it takes `ImageBytes` in place of a path too: it opens files with `path.open("rb")` or `read_bytes`, and
     asks for nothing else but the suffix."""
@@ -51,8 +61,15 @@ class Reader(ABC):
     """Changes whenever the same file would give other pixels, so that what was kept of it is made again."""
 
     def accepts(self, start: bytes, suffix: str) -> bool:
-        """Return whether a file is read by this reader, by its first 32 bytes or its suffix in lower case."""
+        """Return whether a file is read by this reader, by its first 512 bytes or its suffix in lower case."""
         return suffix in self.suffixes
+
+    def claims(self, path: Path) -> bool:
+        """Return whether a file that `accepts` let pass is its own, where only a look further inside tells.
+
+        `path` may be `ImageBytes`: look at it by `path.open("rb")`.
+        """
+        return True
 
     @abstractmethod
     def probe(self, path: Path) -> Header:
@@ -67,6 +84,43 @@ class Reader(ABC):
 
     def with_alpha(self, path: Path) -> Image | None:
         """Return colour as stored and alpha as the last channel, [H, W, 2 or 4], upright; None without alpha."""
+        return None
+
+    def count(self, path: Path, axis: int = 0) -> int:
+        """Return how many images the file holds along an axis of its volume."""
+        return 1
+
+    def read_frame(self, path: Path, index: int, axis: int = 0) -> Image:
+        """Return one of the images of a file of `containers`, as `read` does; often called in their order."""
+        return self.read(path)
+
+    def meaning(self, path: Path) -> Meaning:
+        """Return what the file says of its images beyond their pixels, without decoding them."""
+        return Meaning()
+
+    def valid(self, path: Path, index: int = 0, axis: int = 0) -> NDArray[np.bool_] | None:
+        """Return which pixels have a value, [H, W]: nodata and masks; None where all have. NaN needs no mention."""
+        return None
+
+    def levels(self, path: Path) -> list[tuple[int, int]]:
+        """Return (height, width) of the image at every resolution that the file holds, the full one first."""
+        header = self.probe(path)
+        return [(header.height, header.width)]
+
+    def read_window(self, path: Path, box: Box, index: int = 0, level: int = 0) -> Image | None:
+        """Return a part of an image as `read` would, without decoding the rest; None where that cannot be done."""
+        return None
+
+    def output_suffix(self, path: Path) -> str:
+        """Return the suffix of files that `open_output` writes like this one; empty where it writes none."""
+        return ""
+
+    def open_output(self, source: Path, path: Path, domain: Domain, size: tuple[int, int], count: int) -> Output | None:
+        """Begin a new file at `path` of `count` images of `domain` and (height, width), with what `source` knows.
+
+        That is its geometry and its metadata: what the values mean is said by `domain`. None where that cannot be
+        done, for instance where the format cannot hold the values; nothing is written then.
+        """
         return None
 
     def load(self, path: Path, max_pixels: int, *, stored: bool = False, alpha: bool = False) -> Image:

@@ -1,9 +1,10 @@
-"""The content of an image file that lies in memory and in no folder: a member of an archive, a cell of a table."""
+"""What stands where the path of an image file stands: its content in memory, or one of many images in one file."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,3 +45,30 @@ class ImageBytes:
             path = Path(folder, f"image{self.suffix}")
             path.write_bytes(self.content)
             yield path
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One image of a file that holds many: a slice of a volume, a page of a stack, a frame of a clip."""
+
+    path: Path
+    index: int
+    """Its position along the axis."""
+    axis: int = 0
+    """The axis of a volume that is cut, 0 to 2 in the order in which the file's reader gives it."""
+    neighbours: int = 0
+    """Images on either side that become channels before and behind its own; at the ends the last one is repeated."""
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of the file's name."""
+        return self.path.suffix
+
+    @property
+    def key(self) -> str:
+        """What tells it from every other view of the same file."""
+        return f"{self.index} {self.axis} {self.neighbours}"
+
+    def __fspath__(self) -> str:
+        return f"{os.fspath(self.path)}#{self.index}"

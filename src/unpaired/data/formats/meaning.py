@@ -1,0 +1,31 @@
+"""What a file says of its images beyond their pixels; facts travel as fields, so that nobody parses them again."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Meaning(NamedTuple):
+    """What the numbers of an image are and where it lies, as far as its file says so; empty fields are unknown."""
+
+    unit: str = ""
+    """Of the values: `HU`, `K`; empty for pictures."""
+    range: tuple[float, float] | None = None
+    """The values that the file says are possible or meant to be shown, such as 0 to 4095 for 12 bits."""
+    spacing: tuple[float, ...] = ()
+    """Distance between neighbouring pixels, down and across, then between images where the file holds several."""
+    spacing_unit: str = ""
+    """`mm`, `um`, `m`, or empty where it is unknown."""
+    channels: tuple[str, ...] = ()
+    """What each channel is called: bands, stains, markers."""
+    group: str = ""
+    """What images of one origin have in common, such as the patient: training and held-out images never share it."""
+
+
+class Box(NamedTuple):
+    """A part of an image, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int

@@ -1,0 +1,23 @@
+"""Files that are written image by image or part by part, like the file that they are made from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from unpaired.data.formats.meaning import Box
+from unpaired.data.values import Image
+
+
+class Output(ABC):
+    """A file that is being written, with the geometry and the metadata of another one and other values.
+
+    Its path is a temporary one; whoever opened it moves it to its place when it is closed.
+    """
+
+    @abstractmethod
+    def put(self, image: Image, index: int = 0, box: Box | None = None) -> None:
+        """Store an image [H, W, C], or a part of it at `box`; images come in the order of their index."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Write what is left; the file is then whole."""
