@@ -23,7 +23,7 @@ from unpaired.models.loading import load_generator
 
 
 def settings(**given: Any) -> BatchSettings:
-    return BatchSettings(device="cpu", engine="torch", precision="fp32", **given)
+    return BatchSettings(**{"format": "png", "device": "cpu", "engine": "torch", "precision": "fp32", **given})
 
 
 def test_a_rerun_does_what_is_missing_or_has_changed(

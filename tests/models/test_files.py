@@ -178,9 +178,9 @@ def test_a_declared_range_is_written_in_its_own_type(make_identity: MakeTranslat
     ("options", "target", "message"),
     [
         ({"format": "jpg"}, Domain(channels=3, dtype="uint16"), r"JPEG cannot hold.*uint16.*bit_depth"),
-        ({"bit_depth": 32}, Domain(channels=3), r"PNG cannot hold.*float32.*\.tiff"),
+        ({"bit_depth": 32, "format": "png"}, Domain(channels=3), r"PNG cannot hold.*float32.*\.tiff"),
         ({"format": "webp", "bit_depth": 16}, Domain(channels=3), "WebP cannot hold"),
-        ({}, Domain(channels=7), "PNG cannot hold images of 7 channels"),
+        ({"format": "png"}, Domain(channels=7), "PNG cannot hold images of 7 channels"),
         ({"format": "pgn"}, Domain(channels=3), r'Did you mean "\.png"'),
         ({"bit_depth": 12}, Domain(channels=3), "bit_depth = 12.*8, 16 and 32"),
         ({"existing": "replace"}, Domain(channels=3), "fail, skip, overwrite"),

@@ -42,7 +42,7 @@ def translate(
     out: PATH,
     direction: Direction = None,
     checkpoint: Checkpoint = None,
-    format: str = "png",
+    format: str = "auto",
     name: str = "{stem}",
     bit_depth: Literal[8, 16, 32] | None = None,
     alpha: Literal["keep", "drop"] | None = None,
@@ -78,11 +78,13 @@ def translate(
     out
         Folder for the translations; with --cluster also a URL.
     format
-        png, jpg, webp, tiff or npy.
+        auto, png, jpg, webp, tiff or npy. auto writes a file like the input, with its geometry and metadata, where that
+        is possible; else png where it holds the translation unchanged, else tiff.
     name
         Name of each output without suffix; {stem} and {ext} are those of the input, {direction} is a2b or b2a.
     bit_depth
-        Bits of each value; 32 is floating point. [default: that of the training images]
+        Bits of each value; 32 is floating point; another depth than that of the training images rescales the values.
+        [default: that of the training images]
     alpha
         keep an input's alpha beside its translation, or drop it. [default: keep where the format can hold it]
     half

@@ -32,7 +32,7 @@ from unpaired.data.parallel import MAX_THREADS
 from unpaired.models.engines.choice import WORTH_MAKING
 from unpaired.models.files import check_numbers, whole_files_notice
 from unpaired.models.loading import load_generator
-from unpaired.models.outputs import checked_name
+from unpaired.models.outputs import AUTO, checked_name, default_format, rescaled_notice, stored_domain
 from unpaired.models.sizing import Rescaled
 from unpaired.models.translator import Translator
 
@@ -95,7 +95,11 @@ def translate_on_cluster(
     allow_extensions(extensions)
     sources = [sources] if isinstance(sources, str) else list(sources)
     loaded = load_generator(model, direction, checkpoint=checkpoint)
-    suffix = f".{settings.format.lower().removeprefix('.')}"
+    format = settings.format.lower().removeprefix(".")
+    if format == AUTO:
+        target = loaded.card.domains_of(loaded.direction)[1]
+        format = default_format(stored_domain(target, settings.bit_depth))
+    suffix = f".{format}"
     source = find_source(sources, suffix=suffix, name=checked_name(settings.name), direction=loaded.direction)
     settings = replace(settings, format=suffix.removeprefix("."), sink=settings.sink or source.natural_sink)
     if settings.existing == "skip" and settings.sink != "files":
@@ -126,7 +130,12 @@ def translate_on_cluster(
             store.tidy()
         write_failures(store, sorted(batch.with_failures))
     report = batch.report
-    report.notices = [*whole_files_notice(translator, settings.half, batch.twice_as_wide), *report.notices]
+    target = translator.target
+    report.notices = [
+        *whole_files_notice(translator, settings.half, batch.twice_as_wide),
+        *rescaled_notice(target, stored_domain(target, settings.bit_depth)),
+        *report.notices,
+    ]
     report.rescaled = translator.sizing.rescaled(list(batch.factors.elements()))
     report.failures = f"{out.rstrip('/')}/{FAILURES}" if report.failed else None
     return report

@@ -24,7 +24,7 @@ from unpaired.data.streams.shards import Objects, Shard, StoredImage, TarShard, 
 from unpaired.models.engines import EngineChoice, Precision
 from unpaired.models.files import Existing
 from unpaired.models.loading import Loaded
-from unpaired.models.outputs import Alpha, keeps_alpha, output_domain
+from unpaired.models.outputs import AUTO, Alpha, keeps_alpha, output_domain
 from unpaired.models.pipeline import Failure, Job, LoadedImage, Run, load_image
 from unpaired.models.translator import Translator
 
@@ -39,7 +39,7 @@ _EXAMPLES = 5
 class BatchSettings:
     """How a collection is translated; see `unpaired.models.files.translate_files`."""
 
-    format: str = "png"
+    format: str = AUTO
     name: str = "{stem}"
     bit_depth: int | None = None
     alpha: Alpha | None = None

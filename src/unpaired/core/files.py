@@ -14,7 +14,7 @@ import stat
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import filelock
@@ -29,6 +29,14 @@ LOCK = ".lock"
 _LEFTOVER = re.compile(r"\.(.+)\.(?:writing|replaced)-\d+(?:-[0-9a-f]{8})?(?:\.[^/]*)?", re.DOTALL)
 _HEAD = 4096
 """Bytes of a file in which it says that unpaired wrote it."""
+_DOUBLE = re.compile(r"\.(?:nii|ome)\.[A-Za-z0-9]+", re.ASCII)
+"""Suffixes of two parts, by which programs choose a format: `.nii.gz`, `.ome.tif`."""
+
+
+def full_suffix(path: PurePath) -> str:
+    """Return the suffix of a file's name as it is written, of two parts where these are one format: `.nii.gz`."""
+    two = "".join(path.suffixes[-2:])
+    return two if _DOUBLE.fullmatch(two) else path.suffix
 
 
 def write_atomic(
@@ -52,7 +60,7 @@ def atomic_file(path: Path, *, then: str = "try again", durable: bool = True) ->
     The temporary file keeps the suffix, since some writers choose the format by it. Errors as in `write_atomic`.
     """
     stem = os.fsdecode(os.fsencode(path.stem)[:64])  # the whole name must not become too long
-    temporary = path.with_name(f".{stem}.writing-{os.getpid()}-{uuid.uuid4().hex[:8]}{path.suffix}")
+    temporary = path.with_name(f".{stem}.writing-{os.getpid()}-{uuid.uuid4().hex[:8]}{full_suffix(path)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -66,10 +66,16 @@ def decode(
         return plain(file, reader.load(file, max_pixels, stored=stored, alpha=alpha))
 
 
-def count_frames(path: Path, axis: int = 0) -> int:
+def count_frames(path: Path | ImageBytes, axis: int = 0) -> int:
     """Return how many images a file holds along an axis; 1 for an ordinary image; `BadImage` as `decode`."""
     with explained(path, MAX_PIXELS) as (file, reader):
-        return reader.count(file, axis)
+        return reader.count(file, axis) if reader.containers else 1
+
+
+def reader_of(path: Path) -> Reader:
+    """Return the reader of a file; `BadImage` as `decode`."""
+    with explained(path) as (_, reader):
+        return reader
 
 
 def _frame(frame: Frame, max_pixels: int) -> Image:

@@ -10,15 +10,30 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from unpaired.core.errors import UserError
-from unpaired.core.files import check_out, real_path, write_atomic
+from unpaired.core.files import check_out, full_suffix, real_path, write_atomic
 from unpaired.core.settings import option
-from unpaired.core.text import plural, printable
+from unpaired.core.text import listing, plural, printable
 from unpaired.data.bad_image import MAX_PIXELS
 from unpaired.data.check import BadFile
 from unpaired.data.directions import sides
+from unpaired.data.encode import FORMATS
+from unpaired.data.folders import in_frames
 from unpaired.data.parallel import num_threads
 from unpaired.data.reading import Half, half_of
-from unpaired.models.outputs import Alpha, checked_name, find_images, keeps_alpha, output_domain, plan_outputs
+from unpaired.models.containers import translate_container
+from unpaired.models.outputs import (
+    AUTO,
+    Alpha,
+    checked_name,
+    default_format,
+    find_images,
+    keeps_alpha,
+    kind_of,
+    output_domain,
+    plan_outputs,
+    rescaled_notice,
+    stored_domain,
+)
 from unpaired.models.pipeline import Failure, Job, LoadedImage, Run, load_image
 from unpaired.models.sizing import Rescaled
 from unpaired.models.translator import Translator
@@ -26,7 +41,7 @@ from unpaired.networks import SearchError
 
 Existing = Literal["fail", "skip", "overwrite"]
 Progress = Callable[[int, int], None]
-"""Called with (files done, files in all) from the thread that called `translate_files`."""
+"""Called with (images done, images in all) from the thread that called `translate_files`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +67,7 @@ def translate_files(
     inputs: Sequence[str | Path] | str | Path,
     out: str | Path,
     *,
-    format: str = "png",
+    format: str = AUTO,
     name: str = "{stem}",
     bit_depth: int | None = None,
     alpha: Alpha | None = None,
@@ -71,9 +86,14 @@ def translate_files(
     `out/<name>.png`. `name` says how files are called, of `{stem}`, `{ext}` and `{direction}`. `out` must not be an
     input folder or lie inside one. Images of any mixture of sizes; those that the network sees at the same size are
     translated together, at most `batch_size` and fewer where they are large. `workers` threads decode and as many
-    encode; 0 takes one per CPU core, at most 8. `bit_depth` is 8, 16 or 32 (floating point); by default that of the
-    target domain's images. Label maps are read and written as label maps, see `label_array`. `half` takes one half of
-    side-by-side files.
+    encode; 0 takes one per CPU core, at most 8.
+
+    `format` is `auto` or a suffix. `auto` writes a file like the input, with its geometry and metadata, where its
+    reader can (`Reader.open_output`); else PNG where that holds the translation and is read back as it is, else TIFF.
+    A file of many images (a volume, a stack, a clip) becomes one such file too or, where there is none, the folder
+    `out/<name>` of single images. `bit_depth` is 8, 16 or 32 (floating point); by default that of the target domain's
+    images; another one rescales values. Label maps are read and written as label maps, see `label_array`. `half` takes
+    one half of side-by-side files.
 
     An input's alpha is kept where the format can hold it (PNG, WebP, TIFF), beside the translation of the image over
     white; `alpha="drop"` writes opaque images, `"keep"` refuses formats without alpha.
@@ -87,14 +107,58 @@ def translate_files(
         translator = Translator.load(translator)
     inputs = [inputs] if isinstance(inputs, str | Path) else inputs
     format, out = format.lower().removeprefix("."), Path(out)
-    written_as = output_domain(translator.target, format, bit_depth)
+    written_as = stored_domain(translator.target, bit_depth)
+    plain = default_format(written_as) if format == AUTO else format
     check_out(out, reads=[path for path in map(Path, inputs) if path.is_dir()], replaces=())
     if existing not in get_args(Existing):
         raise UserError(f"{option('existing', existing)}: allowed are {', '.join(get_args(Existing))}.")
     check_numbers(batch_size=(batch_size, 1, 65_536), workers=(workers, 0, 1024), max_pixels=(max_pixels, 1, 2**40))
-    with_alpha = keeps_alpha(alpha, translator, format, written_as)
-    jobs = _plan([Path(path) for path in inputs], out, f".{format}", checked_name(name), translator.direction)
-    there = [job for job in jobs if job.output.exists()]
+    jobs = _plan([Path(path) for path in inputs], out, (format, plain), checked_name(name), translator.direction)
+    if f".{plain}" in FORMATS or any(job.plain is None for job in jobs):
+        output_domain(translator.target, plain, bit_depth)  # refuses what the format cannot hold
+    with_alpha = keeps_alpha(alpha, translator, plain, written_as)
+    there = _there(jobs, existing)
+    skipped = [job for job in there if existing == "skip"]
+    there_already = {job.number for job in skipped}
+    missing = [job for job in jobs if job.number not in there_already]
+    images, before = sum(job.images for job in jobs), sum(job.images for job in skipped)
+
+    def report(done: int) -> None:
+        if progress is not None:
+            progress(done + before, images)
+
+    def load(job: Job) -> LoadedImage | Failure:
+        return load_image(job, translator, max_pixels=max_pixels, half=half, with_alpha=with_alpha)
+
+    def write(job: Job, content: bytes) -> None:
+        write_atomic(job.output, content, durable=False)
+
+    engine_said = len(translator.notices)
+    run = Run(translator, written_as, batch_size, num_threads(workers), load, write, report)
+    run.translate(job for job in missing if job.images == 1)
+    for job in missing:
+        if job.images > 1:
+            translate_container(run, job, max_pixels=max_pixels, half=half, suffix=f".{plain}")
+    failed = sorted(run.failed, key=lambda failure: failure.job.number)
+    searched = sorted(run.searched, key=lambda found: found[0].number)
+    return Report(
+        written=run.written,
+        skipped=len(skipped),
+        failed=[BadFile(failure.job.source, failure.reason) for failure in failed],
+        search_errors=[(job.source, error) for job, error in searched],
+        notices=[
+            *whole_files_notice(translator, half, run.twice_as_wide),
+            *rescaled_notice(translator.target, written_as),
+            *_other_kinds([job for job in missing if job.images > 1 and job.plain is None], run.changed, plain),
+            *translator.notices[engine_said:],
+        ],
+        rescaled=translator.sizing.rescaled(run.factors),
+    )
+
+
+def _there(jobs: Sequence[Job], existing: Existing) -> list[Job]:
+    """Return the jobs whose outputs exist; `UserError` where they may not, or one is an input."""
+    there = [job for job in jobs if job.output.exists() or (job.plain is not None and job.plain.exists())]
     _protect_inputs(jobs, there)
     if there and existing == "fail":
         others = f" and {len(there) - 1} more of the outputs exist" if len(there) > 1 else " exists"
@@ -103,47 +167,54 @@ def translate_files(
             f"{option('existing', 'skip')} to leave what is there, {option('existing', 'overwrite')} to replace it, "
             f"or another {option('out')}."
         )
-    skipped = {job.number for job in there} if existing == "skip" else set()
-
-    def report(done: int) -> None:
-        if progress is not None:
-            progress(done + len(skipped), len(jobs))
-
-    def load(job: Job) -> LoadedImage | Failure:
-        return load_image(job, translator, max_pixels=max_pixels, half=half, with_alpha=with_alpha)
-
-    def write(job: Job, content: bytes) -> None:
-        write_atomic(job.output, content, durable=False)
-
-    before = len(translator.notices)
-    run = Run(translator, written_as, batch_size, num_threads(workers), load, write, report)
-    run.translate(job for job in jobs if job.number not in skipped)
-    failed = sorted(run.failed, key=lambda failure: failure.job.number)
-    searched = sorted(run.searched, key=lambda found: found[0].number)
-    return Report(
-        written=run.written,
-        skipped=len(skipped),
-        failed=[BadFile(failure.job.source, failure.reason) for failure in failed],
-        search_errors=[(job.source, error) for job, error in searched],
-        notices=[*whole_files_notice(translator, half, run.twice_as_wide), *translator.notices[before:]],
-        rescaled=translator.sizing.rescaled(run.factors),
-    )
+    return there
 
 
 def count_images(inputs: Sequence[Path]) -> int:
     """Return how many images `translate_files` would find; `UserError` where an input does not exist."""
-    return sum(1 for given in inputs for _ in find_images(Path(given)))
+    return sum(len(in_frames([path])) for given in inputs for path, _ in find_images(Path(given)))
 
 
 # ---------------------------------------------------------------------------------------------------------- planning
 
 
-def _plan(inputs: Sequence[Path], out: Path, suffix: str, name: str, direction: str) -> list[Job]:
+def _plan(inputs: Sequence[Path], out: Path, formats: tuple[str, str], name: str, direction: str) -> list[Job]:
+    """Return the jobs; `formats` are the one that is asked for and the one of ordinary images, see `kind_of`."""
     if not inputs:
         raise UserError("there is nothing to translate: give at least one image file or folder.")
-    found = (pair for given in inputs for pair in find_images(given))
-    outputs = plan_outputs(found, suffix, name, direction, lambda one, two: real_path(one) == real_path(two))
-    return [Job(number, source, out / output) for number, (output, source) in enumerate(outputs.items())]
+    found = [pair for given in inputs for pair in find_images(given)]
+    kinds = {path: kind_of(path, *formats) for path, _ in found}
+    suffixes = {path: kind.suffix for path, kind in kinds.items()}
+    outputs = plan_outputs(
+        found, suffixes.__getitem__, name, direction, lambda one, two: real_path(one) == real_path(two)
+    )
+    jobs = []
+    for number, (output, source) in enumerate(outputs.items()):
+        kind, plain = kinds[source], None
+        if kind.is_like:
+            ending = "" if kind.images > 1 else f".{formats[1]}"
+            other = output.with_name(output.name.removesuffix(kind.suffix) + ending)
+            plain = out / (other if other not in outputs else output.with_name(f"{output.name}{ending or ' images'}"))
+        jobs.append(Job(number, source, out / output, images=kind.images, plain=plain))
+    return jobs
+
+
+def _other_kinds(folders: Sequence[Job], changed: Sequence[Job], plain: str) -> list[str]:
+    """Return what a person should know of files that hold many images, or are not like their inputs."""
+    notices = []
+    if folders:
+        notices.append(
+            f"{plural(len(folders), 'file')} of several images {'is' if len(folders) == 1 else 'are'} written as "
+            f"{'a folder' if len(folders) == 1 else 'folders'} of single images ({plain}), such as "
+            f"{printable(folders[0].output)}"
+        )
+    if changed:
+        kinds = listing(sorted({full_suffix(job.output) for job in changed}))
+        notices.append(
+            f"{plural(len(changed), 'translation')} cannot be held by files like the input ({kinds}) and "
+            f"{'is' if len(changed) == 1 else 'are'} written as {plain}"
+        )
+    return notices
 
 
 def check_numbers(**numbers: tuple[int, int, int]) -> None:
@@ -168,10 +239,10 @@ def whole_files_notice(translator: Translator, half: Half | None, count: int) ->
 
 def _protect_inputs(jobs: Sequence[Job], there: Sequence[Job]) -> None:
     inputs = {(status.st_dev, status.st_ino) for job in jobs if there and (status := _status(job.source))}
-    for job in there:
-        if (status := _status(job.output)) and (status.st_dev, status.st_ino) in inputs:
+    for output in (path for job in there for path in (job.output, job.plain) if path is not None):
+        if (status := _status(output)) and (status.st_dev, status.st_ino) in inputs:
             raise UserError(
-                f"{printable(job.output)} is an input and would be replaced by a translation. Nothing was translated. "
+                f"{printable(output)} is an input and would be replaced by a translation. Nothing was translated. "
                 f"Choose another {option('out')}."
             )
 

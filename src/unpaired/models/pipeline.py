@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,13 +14,15 @@ from typing import Any, NamedTuple, final
 from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
-from unpaired.core.files import means_full_disk
+from unpaired.core.files import atomic_file, full_suffix, means_full_disk
 from unpaired.core.settings import option
 from unpaired.core.text import plural, printable
 from unpaired.data.bad_image import BadImage
+from unpaired.data.decode import count_frames, reader_of
+from unpaired.data.formats import Box, Output, container_suffixes
 from unpaired.data.reading import Half
 from unpaired.data.streams.shards import StoredImage
-from unpaired.data.values import Domain, Signed
+from unpaired.data.values import Domain, Image, Signed
 from unpaired.models.conversion import read_with_alpha
 from unpaired.models.engines.base import NotFiniteError
 from unpaired.models.translation import Translation
@@ -39,6 +42,10 @@ class Job(NamedTuple):
     output: Path
     stored: StoredImage | None = None
     """The image where it lies in no folder of this machine; `source` is its name then."""
+    images: int = 1
+    """How many images the file holds: more than one are translated in their order, see `models.containers`."""
+    plain: Path | None = None
+    """Where the output is to be a file like the input: its place as an ordinary image, or a folder of them."""
 
 
 class LoadedImage(NamedTuple):
@@ -70,6 +77,8 @@ def load_image(
     except UserError as error:
         return Failure(job, str(error), lasting=False)
     try:
+        if file.suffix.lower() in container_suffixes() and (images := count_frames(file)) > 1:
+            return Failure(job, f"it holds {images} images: translate such files in one process, without a cluster")
         source = translator.source
         return LoadedImage(job, *read_with_alpha(file, source, max_pixels=max_pixels, half=half, with_alpha=with_alpha))
     except BadImage as error:
@@ -94,13 +103,18 @@ class Run:
     write: Callable[[Job, bytes], None]
     """Brings the content of an output to its place; called from several threads."""
     report: Callable[[int], None]
-    """Called with how many jobs are done, failed or not."""
+    """Called with how many images are done, failed or not."""
     written: int = 0
+    """Outputs."""
+    done: int = 0
+    """Images, of failed files too."""
     twice_as_wide: int = 0
     failed: list[Failure] = field(default_factory=list)
     searched: list[tuple[Job, SearchError]] = field(default_factory=list)
     factors: list[float] = field(default_factory=list)
     """How many times as large images are as those of the training."""
+    changed: list[Job] = field(default_factory=list)
+    """Jobs whose outputs were to be files like their inputs, and are ordinary images."""
     writing: deque[tuple[Job, Future[None]]] = field(default_factory=deque)
 
     def translate(self, jobs: Iterable[Job]) -> None:
@@ -126,15 +140,27 @@ class Run:
             while len(ahead) > (0 if job is None else self.workers):
                 loaded = ahead.popleft().result()
                 if isinstance(loaded, Failure):
-                    self._fail(loaded)
+                    self.fail(loaded)
                     continue
-                height, width = loaded.image.shape[:2]
-                self.twice_as_wide += width == 2 * height
+                self.count(loaded)
                 yield loaded
 
-    def _fail(self, failure: Failure) -> None:
+    def fail(self, failure: Failure, images: int = 1) -> None:
+        """Remember a job that failed before so many of its images were done."""
         self.failed.append(failure)
-        self.report(self.written + len(self.failed))
+        self.advance(images)
+
+    def advance(self, images: int) -> None:
+        """Report so many more images as done."""
+        self.done += images
+        self.report(self.done)
+
+    def count(self, loaded: LoadedImage) -> None:
+        """Remember what the notices say of an image's size."""
+        height, width = loaded.image.shape[:2]
+        self.twice_as_wide += width == 2 * height
+        if (factor := self.translator.sizing.factor(height, width)) is not None:
+            self.factors.append(factor)
 
     def _batches(self, images: Iterable[LoadedImage]) -> Iterator[list[LoadedImage]]:
         """Yield images of the same padded size together; the window in which they are sought is bounded."""
@@ -145,8 +171,6 @@ class Run:
             waiting.setdefault(size, []).append(image)
             pixels += image.image.shape[0] * image.image.shape[1]
             count += 1
-            if (factor := self.translator.sizing.factor(*image.image.shape[:2])) is not None:
-                self.factors.append(factor)
             full = len(waiting[size]) >= images_per_batch(*size, self.batch_size)
             if full or pixels > _WAITING_PIXELS or count > _WAITING_BATCHES * self.batch_size:
                 # The largest group goes: where no group is full, that empties the window with the fewest batches.
@@ -158,28 +182,43 @@ class Run:
         yield from waiting.values()
 
     def _translate_batch(self, batch: list[LoadedImage]) -> list[tuple[LoadedImage, Translation]]:
+        made = self.attempt(batch)
+        if not isinstance(made, Failure):
+            return list(zip(batch, made, strict=True))
+        if len(batch) > 1:
+            return [pair for image in batch for pair in self._translate_batch([image])]
+        self.fail(made)
+        return []
+
+    def attempt(self, batch: list[LoadedImage]) -> list[Translation] | Failure:
+        """Translate images together, or return why that is impossible: fewer at once may be possible."""
         try:
             translated = self.translator.translate_values([loaded.image for loaded in batch], self.batch_size)
             if self.translator.search is not None:
                 jobs = [loaded.job for loaded in batch]
                 self.searched += zip(jobs, self.translator.search.last_errors, strict=True)
-            return list(zip(batch, translated, strict=True))
+            return translated
         except NotFiniteError as error:
-            reason, lasting = str(error), True
+            return Failure(batch[0].job, str(error))
         except (RuntimeError, MemoryError) as error:
             if not means_out_of_memory(error):
                 raise
             height, width = batch[0].image.shape[:2]
             device = self.translator.device
             reason = f"not enough memory on {device} to translate {height} x {width} pixels (height x width)"
-            lasting = False
-        if len(batch) > 1:
-            return [pair for image in batch for pair in self._translate_batch([image])]
-        self._fail(Failure(batch[0].job, reason, lasting))
-        return []
+            return Failure(batch[0].job, reason, lasting=False)
 
     def _write(self, loaded: LoadedImage, translation: Translation) -> None:
         job = loaded.job
+        if job.plain is not None:
+            image = translation.stored_as(self.written_as)
+            try:
+                with output_like(job, self.written_as, (image.shape[0], image.shape[1])) as output:
+                    output.put(image)
+                return
+            except NoOutput:
+                self.changed.append(job)
+                job = job._replace(output=job.plain)
         self.write(job, translation.encode(job.output.suffix, self.written_as, loaded.alpha))
 
     def _finish_writing(self, at_most: int) -> None:
@@ -188,17 +227,69 @@ class Run:
             try:
                 future.result()
             except (OSError, ValueError) as error:  # UserError is a ValueError; so is what an encoder refuses
-                if means_full_disk(error):
-                    raise UserError(
-                        f"the disk is full: could not write {printable(job.output)}. What was written before is whole "
-                        f"({plural(self.written, 'translation')}). Free some space and continue with "
-                        f"{option('existing', 'skip')}."
-                    ) from error
-                reason = str(error) if isinstance(error, UserError) else f"cannot be written: {error}"
-                self._fail(Failure(job, reason, lasting=False))
+                self.fail(self.not_written(job, error))
             else:
                 self.written += 1
-                self.report(self.written + len(self.failed))
+                self.advance(1)
+
+    def not_written(self, job: Job, error: Exception) -> Failure:
+        """Return what is said of an output that cannot be written; `UserError` where the disk is full."""
+        if means_full_disk(error):
+            raise UserError(
+                f"the disk is full: could not write {printable(job.output)}. What was written before is whole "
+                f"({plural(self.written, 'translation')}). Free some space and continue with "
+                f"{option('existing', 'skip')}."
+            ) from error
+        reason = str(error) if isinstance(error, UserError) else f"cannot be written: {error}"
+        return Failure(job, reason, lasting=False)
+
+
+class NoOutput(Exception):  # no error: another way is taken
+    """The reader of a file cannot write one like it that holds these translations."""
+
+
+@contextlib.contextmanager
+def output_like(job: Job, domain: Domain, size: tuple[int, int]) -> Iterator[Output]:
+    """Yield a new file like the input of a job, of `job.images` images of (height, width); whole or not at all.
+
+    The values that are put are those of files of `domain`. Raises `NoOutput` where the reader cannot write it, and
+    `UserError` for what its library says.
+    """
+    with atomic_file(job.output, durable=False) as temporary:
+        with _explained(job.output):
+            output = reader_of(job.source).open_output(job.source, temporary, domain, size, job.images)
+        if output is None:
+            raise NoOutput
+        guarded = _Guarded(output, job.output)
+        yield guarded
+        guarded.close()
+
+
+@final
+class _Guarded(Output):
+    """Another output; whatever its library raises becomes a `UserError`."""
+
+    def __init__(self, output: Output, path: Path) -> None:
+        self._output, self._path = output, path
+
+    def put(self, image: Image, index: int = 0, box: Box | None = None) -> None:
+        with _explained(self._path):
+            self._output.put(image, index, box)
+
+    def close(self) -> None:
+        with _explained(self._path):
+            self._output.close()
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, UserError):
+        raise
+    except Exception as error:  # the libraries of the formats raise anything
+        words = printable(str(error).partition("\n")[0])[:200] or type(error).__name__
+        raise UserError(f"cannot be written as {full_suffix(path)}: {words}") from error
 
 
 def means_out_of_memory(error: Exception) -> bool:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.core.files import write_atomic
 from unpaired.data.encode import encode_image
 from unpaired.data.values import Domain, Image, Signed, as_stored
-from unpaired.models.label_conversion import encode_label_map
+from unpaired.models.label_conversion import encode_label_map, label_array
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,12 @@ class Translation:
     def image(self) -> Image:
         """The image as its file holds it and as sources give it: [H, W, C] in levels, label maps in their classes."""
         return as_stored(self.values, self.domain)
+
+    def stored_as(self, written_as: Domain) -> Image:
+        """Return the image [H, W, C] as a file of `written_as` holds it: label maps as class indices or colours."""
+        if written_as.labels is not None:
+            return np.atleast_3d(label_array(self.values, written_as.labels))
+        return as_stored(self.values, written_as)
 
     def encode(self, suffix: str, written_as: Domain | None = None, alpha: NDArray[Any] | None = None) -> bytes:
         """Return the bytes of its file in the format of a suffix (`.png`); raises `UserError`.

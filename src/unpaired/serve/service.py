@@ -18,13 +18,13 @@ from starlette.responses import Response
 from unpaired.core.errors import UserError
 from unpaired.core.text import printable
 from unpaired.data.bad_image import BadImage, TooLarge
-from unpaired.data.decode import probe
+from unpaired.data.decode import count_frames, probe
 from unpaired.data.directions import reverse
 from unpaired.data.parallel import num_threads
 from unpaired.data.values import Domain, Signed
 from unpaired.models.conversion import read_with_alpha
 from unpaired.models.engines.base import NotFiniteError
-from unpaired.models.outputs import keeps_alpha, output_domain
+from unpaired.models.outputs import default_format, keeps_alpha, output_domain, stored_domain
 from unpaired.models.pipeline import means_out_of_memory
 from unpaired.models.translation import Translation
 from unpaired.models.translator import Translator
@@ -208,7 +208,8 @@ def explain(errors: Sequence[Any]) -> str:
 def _format(accept: str | None, domain: Domain, bit_depth: str | None) -> tuple[str, Domain]:
     """Return the media type of the answer, and as what the image is written; raises `Refused` where there is none."""
     able, reason = {}, ""
-    for media, format in MEDIA.items():
+    default = default_format(stored_domain(domain, None if bit_depth is None else int(bit_depth)))
+    for media, format in sorted(MEDIA.items(), key=lambda item: item[1] != default):
         try:
             able[media] = output_domain(domain, format, None if bit_depth is None else int(bit_depth))
         except UserError as error:
@@ -220,8 +221,11 @@ def _format(accept: str | None, domain: Domain, bit_depth: str | None) -> tuple[
 
 
 def _probe(received: Received, max_pixels: int) -> int:
-    """Return how many pixels an image has, of up to four channels each."""
-    header = probe(received.image(), max_pixels=max_pixels)
+    """Return how many pixels an image has, of up to four channels each; `BadImage` for a file of many images."""
+    image = received.image()
+    header = probe(image, max_pixels=max_pixels)
+    if (images := count_frames(image)) > 1:
+        raise BadImage(image, f"it holds {images} images, and this service translates one; send them one by one")
     return header.height * header.width * -(-header.channels // 4)
 
 

@@ -72,6 +72,13 @@ def container_suffixes() -> frozenset[str]:
     return frozenset().union(*(reader.containers for reader in (*READERS.values(), *own_readers().values())))
 
 
+def written_suffixes() -> frozenset[str]:
+    """Return the suffixes (in lower case) of the files that may be written like one that was read."""
+    every = (*READERS.values(), *own_readers().values())
+    able = (reader for reader in every if type(reader).output_suffix is not Reader.output_suffix)
+    return frozenset().union(*(reader.suffixes for reader in able))
+
+
 @cache
 def _named(spec: str) -> Reader | None:
     """Return a reader where that is what the user has named; it may also be a method or a network."""

@@ -1,0 +1,141 @@
+"""Translation of files that hold many images: volumes, stacks and clips, image after image in constant memory."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from unpaired.core.errors import UserError
+from unpaired.core.files import atomic_folder
+from unpaired.core.settings import option
+from unpaired.core.text import printable
+from unpaired.data.bad_image import BadImage
+from unpaired.data.folders import in_frames
+from unpaired.data.formats import Frame
+from unpaired.data.reading import Half
+from unpaired.data.values import Signed
+from unpaired.models.conversion import read_signed
+from unpaired.models.pipeline import Failure, Job, LoadedImage, NoOutput, Run, output_like
+from unpaired.models.translation import Translation
+from unpaired.models.translator import Translator, images_per_batch
+
+Put = Callable[[Translation, int], None]
+"""Takes the translation of an image and its index."""
+
+
+class _Failed(Exception):
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
+
+
+def translate_container(run: Run, job: Job, *, max_pixels: int, half: Half | None, suffix: str) -> None:
+    """Translate all images of a file into one file like it or, where there is none, into a folder of single images.
+
+    Their names are their positions, and `suffix` (`.png`). An image that fails makes the file fail.
+    """
+    done_before = run.done
+    try:
+        try:
+            _translate(run, job, max_pixels, half, suffix)
+        except NoOutput:
+            assert job.plain is not None
+            run.changed.append(job)
+            _translate(run, job._replace(output=job.plain, plain=None), max_pixels, half, suffix)
+        run.written += 1
+    except (_Failed, OSError, ValueError) as error:  # what cannot be written is a UserError, which is a ValueError
+        failure = error.failure if isinstance(error, _Failed) else run.not_written(job, error)
+        run.fail(failure, images=job.images - (run.done - done_before))
+
+
+def _translate(run: Run, job: Job, max_pixels: int, half: Half | None, suffix: str) -> None:
+    frames = [frame for frame in in_frames([job.source]) if isinstance(frame, Frame)]
+    loader = _Loader(job, run.translator, max_pixels, half)
+    first = loader.load(frames[:1])[0]
+    height, width = first.image.shape[:2]
+    together = images_per_batch(*run.translator.padded_size(height, width), run.batch_size)
+    with contextlib.ExitStack() as stack:
+        put = stack.enter_context(_single_images(run, job, suffix) if job.plain is None else _one_file(run, job, first))
+        # One thread each: the images of a file are decoded and written in their order.
+        readers, writers = (stack.enter_context(ThreadPoolExecutor(1, name)) for name in ("decode", "encode"))
+        starts = range(0, len(frames), together)
+        ahead = readers.submit(loader.load, frames[:together])
+        writing: Future[None] | None = None
+        for start in starts:
+            batch = ahead.result()
+            if start + together < len(frames):
+                ahead = readers.submit(loader.load, frames[start + together : start + 2 * together])
+            made = _translated(run, batch, start)
+            if writing is not None:
+                writing.result()
+            writing = writers.submit(_put_all, put, made, start)
+            run.advance(len(batch))
+        if writing is not None:
+            writing.result()
+
+
+class _Loader:
+    def __init__(self, job: Job, translator: Translator, max_pixels: int, half: Half | None) -> None:
+        self._job, self._source, self._max_pixels, self._half = job, translator.source, max_pixels, half
+
+    def load(self, frames: Sequence[Frame]) -> list[LoadedImage]:
+        """Return images as the network sees them."""
+        return [LoadedImage(self._job, self._one(frame), None) for frame in frames]
+
+    def _one(self, frame: Frame) -> Signed:
+        try:
+            return read_signed(frame, self._source, max_pixels=self._max_pixels, half=self._half)
+        except (BadImage, UserError) as error:
+            reason = error.reason if isinstance(error, BadImage) else str(error)
+            raise _Failed(Failure(self._job, f"image {frame.index}: {reason}")) from error
+        except MemoryError as error:
+            raise _Failed(Failure(self._job, str(error) or "not enough memory to decode it", lasting=False)) from error
+
+
+def _translated(run: Run, batch: list[LoadedImage], start: int) -> list[Translation]:
+    """Translate images together or, where that is too much, one by one."""
+    for loaded in batch:
+        run.count(loaded)
+    made = run.attempt(batch)
+    if not isinstance(made, Failure):
+        return made
+    translations = list[Translation]()
+    for number, loaded in enumerate(batch):
+        one = run.attempt([loaded])
+        if isinstance(one, Failure):
+            raise _Failed(one._replace(reason=f"image {start + number}: {one.reason}"))
+        translations += one
+    return translations
+
+
+def _put_all(put: Put, translations: Sequence[Translation], start: int) -> None:
+    for number, translation in enumerate(translations):
+        put(translation, start + number)
+
+
+@contextlib.contextmanager
+def _one_file(run: Run, job: Job, first: LoadedImage) -> Iterator[Put]:
+    height, width = first.image.shape[:2]
+    with output_like(job, run.written_as, (height, width)) as output:
+        yield lambda translation, index: output.put(translation.stored_as(run.written_as), index)
+
+
+@contextlib.contextmanager
+def _single_images(run: Run, job: Job, suffix: str) -> Iterator[Put]:
+    digits = len(str(job.images - 1))
+    _require_ours(job.output, suffix)
+    with atomic_folder(job.output) as folder:
+        yield lambda translation, index: translation.write(folder / f"{index:0{digits}}{suffix}", run.written_as)
+
+
+def _require_ours(folder: Path, suffix: str) -> None:
+    """Raise `UserError` for a folder in the way that holds anything else than such single images."""
+    name = re.compile(rf"[0-9]+{re.escape(suffix)}", re.ASCII)
+    if folder.exists() and not (folder.is_dir() and all(name.fullmatch(path.name) for path in folder.iterdir())):
+        raise UserError(
+            f"{printable(folder)} exists and holds other things than the translations of such a file, so it is not "
+            f"replaced. Choose another {option('out')}, or move it."
+        )
