@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 from unpaired.core.errors import UserError
 from unpaired.data.config import DataConfig
 from unpaired.data.folders import find_folders, list_images
-from unpaired.data.formats import readable_suffixes
+from unpaired.data.formats import READERS, readable_suffixes
 from unpaired.data.formats.pillow import FORMATS
 
 
@@ -168,7 +168,8 @@ def test_no_images_says_what_was_found(tmp_path: Path) -> None:
 def test_every_suffix_belongs_to_a_format_that_is_read() -> None:
     PillowImage.init()
     known = {suffix for suffix, name in PillowImage.registered_extensions().items() if name in FORMATS}
-    assert known | {".tif", ".tiff", ".npy"} >= readable_suffixes()
+    others = frozenset().union(*(reader.suffixes for name, reader in READERS.items() if name != "pillow"))
+    assert known | others >= readable_suffixes()
     # Animations with a suffix of their own and such come with newer releases; the usual ones must all be here.
     assert (
         known & {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".ppm", ".tga", ".jp2", ".avif"}

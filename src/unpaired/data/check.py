@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import sqlite3
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -70,6 +71,8 @@ class ImageInfo:
             return type(self.path.source).__name__
         path = self.path.path if isinstance(self.path, Frame) else self.path
         file = path.load() if isinstance(path, StoredImage) else path
+        if isinstance(file, Path) and file.is_dir():
+            return file.suffix[1:].upper()
         with file.open("rb") as stream:
             head = stream.read(8)
         if head.startswith(b"\xff\xd8\xff"):
@@ -232,7 +235,7 @@ def _inspect(path: ImageFile, reading: Reading, max_pixels: int) -> ImageInfo:
 
 def _described(path: ImageFile, file: ImageFile, image: Image, reading: Reading) -> ImageInfo:
     """Describe the image that was read from `file`, which is `path` or its content."""
-    if isinstance(file, Path | ImageBytes):
+    if isinstance(file, ImageBytes) or (isinstance(file, Path) and file.is_file()):
         with file.open("rb") as stream:
             half = (reading.half or "").encode()
             digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16, person=half)).digest()
@@ -283,8 +286,11 @@ def _place(file: Seen) -> bytes:
 
 def _stamp(file: Seen) -> Stamp:
     if isinstance(file, Path | Frame):
-        status = os.stat(file.path if isinstance(file, Frame) else file)
-        return status.st_size, status.st_mtime_ns
+        path = file.path if isinstance(file, Frame) else file
+        found = [os.stat(path)]
+        if stat.S_ISDIR(found[0].st_mode):  # an image that is a folder
+            found = [os.stat(inner) for inner in sorted(path.rglob("*")) if inner.is_file()]
+        return sum(each.st_size for each in found), max((each.st_mtime_ns for each in found), default=0)
     digest = hashlib.blake2b(file.identity()[1].encode(), digest_size=14).digest()
     return int.from_bytes(digest[:7]), int.from_bytes(digest[7:])  # SQLite's integers have 64 bits and a sign
 

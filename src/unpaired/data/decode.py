@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
+from unpaired.core.text import plural
 from unpaired.data.bad_image import MAX_PIXELS, refuse_bomb
 from unpaired.data.bad_image import BadImage as BadImage
-from unpaired.data.formats import Frame, Header, ImageBytes, Reader, find_reader, own_readers
+from unpaired.data.formats import Box, Frame, Header, ImageBytes, Reader, find_reader, is_image_folder, own_readers
 from unpaired.data.formats.base import admit, quiet
 from unpaired.data.parallel import sharing_memory
 from unpaired.data.values import Image
@@ -80,13 +81,37 @@ def reader_of(path: Path) -> Reader:
 
 def _frame(frame: Frame, max_pixels: int) -> Image:
     with explained(frame.path, max_pixels) as (file, reader):
-        admit(file, reader.probe(file), max_pixels)
+        header = reader.probe(file)
+        if frame.level or frame.box is not None:
+            return _view(file, reader, header, frame, max_pixels)
+        admit(file, header, max_pixels)
         last, near = reader.count(file, frame.axis) - 1, range(-frame.neighbours, frame.neighbours + 1)
         if frame.index > last:
             raise BadImage(frame.path, f"it has {last + 1} images, and image {frame.index} is asked for (from 0)")
         seen = [min(max(frame.index + step, 0), last) for step in near]
         images = {index: reader.read_frame(file, index, frame.axis) for index in sorted(set(seen))}
         return plain(file, np.concatenate([images[index] for index in seen], axis=2))
+
+
+def _view(file: Path, reader: Reader, header: Header, frame: Frame, max_pixels: int) -> Image:
+    """Read one resolution of an image, or a part of it: without decoding the rest, where the reader can."""
+    levels = reader.levels(file) if frame.level else [(header.height, header.width)]
+    if frame.level >= len(levels):
+        held = plural(len(levels), "resolution")
+        raise BadImage(
+            file, f"it holds {held} of the image, and number {frame.level} is asked for (from 0: data.level)"
+        )
+    box = frame.box or Box(0, 0, *levels[frame.level])
+    height, width = levels[frame.level]
+    if not (0 <= box.top < box.top + box.height <= height and 0 <= box.left < box.left + box.width <= width):
+        raise BadImage(file, f"{height} x {width} pixels, and {tuple(box)} (top, left, height, width) is asked for")
+    admit(file, header._replace(height=box.height, width=box.width), max_pixels)
+    part = reader.read_window(file, box, frame.index, frame.level)
+    if part is None:
+        admit(file, header, max_pixels)
+        image = reader.read_frame(file, frame.index, frame.axis)
+        part = image[box.top : box.top + box.height, box.left : box.left + box.width]
+    return plain(file, part)
 
 
 def probe(path: str | os.PathLike[str] | ImageBytes, *, max_pixels: int = MAX_PIXELS) -> Header:
@@ -178,6 +203,8 @@ def _start(path: Path | ImageBytes) -> bytes:
             raise BadImage(path, "empty: 0 bytes")
         return path.content[:_HEAD]
     status = path.stat()
+    if stat.S_ISDIR(status.st_mode) and is_image_folder(path):
+        return b""
     if not stat.S_ISREG(status.st_mode):
         raise BadImage(path, "wrongly typed: not a regular file")
     if status.st_size == 0:

@@ -17,7 +17,7 @@ from unpaired.data.bad_image import BadImage
 from unpaired.data.catalogue import dataset_folder, is_dataset, unknown_place
 from unpaired.data.config import DataConfig
 from unpaired.data.decode import UNSUPPORTED, count_frames
-from unpaired.data.formats import Frame, container_suffixes, readable_suffixes
+from unpaired.data.formats import Frame, container_suffixes, is_image_folder, readable_suffixes
 from unpaired.data.reading import ImageFile, OwnImage, open_source
 from unpaired.data.source import ImageSource
 from unpaired.data.streams.remote import CACHE_GIB
@@ -155,7 +155,7 @@ def _scan(folder: str, found: _Found, folders: list[str], links: list[str]) -> N
             name = entry.name
             if name.startswith(".") or name == "__MACOSX":
                 continue
-            if _is_folder(entry):
+            if _is_folder(entry) and not (name.lower().endswith(".zarr") and is_image_folder(Path(name))):
                 below.append((entry.is_symlink(), entry.path))
             elif os.path.splitext(name)[1].lower() in found.suffixes:
                 found.images.append(entry.path)

@@ -15,16 +15,25 @@ from unpaired.data.formats.base import Header as Header
 from unpaired.data.formats.base import Reader as Reader
 from unpaired.data.formats.content import Frame as Frame
 from unpaired.data.formats.content import ImageBytes as ImageBytes
+from unpaired.data.formats.content import cut as cut
+from unpaired.data.formats.geo import GeoReader
 from unpaired.data.formats.meaning import Box as Box
 from unpaired.data.formats.meaning import Meaning as Meaning
 from unpaired.data.formats.npy import NpyReader
+from unpaired.data.formats.ome import OmeReader
+from unpaired.data.formats.ome_zarr import OmeZarrReader
 from unpaired.data.formats.output import Output as Output
 from unpaired.data.formats.pillow import PillowReader
 from unpaired.data.formats.png import DeepPngReader
+from unpaired.data.formats.slides import SlideReader
 from unpaired.data.formats.tiff import TiffReader
 
 READERS: dict[str, Reader] = {
     "npy": NpyReader(),
+    "geo": GeoReader(),
+    "slides": SlideReader(),
+    "ome": OmeReader(),
+    "ome zarr": OmeZarrReader(),
     "tiff": TiffReader(),
     "deep png": DeepPngReader(),
     "pillow": PillowReader(),
@@ -77,6 +86,12 @@ def written_suffixes() -> frozenset[str]:
     every = (*READERS.values(), *own_readers().values())
     able = (reader for reader in every if type(reader).output_suffix is not Reader.output_suffix)
     return frozenset().union(*(reader.suffixes for reader in able))
+
+
+def is_image_folder(path: Path) -> bool:
+    """Return whether a folder is to be read as one file, by its suffix."""
+    suffix = path.suffix.lower()
+    return any(suffix in reader.folders for reader in (*own_readers().values(), *READERS.values()))
 
 
 @cache

@@ -9,6 +9,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -53,12 +54,20 @@ class Reader(ABC):
     containers: frozenset[str] = frozenset()
     """Those of its suffixes whose files may hold several images: only of these `count` is asked."""
     extra: str = ""
-    """The extra of the package that brings its library; empty where none is needed."""
+    """The extra of the package that brings its libraries; empty where none is needed."""
+    libraries: tuple[str, ...] = ()
+    """Top-level modules that the extra brings: where one is missing, such files are left out of folders, and told."""
+    folders: frozenset[str] = frozenset()
+    """Those of its suffixes whose files are folders."""
     reads_memory: bool = False
     """Whether it takes `ImageBytes` in place of a path too: it opens files with `path.open("rb")` or `read_bytes`, and
     asks for nothing else but the suffix."""
     version: str = "1"
     """Changes whenever the same file would give other pixels, so that what was kept of it is made again."""
+
+    def is_installed(self) -> bool:
+        """Return whether its libraries are there; nothing is imported."""
+        return all(find_spec(library) is not None for library in self.libraries)
 
     def accepts(self, start: bytes, suffix: str) -> bool:
         """Return whether a file is read by this reader, by its first 512 bytes or its suffix in lower case."""
@@ -110,6 +119,12 @@ class Reader(ABC):
     def read_window(self, path: Path, box: Box, index: int = 0, level: int = 0) -> Image | None:
         """Return a part of an image as `read` would, without decoding the rest; None where that cannot be done."""
         return None
+
+    def valid_window(self, path: Path, box: Box, index: int = 0, level: int = 0) -> NDArray[np.bool_] | None:
+        """Return which pixels of a part of an image have a value, [H, W]; None where all have."""
+        mask = self.valid(path, index) if level == 0 else None
+        rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
+        return None if mask is None else mask[rows, columns]
 
     def output_suffix(self, path: Path) -> str:
         """Return the suffix of files that `open_output` writes like this one; empty where it writes none."""
@@ -206,7 +221,7 @@ class _WhileDecoding(logging.Filter):
 _thread = _Thread()
 _lock = threading.Lock()
 _entered = 0
-_IGNORED = ("ignore", None, Warning, re.compile(r"(PIL|unpaired\.data\.formats)\."), 0)
+_IGNORED = ("ignore", None, Warning, re.compile(r"(PIL|unpaired\.data\.formats|rasterio)\b"), 0)
 logging.getLogger("tifffile").addFilter(_WhileDecoding())
 
 

@@ -7,9 +7,11 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
+
+from unpaired.data.formats.meaning import Box
 
 
 @final
@@ -59,6 +61,10 @@ class Frame:
     """The axis of a volume that is cut, 0 to 2 in the order in which the file's reader gives it."""
     neighbours: int = 0
     """Images on either side that become channels before and behind its own; at the ends the last one is repeated."""
+    level: int = 0
+    """Which of the resolutions that the file holds, the full one first."""
+    box: Box | None = None
+    """The part of it that is meant, in pixels of that resolution; None for all of it."""
 
     @property
     def suffix(self) -> str:
@@ -68,7 +74,18 @@ class Frame:
     @property
     def key(self) -> str:
         """What tells it from every other view of the same file."""
-        return f"{self.index} {self.axis} {self.neighbours}"
+        return f"{self.index} {self.axis} {self.neighbours}{self.view}"
+
+    @property
+    def view(self) -> str:
+        """What is seen of the image, as part of a name: its resolution and box; empty for all of it."""
+        level = f"@{self.level}" if self.level else ""
+        return level if self.box is None else f"{level}[{','.join(map(str, self.box))}]"
 
     def __fspath__(self) -> str:
-        return f"{os.fspath(self.path)}#{self.index}"
+        return f"{os.fspath(self.path)}#{self.index}{self.view}"
+
+
+def cut(file: Path | Frame, box: Box) -> Frame:
+    """Return a part of an image, as what stands for it."""
+    return replace(file, box=box) if isinstance(file, Frame) else Frame(file, 0, box=box)
