@@ -27,6 +27,7 @@ from unpaired.data.formats.pillow import PillowReader
 from unpaired.data.formats.png import DeepPngReader
 from unpaired.data.formats.slides import SlideReader
 from unpaired.data.formats.tiff import TiffReader
+from unpaired.data.formats.video import VideoReader
 
 READERS: dict[str, Reader] = {
     "npy": NpyReader(),
@@ -36,6 +37,7 @@ READERS: dict[str, Reader] = {
     "ome zarr": OmeZarrReader(),
     "tiff": TiffReader(),
     "deep png": DeepPngReader(),
+    "video": VideoReader(),
     "pillow": PillowReader(),
 }
 """The readers that come with the package, in the order in which they are asked; the last one takes what is left."""

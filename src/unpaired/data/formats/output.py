@@ -14,6 +14,12 @@ class Output(ABC):
     Its path is a temporary one; whoever opened it moves it to its place when it is closed.
     """
 
+    quality: int | None = None
+    """Of formats that lose something: 0 loses nothing, more is smaller; None is the format's own choice, which hardly
+    shows. Set before the first image."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of the file once it is closed: what it could not keep."""
+
     @abstractmethod
     def put(self, image: Image, index: int = 0, box: Box | None = None) -> None:
         """Store an image [H, W, C], or a part of it at `box`; images come in the order of their index."""
