@@ -24,7 +24,17 @@ from unpaired.core.errors import UserError
 from unpaired.core.text import plural
 from unpaired.data.bad_image import MAX_PIXELS, refuse_bomb
 from unpaired.data.bad_image import BadImage as BadImage
-from unpaired.data.formats import Box, Frame, Header, ImageBytes, Reader, find_reader, is_image_folder, own_readers
+from unpaired.data.formats import (
+    Box,
+    Frame,
+    Header,
+    ImageBytes,
+    Reader,
+    find_reader,
+    is_image_folder,
+    own_readers,
+    suffix_of,
+)
 from unpaired.data.formats.base import admit, quiet
 from unpaired.data.parallel import sharing_memory
 from unpaired.data.values import Image
@@ -129,18 +139,32 @@ def explained(path: str | os.PathLike[str] | ImageBytes, max_pixels: int = MAX_P
     path = Path(file)
     try:
         with sharing_memory(), quiet(max_pixels), np.errstate(all="ignore"):
-            reader = find_reader(_start(file), path.suffix.lower(), cast(Path, file))
-            if isinstance(file, Path) or reader.reads_memory:
-                yield cast(Path, file), reader  # such readers use of a path what ImageBytes has as well
-                return
-            with file.on_disk() as copy:
-                yield copy, reader
+            reader = find_reader(_start(file), suffix_of(path), cast(Path, file))
+            with _library(path, reader):
+                if isinstance(file, Path) or reader.reads_memory:
+                    yield cast(Path, file), reader  # such readers use of a path what ImageBytes has as well
+                    return
+                with file.on_disk() as copy:
+                    yield copy, reader
     except BadImage as error:
         if error.path == path:
             raise
         raise type(error)(path, error.reason) from error  # of an image inside of the file
     except Exception as error:  # decoders raise anything on damaged files
         raise BadImage(path, _reason(error)) from error
+
+
+@contextmanager
+def _library(path: Path, reader: Reader) -> Iterator[None]:
+    """Say which extra brings the library that a reader lacks."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if not reader.extra:
+            raise
+        raise BadImage(
+            path, f"{error.name} reads such files and is not installed: pip install 'unpaired[{reader.extra}]'"
+        ) from error
 
 
 def read_alpha(path: str | os.PathLike[str] | ImageBytes, *, max_pixels: int = MAX_PIXELS) -> Image | None:

@@ -17,7 +17,8 @@ from unpaired.data.bad_image import BadImage
 from unpaired.data.catalogue import dataset_folder, is_dataset, unknown_place
 from unpaired.data.config import DataConfig
 from unpaired.data.decode import UNSUPPORTED, count_frames
-from unpaired.data.formats import Frame, container_suffixes, is_image_folder, readable_suffixes
+from unpaired.data.formats import Frame, container_suffixes, is_image_folder, readable_suffixes, suffix_of
+from unpaired.data.formats.dicom import is_bare_dicom
 from unpaired.data.reading import ImageFile, OwnImage, open_source
 from unpaired.data.source import ImageSource
 from unpaired.data.streams.remote import CACHE_GIB
@@ -96,10 +97,11 @@ def in_frames(files: Sequence[Path], axis: int = 0, neighbours: int = 0) -> list
     several, images = container_suffixes(), list[Path | Frame]()
     for file in files:
         count = 1
-        if file.suffix.lower() in several:
+        if suffix_of(file) in several or is_bare_dicom(file):
             with contextlib.suppress(BadImage):
                 count = count_frames(file, axis)
-        images += [file] if count == 1 else [Frame(file, index, axis, neighbours) for index in range(count)]
+        alone = count == 1 and not axis
+        images += [file] if alone else [Frame(file, index, axis, neighbours) for index in range(count)]
     return images
 
 
@@ -157,10 +159,10 @@ def _scan(folder: str, found: _Found, folders: list[str], links: list[str]) -> N
                 continue
             if _is_folder(entry) and not (name.lower().endswith(".zarr") and is_image_folder(Path(name))):
                 below.append((entry.is_symlink(), entry.path))
-            elif os.path.splitext(name)[1].lower() in found.suffixes:
+            elif suffix_of(name) in found.suffixes or is_bare_dicom(entry):
                 found.images.append(entry.path)
             else:
-                found.others[os.path.splitext(name)[1].lower()] += 1
+                found.others[suffix_of(name)] += 1
     found.folders += len(below)
     for linked, path in sorted(below, reverse=True):
         (links if linked else folders).append(path)
@@ -258,7 +260,7 @@ def _holds_images(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     readable = readable_suffixes()
-    return any(path.suffix.lower() in readable and not path.name.startswith(".") for path in folder.iterdir())
+    return any(suffix_of(path) in readable and not path.name.startswith(".") for path in folder.iterdir())
 
 
 def _root(given: str, *, pairs: bool = False) -> Path:

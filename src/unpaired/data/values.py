@@ -52,6 +52,12 @@ class Domain:
     """What people call it, such as `horse`; empty where nobody said."""
     alpha: bool = False
     """Whether the last of two or four channels is transparency; elsewhere images are laid over white."""
+    axis: Annotated[int, Field(ge=0, le=2)] = 0
+    """Along which axis volumes are cut into slices, see `data.axis`."""
+    neighbours: Annotated[int, Field(ge=0, le=64)] = 0
+    """Slices on either side that are channels before and behind those of an image's own."""
+    spacing: tuple[float, ...] = ()
+    """Median distance of the pixels of the training images, down and across, then between images, in millimetres."""
 
     def __post_init__(self) -> None:
         if self.alpha and (self.channels not in (2, 4) or self.labels is not None):
@@ -69,9 +75,12 @@ class Domain:
         return self.name or side.upper()
 
 
+_OPTIONAL = ("labels", "name", "alpha", "axis", "neighbours", "spacing")
+
+
 def domain_to_json(domain: Domain) -> dict[str, Any]:
     """Return a domain as JSON holds it; without what is unset and older versions do not know."""
-    return {key: value for key, value in asdict(domain).items() if value or key not in ("labels", "name", "alpha")}
+    return {key: value for key, value in asdict(domain).items() if value or key not in _OPTIONAL}
 
 
 def value_range(dtype: np.dtype[np.generic], declared: tuple[float, float] | None) -> tuple[float, float]:

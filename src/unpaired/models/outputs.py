@@ -17,7 +17,8 @@ from unpaired.data.bad_image import BadImage
 from unpaired.data.decode import reader_of
 from unpaired.data.encode import FORMATS, require_format
 from unpaired.data.folders import in_frames, list_images
-from unpaired.data.formats import written_suffixes
+from unpaired.data.formats import suffix_of, written_suffixes
+from unpaired.data.formats.dicom import is_bare_dicom
 from unpaired.data.values import DTYPE_RANGES, Domain
 from unpaired.models.conversion import with_type
 from unpaired.models.label_conversion import require_label_format
@@ -64,7 +65,7 @@ def kind_of(path: Path, format: str, default: str) -> Kind:
     A file of another kind of its own is asked for nothing: most files are decided by their suffix alone.
     """
     images = len(in_frames([path]))
-    if path.suffix.lower() in written_suffixes():
+    if suffix_of(path) in written_suffixes() or is_bare_dicom(path):
         try:
             own = reader_of(path).output_suffix(path)
         except BadImage:  # whoever reads it says so
@@ -95,6 +96,7 @@ def plan_outputs(
     clashes: dict[PurePath, list[Found]] = {}
     for source, relative in found:
         ext, ending = full_suffix(relative), suffix if isinstance(suffix, str) else suffix(source)
+        ext = "" if ext[1:].isdecimal() else ext  # names that are identifiers: 1.2.840.10008
         stem = relative.name.removesuffix(ext)
         file = name.format(stem=stem, ext=ext.removeprefix("."), direction=direction) + ending
         if len(os.fsencode(file)) > _LONGEST:

@@ -19,7 +19,7 @@ from unpaired.core.settings import option
 from unpaired.core.text import plural, printable
 from unpaired.data.bad_image import BadImage
 from unpaired.data.decode import count_frames, reader_of
-from unpaired.data.formats import Box, Output, container_suffixes
+from unpaired.data.formats import Box, Output, container_suffixes, suffix_of
 from unpaired.data.reading import Half
 from unpaired.data.streams.shards import StoredImage
 from unpaired.data.values import Domain, Image, Signed
@@ -77,7 +77,7 @@ def load_image(
     except UserError as error:
         return Failure(job, str(error), lasting=False)
     try:
-        if file.suffix.lower() in container_suffixes() and (images := count_frames(file)) > 1:
+        if suffix_of(file) in container_suffixes() and (images := count_frames(file)) > 1:
             return Failure(job, f"it holds {images} images: translate such files in one process, without a cluster")
         source = translator.source
         return LoadedImage(job, *read_with_alpha(file, source, max_pixels=max_pixels, half=half, with_alpha=with_alpha))

@@ -16,6 +16,8 @@ from unpaired.data.formats.base import Reader as Reader
 from unpaired.data.formats.content import Frame as Frame
 from unpaired.data.formats.content import ImageBytes as ImageBytes
 from unpaired.data.formats.content import cut as cut
+from unpaired.data.formats.content import suffix_of as suffix_of
+from unpaired.data.formats.dicom import DicomReader
 from unpaired.data.formats.geo import GeoReader
 from unpaired.data.formats.meaning import Box as Box
 from unpaired.data.formats.meaning import Meaning as Meaning
@@ -28,8 +30,11 @@ from unpaired.data.formats.png import DeepPngReader
 from unpaired.data.formats.slides import SlideReader
 from unpaired.data.formats.tiff import TiffReader
 from unpaired.data.formats.video import VideoReader
+from unpaired.data.formats.volumes import VolumeReader
 
 READERS: dict[str, Reader] = {
+    "dicom": DicomReader(),
+    "volumes": VolumeReader(),
     "npy": NpyReader(),
     "geo": GeoReader(),
     "slides": SlideReader(),

@@ -221,13 +221,14 @@ class _WhileDecoding(logging.Filter):
 _thread = _Thread()
 _lock = threading.Lock()
 _entered = 0
-_IGNORED = ("ignore", None, Warning, re.compile(r"(PIL|unpaired\.data\.formats|rasterio)\b"), 0)
-logging.getLogger("tifffile").addFilter(_WhileDecoding())
+_IGNORED = ("ignore", None, Warning, re.compile(r"(PIL|unpaired\.data\.formats|nibabel|pydicom|rasterio)\b"), 0)
+for _name in ("tifffile", "pydicom", "nibabel.global"):
+    logging.getLogger(_name).addFilter(_WhileDecoding())
 
 
 @contextmanager
 def quiet(max_pixels: int = MAX_PIXELS) -> Iterator[None]:
-    """Silence Pillow's warnings (odd metadata, old formats) and tifffile's log while an image is decoded.
+    """Silence decoders' warnings (odd metadata, old formats) and their logs while an image is decoded.
 
     Images inside of files (PNG in icons) have at most `max_pixels`, which is known only when Pillow opens them.
     `warnings.catch_warnings` swaps the filters of the whole process and is not safe with several threads; here one

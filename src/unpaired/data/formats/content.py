@@ -14,6 +14,12 @@ from typing import final
 from unpaired.data.formats.meaning import Box
 
 
+def suffix_of(path: str | os.PathLike[str]) -> str:
+    """Return the suffix by which readers know a file, in lower case with the dot: `.png`, and `.nii.gz` whole."""
+    name = os.fspath(path).lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else os.path.splitext(name)[1]
+
+
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageBytes:
@@ -44,7 +50,7 @@ class ImageBytes:
     def on_disk(self) -> Iterator[Path]:
         """Yield a file of the same content and suffix, for readers that need one."""
         with tempfile.TemporaryDirectory(prefix="unpaired-") as folder:
-            path = Path(folder, f"image{self.suffix}")
+            path = Path(folder, f"image{suffix_of(self.called)}")
             path.write_bytes(self.content)
             yield path
 
