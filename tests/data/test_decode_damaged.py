@@ -53,6 +53,16 @@ def _encoded() -> dict[str, bytes]:
     buffer = io.BytesIO()
     np.save(buffer, stack)
     files["npy"] = buffer.getvalue()
+    twelve = DEEP >> 4
+    files["deep jp2"] = imagecodecs.jpeg2k_encode(twelve, level=0, reversible=True)
+    files["avif"] = imagecodecs.avif_encode(twelve, level=90, bitspersample=12)
+    files["jxl"] = imagecodecs.jpegxl_encode(DEEP, lossless=True)
+    files["hdr"] = imagecodecs.rgbe_encode(stack.reshape(4, 40, 3), header=True)
+    files["jpeg-ls"] = imagecodecs.jpegls_encode(twelve)
+    files["pgm"] = b"P5 10 12 4095\n" + twelve[..., 0].astype(">u2").tobytes()
+    profile = imagecodecs.cms_profile("rgb", gamma=1.8)
+    image.save(buffer := io.BytesIO(), "PNG", icc_profile=profile)
+    files["profile"] = buffer.getvalue()
     return files
 
 

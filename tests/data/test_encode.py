@@ -40,7 +40,7 @@ def test_what_is_written_is_read_back(
             write_image(image, path)
         return
     write_image(image, path)
-    found = decode(path)
+    found = decode(path, channels=channels)
     if suffix == ".webp" and channels == 1:
         found = found[..., :1]  # WebP knows no grey
     assert found.dtype == image.dtype

@@ -25,7 +25,8 @@ from unpaired.core.errors import UserError
 from unpaired.core.settings import option
 from unpaired.core.text import plural, printable
 from unpaired.data.bad_image import MAX_PIXELS, BadImage, refuse_bomb
-from unpaired.data.formats import Frame, ImageBytes
+from unpaired.data.decode import meaning_of
+from unpaired.data.formats import Frame, ImageBytes, Meaning
 from unpaired.data.parallel import for_each, sharing_memory
 from unpaired.data.reading import PICTURES, ImageFile, OwnImage, Reading
 from unpaired.data.streams.shards import StoredImage
@@ -35,15 +36,16 @@ _LISTED = 5
 _REMEMBERED_AT_ONCE = 2000
 _TOLERANCE = 1e-3
 """How far floats may lie outside [0, 1]: rounding, not another range."""
-_FILE = "checked-2.sqlite"
+_FILE = "checked-3.sqlite"
 """The number changes with the rules of decoding: what older rules found is forgotten."""
 _MAX_BYTES = 2**28
 _COLUMNS = "path BLOB PRIMARY KEY, size INT, mtime INT, height INT, width INT, channels INT, dtype TEXT, digest BLOB"
-_TABLE = f"CREATE TABLE IF NOT EXISTS sound ({_COLUMNS}, low REAL, high REAL) WITHOUT ROWID"
+_TABLE = f"CREATE TABLE IF NOT EXISTS sound ({_COLUMNS}, low REAL, high REAL, meaning TEXT) WITHOUT ROWID"
 _GONE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_ROW: TypeAdapter[tuple[Any, int, int, int, int, int, str, bytes, float | None, float | None]] = TypeAdapter(
-    tuple[Any, int, int, int, int, int, str, bytes, float | None, float | None], config=ConfigDict(strict=True)
-)
+_Row = tuple[Any, int, int, int, int, int, str, bytes, float | None, float | None, str]
+_ROW: TypeAdapter[_Row] = TypeAdapter(_Row, config=ConfigDict(strict=True))
+_MEANING = TypeAdapter(Meaning)
+_NOTHING = Meaning()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class ImageInfo:
     """Smallest value; None for 8-bit images, where it is of no interest."""
     high: float | None
     """Largest value; None for 8-bit images."""
+    meaning: Meaning = _NOTHING
+    """What the file says of its images beyond their pixels."""
 
     @property
     def format(self) -> str:
@@ -233,7 +237,9 @@ def _inspect(path: ImageFile, reading: Reading, max_pixels: int) -> ImageInfo:
         return _described(path, file, reading.read(file, max_pixels=max_pixels), reading)
 
 
-def _described(path: ImageFile, file: ImageFile, image: Image, reading: Reading) -> ImageInfo:
+def _described(
+    path: ImageFile, file: Path | OwnImage | ImageBytes | Frame, image: Image, reading: Reading
+) -> ImageInfo:
     """Describe the image that was read from `file`, which is `path` or its content."""
     if isinstance(file, ImageBytes) or (isinstance(file, Path) and file.is_file()):
         with file.open("rb") as stream:
@@ -248,7 +254,8 @@ def _described(path: ImageFile, file: ImageFile, image: Image, reading: Reading)
     low = high = None
     if image.dtype != np.uint8:
         low, high = float(image.min()), float(image.max())
-    return ImageInfo(path, height, width, channels, sys.intern(image.dtype.name), digest, low, high)
+    meaning = _NOTHING if isinstance(file, OwnImage) else meaning_of(file, channels=reading.channels)
+    return ImageInfo(path, height, width, channels, sys.intern(image.dtype.name), digest, low, high, meaning)
 
 
 def _unfit(
@@ -330,8 +337,12 @@ class CheckMemory:
 
     def remember(self, images: Iterable[tuple[ImageInfo, Stamp]]) -> None:
         """Remember sound images, each with the stamp that its file had before it was read."""
-        rows = [(self._key(info.path), *stamp, *_VALUES(info)) for info, stamp in images if isinstance(info.path, Seen)]
-        insert = f"INSERT OR REPLACE INTO sound VALUES ({', '.join('?' * 10)})"
+        rows = [
+            (self._key(info.path), *stamp, *_VALUES(info), _said(info.meaning))
+            for info, stamp in images
+            if isinstance(info.path, Seen)
+        ]
+        insert = f"INSERT OR REPLACE INTO sound VALUES ({', '.join('?' * 11)})"
         self._use(lambda database: database.executemany(insert, rows), attempts=2)
 
     def _key(self, path: Seen) -> bytes:
@@ -363,10 +374,15 @@ class CheckMemory:
 def _info(path: Seen, row: tuple[object, ...]) -> ImageInfo | None:
     """Return what a row says, or None where the file has changed or the row makes no sense."""
     try:
-        _, size, mtime, height, width, channels, dtype, digest, low, high = _ROW.validate_python(row)
+        _, size, mtime, height, width, channels, dtype, digest, low, high, said = _ROW.validate_python(row)
+        meaning = _MEANING.validate_json(said) if said else _NOTHING
         if _stamp(path) != (size, mtime):
             return None
     except (OSError, ValidationError):
         return None
     # The same few words for 100,000 files are kept once.
-    return ImageInfo(path, height, width, channels, sys.intern(dtype), digest, low, high)
+    return ImageInfo(path, height, width, channels, sys.intern(dtype), digest, low, high, meaning)
+
+
+def _said(meaning: Meaning) -> str:
+    return "" if meaning == _NOTHING else _MEANING.dump_json(meaning).decode()

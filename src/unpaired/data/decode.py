@@ -1,10 +1,10 @@
 """From a file to an array: [H, W, C] in the file's own dtype.
 
 The rules, for every format: the content decides which format a file has, not its suffix; EXIF and TIFF orientation is
-applied; 1 bit becomes 8-bit grey; palettes become RGB; transparency is laid over white, or kept where it is asked for;
-CMYK, YCbCr and LAB become RGB; 16-bit grey and RGB stay 16 bits; floats of any width become float32; of an animation
-the first frame is taken; damaged metadata is ignored, damaged pixels never are. `.npy` files hold H x W or H x W x C;
-for TIFF see `formats.tiff`.
+applied; colours with a profile become sRGB; 1 bit becomes 8-bit grey; palettes become RGB; transparency is laid over
+white, or kept where it is asked for; CMYK, YCbCr and LAB become RGB; more than 8 bits stay 16 bits; floats of any width
+become float32; a file of several images is read image by image (`Frame`), else its first is taken; damaged metadata is
+ignored, damaged pixels never are. For the axes of arrays see `formats.layout`, for TIFF `formats.tiff`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
+from unpaired.core.settings import option
 from unpaired.core.text import plural
 from unpaired.data.bad_image import MAX_PIXELS, refuse_bomb
 from unpaired.data.bad_image import BadImage as BadImage
@@ -29,21 +30,29 @@ from unpaired.data.formats import (
     Frame,
     Header,
     ImageBytes,
+    Meaning,
     Reader,
     find_reader,
     is_image_folder,
-    own_readers,
+    readable_suffixes,
     suffix_of,
 )
 from unpaired.data.formats.base import admit, quiet
 from unpaired.data.parallel import sharing_memory
 from unpaired.data.values import Image
 
+_RAW = "camera raw: develop them to 16-bit TIFF or PNG first"
+_DRAWING = "drawings without pixels: render them to PNG first"
+_INSTRUMENT = "an instrument's own format: export them as TIFF first"
+_PROJECT = "an editor's own format: export them as PNG or TIFF first"
 UNSUPPORTED = {
-    suffix: f"{suffix} files are not supported; convert them to PNG or TIFF, or give a reader (data.readers)"
-    for suffix in (".heic", ".heif", ".jxl", ".exr", ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".svg", ".npz")
+    **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".pef", ".srw"), _RAW),
+    **dict.fromkeys((".svg", ".svgz", ".eps", ".ai", ".pdf", ".wmf", ".emf"), _DRAWING),
+    **dict.fromkeys((".czi", ".nd2", ".lif", ".oib", ".oir", ".vsi", ".dm3", ".dm4", ".mrc", ".ims"), _INSTRUMENT),
+    **dict.fromkeys((".xcf", ".kra", ".psb", ".afphoto"), _PROJECT),
+    **dict.fromkeys((".grib", ".grb", ".nc"), "grids: write the variable that is meant as GeoTIFF or .npy first"),
 }
-"""Image files that are recognised only to be refused with a reason, by suffix, unless an own reader takes them."""
+"""Files of images that nothing here reads, by suffix, and what to do: left out of folders, and told."""
 
 _HEAD = 512
 """Bytes by which a file's reader is found."""
@@ -61,25 +70,29 @@ def decode(
     max_pixels: int = MAX_PIXELS,
     stored: bool = False,
     alpha: bool = False,
+    channels: int | None = None,
+    profiles: bool = True,
 ) -> Image:
     """Read one image file, or its content, as [H, W, C] in its own dtype; the array may be read-only.
 
     With `stored`, the numbers that files of one sample hold are returned as they are, for maps of class indices: the
     index in place of the palette's colour, 0 and 1 for one bit, no scaling of few bits, no white under transparency.
     With `alpha`, transparency is the last channel of files that have it: 2 or 4 channels, colours not multiplied with
-    it, white where nothing is seen.
+    it, white where nothing is seen. `channels` are those of the domain, where they are known: they settle what files
+    leave open (which axis of an array holds them, whether a GeoTIFF's last band is transparency). Without `profiles`,
+    colours are taken as stored whatever profile they have.
 
     Raises `BadImage`, and nothing else, for anything that is not a whole, sound image of at most `max_pixels` pixels.
     """
     if isinstance(path, Frame):
-        return _frame(path, max_pixels)
-    with explained(path, max_pixels) as (file, reader):
+        return _frame(path, max_pixels, channels, profiles)
+    with explained(path, max_pixels, channels=channels, profiles=profiles) as (file, reader):
         return plain(file, reader.load(file, max_pixels, stored=stored, alpha=alpha))
 
 
-def count_frames(path: Path | ImageBytes, axis: int = 0) -> int:
+def count_frames(path: Path | ImageBytes, axis: int = 0, channels: int | None = None) -> int:
     """Return how many images a file holds along an axis; 1 for an ordinary image; `BadImage` as `decode`."""
-    with explained(path, MAX_PIXELS) as (file, reader):
+    with explained(path, MAX_PIXELS, channels=channels) as (file, reader):
         return reader.count(file, axis) if reader.containers else 1
 
 
@@ -89,8 +102,15 @@ def reader_of(path: Path) -> Reader:
         return reader
 
 
-def _frame(frame: Frame, max_pixels: int) -> Image:
-    with explained(frame.path, max_pixels) as (file, reader):
+def meaning_of(path: Path | ImageBytes | Frame, *, channels: int | None = None) -> Meaning:
+    """Return what a file says of its images beyond their pixels; `BadImage` as `decode`."""
+    with explained(path.path if isinstance(path, Frame) else path, channels=channels) as (file, reader):
+        return reader.meaning(file)
+
+
+def _frame(frame: Frame, max_pixels: int, channels: int | None, profiles: bool) -> Image:
+    each = None if channels is None else max(1, channels // (2 * frame.neighbours + 1))
+    with explained(frame.path, max_pixels, channels=each, profiles=profiles) as (file, reader):
         header = reader.probe(file)
         if frame.level or frame.box is not None:
             return _view(file, reader, header, frame, max_pixels)
@@ -133,12 +153,18 @@ def probe(path: str | os.PathLike[str] | ImageBytes, *, max_pixels: int = MAX_PI
 
 
 @contextmanager
-def explained(path: str | os.PathLike[str] | ImageBytes, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[Path, Reader]]:
+def explained(
+    path: str | os.PathLike[str] | ImageBytes,
+    max_pixels: int = MAX_PIXELS,
+    *,
+    channels: int | None = None,
+    profiles: bool = True,
+) -> Iterator[tuple[Path, Reader]]:
     """Yield a file's path, or content in its place, and its reader; whatever the block raises becomes `BadImage`."""
     file = path if isinstance(path, ImageBytes) else Path(path)
     path = Path(file)
     try:
-        with sharing_memory(), quiet(max_pixels), np.errstate(all="ignore"):
+        with sharing_memory(), quiet(max_pixels, channels=channels, profiles=profiles), np.errstate(all="ignore"):
             reader = find_reader(_start(file), suffix_of(path), cast(Path, file))
             with _library(path, reader):
                 if isinstance(file, Path) or reader.reads_memory:
@@ -150,6 +176,8 @@ def explained(path: str | os.PathLike[str] | ImageBytes, max_pixels: int = MAX_P
         if error.path == path:
             raise
         raise type(error)(path, error.reason) from error  # of an image inside of the file
+    except UserError as error:  # such as a library that is missing
+        raise BadImage(path, str(error)) from error
     except Exception as error:  # decoders raise anything on damaged files
         raise BadImage(path, _reason(error)) from error
 
@@ -220,8 +248,8 @@ def plain(path: str | os.PathLike[str], image: Image) -> Image:
 
 def _start(path: Path | ImageBytes) -> bytes:
     suffix = path.suffix.lower()
-    if suffix in UNSUPPORTED and not any(suffix in reader.suffixes for reader in own_readers().values()):
-        raise BadImage(path, UNSUPPORTED[suffix])
+    if suffix in UNSUPPORTED and suffix not in readable_suffixes():
+        raise BadImage(path, f"{suffix} files are {UNSUPPORTED[suffix]}, or give a reader ({option('data.readers')})")
     if isinstance(path, ImageBytes):
         if not path.content:
             raise BadImage(path, "empty: 0 bytes")

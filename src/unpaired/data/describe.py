@@ -18,6 +18,8 @@ from unpaired.data.bad_image import BadImage
 from unpaired.data.check import ImageInfo
 from unpaired.data.config import DataConfig
 from unpaired.data.directions import Side
+from unpaired.data.formats import Frame
+from unpaired.data.formats.meaning import ANIMATED, BANDS, CHANNELS_FIRST, CONVERTED
 from unpaired.data.reading import Reading
 from unpaired.data.values import DTYPE_RANGES, Domain
 
@@ -84,7 +86,7 @@ def describe_domain(
     if reading.labels is not None:
         domain = Domain(channels=reading.labels.channels, labels=reading.labels, name=name)
         return domain, _of_labels(side, reading, config), ()
-    declared, notices = config.value_range(side), list[str]()
+    declared, notices = config.value_range(side), [f"{title}: {text}" for text in remarks(side, infos)]
     counts = Counter(info.channels for info in infos)
     channels = config.channels(side) or _channels(side, infos, counts, config)
     if channels == 3 and counts[1]:
@@ -108,6 +110,28 @@ def describe_domain(
     alpha = reading.alpha and channels in (2, 4)
     domain = Domain(channels=channels, dtype=_widest(set(dtypes)), range=declared, name=name, alpha=alpha)
     return domain, notices, findings
+
+
+def remarks(side: Side, infos: Sequence[ImageInfo]) -> list[str]:
+    """Return what reading did with the images of a domain that a person may not expect, in words."""
+    counts, texts = Counter(remark for info in infos for remark in info.meaning.remarks), list[str]()
+    frames = [info.path.path for info in infos if isinstance(info.path, Frame)]
+    if frames:
+        holding = f"{plural(len(set(frames)), 'file')} that hold{'s' if len(set(frames)) == 1 else ''} several"
+        texts.append(f"{plural(len(frames), 'image')} of {len(infos):,} from {holding}: volumes, stacks, animations")
+    if count := counts[CONVERTED]:
+        texts.append(f"{plural(count, 'image')} with another colour profile than sRGB, converted to sRGB")
+    if count := counts[BANDS]:
+        colours = option(f"data.channels_{side}", 3)
+        texts.append(
+            f"{plural(count, 'GeoTIFF file')} whose last band is marked as alpha, read as a band; {colours} lays the "
+            "others over white by it"
+        )
+    if count := counts[ANIMATED]:
+        texts.append(f"{plural(count, 'PNG file')} with several images, of which the first is taken; .apng takes all")
+    if count := counts[CHANNELS_FIRST]:
+        texts.append(f"{plural(count, 'array')} with the channels first, by the shape")
+    return texts
 
 
 def find_in_values(side: Side, infos: Sequence[ImageInfo], reading: Reading, max_pixels: int) -> tuple[Finding, ...]:

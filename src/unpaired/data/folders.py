@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,14 @@ from unpaired.data.bad_image import BadImage
 from unpaired.data.catalogue import dataset_folder, is_dataset, unknown_place
 from unpaired.data.config import DataConfig
 from unpaired.data.decode import UNSUPPORTED, count_frames
-from unpaired.data.formats import Frame, container_suffixes, is_image_folder, readable_suffixes, suffix_of
+from unpaired.data.formats import (
+    Frame,
+    container_suffixes,
+    is_image_folder,
+    missing_extras,
+    readable_suffixes,
+    suffix_of,
+)
 from unpaired.data.formats.dicom import is_bare_dicom
 from unpaired.data.reading import ImageFile, OwnImage, open_source
 from unpaired.data.source import ImageSource
@@ -80,26 +87,32 @@ def find_folders(config: DataConfig) -> Folders:
         raise UserError(f'cannot read the folder "{printable(error.filename)}": {error.strerror}.') from error
 
 
-def list_files(place: Place) -> Sequence[ImageFile]:
-    """Return the images below a folder, sorted by path, or those of shards or an own source in their order."""
+def list_files(place: Place, channels: int | None = None) -> Sequence[ImageFile]:
+    """Return the images below a folder, sorted by path, or those of shards or an own source in their order.
+
+    `channels` of the domain, where they are known, tell images from channels in files that leave it open.
+    """
     if isinstance(place, Stream):
         return place.images
     if isinstance(place, Path):
-        return in_frames(list_images(place))
+        return in_frames(list_images(place), channels=channels)
     return [OwnImage(place, n) for n in range(len(place))]
 
 
-def in_frames(files: Sequence[Path], axis: int = 0, neighbours: int = 0) -> list[Path | Frame]:
+def in_frames(
+    files: Sequence[Path], axis: int = 0, neighbours: int = 0, channels: int | None = None
+) -> list[Path | Frame]:
     """Return files with those that hold several images (volumes, stacks, clips) replaced by these, in their order.
 
     A file that cannot be read stays as it is, so that checking reports it.
     """
     several, images = container_suffixes(), list[Path | Frame]()
+    each = None if channels is None else max(1, channels // (2 * neighbours + 1))
     for file in files:
         count = 1
         if suffix_of(file) in several or is_bare_dicom(file):
             with contextlib.suppress(BadImage):
-                count = count_frames(file, axis)
+                count = count_frames(file, axis, each)
         alone = count == 1 and not axis
         images += [file] if alone else [Frame(file, index, axis, neighbours) for index in range(count)]
     return images
@@ -116,12 +129,28 @@ def list_images(folder: Path) -> list[Path]:
         raise UserError(
             f'no images in the folder "{printable(folder)}": found {found.others_in_words()}. '
             "Images are, for instance, .jpg, .png, .webp, .tif and .npy files, also in folders below."
+            + "".join(f" {text[0].upper()}{text[1:]}." for text in in_words(found.left_out()))
         )
     return [Path(name) for name in sorted(found.images)]
 
 
+def left_out(folder: Path) -> dict[str, int]:
+    """Return how many files of images below a folder cannot be read by this installation, by suffix."""
+    return _search(folder).left_out()
+
+
+def in_words(left: Mapping[str, int]) -> list[str]:
+    """Return what files are left out and what would read them, in one text for every remedy."""
+    extras = missing_extras()
+    remedies: dict[str, list[str]] = {}
+    for suffix, count in left.items():
+        remedy = f"pip install 'unpaired[{extras[suffix]}]'" if suffix in extras else UNSUPPORTED[suffix]
+        remedies.setdefault(remedy, []).append(f"{count:,} {suffix}")
+    return [f"{listing(counts)} left out: {remedy}" for remedy, counts in remedies.items()]
+
+
 def _search(folder: Path) -> _Found:
-    found = _Found(readable_suffixes() | set(UNSUPPORTED))
+    found = _Found(readable_suffixes(installed=True))
     folders, links, seen = [os.fspath(folder)], list[str](), set[tuple[int, int]]()
     while folders or links:
         current = folders.pop() if folders else links.pop()
@@ -142,6 +171,10 @@ class _Found:
     images: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     folders: int = 0
+
+    def left_out(self) -> dict[str, int]:
+        known = missing_extras().keys() | UNSUPPORTED
+        return {suffix: count for suffix, count in self.others.most_common() if suffix in known}
 
     def others_in_words(self) -> str:
         kinds = [f"{count} {suffix or 'without a suffix'}" for suffix, count in self.others.most_common(8)]
@@ -259,7 +292,7 @@ def _holds_images(folder: Path) -> bool:
     """Return whether image files lie in a folder itself, whatever lies in folders below."""
     if not folder.is_dir():
         return False
-    readable = readable_suffixes()
+    readable = readable_suffixes(installed=True)
     return any(suffix_of(path) in readable and not path.name.startswith(".") for path in folder.iterdir())
 
 

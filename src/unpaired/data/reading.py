@@ -55,6 +55,8 @@ class Reading:
     """What label maps mean; None for pictures."""
     alpha: bool = False
     """Whether transparency is the last channel of 2 or 4, opaque where a file has none; else it is laid over white."""
+    channels: int | None = None
+    """Channels of the domain where they are known, which settle what files leave open; see `decode`."""
 
     def key(self) -> str:
         """Return a text that differs where the same file would give other pixels; empty for whole pictures."""
@@ -63,6 +65,7 @@ class Reading:
             self.half or "",
             str(asdict(self.labels)) if self.labels else "",
             "alpha" if self.alpha else "",
+            f"{self.channels} channels" if self.channels is not None else "",
             readers,
         )
         return " ".join(part for part in parts if part)
@@ -75,7 +78,14 @@ class Reading:
         """
         file = path if isinstance(path, OwnImage | StoredImage | ImageBytes | Frame) else Path(path)
         stored = self.labels is not None and self.labels.kind == "index"
-        image = read_image(file, max_pixels=max_pixels, stored=stored, alpha=self.alpha)
+        image = read_image(
+            file,
+            max_pixels=max_pixels,
+            stored=stored,
+            alpha=self.alpha,
+            channels=self.channels,
+            profiles=self.labels is None,
+        )
         image = halved(file, image, self.half)
         if self.labels is None:
             return as_channels(image, image.shape[2] + image.shape[2] % 2, alpha=True) if self.alpha else image
@@ -143,12 +153,20 @@ def open_source(setting: str, spec: str) -> ImageSource:
     return source
 
 
-def read_image(file: ImageFile, *, max_pixels: int, stored: bool = False, alpha: bool = False) -> Image:
-    """Return the image of a file or of an own source, [H, W, C] in its own dtype; raises `BadImage` alone."""
+def read_image(
+    file: ImageFile,
+    *,
+    max_pixels: int,
+    stored: bool = False,
+    alpha: bool = False,
+    channels: int | None = None,
+    profiles: bool = True,
+) -> Image:
+    """Return the image of a file, as `decode` does, or of an own source, in its own dtype; raises `BadImage` alone."""
     if isinstance(file, StoredImage):
         file = file.load()
     if isinstance(file, Path | ImageBytes | Frame):
-        return decode(file, max_pixels=max_pixels, stored=stored, alpha=alpha)
+        return decode(file, max_pixels=max_pixels, stored=stored, alpha=alpha, channels=channels, profiles=profiles)
     try:
         image = np.asarray(file.source[file.index])
     except Exception as error:  # the user's code can raise anything

@@ -17,7 +17,7 @@ from unpaired.data.check import BadFiles, Checked, ImageInfo, check_images, requ
 from unpaired.data.config import DataConfig
 from unpaired.data.describe import Finding, describe_domain, overlaps
 from unpaired.data.directions import Side
-from unpaired.data.folders import ANNOTATIONS, Folders, Place, find_folders, list_files
+from unpaired.data.folders import ANNOTATIONS, Folders, Place, find_folders, in_words, left_out, list_files
 from unpaired.data.formats import Frame, use_readers
 from unpaired.data.label_search import settled_labels
 from unpaired.data.order import Windows
@@ -126,7 +126,7 @@ def open_training_data(
     folders = find_folders(config)
     of_streams = list_streams(folders, config, progress)
     listed, notices = _list_all(folders, config, paired=paired)
-    notices = [*of_streams, *notices]
+    notices = [*of_streams, *notices, *_left_out(folders, config)]
     readings = {side: _reading(side, listed, config, progress) for side in SIDES}
     # Images that are padded to a multiple of the smallest size are never too small.
     least = 1 if size_multiple > PUBLISHED_MULTIPLE and size_multiple >= minimum_size else minimum_size
@@ -230,9 +230,14 @@ def _list_all(
         a, b = places
         if a is None or b is None:  # no test images, or those of one domain, which make no pairs
             alone = {Part(test, side): place for side, place in zip(SIDES, places, strict=True) if place is not None}
-            listed |= {} if paired else {part: list_files(place) for part, place in alone.items()}
+            listed |= (
+                {} if paired else {part: list_files(place, config.channels(part.side)) for part, place in alone.items()}
+            )
             continue
-        files: tuple[Sequence[ImageFile], Sequence[ImageFile]] = list_files(a), list_files(b)
+        files: tuple[Sequence[ImageFile], Sequence[ImageFile]] = (
+            list_files(a, config.channels("a")),
+            list_files(b, config.channels("b")),
+        )
         if paired and config.side_by_side is None:
             try:
                 *matched, reported = match_pairs(a, b, *files, config.on_bad_image)
@@ -245,6 +250,15 @@ def _list_all(
     return listed, notices
 
 
+def _left_out(folders: Folders, config: DataConfig) -> list[str]:
+    """Return which files of images are not read, in words, once for every folder."""
+    places = {Part(False, "a"): folders.train_a, Part(False, "b"): folders.train_b}
+    tests = {Part(True, "a"): folders.test_a, Part(True, "b"): folders.test_b}
+    places |= {part: place for part, place in tests.items() if place is not None}
+    titles = {place: part.title(config) for part, place in reversed(places.items()) if isinstance(place, Path)}
+    return [f"{titles[place]}: {text}" for place in reversed(titles) for text in in_words(left_out(place))]
+
+
 def _reading(
     side: Side, listed: Mapping[Part, Sequence[ImageFile]], config: DataConfig, progress: Progress | None
 ) -> Reading:
@@ -253,7 +267,7 @@ def _reading(
     files = [file for part, found in listed.items() if part.side == side for file in found]
     if asked is None:
         alpha = config.channels(side) in (2, 4) and holds_alpha(files, config.max_pixels)
-        return Reading(half=half, alpha=alpha)
+        return Reading(half=half, alpha=alpha, channels=config.channels(side))
     labels = settled_labels(
         side,
         asked,

@@ -37,7 +37,8 @@ def read_signed(path: ImageFile, source: Domain, *, max_pixels: int = MAX_PIXELS
 
     Raises `BadImage` for files that cannot be read, `UserError` as `signed_from_array` does.
     """
-    image = Reading(half=half, labels=source.labels, alpha=source.alpha).read(path, max_pixels=max_pixels)
+    reading = Reading(half=half, labels=source.labels, alpha=source.alpha, channels=source.channels)
+    image = reading.read(path, max_pixels=max_pixels)
     if source.labels is not None:
         return to_signed(encoded(np.asarray(image[:, :, 0], np.uint8), source.labels))
     return signed_from_array(image, source)

@@ -314,7 +314,9 @@ def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
     ],
 )
 def test_the_content_decides(tmp_path: Path, start: bytes, suffix: str, is_clip: bool) -> None:
-    assert isinstance(find_reader(start, suffix, tmp_path / f"a{suffix}"), VideoReader) == is_clip
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(start)
+    assert isinstance(find_reader(start, suffix, path), VideoReader) == is_clip
 
 
 def test_a_time_of_90000_parts_is_kept(tmp_path: Path) -> None:

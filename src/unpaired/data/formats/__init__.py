@@ -11,14 +11,18 @@ from pathlib import Path
 
 from unpaired.core.errors import UserError
 from unpaired.core.extensions import as_subclass, find_extension, import_name, installed, named_extensions
+from unpaired.data.formats.arrays import ArrayReader
 from unpaired.data.formats.base import Header as Header
 from unpaired.data.formats.base import Reader as Reader
+from unpaired.data.formats.codecs import CodecReader
 from unpaired.data.formats.content import Frame as Frame
 from unpaired.data.formats.content import ImageBytes as ImageBytes
 from unpaired.data.formats.content import cut as cut
 from unpaired.data.formats.content import suffix_of as suffix_of
 from unpaired.data.formats.dicom import DicomReader
+from unpaired.data.formats.exr import ExrReader
 from unpaired.data.formats.geo import GeoReader
+from unpaired.data.formats.heif import HeifReader
 from unpaired.data.formats.meaning import Box as Box
 from unpaired.data.formats.meaning import Meaning as Meaning
 from unpaired.data.formats.npy import NpyReader
@@ -27,6 +31,7 @@ from unpaired.data.formats.ome_zarr import OmeZarrReader
 from unpaired.data.formats.output import Output as Output
 from unpaired.data.formats.pillow import PillowReader
 from unpaired.data.formats.png import DeepPngReader
+from unpaired.data.formats.pnm import DeepPnmReader
 from unpaired.data.formats.slides import SlideReader
 from unpaired.data.formats.tiff import TiffReader
 from unpaired.data.formats.video import VideoReader
@@ -36,12 +41,17 @@ READERS: dict[str, Reader] = {
     "dicom": DicomReader(),
     "volumes": VolumeReader(),
     "npy": NpyReader(),
+    "arrays": ArrayReader(),
     "geo": GeoReader(),
     "slides": SlideReader(),
     "ome": OmeReader(),
     "ome zarr": OmeZarrReader(),
     "tiff": TiffReader(),
     "deep png": DeepPngReader(),
+    "deep pnm": DeepPnmReader(),
+    "codecs": CodecReader(),
+    "exr": ExrReader(),
+    "heif": HeifReader(),
     "video": VideoReader(),
     "pillow": PillowReader(),
 }
@@ -78,9 +88,17 @@ def find_reader(start: bytes, suffix: str, path: Path) -> Reader:
     return next(accepting, READERS["pillow"])
 
 
-def readable_suffixes() -> frozenset[str]:
-    """Return the suffixes (in lower case) of the files that are read as images."""
-    return frozenset().union(*(reader.suffixes for reader in (*READERS.values(), *own_readers().values())))
+def readable_suffixes(*, installed: bool = False) -> frozenset[str]:
+    """Return the suffixes (in lower case) of the files that are read as images, with `installed` by what is there."""
+    readers = (*READERS.values(), *own_readers().values())
+    return frozenset().union(*(reader.suffixes for reader in readers if not installed or reader.is_installed()))
+
+
+def missing_extras() -> dict[str, str]:
+    """Return the extra that would read the files of a suffix (in lower case), for those that nothing here reads."""
+    readable = readable_suffixes(installed=True)
+    missing = [reader for reader in READERS.values() if not reader.is_installed()]
+    return {suffix: reader.extra for reader in missing for suffix in sorted(reader.suffixes - readable)}
 
 
 def container_suffixes() -> frozenset[str]:

@@ -164,6 +164,15 @@ def upright(image: Image, orientation: int) -> Image:
     return image
 
 
+def filling(image: Image, bits: int) -> Image:
+    """Scale unsigned samples of so many bits to the full range of their type; rounded to nearest."""
+    top, own = int(np.iinfo(image.dtype.name).max), 2**bits - 1
+    if own >= top:
+        return image
+    wide: NDArray[Any] = image.astype(np.uint32)
+    return np.asarray((wide * top + own // 2) // own, image.dtype)
+
+
 def strips(height: int, width: int) -> list[slice]:
     """Return the rows of an image, `STRIP_PIXELS` at a time."""
     rows = max(1, STRIP_PIXELS // width)
@@ -209,6 +218,8 @@ def _laid(colour: NDArray[Any], alpha: NDArray[Any], premultiplied: bool) -> NDA
 class _Thread(threading.local):
     decoding = 0
     max_pixels = MAX_PIXELS
+    channels: int | None = None
+    profiles = True
 
 
 class _WhileDecoding(logging.Filter):
@@ -226,17 +237,29 @@ for _name in ("tifffile", "pydicom", "nibabel.global"):
     logging.getLogger(_name).addFilter(_WhileDecoding())
 
 
+def wanted_channels() -> int | None:
+    """Return how many channels the domain has whose image this thread reads, where a file leaves that open."""
+    return _thread.channels
+
+
+def profiles_count() -> bool:
+    """Return whether this thread reads pictures, whose colour profiles are applied, and no label maps."""
+    return _thread.profiles
+
+
 @contextmanager
-def quiet(max_pixels: int = MAX_PIXELS) -> Iterator[None]:
+def quiet(max_pixels: int = MAX_PIXELS, *, channels: int | None = None, profiles: bool = True) -> Iterator[None]:
     """Silence decoders' warnings (odd metadata, old formats) and their logs while an image is decoded.
 
-    Images inside of files (PNG in icons) have at most `max_pixels`, which is known only when Pillow opens them.
+    Images inside of files (PNG in icons) have at most `max_pixels`, which is known only when Pillow opens them; in the
+    same way `channels` and `profiles` reach the readers that ask for `wanted_channels` and `profiles_count`.
     `warnings.catch_warnings` swaps the filters of the whole process and is not safe with several threads; here one
     filter for Pillow's own modules is put in by the first thread that decodes and taken out by the last.
     """
     global _entered
+    before = _thread.max_pixels, _thread.channels, _thread.profiles
     _thread.decoding += 1
-    _thread.max_pixels = max_pixels
+    _thread.max_pixels, _thread.channels, _thread.profiles = max_pixels, channels, profiles
     with _lock:
         _entered += 1
         filters = cast("list[Any]", warnings.filters)
@@ -246,6 +269,7 @@ def quiet(max_pixels: int = MAX_PIXELS) -> Iterator[None]:
         yield
     finally:
         _thread.decoding -= 1
+        _thread.max_pixels, _thread.channels, _thread.profiles = before
         with _lock:
             _entered -= 1
             if _entered == 0:

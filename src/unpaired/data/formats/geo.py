@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from unpaired.core.errors import needs_extra
 from unpaired.data.bad_image import BadImage
-from unpaired.data.formats.base import Header, Reader, quiet
-from unpaired.data.formats.meaning import Box, Meaning
+from unpaired.data.formats.base import Header, Reader, quiet, wanted_channels
+from unpaired.data.formats.meaning import BANDS, Box, Meaning
 from unpaired.data.formats.output import Output
-from unpaired.data.formats.tiff_tags import GEOGRAPHIC, MASK, REDUCED, directories, flags
+from unpaired.data.formats.tiff_tags import EXTRA_SAMPLES, GEOGRAPHIC, MASK, REDUCED, directories, flags
 from unpaired.data.values import DTYPE_RANGES, Domain, Image
 
 _VRT, _JP2 = b"<VRTDataset", b"\0\0\0\x0cjP  \r\n\x87\n"
@@ -69,6 +69,8 @@ class GeoReader(Reader):
             or any(not flags(page) & (REDUCED | MASK) for page in pages[1:])
         ):
             return False  # several images in one file are pages, which TIFF's own reader knows
+        if EXTRA_SAMPLES in pages[0] and wanted_channels() in (1, 3):
+            return False  # the last band is asked to be transparency, which TIFF's own reader lays over white
         return _is_installed()
 
     def probe(self, path: Path) -> Header:
@@ -94,6 +96,7 @@ class GeoReader(Reader):
                 spacing_unit=unit,
                 channels=names,
                 group=path.name,
+                remarks=(BANDS,) if source.count in (2, 4) and _ends_in_alpha(source) else (),
             )
 
     def valid(self, path: Path, index: int = 0, axis: int = 0) -> NDArray[np.bool_] | None:
@@ -184,6 +187,10 @@ class GeoOutput(Output):
                 self._file = made
         self._file.replace(self._path)
         self._tidy()
+
+
+def _ends_in_alpha(source: Any) -> bool:
+    return bool(source.colorinterp[-1].name == "alpha")
 
 
 def _is_installed() -> bool:

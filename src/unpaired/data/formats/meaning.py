@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+Remark = Literal["converted", "bands", "animated", "channels first"]
+"""What reading did that a person may not expect: a colour profile was converted to sRGB; what a GeoTIFF calls alpha is
+read as a band; the first image of an animation is taken; an array has its channels first."""
+CONVERTED: Remark = "converted"
+BANDS: Remark = "bands"
+ANIMATED: Remark = "animated"
+CHANNELS_FIRST: Remark = "channels first"
 
 
 class Meaning(NamedTuple):
@@ -20,6 +28,8 @@ class Meaning(NamedTuple):
     """What each channel is called: bands, stains, markers."""
     group: str = ""
     """What images of one origin have in common, such as the patient: training and held-out images never share it."""
+    remarks: tuple[Remark, ...] = ()
+    """What reading did that is told when the data are checked."""
 
 
 class Box(NamedTuple):

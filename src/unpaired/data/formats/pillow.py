@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
+import re
 import struct
+import threading
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +16,8 @@ from PIL import ImageFile
 
 from unpaired.data.bad_image import BadImage
 from unpaired.data.formats.base import Header, Reader, over_white, strips, upright
+from unpaired.data.formats.colour import Space, changes_colours, to_srgb
+from unpaired.data.formats.meaning import ANIMATED, CONVERTED, Meaning
 from unpaired.data.values import Image
 
 # fmt: off
@@ -27,16 +33,24 @@ without a file suffix."""
 
 ORIENTATION = 0x0112
 """The EXIF (and TIFF) tag that says how the picture was held."""
+_GREY = ("1", "L", "LA", "La")
 
+_MOVING = ("GIF", "PNG", "WEBP", "AVIF", "FLI")
+"""Formats whose images follow one another; elsewhere Pillow counts layers, thumbnails and sizes too."""
+_HEAD = 1 << 16
+_REMARKABLE = re.compile(rb"ICC_PROFILE|ICCP|iCCP|prof|acTL|jp2h")
+"""Marks of a colour profile or an animation at the beginning of a file: most files have none and are not opened."""
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
 class PillowReader(Reader):
-    """Reads the first frame of whatever Pillow opens.
+    """Reads whatever Pillow opens; the images of animated GIF, APNG and WebP one by one, of others the first.
 
     1 bit becomes 8-bit grey; palettes, CMYK, YCbCr, HSV and LAB become RGB; transparency is laid over white; 16-bit
     grey stays uint16, 32-bit integers int32, floats float32. Class indices are read by `stored_values`.
     """
+
+    containers = frozenset({".apng", ".avifs", ".flc", ".fli", ".gif", ".webp"})  # PNG: opened only for `meaning`
 
     reads_memory = True
     # fmt: off
@@ -68,6 +82,62 @@ class PillowReader(Reader):
                 return None
             image.load()
             return upright(to_array(image, alpha=True), _orientation(image))
+
+    def count(self, path: Path, axis: int = 0) -> int:
+        with path.open("rb") as stream:
+            return _frames(_recognised(path, stream))
+
+    def read_frame(self, path: Path, index: int, axis: int = 0) -> Image:
+        image = _last.open(path)
+        image.seek(index)
+        return upright(to_array(image), _orientation(image))
+
+    def meaning(self, path: Path) -> Meaning:
+        with path.open("rb") as stream:
+            if _REMARKABLE.search(stream.read(_HEAD)) is None:
+                return Meaning()
+            stream.seek(0)
+            image = _recognised(path, stream)
+            space: Space = "cmyk" if image.mode == "CMYK" else "rgb"
+            converted = image.mode not in _GREY and changes_colours(profile_of(image), space)
+            moving = path.suffix.lower() not in self.containers and _frames(image) > 1
+            return Meaning(remarks=(CONVERTED,) * converted + (ANIMATED,) * moving)
+
+
+class _Last(threading.local):
+    """The animation that this thread read last, so that its images in their order are each decoded once."""
+
+    key: tuple[str, int, int] | None = None
+    image: ImageFile.ImageFile
+
+    def open(self, path: Path) -> ImageFile.ImageFile:
+        status = os.stat(path)
+        key = (os.fspath(path), status.st_size, status.st_mtime_ns)
+        if key != self.key:
+            content = io.BytesIO(path.read_bytes())
+            self.image, self.key = _recognised(path, content), key
+        return self.image
+
+
+_last = _Last()
+
+
+def _frames(image: ImageFile.ImageFile) -> int:
+    return int(getattr(image, "n_frames", 1)) if image.format in _MOVING else 1
+
+
+def announced(path: Path) -> tuple[Header, int, bytes]:
+    """Return what a file announces, how it was held (1 to 8), and its colour profile."""
+    with path.open("rb") as stream:
+        image = _recognised(path, stream)
+        header = Header(image.height, image.width, len(image.getbands()), _dtype_of(image))
+        return header, _orientation(image), profile_of(image)
+
+
+def profile_of(image: PillowImage.Image) -> bytes:
+    """Return the colour profile of a picture; empty where it has none."""
+    profile = image.info.get("icc_profile")
+    return profile if isinstance(profile, bytes) else b""
 
 
 def orientation_of(exif: bytes) -> int:
@@ -145,17 +215,29 @@ def to_array(image: PillowImage.Image, *, alpha: bool = False) -> Image:
         return np.asarray(image).astype(_dtype_of(image), copy=False)[..., None]
     if image.mode == "F":
         return np.asarray(image, np.float32)[..., None]
-    grey, transparent = image.mode in ("1", "L", "LA", "La"), image.has_transparency_data
+    grey, transparent = image.mode in _GREY, image.has_transparency_data
     mode = "RGBA" if transparent else "L" if grey else "RGB"
     shown = slice(1 if grey else 3)
     pixels = np.empty((image.height, image.width, shown.stop + (transparent and alpha)), np.uint8)
+    profile = b"" if grey else profile_of(image)
     parts = strips(image.height, image.width)
     for rows in parts:
         part = image if len(parts) == 1 else image.crop((0, rows.start, image.width, rows.stop))
-        values = np.atleast_3d(np.asarray(part if part.mode == mode else part.convert(mode)))
+        values = _in_mode(part, mode, profile)
         pixels[rows, :, shown] = (
             over_white(values[..., shown], values[..., 3]) if transparent and not alpha else values[..., shown]
         )
         if transparent and alpha:
             pixels[rows, :, -1] = values[..., 3]
     return pixels
+
+
+def _in_mode(image: PillowImage.Image, mode: str, profile: bytes) -> Image:
+    """Return a picture in a mode, [H, W, C]; with a colour profile, its colours in sRGB."""
+    if image.mode == "CMYK" and profile:
+        managed = to_srgb(np.asarray(image), profile, "cmyk")
+        if managed is not None:
+            return managed
+    values = np.atleast_3d(np.asarray(image if image.mode == mode else image.convert(mode)))
+    managed = to_srgb(values[..., :3], profile) if profile else None
+    return values if managed is None else np.concatenate([managed, values[..., 3:]], axis=2)

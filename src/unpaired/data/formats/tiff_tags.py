@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
-SUBFILE, DESCRIPTION, TILE_WIDTH, SUB_IFDS = 254, 270, 322, 330
+SUBFILE, DESCRIPTION, TILE_WIDTH, SUB_IFDS, EXTRA_SAMPLES = 254, 270, 322, 330, 338
 GEOGRAPHIC = frozenset({33550, 33922, 34264, 34735, 42112, 42113, 50844})
 """Pixel scale, tie points, transformation, GeoKeyDirectory; GDAL's metadata and nodata; RPC coefficients."""
 REDUCED, MASK = 1, 4

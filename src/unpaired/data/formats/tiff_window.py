@@ -22,7 +22,8 @@ def window(page: tifffile.TiffPage, file: tifffile.FileHandle, box: Box) -> Imag
     if page.compression == 1 and not page.is_tiled and page.is_contiguous and page.bitspersample % 8 == 0:
         return _rows(page, file, box)
     separate = page.shaped[0]
-    tall, wide = page.chunks[:2] if together > 1 or separate == 1 else page.chunks[1:3]
+    strip = min(page.rowsperstrip, height), width
+    tall, wide = (page.tilelength, page.tilewidth) if page.is_tiled else strip
     down, across = -(-height // tall), -(-width // wide)
     found: NDArray[Any] = np.full((box.height, box.width, separate * together), page.nodata, page.dtype)
     for plane in range(separate):
