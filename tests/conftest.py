@@ -28,6 +28,13 @@ def shared() -> Path:
 
 
 @pytest.fixture(autouse=True)
+def _no_installed_features(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure what needs no weights, as where the extra `features` is missing; tests marked `lite0` use it."""
+    if request.node.get_closest_marker("lite0") is None:
+        monkeypatch.setattr("unpaired.metrics.features.has_lite0", lambda: False)
+
+
+@pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep every test away from the user's cache."""
     monkeypatch.setenv("UNPAIRED_CACHE", str(tmp_path_factory.mktemp("cache")))

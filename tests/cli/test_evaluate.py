@@ -194,7 +194,10 @@ def test_the_authors_folder_of_results(capsys: pytest.CaptureFixture[str], tmp_p
             ["{model}", "--data", "{data}", "--out", "{out}", "--measures", "swd,fod"],
             'no metric "fod". Did you mean "fid"',
         ),
-        (["{model}", "--data", "{data}", "--out", "{out}", "--measures", "frechet"], "--features is missing"),
+        (
+            ["{model}", "--data", "{data}", "--out", "{out}", "--measures", "frechet"],
+            "pip install 'unpaired[features]'",
+        ),
         (["{model}", "--data", "{data}", "--out", "{out}", "--measures", "fcn"], "--fcn SEGMENTER is missing"),
         (["{model}", "--data", "{data}", "--out", "{out}", "--measures", "paired"], "paired cannot be measured here"),
         (["{model}", "--data", "{data}", "--out", "{out}", "--images", "0"], "--images: received 0"),

@@ -85,14 +85,17 @@ def test_only_the_published_features_make_it_fid_and_kid(key: str, network: Feat
     assert all(one.protocol["features"] == network.name for one in found)
 
 
+OF_FEATURES = ("frechet", "kernel", "precision", "recall", "density", "coverage")
+
+
 @pytest.mark.parametrize(
     ("options", "keys", "chosen"),
     [
-        ({}, ["inception"], {"fid": 0, "kid": 0, "precision": 0, "recall": 0}),
+        ({}, ["inception"], {"fid": 0, "kid": 0, "precision": 0, "recall": 0, "density": 0, "coverage": 0}),
         (
             {"features": "x.pt2"},
             ["inception", "features"],
-            {"fid": 0, "kid": 0, "frechet": 1, "kernel": 1, "precision": 1, "recall": 1},
+            {"fid": 0, "kid": 0, **dict.fromkeys(OF_FEATURES, 1)},
         ),
         ({"metrics": ("kid", "recall")}, ["inception"], {"kid": 0, "recall": 0}),
         ({"metrics": "frechet,recall", "features": "x.pt2"}, ["features"], {"frechet": 0, "recall": 0}),

@@ -60,7 +60,7 @@ def folders(tmp_path: Path, **options: Any) -> list[str]:
 
 
 def test_fid_and_kid_by_default_where_the_file_is_at_hand(tmp_path: Path, opened: list[str]) -> None:
-    assert folders(tmp_path) == ["swd", "colour", "fid", "kid", "precision", "recall"]
+    assert folders(tmp_path) == ["swd", "colour", "fid", "kid", "precision", "recall", "density", "coverage"]
     assert opened == ["inception"]
 
 

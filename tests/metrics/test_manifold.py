@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unpaired.metrics import manifold
-from unpaired.metrics.manifold import precision_recall
+from unpaired.metrics.manifold import density_coverage, precision_recall
 
 
 def _features(seed: int, rows: int, dim: int, shift: float = 0.0) -> np.ndarray:
@@ -67,3 +67,20 @@ def test_what_is_too_little_is_refused() -> None:
         precision_recall(_features(0, 4, 2), _features(1, 4, 2) * np.nan)
     with pytest.raises(ValueError, match="k must be"):
         precision_recall(_features(0, 4, 2), _features(1, 4, 2), k=0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(6, 25), st.integers(6, 25), st.integers(1, 8), st.integers(1, 5), st.floats(0, 3))
+def test_density_and_coverage_against_the_definition(first: int, second: int, dim: int, k: int, shift: float) -> None:
+    real, fake = _features(first, first, dim), _features(second + 100, second, dim, shift) * 0.8
+    reach = [sorted(np.linalg.norm(real - row, axis=1))[k] for row in real]
+    within = np.array([[np.linalg.norm(y - x) <= r for y in fake] for x, r in zip(real, reach, strict=True)])
+    density, coverage = density_coverage(real, fake, k)
+    assert density == pytest.approx(within.sum() / (k * len(fake)))
+    assert coverage == pytest.approx(within.any(1).mean())
+
+
+def test_density_counts_neighbourhoods_and_coverage_those_that_are_met() -> None:
+    real = np.array([[0.0], [1.0], [2.0], [10.0]])  # k = 1: reach 1, 1, 1, 8
+    fake = np.array([[1.5], [1.6]])  # both lie in the balls of 1 and 2
+    assert density_coverage(real, fake, k=1) == (4 / 2, 2 / 4)

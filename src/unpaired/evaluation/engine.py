@@ -19,6 +19,7 @@ from unpaired import __version__
 from unpaired.core.settings import option
 from unpaired.evaluation.dataset import FILTER, NEAREST, SPLITS, Batch, Task
 from unpaired.evaluation.metrics.base import Context, Metric, Need, SetMetric, feature_network
+from unpaired.evaluation.metrics.classes import target_side
 from unpaired.evaluation.networks import Networks
 from unpaired.evaluation.protocol import FULL, Protocol
 from unpaired.evaluation.statistics import Reference, Request, Sets, reference_statistics
@@ -194,6 +195,10 @@ def _missing(need: Need, metric: type[Metric], context: Context, back: bool) -> 
         ),
     }
     met, reason = reasons.get(need, (True, ""))
+    if need is Need.CLASSIFIER and (
+        networks.classifier is None or target_side(context) not in networks.classifier.names
+    ):
+        return f"no class is given ({option('classes')})"
     if met and need is Need.SEGMENTER and networks.segmenter is None:
         return f"no segmenter is given ({option('fcn')})"
     return None if met else reason
@@ -203,7 +208,7 @@ def _unfit(metric: type[Metric], context: Context) -> str | None:
     """Return why the images do not fit a metric whose needs are met; None where they do."""
     task = context.task
     channels = task.target.channels
-    if metric.needs & {Need.FEATURES, Need.MAPS} and channels not in (1, 3):
+    if metric.needs & {Need.FEATURES, Need.MAPS, Need.CLASSIFIER} and channels not in (1, 3):
         return f"images have {channels} channels, and feature networks see grey or RGB"
     sizes = [task.size] if issubclass(metric, SetMetric) else task.fake_sizes
     height, width = min(sizes, key=min)

@@ -14,9 +14,20 @@ if TYPE_CHECKING:
 
     from unpaired.evaluation.options import Options
     from unpaired.evaluation.segmentation.segmenter import Segmenter
-    from unpaired.metrics.features import Features, Lpips
+    from unpaired.metrics.features import Features, Lite0Features, Lpips
 
 Notice = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classifier:
+    """EfficientNet-Lite0, and what the translations into each domain are to be taken for."""
+
+    network: Lite0Features
+    names: Mapping[str, str]
+    """The class of a domain, by `a` and `b`; a domain without one is not measured."""
+    numbers: Mapping[str, tuple[int, ...]]
+    """The numbers of the classes of that name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,17 +38,18 @@ class Networks:
     """By `features` (that of --features) and `inception`."""
     lpips: Lpips | None = None
     segmenter: Segmenter | None = None
+    classifier: Classifier | None = None
 
 
 def open_networks(options: Options, notice: Notice) -> Networks:
-    """Open what the options ask for; Inception's published weights by default only where they need no download.
+    """Open what the options ask for; by default networks whose weights are at hand: EfficientNet-Lite0 and Inception.
 
     `notice` receives a line before a download. Raises `UserError` where weights are missing, damaged or something else.
     """
     features: dict[str, Features] = {}
     device = find_device(options.device)
-    if options.features is not None:
-        features["features"] = _open(options.features, device, notice)
+    if (of := options.features_used) is not None:
+        features["features"] = _open(of, device, notice)
         _require_maps(options, features["features"])
     if options.needs_inception or (options.metrics is None and _inception_is_at_hand(options)):
         spec = "inception" if options.inception is None else f"inception:{options.inception}"
@@ -51,7 +63,20 @@ def open_networks(options: Options, notice: Notice) -> Networks:
         from unpaired.evaluation.segmentation.segmenter import Segmenter
 
         segmenter = Segmenter.load(options.fcn, device=options.device)
-    return Networks(features=features, lpips=lpips, segmenter=segmenter)
+    classifier = (
+        None if options.classes is None else _open_classifier(options, features.get("features"), device, notice)
+    )
+    return Networks(features=features, lpips=lpips, segmenter=segmenter, classifier=classifier)
+
+
+def _open_classifier(options: Options, features: Features | None, device: torch.device, notice: Notice) -> Classifier:
+    from unpaired.metrics.features import Lite0Features, class_numbers
+
+    names = options.target_classes
+    numbers = {side: class_numbers(name) for side, name in names.items()}
+    network = features if isinstance(features, Lite0Features) else _open("lite0", device, notice)
+    assert isinstance(network, Lite0Features)
+    return Classifier(network=network, names=names, numbers=numbers)
 
 
 def _open(spec: str, device: torch.device, notice: Notice) -> Features:

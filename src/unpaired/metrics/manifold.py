@@ -1,4 +1,8 @@
-"""Improved precision and recall of features (Kynkäänniemi, Karras, Laine, Lehtinen, Aila 2019)."""
+"""How two sets of features overlap: precision and recall, density and coverage.
+
+Kynkäänniemi, Karras, Laine, Lehtinen, Aila 2019 (improved precision and recall); Naeem, Oh, Uh, Choi, Yoo 2020
+(density and coverage, "Reliable Fidelity and Diversity Metrics for Generative Models").
+"""
 
 from __future__ import annotations
 
@@ -27,6 +31,25 @@ def precision_recall(real: Features, fake: Features, k: int = 3) -> tuple[float,
     centre = (x.mean(0) + y.mean(0)) / 2  # distances stay; squared lengths, and with them rounding, get small
     x, y = x - centre, y - centre
     return _shares_within(x, y, _reach(x, k), _reach(y, k))
+
+
+def density_coverage(real: Features, fake: Features, k: int = 5) -> tuple[float, float]:
+    """Return density (0 and more, 1 for equal sets) and coverage (in [0, 1]) of feature rows [N, D] and [M, D].
+
+    Density counts in how many balls of real rows a fake row lies, over k (eq. 3 of Naeem et al.); coverage is the share
+    of balls of real rows that hold a fake one (eq. 4). Outliers among the fakes move neither. Raises `ValueError` as
+    `precision_recall` does.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1; received {k}")
+    x, y = checked_sets(real, fake, least=k + 1)
+    centre = (x.mean(0) + y.mean(0)) / 2
+    x, y = x - centre, y - centre
+    reach, inside, covered = _reach(x, k), 0, 0
+    for start, distances, slack in _distances(x, y):
+        within = distances <= reach[start : start + len(distances), None] + slack
+        inside, covered = inside + int(within.sum()), covered + int(within.any(1).sum())
+    return inside / (k * len(y)), covered / len(x)
 
 
 def _reach(rows: Rows, k: int) -> Rows:

@@ -101,6 +101,7 @@ BOUNDS = {
         "two halves of the real images, which differ by chance alone. There are fewer in a half, which makes sliced "
         "Wasserstein and Fréchet distances larger",
     ),
+    "real_images": ("real images", "what the classifier takes them for, the most that can be reached"),
     "real_photos": ("real photos", "what the segmenter makes of them, the most that can be reached"),
     "shuffled_labels": ("shuffled labels", "label maps of other images, which know nothing of the input"),
 }

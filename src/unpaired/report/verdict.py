@@ -155,7 +155,11 @@ def _against(figure: Figure, worst: str, bounds: Mapping[str, Figure]) -> str:
 
 
 _BOUND = {"untranslated": "untranslated input", "shuffled_labels": "shuffled labels"}
-_REAL = {"real_photos": "the segmenter on real photos", "real_halves": "one half of the real images against the other"}
+_REAL = {
+    "real_photos": "the segmenter on real photos",
+    "real_images": "the classifier on real images",
+    "real_halves": "one half of the real images against the other",
+}
 """Bounds that a translation can hardly be better than."""
 
 

@@ -21,14 +21,14 @@ def features(tmp_path: Path) -> Features:
 
 @pytest.mark.parametrize("spec", ["", "incepton", "inception:", "vgg:", "vgg16", "a b:c", "weights.pth", "3:network"])
 def test_other_words_are_refused(spec: str) -> None:
-    with pytest.raises(UserError, match=r"names no features\. Allowed: inception, inception:FILE, vgg, vgg:FILE, "):
+    with pytest.raises(UserError, match=r"names no features\. Allowed: lite0, lite0:FILE, inception, "):
         open_features(spec)
 
 
 def test_the_message_helps_on() -> None:
     with pytest.raises(UserError, match='Did you mean "inception"'):
         open_features("incepton")
-    with pytest.raises(UserError, match=r"write inception:weights.pth or vgg:weights.pth"):
+    with pytest.raises(UserError, match=r"write inception:weights.pth, vgg:weights.pth or lite0:weights.pth"):
         open_features("weights.pth")
 
 

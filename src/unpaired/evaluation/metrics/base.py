@@ -56,6 +56,8 @@ class Need(Enum):
     """The network of LPIPS."""
     LABELS = "labels"
     """Translations are label maps."""
+    CLASSIFIER = "classifier"
+    """A network that recognises classes of ImageNet, and the class that translations are to be taken for."""
     SEGMENTER = "segmenter"
     """Inputs are label maps, and a network that labels photos."""
 

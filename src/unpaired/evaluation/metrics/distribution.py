@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, final
 
 from unpaired.evaluation import statistics
@@ -12,11 +12,13 @@ from unpaired.metrics.colour import PIXELS, PROJECTIONS, colour_distance
 from unpaired.metrics.estimate import frechet_estimate
 from unpaired.metrics.frechet import frechet_distance
 from unpaired.metrics.kernel import kernel_distance, takes_subsets
-from unpaired.metrics.manifold import precision_recall
+from unpaired.metrics.manifold import density_coverage, precision_recall
 from unpaired.metrics.sliced import PATCH, SMALLEST, sliced_wasserstein
 from unpaired.report.results import Better, Fact, Figure
 
 NEIGHBOURS = 3
+WIDE_NEIGHBOURS = 5
+"""Of density and coverage, as their authors have it."""
 SUBSETS, SUBSET_SIZE = 100, 1000
 QUICK = 512
 """Of at most so many features or images the error of a Fréchet distance takes no time to speak of."""
@@ -190,13 +192,16 @@ class KID(Kernel):
 class _OfManifolds(_OfFeatures):
     better, network, least = "higher", "any", NEIGHBOURS + 1
     place: int
+    neighbours = NEIGHBOURS
+    pair: ClassVar[Callable[..., tuple[float, float]]] = staticmethod(precision_recall)
+    method = "improved precision and recall"
 
     def of_sets(self, real: Statistics, fake: Statistics) -> Figure:
         known = real.computed
-        key = ("manifolds", id(fake))  # precision and recall are computed together
+        key = (self.method, id(fake))  # the two of a pair are computed together
         if key not in known:
-            known[key] = precision_recall(real.features[self.key], fake.features[self.key], NEIGHBOURS)
-        method = f"improved precision and recall, k = {NEIGHBOURS}, at most {statistics.ROWS:,} images a set"
+            known[key] = self.pair(real.features[self.key], fake.features[self.key], self.neighbours)
+        method = f"{self.method}, k = {self.neighbours}, at most {statistics.ROWS:,} images a set"
         return self.figure(known[key][self.place], facts=self.facts(method))
 
 
@@ -212,3 +217,23 @@ class Recall(_OfManifolds):
     """Share of real images that lie among the translations (Kynkäänniemi et al. 2019, k = 3)."""
 
     name, title, kind, place = "recall", "Recall", "Recall", 1
+
+
+class _OfBalls(_OfManifolds):
+    neighbours, least = WIDE_NEIGHBOURS, WIDE_NEIGHBOURS + 1
+    pair = staticmethod(density_coverage)
+    method = "density and coverage"
+
+
+@final
+class Density(_OfBalls):
+    """In how many neighbourhoods of real images a translation lies, over k (Naeem et al. 2020, k = 5); 1 is as real."""
+
+    name, title, kind, place = "density", "Density", "Density", 0
+
+
+@final
+class Coverage(_OfBalls):
+    """Share of real images with a translation in their neighbourhood (Naeem et al. 2020, k = 5)."""
+
+    name, title, kind, place = "coverage", "Coverage", "Coverage", 1

@@ -1,17 +1,22 @@
-"""The features of published networks: Inception-v3, those of FID, and VGG-16, which knows textures and contents."""
+"""The features of published networks: Inception-v3 (those of FID), VGG-16, and EfficientNet-Lite0."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import final
 
 import torch
+import torch.nn.functional as nnf
 from torch import Tensor
 
+from unpaired.core.errors import UserError, did_you_mean
 from unpaired.metrics.features.base import Features
 from unpaired.metrics.features.weights import VGG16_FILE, FoundFile, Notice, find_weights
+from unpaired.networks import efficientnet
 from unpaired.networks.inception import DIM, SIZE, Inception
 from unpaired.networks.stacks import VGG16, Convolution, Stack, minimum_size, until
 from unpaired.networks.weight_files import read_weights
@@ -77,6 +82,78 @@ class VggFeatures(Features):
     def _positions(self, images: Tensor) -> Tensor:
         found: dict[str, Tensor] = self._network(images, [MAPS])
         return found[MAPS]
+
+
+@final
+class Lite0Features(Features):
+    """EfficientNet-Lite0, trained on ImageNet: 1280 features, those of positions, and which class it sees.
+
+    A Fréchet distance of them is never called FID.
+    """
+
+    dim = efficientnet.DIM
+    input = "shorter side 224 (bicubic, antialiased), (level - 127) / 128; classes: of the middle square"
+    gives_maps = True
+
+    def __init__(self, file: FoundFile, device: torch.device) -> None:
+        super().__init__(device)
+        self.name = "EfficientNet-Lite0" + ("" if file.official else f" ({file.path.name})")
+        self.fingerprint = file.sha256
+        network = efficientnet.EfficientNetLite0().load(read_weights(file.path), str(file.path))
+        self._network = network.to(device)
+
+    def classes(self, images: Tensor) -> Tensor:
+        """Return the class that is seen in the middle square of each image [N, 1 or 3, H, W]: [N], 0 to 999."""
+        side = min(images.shape[2:])
+        top, left = ((length - side) // 2 for length in images.shape[2:])
+        middle = images[:, :, top : top + side, left : left + side]
+        return self._in_parts(middle, lambda part: self._network(_seen(part)), "scores").argmax(1)
+
+    def _vectors(self, images: Tensor) -> Tensor:
+        return self._network.vectors(_seen(images))
+
+    def _positions(self, images: Tensor) -> Tensor:
+        return self._network.positions(_seen(images))
+
+    def _pixels(self, height: int, width: int) -> int:
+        rows, columns = _size_seen(height, width)
+        return rows * columns
+
+
+LONGEST = 4 * efficientnet.SIZE
+"""The longer side of what EfficientNet-Lite0 sees; longer images are squeezed."""
+
+
+def _size_seen(height: int, width: int) -> tuple[int, int]:
+    scale = efficientnet.SIZE / min(height, width)
+    return min(round(height * scale), LONGEST), min(round(width * scale), LONGEST)
+
+
+def _seen(images: Tensor) -> Tensor:
+    levels = ((images + 1) * 127.5).clamp(0, 255)
+    size = _size_seen(*images.shape[2:])
+    if levels.shape[2:] != size:
+        levels = nnf.interpolate(levels, size, mode="bicubic", antialias=True).clamp(0, 255)
+    return (levels - 127) / 128
+
+
+@cache
+def class_names() -> tuple[str, ...]:
+    """Return the names of ImageNet's 1000 classes (ILSVRC 2012), in their order; a name may stand for two classes."""
+    text = (files("unpaired.metrics.features") / "imagenet.txt").read_text(encoding="utf-8")
+    return tuple(text.splitlines())
+
+
+def class_numbers(name: str) -> tuple[int, ...]:
+    """Return the numbers of the classes that bear a name, upper and lower case alike; `UserError` where none does."""
+    names = [known.lower() for known in class_names()]
+    found = tuple(number for number, known in enumerate(names) if known == name.strip().lower())
+    if not found:
+        raise UserError(
+            f'ImageNet has no class "{name}".{did_you_mean(name.lower(), names)} Its 1000 classes are such as zebra, '
+            "sorrel (a horse), orange, Granny Smith (an apple); `unpaired.metrics.features.class_names()` lists them."
+        )
+    return found
 
 
 def find_vgg(path: str | Path | None, setting: str, *, notice: Notice | None = None) -> FoundFile:

