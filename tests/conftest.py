@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -27,6 +28,9 @@ def shared() -> Path:
     return SHARED
 
 
+_tests = itertools.count()
+
+
 @pytest.fixture(autouse=True)
 def _no_installed_features(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure what needs no weights, as where the extra `features` is missing; tests marked `lite0` use it."""
@@ -37,4 +41,4 @@ def _no_installed_features(request: pytest.FixtureRequest, monkeypatch: pytest.M
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep every test away from the user's cache."""
-    monkeypatch.setenv("UNPAIRED_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("UNPAIRED_CACHE", str(tmp_path_factory.getbasetemp() / "caches" / str(next(_tests))))

@@ -119,8 +119,8 @@ def unpaired(
     return subprocess.CompletedProcess([*map(str, tokens)], code, out, error)
 
 
-def together(*tokens: str | Path, processes: int = 2) -> subprocess.CompletedProcess[str]:
-    """Run the command line in several processes as torchrun arranges them; the code is that of the first to fail."""
+def start_together(*tokens: str | Path, processes: int = 2) -> list[Started]:
+    """Start the command line in several processes as torchrun arranges them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -128,6 +128,12 @@ def together(*tokens: str | Path, processes: int = 2) -> subprocess.CompletedPro
     for rank in map(str, range(processes)):
         own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
         started.append(start(*tokens, environment={**own, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}))
+    return started
+
+
+def together(*tokens: str | Path, processes: int = 2) -> subprocess.CompletedProcess[str]:
+    """Run the command line in several processes; the code is that of the first to fail."""
+    started = start_together(*tokens, processes=processes)
     printed = [each.communicate() for each in started]
     code = next(filter(None, (each.wait() for each in started)), 0)
     out, error = ("".join(texts) for texts in zip(*printed, strict=True))

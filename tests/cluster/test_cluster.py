@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+import ray
 
+from processes import start
 from sinks import contents, recorded
 from unpaired.cluster.manifest import FAILURES, MANIFEST
 from unpaired.cluster.run import translate_on_cluster
@@ -52,22 +50,18 @@ def test_a_killed_command_goes_on_where_it_was(model: Path, photos: Path, gates:
     (photos / "9").mkdir()
     (photos / "9" / "last.wait").write_bytes(b"1234567")
     out, extensions = tmp_path / "out", ["gated_readers:Waiting"]
-    options = ["--device", "cpu", "--engine", "torch", "--precision", "fp32", "--extension", *extensions, "--cluster"]
-    command = [sys.executable, "-m", "unpaired", "translate", str(model), str(photos), "--out", str(out), *options]
-    first = subprocess.Popen(command, start_new_session=True)
-    try:
-        while not ((gates / "waiting").exists() and len(list(out.glob(f"{MANIFEST}/*"))) >= 2):
-            assert first.poll() is None
-            time.sleep(0.05)
-        with pytest.raises(UserError, match="another process is writing"):
-            translate_on_cluster(model, str(photos), str(out), SETTINGS, extensions=extensions)
-        before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
-        assert 0 < len(before) < 52
-        first.kill()
-        first.wait()
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(first.pid, signal.SIGKILL)  # what Ray leaves behind for a minute
+    options = ["--device", "cpu", "--engine", "torch", "--precision", "fp32", "--extension", *extensions]
+    here = {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    first = start("translate", model, photos, "--out", out, *options, "--cluster", "auto", environment=here)
+    while not ((gates / "waiting").exists() and len(list(out.glob(f"{MANIFEST}/*"))) >= 2):
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.05)
+    with pytest.raises(UserError, match="another process is writing"):
+        translate_on_cluster(model, str(photos), str(out), SETTINGS, extensions=extensions)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    assert 0 < len(before) < 52
+    first.kill()
+    first.wait()
     (gates / "open").touch()
     report = translate_on_cluster(model, str(photos), str(out), SETTINGS, extensions=extensions)
     assert (report.written + report.skipped, report.failed) == (52, 1)

@@ -125,6 +125,8 @@ def test_blurred_downsampling_compiles(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch._dynamo.reset()
     monkeypatch.setattr("torch._inductor.config.compile_threads", 1)  # a pool of processes would import PyTorch each
+    # No vector instructions: trying them out takes longer than the kernels, and is PyTorch's business.
+    monkeypatch.setattr("torch._inductor.cpu_vec_isa.valid_vec_isa_list", list)
     plain, compiled = (torch.nn.Sequential(BlurredDownsample(), BlurredDownsample()) for _ in range(2))
     compiled.compile(dynamic=False)
     image = torch.randn(1, 2, 9, 10, requires_grad=True)

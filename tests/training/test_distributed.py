@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from processes import together
+from processes import Started, start_together, together
 from runs import TINY, arguments, unpaired, write_images
 from unpaired.core.errors import ReportedElsewhere, UserError
 from unpaired.models.folder import checkpoints_of
@@ -157,34 +157,25 @@ def test_an_error_before_training_is_told_once(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def _started(data: Path, out: Path) -> subprocess.Popen[str]:
+def _command(data: Path, out: Path) -> tuple[str | Path, ...]:
     settings = {**TINY, "training.epochs": 100_000, "training.checkpoint_every_images": 20, "training.num_samples": 0}
-    command = _torchrun("-m", "unpaired", "train", "cyclegan", "--data", data, "--out", out, *arguments(settings))
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment(), start_new_session=True
-    )
+    return ("train", "cyclegan", "--data", data, "--out", out, *arguments(settings))
+
+
+def _wait_for_checkpoints(out: Path, process: subprocess.Popen[str] | Started) -> None:
     while len(checkpoints_of(out)) < 2:
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
-    return process
-
-
-def _process_of_rank(parent: int, rank: int) -> int:
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    for child in map(int, children):
-        if f"\0RANK={rank}\0" in Path(f"/proc/{child}/environ").read_text():
-            return child
-    raise AssertionError(f"no process of rank {rank} among {children}")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="looks for the processes in /proc")
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_dies_ends_the_run_which_can_be_resumed(data: Path, tmp_path: Path, rank: int) -> None:
-    process = _started(data, tmp_path / "run")
-    os.kill(_process_of_rank(process.pid, rank), signal.SIGKILL)
-    _, errors = process.communicate()
-    assert process.returncode != 0
+    processes = start_together(*_command(data, tmp_path / "run"))
+    _wait_for_checkpoints(tmp_path / "run", processes[0])
+    processes[rank].kill()
+    _, errors = processes[1 - rank].communicate()
+    assert processes[1 - rank].returncode != 0
     assert "another process of this training has ended" in errors, errors
     assert "--resume" in errors
     before = int(checkpoints_of(tmp_path / "run")[0].name)
@@ -195,7 +186,11 @@ def test_a_process_that_dies_ends_the_run_which_can_be_resumed(data: Path, tmp_p
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="signals as on Linux")
 def test_control_c_stops_all_processes_at_the_same_step(data: Path, tmp_path: Path) -> None:
-    process = _started(data, tmp_path / "run")
+    command = _torchrun("-m", "unpaired", *_command(data, tmp_path / "run"))
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment(), start_new_session=True
+    )
+    _wait_for_checkpoints(tmp_path / "run", process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to torchrun and to both processes
     _, errors = process.communicate()
     assert errors.count("everything is saved") == 1, errors

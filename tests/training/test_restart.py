@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+from processes import together
 from runs import TINY, arguments, write_images
 from unpaired.core.errors import ReportedElsewhere, UserError
 from unpaired.core.files import locked
@@ -134,8 +135,7 @@ def test_a_worker_of_one_machine_is_killed_and_both_restart_exactly(tmp_path: Pa
     resumed = [record for record in read_metrics(run) if record.get("event") == "resumed"]
     assert len(resumed) == 1
     assert 0 < resumed[0]["images"] < 120, "it was killed before its end and went on from a checkpoint"
-    standalone = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    done = subprocess.run([*standalone, "unpaired", *map(str, command), str(straight)], capture_output=True)
+    done = together(*command, straight)
     assert done.returncode == 0, done.stderr
     for name in ("a2b.safetensors", "b2a.safetensors", "training.safetensors", "process1.safetensors"):
         files = [each / "checkpoints" / "000000120" / name for each in (run, straight)]

@@ -6,12 +6,13 @@ an entry point. What a run or model folder alone names is looked up with `find_e
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 import re
 import sys
 from collections.abc import Iterable
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -33,7 +34,17 @@ def is_spec(name: object) -> bool:
 
 def installed(kind: Kind) -> list[str]:
     """Return the plain names of installed extensions of a kind."""
-    return sorted({entry.name for entry in entry_points(group=GROUPS[kind])})
+    return sorted({entry.name for entry in _entries(kind)})
+
+
+def _entries(kind: Kind) -> EntryPoints:
+    return _entries_on(tuple(sys.path)).select(group=GROUPS[kind])
+
+
+@functools.lru_cache(maxsize=4)
+def _entries_on(path: tuple[str, ...]) -> EntryPoints:
+    """Read what every installed package declares, once: that takes as long as some steps of a small training."""
+    return entry_points()
 
 
 def is_extension(name: object, kind: Kind) -> bool:
@@ -72,7 +83,7 @@ def find_extension(spec: str, kind: Kind, needed_by: str = "this model") -> Any:
     Installed are entry points, found by their name or by `package.module:Name`. Raises `UserError` otherwise, with
     what is missing and how to give it.
     """
-    for entry in entry_points(group=GROUPS[kind]):
+    for entry in _entries(kind):
         if spec in (entry.name, entry.value):
             return import_name(entry.value)
     if spec in _allowed:
