@@ -38,13 +38,13 @@ def installed(kind: Kind) -> list[str]:
 
 
 def _entries(kind: Kind) -> EntryPoints:
-    return _entries_on(tuple(sys.path)).select(group=GROUPS[kind])
+    return _entries_on(kind, tuple(sys.path))
 
 
-@functools.lru_cache(maxsize=4)
-def _entries_on(path: tuple[str, ...]) -> EntryPoints:
+@functools.lru_cache(maxsize=32)
+def _entries_on(kind: Kind, path: tuple[str, ...]) -> EntryPoints:
     """Read what every installed package declares, once: that takes as long as some steps of a small training."""
-    return entry_points()
+    return entry_points(group=GROUPS[kind])
 
 
 def is_extension(name: object, kind: Kind) -> bool:
