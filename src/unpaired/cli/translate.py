@@ -23,6 +23,7 @@ from unpaired.cli.options import (
     allow,
 )
 from unpaired.core.errors import UserError
+from unpaired.core.settings import option
 from unpaired.core.terminal import counting, note, say
 from unpaired.core.text import printable
 
@@ -49,6 +50,7 @@ def translate(
     half: Literal["left", "right"] | None = None,
     size: str | None = None,
     detail: bool | None = None,
+    deidentify: bool = False,
     max_pixels: Whole | None = None,
     existing: Literal["fail", "skip", "overwrite"] = "fail",
     cluster: Cluster = None,
@@ -95,6 +97,9 @@ def translate(
     detail
         Keep the input's detail where the network saw it smaller: the change is enlarged and added to the input.
         [default: for pictures of the same channels]
+    deidentify
+        Leave names, dates and identifiers of persons out of DICOM files and volumes. This is no certified
+        de-identification: see docs/fields/ct.md.
     max_pixels
         Images of more pixels are refused. [default: 179 million]
     existing
@@ -123,7 +128,10 @@ def translate(
     if cluster is not None:
         where = {"address": cluster[0] if cluster else "local", "direction": direction, "checkpoint": checkpoint}
         settings = {**files, **computing, **sizing, "sink": sink}
+        if deidentify:
+            raise UserError(f"{option('deidentify')}: only without --cluster are files written like their inputs.")
         return _translate_collection(model, inputs, out, settings, extensions=extension or [], quiet=quiet, **where)
+    files["deidentify"] = deidentify
     _refuse_collections(inputs, out, sink)
     return _translate_files(model, inputs, out, files, direction, checkpoint, {**computing, **sizing}, quiet=quiet)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -10,6 +10,7 @@ from unpaired.core.errors import UserError
 from unpaired.core.extensions import load_extension
 from unpaired.core.settings import Allowed, Flag, Settings, option
 from unpaired.data.directions import DOMAIN_NAME, Side, check_names
+from unpaired.data.group_rule import check_rule
 
 LabelKind = Literal["index", "colour"]
 Feed = Literal["colour", "one_hot"]
@@ -19,6 +20,8 @@ Colour = tuple[Channel, Channel, Channel]
 MAX_CLASSES = 254
 """Class indices fit into 8 bits, beside the marks for void and for what is no class at all."""
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
+Axis = Literal["axial", "coronal", "sagittal"]
+AXES: tuple[Axis, ...] = get_args(Axis)
 Positive = Annotated[int, Field(gt=0, le=2**40)]
 Pixels = Annotated[int, Field(gt=0, le=16384)]
 Channels = Annotated[int, Field(gt=0, le=4096)]
@@ -137,6 +140,18 @@ class DataConfig(Settings):
     """Values of domain A that become -1 and 1; by dtype by default (8 bit: 0, 255; 16 bit: 0, 65535; float: 0, 1)."""
     range_b: tuple[float, float] | None = None
     """Values of domain B that become -1 and 1; by dtype by default."""
+    axis: Annotated[Axis, Flag("--axis")] = "axial"
+    """Along which axis volumes are cut into slices. The orientation that a medical volume declares counts, whatever the
+    order of its array; of other volumes these are the first, the second and the third axis."""
+    neighbours: Annotated[int, Field(ge=0, le=8)] = 0
+    """Slices on either side that networks see as channels before and behind a slice (2.5-D), in both domains. The
+    translations of all slabs that hold a slice are averaged."""
+    group: str | None = None
+    """What images of one origin have in common: `patient`, as DICOM files say, or a pattern of the end of paths, such
+    as "{group}_*" or "{group}/*". By default what files say, else every file is a group."""
+    held_out: Annotated[float, Field(ge=0.001, le=0.9)] | None = None
+    """Share of the groups of each domain that is kept out of training and measured on, where there are no test images.
+    Groups stay whole; their names decide which ones."""
     cache: Annotated[Literal["auto", "memory", "disk", "none"], Flag("--cache")] = "auto"
     """Where decoded images are kept: in memory, memory-mapped on disk, not at all, or where they fit (auto)."""
     window: Annotated[Positive | None, Flag("--window")] = None
@@ -160,6 +175,14 @@ class DataConfig(Settings):
                     f"{option(f'data.{name}', list(span))}: a range goes from a lower value to a higher one, such as "
                     f"{option(f'data.{name}', [0, 4095])}."
                 )
+        check_rule(self.group)
+        if self.neighbours and any(
+            (self.channels_a, self.channels_b, self.labels_a, self.labels_b, self.side_by_side, self.window)
+        ):
+            raise UserError(
+                f"{option('data.neighbours', self.neighbours)}: channels are slices then. Leave out the channels, "
+                f"labels, {option('data.side_by_side')} and {option('data.window')}."
+            )
         for reader in self.readers if self.is_set("readers") else ():
             load_extension(reader, "reader")
         for name, source in self.sources().items():
@@ -178,6 +201,11 @@ class DataConfig(Settings):
             "test_source_a": self.test_source_a,
             "test_source_b": self.test_source_b,
         }
+
+    @property
+    def axis_number(self) -> int:
+        """The axis as frames count it."""
+        return AXES.index(self.axis)
 
     def title(self, side: Side) -> str:
         """Return what a domain is called: its name, or its letter."""

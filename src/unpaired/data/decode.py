@@ -118,6 +118,11 @@ def _frame(frame: Frame, max_pixels: int, channels: int | None, profiles: bool) 
         last, near = reader.count(file, frame.axis) - 1, range(-frame.neighbours, frame.neighbours + 1)
         if frame.index > last:
             raise BadImage(frame.path, f"it has {last + 1} images, and image {frame.index} is asked for (from 0)")
+        series = reader.series(file) if frame.neighbours and not last else ()
+        if series:
+            own = series.index(file)
+            beside = [series[min(max(own + step, 0), len(series) - 1)] for step in near]
+            return plain(file, np.concatenate([reader.read_frame(one, 0) for one in beside], axis=2))
         seen = [min(max(frame.index + step, 0), last) for step in near]
         images = {index: reader.read_frame(file, index, frame.axis) for index in sorted(set(seen))}
         return plain(file, np.concatenate([images[index] for index in seen], axis=2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -84,7 +84,8 @@ def describe_domain(
     """Return what a domain is, by all its images (those for tests included), and what a person should know."""
     title, name = config.title(side), config.name_a if side == "a" else config.name_b
     if reading.labels is not None:
-        domain = Domain(channels=reading.labels.channels, labels=reading.labels, name=name)
+        axis = config.axis_number
+        domain = Domain(channels=reading.labels.channels, labels=reading.labels, name=name, axis=axis)
         return domain, _of_labels(side, reading, config), ()
     declared, notices = config.value_range(side), [f"{title}: {text}" for text in remarks(side, infos)]
     counts = Counter(info.channels for info in infos)
@@ -109,6 +110,8 @@ def describe_domain(
     notices += [finding.in_words(title) for finding in findings]
     alpha = reading.alpha and channels in (2, 4)
     domain = Domain(channels=channels, dtype=_widest(set(dtypes)), range=declared, name=name, alpha=alpha)
+    axis, neighbours = config.axis_number, config.neighbours
+    domain = replace(domain, axis=axis, neighbours=neighbours, spacing=median_spacing(infos, axis))
     return domain, notices, findings
 
 
@@ -132,6 +135,18 @@ def remarks(side: Side, infos: Sequence[ImageInfo]) -> list[str]:
     if count := counts[CHANNELS_FIRST]:
         texts.append(f"{plural(count, 'array')} with the channels first, by the shape")
     return texts
+
+
+def median_spacing(infos: Sequence[ImageInfo], axis: int) -> tuple[float, ...]:
+    """Return the median spacing of images, down and across, then between them, in millimetres; empty if unknown."""
+    millimetres = [info.meaning.spacing for info in infos if info.meaning.spacing_unit == "mm"]
+    if not millimetres or len({len(spacing) for spacing in millimetres}) > 1:
+        return ()
+    median = tuple(float(one) for one in np.median(millimetres, axis=0))
+    if axis == 0 or len(median) != 3:
+        return median
+    down, across, between = median
+    return (between, across, down) if axis == 1 else (between, down, across)
 
 
 def find_in_values(side: Side, infos: Sequence[ImageInfo], reading: Reading, max_pixels: int) -> tuple[Finding, ...]:

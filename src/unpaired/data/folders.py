@@ -16,7 +16,7 @@ from unpaired.core.text import listing, plural, printable
 from unpaired.data.bad_image import BadImage
 from unpaired.data.catalogue import dataset_folder, is_dataset, unknown_place
 from unpaired.data.config import DataConfig
-from unpaired.data.decode import UNSUPPORTED, count_frames
+from unpaired.data.decode import UNSUPPORTED, count_frames, reader_of
 from unpaired.data.formats import (
     Frame,
     container_suffixes,
@@ -87,15 +87,23 @@ def find_folders(config: DataConfig) -> Folders:
         raise UserError(f'cannot read the folder "{printable(error.filename)}": {error.strerror}.') from error
 
 
-def list_files(place: Place, channels: int | None = None) -> Sequence[ImageFile]:
+def list_files(place: Place, channels: int | None = None, axis: int = 0, neighbours: int = 0) -> Sequence[ImageFile]:
     """Return the images below a folder, sorted by path, or those of shards or an own source in their order.
 
-    `channels` of the domain, where they are known, tell images from channels in files that leave it open.
+    `channels` of the domain, where they are known, tell images from channels in files that leave it open; `axis` and
+    `neighbours` as in `in_frames`. Raises `UserError` for images without neighbours where they are asked for.
     """
     if isinstance(place, Stream):
         return place.images
     if isinstance(place, Path):
-        return in_frames(list_images(place), channels=channels)
+        files = in_frames(list_images(place), axis, neighbours, channels=channels)
+        alone = next((file for file in files if neighbours and not isinstance(file, Frame)), None)
+        if alone is not None:
+            raise UserError(
+                f'{option("data.neighbours", neighbours)}: "{printable(alone)}" is an image by itself. Only slices of '
+                "volumes, stacks, clips and DICOM series have neighbours."
+            )
+        return files
     return [OwnImage(place, n) for n in range(len(place))]
 
 
@@ -109,13 +117,19 @@ def in_frames(
     several, images = container_suffixes(), list[Path | Frame]()
     each = None if channels is None else max(1, channels // (2 * neighbours + 1))
     for file in files:
-        count = 1
-        if suffix_of(file) in several or is_bare_dicom(file):
+        count, may_hold = 1, suffix_of(file) in several or is_bare_dicom(file)
+        if may_hold:
             with contextlib.suppress(BadImage):
                 count = count_frames(file, axis, each)
-        alone = count == 1 and not axis
+        alone = count == 1 and not (axis and may_hold) and not (neighbours and _has_series(file))
         images += [file] if alone else [Frame(file, index, axis, neighbours) for index in range(count)]
     return images
+
+
+def _has_series(file: Path) -> bool:
+    with contextlib.suppress(BadImage):
+        return bool(reader_of(file).series(file))
+    return False
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -207,6 +207,9 @@ def displayed(image: Image, domain: Domain) -> Picture:
     """Return an image as a person looks at it, [H, W, 3] uint8: label maps in colours, deep values in 8 bits."""
     if domain.labels is not None:
         return as_picture(image, domain.labels)
+    if domain.neighbours:
+        channels = image.shape[2] // (2 * domain.neighbours + 1)
+        image = image[..., domain.neighbours * channels : (domain.neighbours + 1) * channels]
     levels = image if image.dtype == np.uint8 else from_signed(to_signed(image, domain.range), _EIGHT_BIT)
     kept = levels[:, :, :3] if levels.shape[2] >= 3 else np.repeat(levels[:, :, :1], 3, axis=2)
     return np.ascontiguousarray(kept, np.uint8)

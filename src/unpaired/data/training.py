@@ -19,6 +19,7 @@ from unpaired.data.describe import Finding, describe_domain, overlaps
 from unpaired.data.directions import Side
 from unpaired.data.folders import ANNOTATIONS, Folders, Place, find_folders, in_words, left_out, list_files
 from unpaired.data.formats import Frame, use_readers
+from unpaired.data.groups import groups_of, held_out, shared_groups, split_notice
 from unpaired.data.label_search import settled_labels
 from unpaired.data.order import Windows
 from unpaired.data.pairs import match_pairs, require_equal_sizes, whole_pairs
@@ -137,6 +138,7 @@ def open_training_data(
     files = {part: found.good for part, found in checked.items()}
     if paired:
         notices += _keep_pairs(files, listed, checked, config, size_multiple)
+    notices += _hold_out(files, config, paired=paired)
     domains, findings, described = _describe(files, readings, folders, config)
     notices += described
     whole = whole_settings(config)
@@ -225,19 +227,18 @@ def _list_all(
 
     Raises `BadFiles` that lists the files without a partner of training and test images.
     """
+
+    def list_side(side: Side, place: Place) -> Sequence[ImageFile]:
+        return list_files(place, config.channels(side), config.axis_number, config.neighbours)
+
     listed, notices, refused = dict[Part, Sequence[ImageFile]](), list[str](), list[BadFiles]()
     for test, places in ((False, (folders.train_a, folders.train_b)), (True, (folders.test_a, folders.test_b))):
         a, b = places
         if a is None or b is None:  # no test images, or those of one domain, which make no pairs
             alone = {Part(test, side): place for side, place in zip(SIDES, places, strict=True) if place is not None}
-            listed |= (
-                {} if paired else {part: list_files(place, config.channels(part.side)) for part, place in alone.items()}
-            )
+            listed |= {} if paired else {part: list_side(part.side, place) for part, place in alone.items()}
             continue
-        files: tuple[Sequence[ImageFile], Sequence[ImageFile]] = (
-            list_files(a, config.channels("a")),
-            list_files(b, config.channels("b")),
-        )
+        files: tuple[Sequence[ImageFile], Sequence[ImageFile]] = list_side("a", a), list_side("b", b)
         if paired and config.side_by_side is None:
             try:
                 *matched, reported = match_pairs(a, b, *files, config.on_bad_image)
@@ -336,6 +337,35 @@ def _keep_pairs(
     if not isinstance(files[Part(False, "a")][0].path, Path | Frame):
         how = "matched by position"
     return [*notices, f"{plural(counts[0], 'pair')}{tests}, {how}"]
+
+
+def _hold_out(files: dict[Part, list[ImageInfo]], config: DataConfig, *, paired: bool) -> list[str]:
+    """Move whole groups of training images to the tests where that is asked for; return what a person should know."""
+    groups = {part: groups_of(found, config.group) for part, found in files.items()}
+    train, test = ([one for part, found in groups.items() if part.test == side for one in found] for side in (0, 1))
+    if config.held_out is None:
+        shared = shared_groups(train, test)
+        return [] if shared is None else [shared]
+    if test:
+        raise UserError(
+            f"{option('data.held_out', config.held_out)}: there are test images already. Leave it out, or "
+            f"{option('data.test_a')} and {option('data.test_b')}."
+        )
+    members = {side: list(zip(groups[Part(False, side)], files[Part(False, side)], strict=True)) for side in SIDES}
+    chosen = held_out(members, config.held_out)
+    out = {side: [group in chosen for group, _ in found] for side, found in members.items()}
+    if paired:
+        either = [one or other for one, other in zip(*out.values(), strict=True)]
+        out = {"a": either, "b": either}
+    for side, found in members.items():
+        for test_part in (False, True):
+            kept = [info for (_, info), held in zip(found, out[side], strict=True) if held == test_part]
+            files[Part(test_part, side)] = kept
+            if not kept:
+                kind = "held-out" if test_part else "training"
+                setting = option("data.held_out", config.held_out)
+                raise UserError(f"{setting}: no {kind} image of {config.title(side)} would be left.")
+    return [split_notice(chosen, sum(sum(each) for each in out.values()), config.held_out)]
 
 
 def _describe(

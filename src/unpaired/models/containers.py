@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,11 +19,9 @@ from unpaired.data.reading import Half
 from unpaired.data.values import Signed
 from unpaired.models.conversion import read_signed
 from unpaired.models.pipeline import Failure, Job, LoadedImage, NoOutput, Run, output_like
+from unpaired.models.slabs import Put, blended
 from unpaired.models.translation import Translation
 from unpaired.models.translator import Translator, images_per_batch
-
-Put = Callable[[Translation, int], None]
-"""Takes the translation of an image and its index."""
 
 
 class _Failed(Exception):
@@ -52,13 +50,15 @@ def translate_container(run: Run, job: Job, *, max_pixels: int, half: Half | Non
 
 
 def _translate(run: Run, job: Job, max_pixels: int, half: Half | None, suffix: str) -> None:
-    frames = [frame for frame in in_frames([job.source]) if isinstance(frame, Frame)]
+    source = run.translator.source
+    frames = [one for one in in_frames([job.source], source.axis, source.neighbours) if isinstance(one, Frame)]
     loader = _Loader(job, run.translator, max_pixels, half)
     first = loader.load(frames[:1])[0]
     height, width = first.image.shape[:2]
     together = images_per_batch(*run.translator.padded_size(height, width), run.batch_size)
     with contextlib.ExitStack() as stack:
         put = stack.enter_context(_single_images(run, job, suffix) if job.plain is None else _one_file(run, job, first))
+        put = blended(put, run.translator.target, len(frames))
         # One thread each: the images of a file are decoded and written in their order.
         readers, writers = (stack.enter_context(ThreadPoolExecutor(1, name)) for name in ("decode", "encode"))
         starts = range(0, len(frames), together)
@@ -119,7 +119,7 @@ def _put_all(put: Put, translations: Sequence[Translation], start: int) -> None:
 @contextlib.contextmanager
 def _one_file(run: Run, job: Job, first: LoadedImage) -> Iterator[Put]:
     height, width = first.image.shape[:2]
-    with output_like(job, run.written_as, (height, width)) as output:
+    with output_like(run, job, (height, width)) as output:
         yield lambda translation, index: output.put(translation.stored_as(run.written_as), index)
 
 

@@ -36,6 +36,7 @@ from unpaired.models.outputs import (
 )
 from unpaired.models.pipeline import Failure, Job, LoadedImage, Run, load_image
 from unpaired.models.sizing import Rescaled
+from unpaired.models.slabs import single
 from unpaired.models.translator import Translator
 from unpaired.networks import SearchError
 
@@ -76,6 +77,7 @@ def translate_files(
     workers: int = 0,
     max_pixels: int = MAX_PIXELS,
     half: Half | None = None,
+    deidentify: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Translate files and folders into `out`; the same as `unpaired translate`.
@@ -95,6 +97,9 @@ def translate_files(
     images; another one rescales values. Label maps are read and written as label maps, see `label_array`. `half` takes
     one half of side-by-side files.
 
+    `deidentify` leaves out of files like their inputs what names a person; see `formats.dicom_output.deidentify` for
+    what that is in DICOM, and what it is not.
+
     An input's alpha is kept where the format can hold it (PNG, WebP, TIFF), beside the translation of the image over
     white; `alpha="drop"` writes opaque images, `"keep"` refuses formats without alpha.
 
@@ -107,15 +112,15 @@ def translate_files(
         translator = Translator.load(translator)
     inputs = [inputs] if isinstance(inputs, str | Path) else inputs
     format, out = format.lower().removeprefix("."), Path(out)
-    written_as = stored_domain(translator.target, bit_depth)
+    written_as = single(stored_domain(translator.target, bit_depth))
     plain = default_format(written_as) if format == AUTO else format
     check_out(out, reads=[path for path in map(Path, inputs) if path.is_dir()], replaces=())
     if existing not in get_args(Existing):
         raise UserError(f"{option('existing', existing)}: allowed are {', '.join(get_args(Existing))}.")
     check_numbers(batch_size=(batch_size, 1, 65_536), workers=(workers, 0, 1024), max_pixels=(max_pixels, 1, 2**40))
-    jobs = _plan([Path(path) for path in inputs], out, (format, plain), checked_name(name), translator.direction)
+    jobs = _plan([Path(path) for path in inputs], out, (format, plain), checked_name(name), translator)
     if f".{plain}" in FORMATS or any(job.plain is None for job in jobs):
-        output_domain(translator.target, plain, bit_depth)  # refuses what the format cannot hold
+        output_domain(single(translator.target), plain, bit_depth)  # refuses what the format cannot hold
     with_alpha = keeps_alpha(alpha, translator, plain, written_as)
     there = _there(jobs, existing)
     skipped = [job for job in there if existing == "skip"]
@@ -135,6 +140,7 @@ def translate_files(
 
     engine_said = len(translator.notices)
     run = Run(translator, written_as, batch_size, num_threads(workers), load, write, report)
+    run.made_by, run.deidentify = translator.made_by, deidentify
     run.translate(job for job in missing if job.images == 1)
     for job in missing:
         if job.images > 1:
@@ -148,7 +154,7 @@ def translate_files(
         search_errors=[(job.source, error) for job, error in searched],
         notices=[
             *whole_files_notice(translator, half, run.twice_as_wide),
-            *rescaled_notice(translator.target, written_as),
+            *rescaled_notice(single(translator.target), written_as),
             *_other_kinds([job for job in missing if job.images > 1 and job.plain is None], run.changed, plain),
             *translator.notices[engine_said:],
         ],
@@ -178,12 +184,13 @@ def count_images(inputs: Sequence[Path]) -> int:
 # ---------------------------------------------------------------------------------------------------------- planning
 
 
-def _plan(inputs: Sequence[Path], out: Path, formats: tuple[str, str], name: str, direction: str) -> list[Job]:
+def _plan(inputs: Sequence[Path], out: Path, formats: tuple[str, str], name: str, translator: Translator) -> list[Job]:
     """Return the jobs; `formats` are the one that is asked for and the one of ordinary images, see `kind_of`."""
     if not inputs:
         raise UserError("there is nothing to translate: give at least one image file or folder.")
     found = [pair for given in inputs for pair in find_images(given)]
-    kinds = {path: kind_of(path, *formats) for path, _ in found}
+    kinds = {path: kind_of(path, *formats, translator.source.axis) for path, _ in found}
+    direction = translator.direction
     suffixes = {path: kind.suffix for path, kind in kinds.items()}
     outputs = plan_outputs(
         found, suffixes.__getitem__, name, direction, lambda one, two: real_path(one) == real_path(two)

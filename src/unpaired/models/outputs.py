@@ -59,12 +59,12 @@ class Kind(NamedTuple):
     """Whether the output is a file like the input, with its geometry and metadata (`Reader.open_output`)."""
 
 
-def kind_of(path: Path, format: str, default: str) -> Kind:
+def kind_of(path: Path, format: str, default: str, axis: int = 0) -> Kind:
     """Return what is written of a file where `format` is asked for (`auto`, `tiff`), else as `default` (`png`).
 
     A file of another kind of its own is asked for nothing: most files are decided by their suffix alone.
     """
-    images = len(in_frames([path]))
+    images = len(in_frames([path], axis))
     if suffix_of(path) in written_suffixes() or is_bare_dicom(path):
         try:
             own = reader_of(path).output_suffix(path)

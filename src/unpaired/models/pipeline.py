@@ -19,12 +19,14 @@ from unpaired.core.settings import option
 from unpaired.core.text import plural, printable
 from unpaired.data.bad_image import BadImage
 from unpaired.data.decode import count_frames, reader_of
-from unpaired.data.formats import Box, Output, container_suffixes, suffix_of
+from unpaired.data.folders import in_frames
+from unpaired.data.formats import Box, Frame, Output, container_suffixes, suffix_of
 from unpaired.data.reading import Half
 from unpaired.data.streams.shards import StoredImage
 from unpaired.data.values import Domain, Image, Signed
-from unpaired.models.conversion import read_with_alpha
+from unpaired.models.conversion import read_signed, read_with_alpha
 from unpaired.models.engines.base import NotFiniteError
+from unpaired.models.slabs import middle
 from unpaired.models.translation import Translation
 from unpaired.models.translator import Translator, images_per_batch
 from unpaired.networks import SearchError
@@ -80,6 +82,10 @@ def load_image(
         if suffix_of(file) in container_suffixes() and (images := count_frames(file)) > 1:
             return Failure(job, f"it holds {images} images: translate such files in one process, without a cluster")
         source = translator.source
+        if isinstance(file, Path) and (source.axis or source.neighbours):
+            frame = in_frames([file], source.axis, source.neighbours)[0]
+            if isinstance(frame, Frame):
+                return LoadedImage(job, read_signed(frame, source, max_pixels=max_pixels, half=half), None)
         return LoadedImage(job, *read_with_alpha(file, source, max_pixels=max_pixels, half=half, with_alpha=with_alpha))
     except BadImage as error:
         return Failure(job, error.reason)
@@ -116,6 +122,10 @@ class Run:
     changed: list[Job] = field(default_factory=list)
     """Jobs whose outputs were to be files like their inputs, and are ordinary images."""
     writing: deque[tuple[Job, Future[None]]] = field(default_factory=deque)
+    made_by: str = ""
+    """What files like their inputs say of what made their values."""
+    deidentify: bool = False
+    """Whether such files leave out what names a person."""
 
     def translate(self, jobs: Iterable[Job]) -> None:
         """Translate every job; what goes wrong with one file is remembered in `failed`."""
@@ -210,10 +220,11 @@ class Run:
 
     def _write(self, loaded: LoadedImage, translation: Translation) -> None:
         job = loaded.job
+        translation = middle(translation)
         if job.plain is not None:
             image = translation.stored_as(self.written_as)
             try:
-                with output_like(job, self.written_as, (image.shape[0], image.shape[1])) as output:
+                with output_like(self, job, (image.shape[0], image.shape[1])) as output:
                     output.put(image)
                 return
             except NoOutput:
@@ -249,17 +260,23 @@ class NoOutput(Exception):  # no error: another way is taken
 
 
 @contextlib.contextmanager
-def output_like(job: Job, domain: Domain, size: tuple[int, int]) -> Iterator[Output]:
+def output_like(run: Run, job: Job, size: tuple[int, int]) -> Iterator[Output]:
     """Yield a new file like the input of a job, of `job.images` images of (height, width); whole or not at all.
 
-    The values that are put are those of files of `domain`. Raises `NoOutput` where the reader cannot write it, and
-    `UserError` for what its library says.
+    The values that are put are those of files of `run.written_as`. Raises `NoOutput` where the reader cannot write it,
+    and `UserError` for what its library says.
     """
     with atomic_file(job.output, durable=False) as temporary:
         with _explained(job.output):
-            output = reader_of(job.source).open_output(job.source, temporary, domain, size, job.images)
+            output = reader_of(job.source).open_output(job.source, temporary, run.written_as, size, job.images)
         if output is None:
             raise NoOutput
+        if run.deidentify and not output.can_deidentify:
+            raise UserError(
+                f"{option('deidentify')}: {full_suffix(job.output)} files are written with all that their inputs say. "
+                f"Choose a {option('format')} that holds values alone, such as tiff."
+            )
+        output.made_by, output.deidentify = run.made_by, run.deidentify
         guarded = _Guarded(output, job.output)
         yield guarded
         guarded.close()

@@ -37,6 +37,7 @@ from unpaired.models.padding import pad_to, padded_size
 from unpaired.models.saving import save_model
 from unpaired.models.sizing import Sizing, TranslationSize, choose_sizing
 from unpaired.models.translation import Translation
+from unpaired.models.volume import Spacing, translate_volume
 from unpaired.networks import Generator, Search, describe_generator
 
 _PIXELS_PER_BATCH = 1 << 22
@@ -91,6 +92,7 @@ class Translator:
         measured or made of it can be kept.
         """
         self.direction, self.card, self.folder = direction, card, folder
+        self._fingerprint = fingerprint
         self.source, self.target = card.domains_of(direction)
         self.network = network.cpu().eval().requires_grad_(False)
         self.sizing = choose_sizing(card, direction, size=size, detail=detail, searches=network.is_search)
@@ -230,6 +232,12 @@ class Translator:
         """Name the model for people: `best checkpoint (12,000 images)`."""
         return self.card.origin if self.folder is None else checkpoint_title(self.folder, self.card)
 
+    @property
+    def made_by(self) -> str:
+        """What translations say of their origin: the direction, the checkpoint and a digest of the weights."""
+        weights = f", weights {self._fingerprint[:16]}" if self._fingerprint else ""
+        return f"{self.heading}, {self.title}{weights}"
+
     def describe_engine(self) -> str:
         """Return one line: the engine, its arithmetic, and how far its results lie from float32 PyTorch."""
         return f"{self.engine}; {self.exactness if self.search is None else self.search.summary}"
@@ -237,7 +245,7 @@ class Translator:
     @overload
     def __call__(self, image: PIL.Image.Image) -> PIL.Image.Image: ...
     @overload
-    def __call__(self, image: NDArray[Any]) -> NDArray[Any]: ...
+    def __call__(self, image: NDArray[Any], *, spacing: Spacing | None = None) -> NDArray[Any]: ...
     @overload
     def __call__(self, image: Tensor) -> Tensor: ...
     @overload
@@ -249,7 +257,7 @@ class Translator:
     @overload
     def __call__(self, image: list[Any]) -> list[Any]: ...
 
-    def __call__(self, image: Any) -> Any:
+    def __call__(self, image: Any, *, spacing: Spacing | None = None) -> Any:
         """Translate an image, or each image of a list; the result has the kind, the height and the width of the input.
 
         - PIL image of any mode: decoded like a file (palette, alpha, CMYK, EXIF orientation), see `from_pil`; the
@@ -257,12 +265,17 @@ class Translator:
         - numpy array [H, W, C] or [H, W]: values by the declared range of the source domain, else by dtype; dtype,
           values and dimensions of the result are described at `array_from_signed`.
         - tensor [N, C, H, W] in [-1, 1], floating point: dtype and device are kept, no gradient is recorded.
+        - numpy array [D, H, W] with its `spacing` (between slices, down, across) in millimetres: a volume, whose slices
+          are translated in their order, at the spacing of training where that is known and images kept their own size;
+          of models that see neighbouring slices the translations of all slabs are averaged.
         - label maps, for models that translate from or into them: see `signed_from_label_array`, `label_array` and
           `label_picture`. Tensors are what the network sees and makes, also then.
 
         Grey becomes RGB where the network wants three channels, and colour becomes grey where it wants one; never for
         tensors. Raises `UserError` for anything else.
         """
+        if spacing is not None:
+            return translate_volume(self, np.asarray(image), spacing)
         if isinstance(image, list | tuple):
             return self._translate_list(list(image))
         if isinstance(image, Tensor):

@@ -102,6 +102,8 @@ def test_frames_of_one_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(decode(Frame(path, 2))[..., 0], frames[2].astype(int) - 1024)
     with pytest.raises(BadImage, match="3 frames"):
         decode(path)
+    with pytest.raises(BadImage, match="cut already"):
+        decode(in_frames([path], axis=1)[0])
 
 
 def test_frames_with_scalings_of_their_own(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import re
 import threading
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -102,6 +102,10 @@ class Reader(ABC):
     def read_frame(self, path: Path, index: int, axis: int = 0) -> Image:
         """Return one of the images of a file of `containers`, as `read` does; often called in their order."""
         return self.read(path)
+
+    def series(self, path: Path) -> Sequence[Path]:
+        """Return the files beside one of a single image that hold its neighbours, itself included, in their order."""
+        return ()
 
     def meaning(self, path: Path) -> Meaning:
         """Return what the file says of its images beyond their pixels, without decoding them."""

@@ -8,8 +8,10 @@ the same in every file. YBR and palettes become RGB.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -94,6 +96,8 @@ class DicomReader(Reader):
         return Header(found.height, found.width, 3 if colour else 1, "float64" if found.floating else kind)
 
     def count(self, path: Path, axis: int = 0) -> int:
+        if axis:
+            raise BadImage(path, "DICOM files are cut already; along other axes only volumes are (NIfTI, MHA, NRRD)")
         return announced(path).frames
 
     def read(self, path: Path, *, stored: bool = False) -> Image:
@@ -122,6 +126,9 @@ class DicomReader(Reader):
             low, high = int(values.min()), int(values.max())
             stored = np.clip(stored, low, high)
         return found.scaling(index).values(stored, low, high)
+
+    def series(self, path: Path) -> tuple[Path, ...]:
+        return next((files for files in _series_in(path.parent) if path in files), ())
 
     def meaning(self, path: Path) -> Meaning:
         found = announced(path)
@@ -225,6 +232,27 @@ def _announced(path: Path) -> Announced:
 
 announced = Recent(_announced, most=64)
 """What a file says of its images; `BadImage` for files that hold none."""
+
+
+def _slices(folder: Path) -> list[tuple[Path, ...]]:
+    """Return the files of every series in a folder, in the order in which they lie along its normal."""
+    import pydicom
+
+    tags = ["SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber"]
+    found = defaultdict[str, list[tuple[float, str, Path]]](list)
+    for path in folder.iterdir():
+        if path.suffix.lower() in DicomReader.suffixes or is_bare_dicom(path):
+            with contextlib.suppress(Exception):  # whoever reads it says what is wrong
+                one = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+                place = float(one.get("InstanceNumber") or 0)
+                if one.get("ImagePositionPatient") and one.get("ImageOrientationPatient"):
+                    rows, columns = np.reshape(one.ImageOrientationPatient, (2, 3))
+                    place = float(np.cross(rows, columns) @ np.asarray(one.ImagePositionPatient))
+                found[str(one.get("SeriesInstanceUID"))].append((place, path.name, path))
+    return [tuple(path for *_, path in sorted(files)) for files in found.values()]
+
+
+_series_in = Recent(_slices, most=16)
 
 
 def _functional(dataset: Dataset, frames: int) -> tuple[Dataset | None, list[Dataset]]:

@@ -1,0 +1,67 @@
+"""Models that see neighbouring slices as channels: translations of overlapping slabs become one volume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import final
+
+import numpy as np
+
+from unpaired.data.values import Domain, Signed
+from unpaired.models.translation import Translation
+
+Put = Callable[[Translation, int], None]
+"""Takes the translation of an image and its index."""
+
+
+def single(domain: Domain) -> Domain:
+    """Return what one slice of a domain is."""
+    return replace(domain, channels=domain.channels // (2 * domain.neighbours + 1), neighbours=0)
+
+
+def middle(translation: Translation) -> Translation:
+    """Return a slab's own slice."""
+    domain = translation.domain
+    if not domain.neighbours:
+        return translation
+    channels = single(domain).channels
+    start = domain.neighbours * channels
+    return Translation(translation.values[..., start : start + channels], single(domain))
+
+
+@final
+class Blend:
+    """Averages, for every slice of a volume, what all slabs that hold it say; in memory for one slab.
+
+    Slab i holds the slices from i - neighbours to i + neighbours. What stands in for slices beyond the ends is left
+    out.
+    """
+
+    def __init__(self, neighbours: int, count: int) -> None:
+        self._neighbours, self._count = neighbours, count
+        self._sums: dict[int, tuple[Signed, int]] = {}
+
+    def put(self, index: int, slab: Signed) -> list[tuple[int, Signed]]:
+        """Take the next slab [H, W, (2 neighbours + 1) C]; return the slices that are whole now, with their index."""
+        near = range(-self._neighbours, self._neighbours + 1)
+        for step, part in zip(near, np.split(slab, len(near), axis=2), strict=True):
+            if 0 <= index + step < self._count:
+                before, times = self._sums.get(index + step, (np.zeros_like(part), 0))
+                self._sums[index + step] = before + part, times + 1
+        last = self._count - 1 if index == self._count - 1 else index - self._neighbours
+        whole = sorted(number for number in self._sums if number <= last)
+        return [(number, total / np.float32(times)) for number in whole for total, times in [self._sums.pop(number)]]
+
+
+def blended(put: Put, target: Domain, count: int) -> Put:
+    """Return what takes translations of slabs in their order and gives `put` those of slices."""
+    if not target.neighbours:
+        return put
+    blend, domain = Blend(target.neighbours, count), single(target)
+
+    def take(translation: Translation, index: int) -> None:
+        for number, values in blend.put(index, translation.values):
+            put(Translation(values, domain), number)
+
+    return take
