@@ -20,7 +20,7 @@ from unpaired.data.folders import find_folders
 from unpaired.data.labels import Labels, distinct_colours, paint
 from unpaired.data.loader import UnpairedLoader
 from unpaired.data.source import FolderSource
-from unpaired.data.training import TrainingData, open_training_data, with_found_labels
+from unpaired.data.training import TrainingData, open_training_data, with_what_was_found
 
 INDEX = LabelsConfig(kind="index", void=(255,))
 
@@ -263,7 +263,7 @@ def test_colour_maps_in_halves_of_jpeg_files(tmp_path: Path) -> None:
 def test_what_was_found_is_put_into_the_settings(annotated: Path) -> None:
     config = DataConfig(root=str(annotated), crop_size=16, labels_a=INDEX)
     data = open_training_data(config)
-    settled = with_found_labels(config, data)
+    settled = with_what_was_found(config, data)
     assert settled.labels_a == LabelsConfig(kind="index", palette=distinct_colours(3), void=(255,))
     assert settled.labels_b is None
     again = open_training_data(settled)

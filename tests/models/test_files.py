@@ -21,7 +21,7 @@ from unpaired.data.decode import decode
 from unpaired.data.encode import write_image
 from unpaired.data.values import Domain, Image
 from unpaired.models import files, pipeline
-from unpaired.models.conversion import read_with_alpha
+from unpaired.models.conversion import open_image
 from unpaired.models.files import count_images, translate_files
 from unpaired.models.translator import Translator
 
@@ -393,7 +393,7 @@ def test_the_number_of_images_in_memory_does_not_grow_with_the_number_of_files(
         with lock:
             alive += 1
             peak = max(peak, alive)
-        return read_with_alpha(path, source, **options)
+        return open_image(path, source, **options)
 
     def counted_write(path: Path, content: bytes, *, durable: bool) -> None:
         nonlocal alive
@@ -401,7 +401,7 @@ def test_the_number_of_images_in_memory_does_not_grow_with_the_number_of_files(
         with lock:
             alive -= 1
 
-    monkeypatch.setattr(pipeline, "read_with_alpha", counted_read)
+    monkeypatch.setattr(pipeline, "open_image", counted_read)
     monkeypatch.setattr(files, "write_atomic", counted_write)
     grey = Domain(channels=1)
     translate_files(make_identity(grey, grey), [tmp_path / "photos"], tmp_path / "out", batch_size=2, workers=2)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from unpaired.core.errors import UserError
 from unpaired.core.files import read_json
-from unpaired.core.text import duration, number, plural, printable
+from unpaired.core.text import duration, number, plural, printable, small_percent
 from unpaired.data.labels import Labels
 from unpaired.data.values import domain_to_json
 from unpaired.models import folder as folders
@@ -240,6 +240,7 @@ def _describe_images(name: str, folder: Path, progress: Progress | None) -> dict
         "channels": _counted(image.channels for image in checked.good),
         "dtypes": _counted(image.dtype for image in checked.good),
         "values": [min(lows), max(highs)] if lows else None,
+        "missing": sum(image.missing for image in checked.good) / max(1, len(checked.good)),
         "sizes": len(sizes),
         "most_common_size": list(sizes.most_common(1)[0][0]) if sizes else None,
         "height": [min(height for height, _ in sizes), max(height for height, _ in sizes)] if sizes else None,
@@ -291,7 +292,8 @@ def _domain(domain: Mapping[str, Any]) -> str:
         names = f": {', '.join(domain['labels']['names'])}" if domain["labels"]["names"] else ""
         found = f"{Labels(**domain['labels']).in_words()}{names}"
     else:
-        found = f"{plural(domain['channels'], 'channel')}, {domain['dtype']}, values {values}"
+        unit = f" {domain['unit']}" if domain.get("unit") else ""
+        found = f"{plural(domain['channels'], 'channel')}, {domain['dtype']}, values {values}{unit}"
     return f"{domain['name']}: {found}" if domain.get("name") else found
 
 
@@ -353,6 +355,7 @@ def _show_data(data: Mapping[str, Any]) -> list[RenderableType]:
         **{name: [_range(each[name]) for each in found] for name in ("values", "height", "width")},
         "most common size": [_size(each["most_common_size"]) for each in found],
     }
+    facts["without a value"] = [small_percent(each["missing"]) if each["missing"] else None for each in found]
     rows = tuple((name, *(value or "" for value in values)) for name, values in facts.items() if any(values))
     table = to_terminal(Table(title="", columns=("", *data["folders"]), rows=rows))
     bad = [file for each in found for file in each["unreadable"]]

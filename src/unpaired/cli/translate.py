@@ -51,6 +51,7 @@ def translate(
     size: str | None = None,
     detail: bool | None = None,
     deidentify: bool = False,
+    out_of_range: Literal["clip", "refuse"] = "clip",
     max_pixels: Whole | None = None,
     existing: Literal["fail", "skip", "overwrite"] = "fail",
     cluster: Cluster = None,
@@ -100,6 +101,8 @@ def translate(
     deidentify
         Leave names, dates and identifiers of persons out of DICOM files and volumes. This is no certified
         de-identification: see docs/fields/ct.md.
+    out_of_range
+        Values outside the range that the model was trained on: clip them (told), or refuse their files.
     max_pixels
         Images of more pixels are refused. [default: 179 million]
     existing
@@ -121,6 +124,7 @@ def translate(
         "bit_depth": bit_depth,
         "alpha": alpha,
         "half": half,
+        "out_of_range": out_of_range,
         "max_pixels": MAX_PIXELS if max_pixels is None else max_pixels,
         "existing": existing,
         "batch_size": batch_size,

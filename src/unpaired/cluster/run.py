@@ -31,6 +31,7 @@ from unpaired.core.text import printable
 from unpaired.data.parallel import MAX_THREADS
 from unpaired.models.engines.choice import WORTH_MAKING
 from unpaired.models.files import check_numbers, whole_files_notice
+from unpaired.models.fit import Fit, fit_notices
 from unpaired.models.loading import load_generator
 from unpaired.models.outputs import AUTO, checked_name, default_format, rescaled_notice, stored_domain
 from unpaired.models.sizing import Rescaled
@@ -134,6 +135,7 @@ def translate_on_cluster(
     report.notices = [
         *whole_files_notice(translator, settings.half, batch.twice_as_wide),
         *rescaled_notice(target, stored_domain(target, settings.bit_depth)),
+        *fit_notices(batch.fits, translator.source),
         *report.notices,
     ]
     report.rescaled = translator.sizing.rescaled(list(batch.factors.elements()))
@@ -154,6 +156,7 @@ class _Batch:
         self.shared, self.report = shared, BatchReport()
         self.with_failures: set[int] = set()
         self.twice_as_wide, self.factors = 0, Counter[float]()
+        self.fits: list[Fit] = []
         self.missing: list[Part] = []
         self._progress, self._files = progress, source.kind == "files"
         self._done, self._total = 0, len(source.inputs)
@@ -191,6 +194,7 @@ class _Batch:
             self.with_failures.add(outcome.part)
         report.notices += [notice for notice in outcome.notices if notice not in report.notices]
         self.twice_as_wide += outcome.twice_as_wide
+        self.fits += [Fit(*fit) for fit in outcome.fits]
         self.factors.update(float(f"{factor:.3g}") for factor in outcome.factors)
         self._done += outcome.images if self._files else 1
         if self._progress is not None:

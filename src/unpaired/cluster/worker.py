@@ -25,7 +25,7 @@ from unpaired.models.engines import EngineChoice, Precision
 from unpaired.models.files import Existing
 from unpaired.models.loading import Loaded
 from unpaired.models.outputs import AUTO, Alpha, keeps_alpha, output_domain
-from unpaired.models.pipeline import Failure, Job, LoadedImage, Run, load_image
+from unpaired.models.pipeline import Failure, Job, LoadedImage, OutOfRange, Run, load_image
 from unpaired.models.translator import Translator
 
 SUSPICIOUS = 2
@@ -44,6 +44,7 @@ class BatchSettings:
     bit_depth: int | None = None
     alpha: Alpha | None = None
     half: Half | None = None
+    out_of_range: OutOfRange = "clip"
     size: str | None = None
     detail: bool | None = None
     max_pixels: int = MAX_PIXELS
@@ -105,6 +106,8 @@ class Outcome:
     notices: list[str] = field(default_factory=list)
     twice_as_wide: int = 0
     factors: list[float] = field(default_factory=list)
+    fits: list[tuple[float, bool]] = field(default_factory=list)
+    """How the values of images fit the model, see `unpaired.models.fit.Fit`."""
     refused: str = ""
     """The message of an error that ends the job."""
     traceback: str = ""
@@ -211,7 +214,12 @@ class PartTranslator:
             if watched and self.begin(f"{part.number}/{job.number}", 1) > SUSPICIOUS:
                 return Failure(job, f"the worker ended each time it was decoded ({SUSPICIOUS} times)")
             found = load_image(
-                job, self.translator, max_pixels=settings.max_pixels, half=settings.half, with_alpha=self.with_alpha
+                job,
+                self.translator,
+                max_pixels=settings.max_pixels,
+                half=settings.half,
+                with_alpha=self.with_alpha,
+                out_of_range=settings.out_of_range,
             )
             if watched:
                 self.begin(f"{part.number}/{job.number}", -1)
@@ -238,6 +246,7 @@ class PartTranslator:
         outcome = self._finish(part, entries, len(failed), shard=shard, again=again)
         outcome.skipped, outcome.written = len(skipped), run.written
         outcome.twice_as_wide, outcome.factors = run.twice_as_wide, run.factors
+        outcome.fits = [(*fit,) for fit in run.fits]
         return outcome
 
     def _finish(

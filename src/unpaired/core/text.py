@@ -53,6 +53,11 @@ def percent(share: float | None, decimals: int = 0) -> str:
     return NONE if share is None or not math.isfinite(share) else f"{100 * share:.{decimals}f} %"
 
 
+def small_percent(share: float) -> str:
+    """Return a share of 1 that may be tiny: `54 %`, `0.02 %`, `under 0.01 %`."""
+    return "under 0.01 %" if 0 < share < 1e-4 else percent(share, 0 if share >= 0.1 else 2)
+
+
 def plural(count: int, noun: str, many: str | None = None) -> str:
     """Return `1 image`, `2,000 images`; `many` is an irregular plural."""
     return f"{count:,} {noun if count == 1 else many or noun + 's'}"

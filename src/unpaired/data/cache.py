@@ -34,7 +34,7 @@ from unpaired.data.transforms import height_width, load_size
 from unpaired.data.values import Image
 
 CacheMode = Literal["auto", "memory", "disk", "none"]
-VERSION = 3
+VERSION = 4
 """Changes whenever decoding or preparing an image would give other pixels, or a file would hold them differently."""
 DECODED = Cache(folder="decoded", suffix=".images", limit_bytes=20 * 2**30)
 """Decoded and prepared images, one file for all of a source."""
@@ -85,10 +85,10 @@ def pack(source: FolderSource) -> Packing:
     """Lay out the prepared images of a source, one after the other, each aligned for any dtype."""
     entries = np.zeros((len(source), 4), np.int64)
     at = 0
-    for index, info in enumerate(source.images):
-        height, width = source.size(index)
-        entries[index] = (at, height, width, _DTYPES.index(info.dtype))
-        at += -(-height * width * source.channels * np.dtype(info.dtype).itemsize // _ALIGNMENT) * _ALIGNMENT
+    for index in range(len(source)):
+        (height, width), dtype = source.size(index), source.dtype(index)
+        entries[index] = (at, height, width, _DTYPES.index(dtype))
+        at += -(-height * width * source.channels * np.dtype(dtype).itemsize // _ALIGNMENT) * _ALIGNMENT
     return Packing(entries, source.channels, at)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from unpaired.core.cache import user_cache_folder
@@ -36,13 +37,13 @@ _LISTED = 5
 _REMEMBERED_AT_ONCE = 2000
 _TOLERANCE = 1e-3
 """How far floats may lie outside [0, 1]: rounding, not another range."""
-_FILE = "checked-3.sqlite"
+_FILE = "checked-4.sqlite"
 """The number changes with the rules of decoding: what older rules found is forgotten."""
 _MAX_BYTES = 2**28
 _COLUMNS = "path BLOB PRIMARY KEY, size INT, mtime INT, height INT, width INT, channels INT, dtype TEXT, digest BLOB"
-_TABLE = f"CREATE TABLE IF NOT EXISTS sound ({_COLUMNS}, low REAL, high REAL, meaning TEXT) WITHOUT ROWID"
+_TABLE = f"CREATE TABLE IF NOT EXISTS sound ({_COLUMNS}, low REAL, high REAL, missing REAL, meaning TEXT) WITHOUT ROWID"
 _GONE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_Row = tuple[Any, int, int, int, int, int, str, bytes, float | None, float | None, str]
+_Row = tuple[Any, int, int, int, int, int, str, bytes, float | None, float | None, float, str]
 _ROW: TypeAdapter[_Row] = TypeAdapter(_Row, config=ConfigDict(strict=True))
 _MEANING = TypeAdapter(Meaning)
 _NOTHING = Meaning()
@@ -65,6 +66,9 @@ class ImageInfo:
     """Smallest value; None for 8-bit images, where it is of no interest."""
     high: float | None
     """Largest value; None for 8-bit images."""
+    missing: float = 0.0
+    """Share of the pixels that have no value (NaN, nodata, masks); such images are float32 with NaN when they are
+    read."""
     meaning: Meaning = _NOTHING
     """What the file says of its images beyond their pixels."""
 
@@ -234,11 +238,15 @@ def _inspect_all(
 def _inspect(path: ImageFile, reading: Reading, max_pixels: int) -> ImageInfo:
     with sharing_memory():
         file = path.load() if isinstance(path, StoredImage) else path
-        return _described(path, file, reading.read(file, max_pixels=max_pixels), reading)
+        return _described(path, file, *reading.read_valid(file, max_pixels=max_pixels), reading)
 
 
 def _described(
-    path: ImageFile, file: Path | OwnImage | ImageBytes | Frame, image: Image, reading: Reading
+    path: ImageFile,
+    file: Path | OwnImage | ImageBytes | Frame,
+    image: Image,
+    valid: NDArray[np.bool_] | None,
+    reading: Reading,
 ) -> ImageInfo:
     """Describe the image that was read from `file`, which is `path` or its content."""
     if isinstance(file, ImageBytes) or (isinstance(file, Path) and file.is_file()):
@@ -253,9 +261,12 @@ def _described(
         channels = reading.labels.channels
     low = high = None
     if image.dtype != np.uint8:
-        low, high = float(image.min()), float(image.max())
+        known = image if valid is None else image[valid]
+        low, high = float(known.min()), float(known.max())
+    missing = 0.0 if valid is None else float(1 - valid.mean())
     meaning = _NOTHING if isinstance(file, OwnImage) else meaning_of(file, channels=reading.channels)
-    return ImageInfo(path, height, width, channels, sys.intern(image.dtype.name), digest, low, high, meaning)
+    dtype = sys.intern(image.dtype.name)
+    return ImageInfo(path, height, width, channels, dtype, digest, low, high, missing, meaning)
 
 
 def _unfit(
@@ -302,7 +313,7 @@ def _stamp(file: Seen) -> Stamp:
     return int.from_bytes(digest[:7]), int.from_bytes(digest[7:])  # SQLite's integers have 64 bits and a sign
 
 
-_VALUES = attrgetter("height", "width", "channels", "dtype", "digest", "low", "high")
+_VALUES = attrgetter("height", "width", "channels", "dtype", "digest", "low", "high", "missing")
 
 
 class CheckMemory:
@@ -342,7 +353,7 @@ class CheckMemory:
             for info, stamp in images
             if isinstance(info.path, Seen)
         ]
-        insert = f"INSERT OR REPLACE INTO sound VALUES ({', '.join('?' * 11)})"
+        insert = f"INSERT OR REPLACE INTO sound VALUES ({', '.join('?' * 12)})"
         self._use(lambda database: database.executemany(insert, rows), attempts=2)
 
     def _key(self, path: Seen) -> bytes:
@@ -374,14 +385,14 @@ class CheckMemory:
 def _info(path: Seen, row: tuple[object, ...]) -> ImageInfo | None:
     """Return what a row says, or None where the file has changed or the row makes no sense."""
     try:
-        _, size, mtime, height, width, channels, dtype, digest, low, high, said = _ROW.validate_python(row)
+        _, size, mtime, height, width, channels, dtype, digest, low, high, missing, said = _ROW.validate_python(row)
         meaning = _MEANING.validate_json(said) if said else _NOTHING
         if _stamp(path) != (size, mtime):
             return None
     except (OSError, ValidationError):
         return None
     # The same few words for 100,000 files are kept once.
-    return ImageInfo(path, height, width, channels, sys.intern(dtype), digest, low, high, meaning)
+    return ImageInfo(path, height, width, channels, sys.intern(dtype), digest, low, high, missing, meaning)
 
 
 def _said(meaning: Meaning) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field
@@ -25,6 +26,9 @@ AXES: tuple[Axis, ...] = get_args(Axis)
 Positive = Annotated[int, Field(gt=0, le=2**40)]
 Pixels = Annotated[int, Field(gt=0, le=16384)]
 Channels = Annotated[int, Field(gt=0, le=4096)]
+PERCENTILES = re.compile(r"p([0-9]{1,3}(?:\.[0-9]{1,6})?)\.\.p([0-9]{1,3}(?:\.[0-9]{1,6})?)", re.ASCII)
+"""A range of values by percentiles: `p0.5..p99.5`."""
+Range = Annotated[tuple[float, float] | str, Allowed("two numbers ([0,4095]), ct, file or percentiles (p0.5..p99.5)")]
 Size = Annotated[
     Pixels | tuple[Pixels, Pixels], Allowed("a number of pixels (256) or HEIGHTxWIDTH (256x512), at most 16384")
 ]
@@ -136,9 +140,11 @@ class DataConfig(Settings):
     (2 for grey), which is otherwise laid over white."""
     channels_b: Channels | None = None
     """Channels of domain B; taken from the images by default."""
-    range_a: tuple[float, float] | None = None
-    """Values of domain A that become -1 and 1; by dtype by default (8 bit: 0, 255; 16 bit: 0, 65535; float: 0, 1)."""
-    range_b: tuple[float, float] | None = None
+    range_a: Range | None = None
+    """Values of domain A that become -1 and 1; by dtype by default (8 bit: 0, 255; 16 bit: 0, 65535; float: 0, 1). Two
+    numbers; `ct` (-1024 to 3071 HU); `file` (what all files say); or percentiles of the training images' values, such
+    as `p0.5..p99.5`, which are found once and stored as numbers."""
+    range_b: Range | None = None
     """Values of domain B that become -1 and 1; by dtype by default."""
     axis: Annotated[Axis, Flag("--axis")] = "axial"
     """Along which axis volumes are cut into slices. The orientation that a medical volume declares counts, whatever the
@@ -152,6 +158,11 @@ class DataConfig(Settings):
     held_out: Annotated[float, Field(ge=0.001, le=0.9)] | None = None
     """Share of the groups of each domain that is kept out of training and measured on, where there are no test images.
     Groups stay whole; their names decide which ones."""
+    unit_a: Annotated[str, Field(max_length=40)] = ""
+    """Unit of the values of domain A, such as `HU`, `K`, or `0.01 K` where 100 is one kelvin; by default what the files
+    say. Errors are reported in it."""
+    unit_b: Annotated[str, Field(max_length=40)] = ""
+    """Unit of the values of domain B; by default what the files say."""
     cache: Annotated[Literal["auto", "memory", "disk", "none"], Flag("--cache")] = "auto"
     """Where decoded images are kept: in memory, memory-mapped on disk, not at all, or where they fit (auto)."""
     window: Annotated[Positive | None, Flag("--window")] = None
@@ -170,7 +181,9 @@ class DataConfig(Settings):
         """Refuse ranges and names that make no sense; import the user's own code that was chosen."""
         check_names(self.name_a, self.name_b)
         for name, span in (("range_a", self.range_a), ("range_b", self.range_b)):
-            if span is not None and not span[0] < span[1]:
+            if isinstance(span, str):
+                _check_named_range(name, span)
+            elif span is not None and not span[0] < span[1]:
                 raise UserError(
                     f"{option(f'data.{name}', list(span))}: a range goes from a lower value to a higher one, such as "
                     f"{option(f'data.{name}', [0, 4095])}."
@@ -219,6 +232,25 @@ class DataConfig(Settings):
         """Return the channels that are set for a domain."""
         return self.channels_a if side == "a" else self.channels_b
 
-    def value_range(self, side: Side) -> tuple[float, float] | None:
-        """Return the range of values that is declared for a domain."""
+    def given_range(self, side: Side) -> tuple[float, float] | str | None:
+        """Return the range of values of a domain as it is set: numbers, or what is to be found in the files."""
         return self.range_a if side == "a" else self.range_b
+
+    def value_range(self, side: Side) -> tuple[float, float] | None:
+        """Return the range of values that is declared for a domain; None where it is still to be found."""
+        given = self.given_range(side)
+        return None if isinstance(given, str) else given
+
+    def unit(self, side: Side) -> str:
+        """Return the unit that is set for the values of a domain."""
+        return self.unit_a if side == "a" else self.unit_b
+
+
+def _check_named_range(name: str, given: str) -> None:
+    found = PERCENTILES.fullmatch(given)
+    if given not in ("ct", "file") and not (found and 0 <= float(found[1]) < float(found[2]) <= 100):
+        raise UserError(
+            f"{option(f'data.{name}', given)}: allowed are two numbers ({option(f'data.{name}', [0, 4095])}), ct "
+            "(-1024 to 3071 HU), file (what the files say), and percentiles from a lower to a higher one, such as "
+            "p0.5..p99.5."
+        )

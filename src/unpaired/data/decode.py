@@ -84,10 +84,52 @@ def decode(
 
     Raises `BadImage`, and nothing else, for anything that is not a whole, sound image of at most `max_pixels` pixels.
     """
+    image, valid = decode_valid(
+        path, max_pixels=max_pixels, stored=stored, alpha=alpha, channels=channels, profiles=profiles
+    )
+    if valid is not None and image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise BadImage(os.fspath(path), "contains NaN or infinite values")
+    return image
+
+
+def decode_valid(
+    path: str | os.PathLike[str] | ImageBytes | Frame,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    stored: bool = False,
+    alpha: bool = False,
+    channels: int | None = None,
+    profiles: bool = True,
+) -> tuple[Image, NDArray[np.bool_] | None]:
+    """Return what `decode` does and which pixels have a value, [H, W]; None where all have one.
+
+    Those without one (nodata, masks, NaN, infinity) hold whatever the file holds. Raises `BadImage`, also where no
+    pixel has a value.
+    """
+    source, each = path, channels
     if isinstance(path, Frame):
-        return _frame(path, max_pixels, channels, profiles)
-    with explained(path, max_pixels, channels=channels, profiles=profiles) as (file, reader):
-        return plain(file, reader.load(file, max_pixels, stored=stored, alpha=alpha))
+        source, each = path.path, None if channels is None else max(1, channels // (2 * path.neighbours + 1))
+    with explained(source, max_pixels, channels=each, profiles=profiles) as (file, reader):
+        if isinstance(path, Frame):
+            image, valid = _frame(path, file, reader, max_pixels)
+        else:
+            image, valid = reader.load(file, max_pixels, stored=stored, alpha=alpha), reader.valid(file)
+        image = plain(file, image)
+        return image, which_valid(file, image, valid)
+
+
+def which_valid(
+    path: str | os.PathLike[str], image: Image, valid: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_] | None:
+    """Return which pixels are valid and finite, [H, W]; None where all are, `BadImage` where none is."""
+    if image.dtype.kind == "f" and not (np.isfinite(image.min()) and np.isfinite(image.max())):
+        finite = np.asarray(np.isfinite(image).all(axis=2))
+        valid = finite if valid is None else valid & finite
+    if valid is None or valid.all():
+        return None
+    if not valid.any():
+        raise BadImage(path, "no pixel has a value: all are NaN, nodata or masked")
+    return valid
 
 
 def count_frames(path: Path | ImageBytes, axis: int = 0, channels: int | None = None) -> int:
@@ -108,27 +150,29 @@ def meaning_of(path: Path | ImageBytes | Frame, *, channels: int | None = None) 
         return reader.meaning(file)
 
 
-def _frame(frame: Frame, max_pixels: int, channels: int | None, profiles: bool) -> Image:
-    each = None if channels is None else max(1, channels // (2 * frame.neighbours + 1))
-    with explained(frame.path, max_pixels, channels=each, profiles=profiles) as (file, reader):
-        header = reader.probe(file)
-        if frame.level or frame.box is not None:
-            return _view(file, reader, header, frame, max_pixels)
-        admit(file, header, max_pixels)
-        last, near = reader.count(file, frame.axis) - 1, range(-frame.neighbours, frame.neighbours + 1)
-        if frame.index > last:
-            raise BadImage(frame.path, f"it has {last + 1} images, and image {frame.index} is asked for (from 0)")
-        series = reader.series(file) if frame.neighbours and not last else ()
-        if series:
-            own = series.index(file)
-            beside = [series[min(max(own + step, 0), len(series) - 1)] for step in near]
-            return plain(file, np.concatenate([reader.read_frame(one, 0) for one in beside], axis=2))
-        seen = [min(max(frame.index + step, 0), last) for step in near]
-        images = {index: reader.read_frame(file, index, frame.axis) for index in sorted(set(seen))}
-        return plain(file, np.concatenate([images[index] for index in seen], axis=2))
+def _frame(frame: Frame, file: Path, reader: Reader, max_pixels: int) -> tuple[Image, NDArray[np.bool_] | None]:
+    """Return one image of a file, or a part of it, and which pixels have a value as the file says it."""
+    header = reader.probe(file)
+    if frame.level or frame.box is not None:
+        return _view(file, reader, header, frame, max_pixels)
+    admit(file, header, max_pixels)
+    last, near = reader.count(file, frame.axis) - 1, range(-frame.neighbours, frame.neighbours + 1)
+    if frame.index > last:
+        raise BadImage(frame.path, f"it has {last + 1} images, and image {frame.index} is asked for (from 0)")
+    valid = reader.valid(file, frame.index, frame.axis)
+    series = reader.series(file) if frame.neighbours and not last else ()
+    if series:
+        own = series.index(file)
+        beside = [series[min(max(own + step, 0), len(series) - 1)] for step in near]
+        return np.concatenate([reader.read_frame(one, 0) for one in beside], axis=2), valid
+    seen = [min(max(frame.index + step, 0), last) for step in near]
+    images = {index: reader.read_frame(file, index, frame.axis) for index in sorted(set(seen))}
+    return np.concatenate([images[index] for index in seen], axis=2), valid
 
 
-def _view(file: Path, reader: Reader, header: Header, frame: Frame, max_pixels: int) -> Image:
+def _view(
+    file: Path, reader: Reader, header: Header, frame: Frame, max_pixels: int
+) -> tuple[Image, NDArray[np.bool_] | None]:
     """Read one resolution of an image, or a part of it: without decoding the rest, where the reader can."""
     levels = reader.levels(file) if frame.level else [(header.height, header.width)]
     if frame.level >= len(levels):
@@ -146,7 +190,7 @@ def _view(file: Path, reader: Reader, header: Header, frame: Frame, max_pixels: 
         admit(file, header, max_pixels)
         image = reader.read_frame(file, frame.index, frame.axis)
         part = image[box.top : box.top + box.height, box.left : box.left + box.width]
-    return plain(file, part)
+    return part, reader.valid_window(file, box, frame.index, frame.level)
 
 
 def probe(path: str | os.PathLike[str] | ImageBytes, *, max_pixels: int = MAX_PIXELS) -> Header:
@@ -205,8 +249,8 @@ def read_alpha(path: str | os.PathLike[str] | ImageBytes, *, max_pixels: int = M
 
     Raises `BadImage` as `decode` does.
     """
-    image = decode(path, max_pixels=max_pixels, alpha=True)
-    if image.shape[2] not in (2, 4) or decode(path, max_pixels=max_pixels).shape[2] == image.shape[2]:
+    image, _ = decode_valid(path, max_pixels=max_pixels, alpha=True)
+    if image.shape[2] not in (2, 4) or decode_valid(path, max_pixels=max_pixels)[0].shape[2] == image.shape[2]:
         return None  # samples of another meaning
     alpha = image[..., -1]
     opaque = 1.0 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype.name).max
@@ -237,7 +281,10 @@ def as_channels(image: Image, channels: int, *, alpha: bool = False) -> Image:
 
 
 def plain(path: str | os.PathLike[str], image: Image) -> Image:
-    """Return [H, W, C] as a contiguous array in the machine's byte order, floats as float32; `BadImage` for others."""
+    """Return [H, W, C] as a contiguous array in the machine's byte order, floats as float32; `BadImage` for others.
+
+    NaN and infinity stay: see `which_valid`.
+    """
     if image.ndim != 3 or 0 in image.shape:
         raise BadImage(path, f"has no pixels: an array of shape {image.shape}")
     if image.dtype.kind == "b":
@@ -246,8 +293,6 @@ def plain(path: str | os.PathLike[str], image: Image) -> Image:
         raise BadImage(path, f"values of type {image.dtype}; allowed are integers and floats")
     if image.dtype.kind == "f":
         image = image.astype(np.float32, copy=False)
-        if not (np.isfinite(image.min()) and np.isfinite(image.max())):
-            raise BadImage(path, "contains NaN or infinite values")
     return np.ascontiguousarray(image.astype(image.dtype.newbyteorder("="), copy=False))
 
 

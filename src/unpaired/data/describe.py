@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
 from unpaired.core.settings import option
-from unpaired.core.text import listing, number, percent, plural, printable
+from unpaired.core.text import listing, number, percent, plural, printable, small_percent
 from unpaired.data.bad_image import BadImage
 from unpaired.data.check import ImageInfo
 from unpaired.data.config import DataConfig
@@ -101,15 +101,21 @@ def describe_domain(
     low, high = declared or (-math.inf, math.inf)
     ends = [(info.low, info.high) for info in infos if info.low is not None and info.high is not None]
     clipped = sum(first < low or last > high for first, last in ends)
-    if clipped:
+    if clipped and declared is not None:
+        span = f"{number(declared[0])} to {number(declared[1])}"
         notices.append(
-            f"{title} has {plural(clipped, 'image')} with values outside the declared range {declared}; they are "
-            "clipped"
+            f"{title} has {plural(clipped, 'image')} with values outside the declared range, {span}; they are clipped"
         )
     findings = () if declared is not None else find_in_values(side, infos, reading, config.max_pixels)
+    gaps = [info.missing for info in infos if info.missing]
+    if gaps:
+        notices.append(_of_gaps(title, gaps, len(infos)))
+        declared = declared or range_with_gaps(title, dtypes)
     notices += [finding.in_words(title) for finding in findings]
     alpha = reading.alpha and channels in (2, 4)
-    domain = Domain(channels=channels, dtype=_widest(set(dtypes)), range=declared, name=name, alpha=alpha)
+    units = {info.meaning.unit for info in infos}
+    unit = config.unit(side) or (units.pop() if len(units) == 1 else "")
+    domain = Domain(channels=channels, dtype=_widest(set(dtypes)), range=declared, name=name, alpha=alpha, unit=unit)
     axis, neighbours = config.axis_number, config.neighbours
     domain = replace(domain, axis=axis, neighbours=neighbours, spacing=median_spacing(infos, axis))
     return domain, notices, findings
@@ -149,6 +155,27 @@ def median_spacing(infos: Sequence[ImageInfo], axis: int) -> tuple[float, ...]:
     return (between, across, down) if axis == 1 else (between, down, across)
 
 
+def _of_gaps(title: str, gaps: Sequence[float], images: int) -> str:
+    return (
+        f"{title}: {small_percent(sum(gaps) / images)} of the pixels have no value (NaN, nodata or masks), in "
+        f"{plural(len(gaps), 'image')} of {images:,}; networks see the low end of the range there, and losses and "
+        "errors leave them out"
+    )
+
+
+def range_with_gaps(called: str, dtypes: Collection[str]) -> tuple[float, float]:
+    """Return the range by type, which images with gaps, float32 in memory, do not show any more.
+
+    Raises `UserError` for images of several types; `called` is where they are.
+    """
+    if len(dtypes) > 1 or next(iter(dtypes)) not in DTYPE_RANGES:
+        raise UserError(
+            f"{called}: images of {' and '.join(sorted(dtypes))} have pixels without a value (NaN, nodata or masks), "
+            f"so the values that become -1 and 1 must be declared ({option('data.range_a')}, {option('data.range_b')})."
+        )
+    return DTYPE_RANGES[next(iter(dtypes))]
+
+
 def find_in_values(side: Side, infos: Sequence[ImageInfo], reading: Reading, max_pixels: int) -> tuple[Finding, ...]:
     """Return what is odd about the values of a domain of pictures without a declared range; a few files are decoded."""
     dtypes = {info.dtype for info in infos}
@@ -173,6 +200,9 @@ def find_in_values(side: Side, infos: Sequence[ImageInfo], reading: Reading, max
     suggested = low, high
     if 0 <= low < high / 2:  # a number of bits
         suggested = 0.0, high if dtype == "float32" else 2.0 ** math.ceil(math.log2(high + 1)) - 1
+    meant = {info.meaning.range for info in infos}
+    if len(meant) == 1 and (only := meant.pop()) is not None and only[0] <= low and high <= only[1]:
+        suggested = only
     return (NarrowRange(side=side, dtype=dtype, low=low, high=high, share=share, suggested=suggested),)
 
 
@@ -182,7 +212,7 @@ def _sampled(infos: Sequence[ImageInfo], reading: Reading, max_pixels: int) -> l
         if images and pixels + info.height * info.width > _SAMPLED_PIXELS:
             break
         try:
-            images.append(reading.read(info.path, max_pixels=max_pixels))
+            images.append(reading.read_valid(info.path, max_pixels=max_pixels)[0])
         except BadImage:  # it has changed since it was checked, which is said when it is trained on
             continue
         pixels += info.height * info.width

@@ -22,9 +22,9 @@ from unpaired.data.labels import Labels, as_picture
 from unpaired.data.scale import whole_settings
 from unpaired.data.source import FolderSource, ImageSource
 from unpaired.data.streams.shards import StoredImage
-from unpaired.data.training import SIDES, Part, Progress, open_training_data, with_found_labels
+from unpaired.data.training import SIDES, Part, Progress, open_training_data, with_what_was_found
 from unpaired.data.transforms import centre_crop, load_size, training_size
-from unpaired.data.values import Domain, Image, from_signed, to_signed
+from unpaired.data.values import Domain, Image, filled, from_signed, to_signed
 
 Picture = NDArray[np.uint8]
 _EIGHT_BIT = Domain(channels=3)
@@ -188,7 +188,7 @@ def open_dataset(
         # Each image is read once or twice for measuring, so that they are not kept is no news.
         notices=tuple(notice for notice in data.notices if not notice.startswith("decoded images are not kept")),
         contents=data.contents,
-        config=with_found_labels(config, data),
+        config=with_what_was_found(config, data),
     )
 
 
@@ -200,7 +200,8 @@ def evenly(count: int, most: int | None) -> list[int]:
 
 def signed_batch(source: ImageSource, positions: Sequence[int], domain: Domain) -> NDArray[np.float32]:
     """Return images of one size as networks see them, [N, C, H, W] in [-1, 1]."""
-    return np.stack([to_signed(source[index], domain.range).transpose(2, 0, 1) for index in positions])
+    seen = (filled(to_signed(source[index], domain.range))[0] for index in positions)
+    return np.stack([image.transpose(2, 0, 1) for image in seen])
 
 
 def displayed(image: Image, domain: Domain) -> Picture:

@@ -99,7 +99,7 @@ class _IndexSearch(_Search):
     palettes: set[tuple[Colour, ...]] = field(default_factory=set)
 
     def look_at(self, path: ImageFile, half: Half | None, max_pixels: int) -> None:
-        image: NDArray[Any] = halved(path, read_image(path, max_pixels=max_pixels, stored=True), half)
+        image: NDArray[Any] = halved(path, read_image(path, max_pixels=max_pixels, stored=True)[0], half)
         if image.dtype.kind not in "iu" or image.shape[2] != 1:
             raise BadImage(path, "not one channel of whole numbers")
         refuse_changed_indices(path, image)
@@ -171,7 +171,7 @@ class _ColourSearch(_Search):
     """Pixels of flat places by packed colour."""
 
     def look_at(self, path: ImageFile, half: Half | None, max_pixels: int) -> None:
-        image = halved(path, read_image(path, max_pixels=max_pixels), half)
+        image = halved(path, read_image(path, max_pixels=max_pixels)[0], half)
         if image.dtype != np.uint8 or image.shape[2] not in (1, 3):
             raise BadImage(path, "not RGB of 8 bits")
         colours = np.broadcast_to(image, (*image.shape[:2], 3)).astype(np.int32)

@@ -6,24 +6,26 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
 from unpaired.core.extensions import find_extension
 from unpaired.core.settings import option
 from unpaired.data.bad_image import MAX_PIXELS, BadImage, refuse_bomb
-from unpaired.data.decode import as_channels, decode, plain
+from unpaired.data.decode import as_channels, decode_valid, plain, which_valid
 from unpaired.data.directions import Side
 from unpaired.data.formats import Frame, ImageBytes, own_readers
 from unpaired.data.labels import Labels, to_indices
 from unpaired.data.streams.shards import StoredImage
-from unpaired.data.values import Image
+from unpaired.data.values import Image, with_nan
 
 if TYPE_CHECKING:
     from unpaired.data.source import ImageSource
 
+Pixel = TypeVar("Pixel", bound=np.generic)
 _JPEG = b"\xff\xd8\xff"
 
 Half = Literal["left", "right"]
@@ -71,14 +73,24 @@ class Reading:
         return " ".join(part for part in parts if part)
 
     def read(self, path: ImageFile | str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image:
-        """Return a file's picture [H, W, C] in its own dtype, or the class indices of a label map, uint8 [H, W, 1].
+        """Return a file's picture [H, W, C], or the class indices of a label map, uint8 [H, W, 1].
 
-        Raises `BadImage` for damaged files, side-by-side files of odd width, class indices in JPEG, and values or
-        colours that are no class.
+        Pictures have their own dtype or, where some pixels have no value, are float32 with NaN there. Raises as
+        `read_valid` does.
+        """
+        return with_nan(*self.read_valid(path, max_pixels=max_pixels))
+
+    def read_valid(
+        self, path: ImageFile | str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
+    ) -> tuple[Image, NDArray[np.bool_] | None]:
+        """Return a file's image in its own dtype and which pixels have a value, [H, W]; None where all have one.
+
+        Those of label maps all have one; void is theirs. Raises `BadImage` for damaged files, side-by-side files of odd
+        width, class indices in JPEG, and values or colours that are no class.
         """
         file = path if isinstance(path, OwnImage | StoredImage | ImageBytes | Frame) else Path(path)
         stored = self.labels is not None and self.labels.kind == "index"
-        image = read_image(
+        image, valid = read_image(
             file,
             max_pixels=max_pixels,
             stored=stored,
@@ -87,12 +99,14 @@ class Reading:
             profiles=self.labels is None,
         )
         image = halved(file, image, self.half)
+        if valid is not None:
+            valid = which_valid(os.fspath(file), image, halved(file, valid[:, :, None], self.half)[:, :, 0])
         if self.labels is None:
-            return as_channels(image, image.shape[2] + image.shape[2] % 2, alpha=True) if self.alpha else image
+            return as_channels(image, image.shape[2] + image.shape[2] % 2, alpha=True) if self.alpha else image, valid
         if stored:
             refuse_changed_indices(file, image)
         try:
-            return to_indices(image, self.labels)[:, :, None]
+            return to_indices(image, self.labels)[:, :, None], None
         except UserError as error:
             raise BadImage(file, f"no label map: {error}") from error
 
@@ -101,7 +115,7 @@ PICTURES = Reading()
 """Whole files that hold pictures."""
 
 
-def halved(file: ImageFile, image: Image, half: Half | None) -> Image:
+def halved(file: ImageFile, image: NDArray[Pixel], half: Half | None) -> NDArray[Pixel]:
     """Return one half of a side-by-side image [H, W, C], a view; the whole where `half` is None."""
     if half is None:
         return image
@@ -161,12 +175,17 @@ def read_image(
     alpha: bool = False,
     channels: int | None = None,
     profiles: bool = True,
-) -> Image:
-    """Return the image of a file, as `decode` does, or of an own source, in its own dtype; raises `BadImage` alone."""
+) -> tuple[Image, NDArray[np.bool_] | None]:
+    """Return the image of a file or of an own source, [H, W, C] in its own dtype, and which pixels have a value.
+
+    Options are those of `decode`. Raises `BadImage` alone.
+    """
     if isinstance(file, StoredImage):
         file = file.load()
     if isinstance(file, Path | ImageBytes | Frame):
-        return decode(file, max_pixels=max_pixels, stored=stored, alpha=alpha, channels=channels, profiles=profiles)
+        return decode_valid(
+            file, max_pixels=max_pixels, stored=stored, alpha=alpha, channels=channels, profiles=profiles
+        )
     try:
         image = np.asarray(file.source[file.index])
     except Exception as error:  # the user's code can raise anything
@@ -176,14 +195,15 @@ def read_image(
     image = image if image.ndim == 3 else image[:, :, None]
     height, width, channels = image.shape
     refuse_bomb(Path(file), height, width, channels, max_pixels)
-    return plain(file, image.astype(np.uint8) if stored and image.dtype == np.bool_ else image)
+    image = plain(file, image.astype(np.uint8) if stored and image.dtype == np.bool_ else image)
+    return image, which_valid(file, image)
 
 
 def holds_alpha(files: Sequence[ImageFile], max_pixels: int) -> bool:
     """Return whether image files have transparency, by a few of them; unreadable ones are passed over."""
     for file in files[:: max(1, len(files) // 16)]:
         try:
-            found = [read_image(file, max_pixels=max_pixels, alpha=alpha).shape[2] for alpha in (True, False)]
+            found = [read_image(file, max_pixels=max_pixels, alpha=alpha)[0].shape[2] for alpha in (True, False)]
         except BadImage:
             continue
         if found[0] != found[1]:

@@ -26,7 +26,7 @@ from unpaired.data.transforms import (
     resize_nearest,
     training_size,
 )
-from unpaired.data.values import Image
+from unpaired.data.values import Image, with_nan
 
 
 class ImageSource(Protocol):
@@ -36,7 +36,10 @@ class ImageSource(Protocol):
         """Return how many images there are."""
 
     def __getitem__(self, index: int) -> Image:
-        """Return one prepared image, [H, W, C] in its own dtype; not to be written to."""
+        """Return one prepared image, [H, W, C] in its own dtype; not to be written to.
+
+        Pixels without a value are NaN; images that have some are float32.
+        """
 
     def name(self, index: int) -> str:
         """Return what a person calls this image: its path, for files."""
@@ -100,17 +103,24 @@ class FolderSource:
     def _read(self, index: int) -> Image:
         info, labels = self.images[index], self.reading.labels
         try:
-            image = self.reading.read(info.path, max_pixels=self.config.max_pixels)
+            image, valid = self.reading.read_valid(info.path, max_pixels=self.config.max_pixels)
         except BadImage as error:
             raise _changed(info, f"was sound when the data was checked and is not any more: {error.reason}") from error
         channels = image.shape[2] if labels is None else labels.channels
         if (*image.shape[:2], channels, image.dtype.name) != (info.height, info.width, info.channels, info.dtype):
             raise _changed(info, "has changed since the data was checked")
-        return image
+        if (valid is not None) != (info.missing > 0):
+            raise _changed(info, "has changed since the data was checked")
+        return with_nan(image, valid)
 
     def name(self, index: int) -> str:
         """Return the path of one image."""
         return printable(self.images[index].path)
+
+    def dtype(self, index: int) -> str:
+        """Return the name of the dtype in which an image is given."""
+        info = self.images[index]
+        return "float32" if info.missing else info.dtype
 
     def size(self, index: int) -> tuple[int, int]:
         """Return (height, width) of one prepared image, without reading it."""

@@ -23,6 +23,7 @@ from unpaired.data.groups import groups_of, held_out, shared_groups, split_notic
 from unpaired.data.label_search import settled_labels
 from unpaired.data.order import Windows
 from unpaired.data.pairs import match_pairs, require_equal_sizes, whole_pairs
+from unpaired.data.ranges import found_range
 from unpaired.data.reading import ImageFile, Reading, half_of, holds_alpha
 from unpaired.data.scale import Scale, scale_of, whole_settings
 from unpaired.data.source import CentreCropped, FolderSource, ImageSource
@@ -92,6 +93,11 @@ class TrainingData:
     """A digest of what all files hold, wherever they lie."""
 
     @property
+    def has_missing(self) -> bool:
+        """Whether pixels of training images have no value; they are NaN."""
+        return any(info.missing > 0 for part, infos in self.files.items() if not part.test for info in infos)
+
+    @property
     def held_out_from(self) -> Literal["test", "train"]:
         """Whether the held-out images are test images; "train" where those of a domain are not."""
         return "test" if all(part.test for part in self.held_out_parts.values()) else "train"
@@ -139,6 +145,7 @@ def open_training_data(
     if paired:
         notices += _keep_pairs(files, listed, checked, config, size_multiple)
     notices += _hold_out(files, config, paired=paired)
+    config = _with_ranges(config, files, readings, progress)
     domains, findings, described = _describe(files, readings, folders, config)
     notices += described
     whole = whole_settings(config)
@@ -180,13 +187,17 @@ def open_training_data(
     )
 
 
-def with_found_labels(config: DataConfig, data: TrainingData) -> DataConfig:
-    """Return the settings with the palettes that were found in the files, so that nobody has to search again."""
+def with_what_was_found(config: DataConfig, data: TrainingData) -> DataConfig:
+    """Return the settings with palettes and ranges that were found in the files, so that nobody searches again."""
     labels = [
         setting if setting is None or domain.labels is None else replace(setting, palette=domain.labels.palette)
         for setting, domain in ((config.labels_a, data.domain_a), (config.labels_b, data.domain_b))
     ]
-    return replace(config, labels_a=labels[0], labels_b=labels[1])
+    ranges = [
+        domain.range if isinstance(given, str) else given
+        for given, domain in ((config.range_a, data.domain_a), (config.range_b, data.domain_b))
+    ]
+    return replace(config, labels_a=labels[0], labels_b=labels[1], range_a=ranges[0], range_b=ranges[1])
 
 
 def require_one_size(size: tuple[int, int] | None, batch_size: int) -> None:
@@ -211,7 +222,7 @@ def contents_of(files: Mapping[Part, Sequence[ImageInfo]]) -> str:
 
 def _check_labels(config: DataConfig) -> None:
     for side in SIDES:
-        for name, value in (("channels", config.channels(side)), ("range", config.value_range(side))):
+        for name, value in (("channels", config.channels(side)), ("range", config.given_range(side))):
             if config.labels(side) is not None and value is not None:
                 raise UserError(
                     f"{option(f'data.{name}_{side}', value)}: {option(f'data.labels_{side}')} says that the images are "
@@ -296,10 +307,27 @@ def _check(
         max_pixels=config.max_pixels,
         minimum=height_width(config.crop_size) if config.preprocess == "crop" else minimum,
         channels=config.channels(part.side),
-        value_range=config.value_range(part.side),
+        # With a range that is still to be found nothing is refused for its values.
+        value_range=None if config.given_range(part.side) is None else (0.0, 1.0),
         workers=config.workers,
         progress=_stage(progress, f"checking {part.title(config)}"),
     )
+
+
+def _with_ranges(
+    config: DataConfig,
+    files: Mapping[Part, Sequence[ImageInfo]],
+    readings: Mapping[Side, Reading],
+    progress: Progress | None,
+) -> DataConfig:
+    """Return the settings with ranges of values as numbers: what they leave open is found in the training images."""
+    a, b = (
+        found_range(
+            side, files[Part(False, side)], readings[side], config, _stage(progress, f"values of {config.title(side)}")
+        )
+        for side in SIDES
+    )
+    return replace(config, range_a=a, range_b=b)
 
 
 def _source(

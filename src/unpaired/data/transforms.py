@@ -7,6 +7,7 @@ Modes and arithmetic follow `data/base_dataset.py` of the authors' code.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from unpaired.data.values import Image
 
 PUBLISHED_MULTIPLE = 4
 """Images that keep sizes of their own are resized to the nearest multiple of this; of larger ones, they are padded."""
+MOSTLY = 0.5
+"""A resized pixel has a value where more than this share of what it is made of has one."""
 _EIGHT_BIT_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 # Four channels go as CMYK, not RGBA: Pillow weights RGBA by its last channel when it resizes.
 
@@ -115,10 +118,15 @@ def resize(image: Image, size: tuple[int, int], *, nearest: bool = False) -> Ima
     """Resize [H, W, C] to (height, width), bicubic as in Pillow (antialiased when it shrinks).
 
     8-bit images are resized as Pillow does; every other dtype as floats, each channel for itself, then rounded and
-    clipped to what the dtype holds. `nearest` takes the nearest pixel, for label maps.
+    clipped to what the dtype holds. `nearest` takes the nearest pixel, for label maps. NaN, pixels without a value,
+    count nothing, and a pixel of which they make half or more has none.
     """
     if image.shape[:2] == size:
         return image
+    if image.dtype.kind == "f" and not nearest and (missing := np.isnan(image)).any():
+        weights: NDArray[Any] = resize((~missing).astype(np.float32), size)
+        weighted: NDArray[Any] = resize(np.where(missing, np.float32(0), image), size)
+        return np.asarray(np.divide(weighted, weights, out=np.full_like(weighted, np.nan), where=weights > MOSTLY))
     way = PillowImage.Resampling.NEAREST if nearest else PillowImage.Resampling.BICUBIC
     if image.dtype == np.uint8 and image.shape[2] in _EIGHT_BIT_MODES:
         return _resized_plane(image, size, _EIGHT_BIT_MODES[image.shape[2]], way).reshape(*size, image.shape[2])

@@ -23,6 +23,8 @@ Image = NDArray[np.generic]
 Signed = NDArray[np.float32]
 """[H, W, C] in [-1, 1]."""
 
+LOW = -1.0
+"""What networks see where a pixel has no value: the low end of the range."""
 DTYPE_RANGES: dict[str, tuple[float, float]] = {
     "bool": (0.0, 1.0),
     "uint8": (0.0, 255.0),
@@ -58,6 +60,8 @@ class Domain:
     """Slices on either side that are channels before and behind those of an image's own."""
     spacing: tuple[float, ...] = ()
     """Median distance of the pixels of the training images, down and across, then between images, in millimetres."""
+    unit: Annotated[str, Field(max_length=40)] = ""
+    """Of the values, such as `HU`, `K`, or `0.01 K` where 100 is one kelvin; empty for pictures."""
 
     def __post_init__(self) -> None:
         if self.alpha and (self.channels not in (2, 4) or self.labels is not None):
@@ -75,7 +79,16 @@ class Domain:
         return self.name or side.upper()
 
 
-_OPTIONAL = ("labels", "name", "alpha", "axis", "neighbours", "spacing")
+_OPTIONAL = ("labels", "name", "alpha", "axis", "neighbours", "spacing", "unit")
+
+
+def split_unit(unit: str) -> tuple[float, str]:
+    """Return what one step of the values is worth, and in which unit: `0.01 K` is (0.01, `K`), `HU` (1, `HU`)."""
+    first, _, rest = unit.partition(" ")
+    try:
+        return float(first), rest
+    except ValueError:
+        return 1.0, unit
 
 
 def domain_to_json(domain: Domain) -> dict[str, Any]:
@@ -99,16 +112,39 @@ def value_range(dtype: np.dtype[np.generic], declared: tuple[float, float] | Non
 
 
 def to_signed(image: Image, declared: tuple[float, float] | None = None) -> Signed:
-    """Map stored values to [-1, 1], float32; values outside the range are clipped."""
+    """Map stored values to [-1, 1], float32; values outside the range are clipped, and NaN stays."""
     low, high = value_range(image.dtype, declared)
     scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(2.0 / (high - low)) - np.float32(1.0)
     clipped: Signed = np.clip(scaled, -1.0, 1.0).astype(np.float32, copy=False)
     return clipped
 
 
+def with_nan(image: Image, valid: NDArray[np.bool_] | None) -> Image:
+    """Return an image with NaN where pixels have no value, [H, W], as float32; itself where all have one."""
+    if valid is None:
+        return image
+    return np.where(valid[:, :, None], image, np.float32(np.nan)).astype(np.float32, copy=False)
+
+
+def filled(signed: Signed) -> tuple[Signed, NDArray[np.bool_] | None]:
+    """Return an image in [-1, 1] as networks see it and where pixels have no value, [H, W]; None where all have one.
+
+    These, which are NaN, become the low end of the range: -1.
+    """
+    missing = np.asarray(np.isnan(signed).any(axis=2))
+    if not missing.any():
+        return signed, None
+    return np.where(missing[:, :, None], np.float32(LOW), signed), missing
+
+
 def from_signed(signed: Signed, domain: Domain) -> Image:
-    """Map [-1, 1] back to the values and dtype of `domain`: clipped, and rounded to nearest for integers."""
+    """Map [-1, 1] back to the values and dtype of `domain`: clipped, and rounded to nearest for integers.
+
+    NaN stays NaN in floats and becomes the low end of the range in integers.
+    """
     dtype = np.dtype(domain.dtype)
+    if dtype.kind in "iu" and np.isnan(signed).any():
+        signed = np.nan_to_num(signed, nan=LOW)
     low, high = value_range(dtype, domain.range)
     values = (np.clip(signed, -1.0, 1.0).astype(np.float64) + 1.0) * ((high - low) / 2.0) + low
     if dtype.kind in "iu":

@@ -18,7 +18,7 @@ from unpaired.data.check import ImageInfo
 from unpaired.data.labels import Indices, decoded
 from unpaired.data.source import ImageSource
 from unpaired.data.transforms import resize, resize_nearest
-from unpaired.data.values import Domain, Image, to_signed
+from unpaired.data.values import LOW, Domain, Image, to_signed
 
 if TYPE_CHECKING:
     from unpaired.metrics.features import Features
@@ -167,7 +167,28 @@ class Batch:
     @cached_property
     def fake(self) -> Tensor:
         """The translations; untranslated grey inputs have as many channels as translations."""
-        return self._as_fakes(signed(self.fake_images, self.fake_domain))
+        return known(self._fake)
+
+    @cached_property
+    def _fake(self) -> Tensor:
+        return self._as_fakes(with_gaps(self.fake_images, self.fake_domain))
+
+    def pair(self, other: Literal["target", "input", "reconstruction"]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return translations and true images or inputs, or reconstructions and inputs, to be compared.
+
+        And the share [N] of pixels that have a value in both, where that is not all; elsewhere both are the low end.
+        """
+        if other == "target":
+            x, y = self._fake, with_gaps_at(self.target_images, self.task.real.domain, self.size)
+        elif other == "input":
+            x, y = self._fake, with_gaps_at(*self.given, self.size)
+        else:
+            assert self.reconstruction_images is not None
+            x, y = with_gaps(self.reconstruction_images, self.given[1]), with_gaps(*self.given)
+        gaps = x.isnan().any(1, keepdim=True) | y.isnan().any(1, keepdim=True)
+        if not gaps.any():
+            return x, y, None
+        return x.masked_fill(gaps, LOW), y.masked_fill(gaps, LOW), 1 - gaps.double().mean((1, 2, 3))
 
     @property
     def size(self) -> Size:
@@ -237,13 +258,29 @@ class Batch:
 
 def signed(images: Sequence[Image], domain: Domain) -> Tensor:
     """Return images [H, W, C] of one size as networks see them, [N, C, H, W] in [-1, 1]."""
+    return known(with_gaps(images, domain))
+
+
+def known(images: Tensor) -> Tensor:
+    """Return images with the low end of the range where they have no value, which is NaN."""
+    gaps = images.isnan()
+    return images.masked_fill(gaps, LOW) if gaps.any() else images
+
+
+def with_gaps(images: Sequence[Image], domain: Domain) -> Tensor:
+    """Return images as `signed` does, with NaN where they have no value."""
     arrays = [to_signed(image, domain.range).transpose(2, 0, 1) for image in images]
     return torch.from_numpy(np.ascontiguousarray(np.stack(arrays)))
 
 
 def at_size(images: Sequence[Image], domain: Domain, size: Size) -> Tensor:
     """Return images [H, W, C] of any sizes at one size, [N, C, H, W] in [-1, 1]; label maps by the nearest pixel."""
-    return signed([resize(image, size, nearest=domain.labels is not None) for image in images], domain)
+    return known(with_gaps_at(images, domain, size))
+
+
+def with_gaps_at(images: Sequence[Image], domain: Domain, size: Size) -> Tensor:
+    """Return images as `at_size` does, with NaN where they have no value."""
+    return with_gaps([resize(image, size, nearest=domain.labels is not None) for image in images], domain)
 
 
 def truth_at(images: Images, position: int | None, size: Size | None = None) -> Indices:

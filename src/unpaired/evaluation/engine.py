@@ -24,6 +24,7 @@ from unpaired.evaluation.networks import Networks
 from unpaired.evaluation.protocol import FULL, Protocol
 from unpaired.evaluation.statistics import Reference, Request, Sets, reference_statistics
 from unpaired.evaluation.translations import Translators, batches
+from unpaired.models.outputs import default_format
 from unpaired.report.results import Direction, Fact, Figure
 
 Progress = Callable[[str, int, int], None]
@@ -304,9 +305,11 @@ def _as_files(task: Task) -> str:
         return f"files: {task.fakes.formats()}"
     if task.target.labels is not None:
         return "as files hold them: label maps, the nearest class of every pixel"
-    if task.target.dtype == "float32":
-        return "as TIFF files hold them: floats"
-    return f"as PNG files hold them: {8 if task.target.dtype == 'uint8' else 16}-bit levels"
+    kind = default_format(task.target)
+    levels = {"uint8": "8-bit levels", "uint16": "16-bit levels", "float32": "floats"}.get(task.target.dtype)
+    span = task.target.range
+    values = "" if span is None else f", {span[0]:g} to {span[1]:g} {task.target.unit}".rstrip()
+    return f"as {'PNG' if kind == 'png' else 'TIFF'} files hold them: {levels or 'signed 16-bit levels'}{values}"
 
 
 def _silent(_: str, __: int, ___: int) -> None:

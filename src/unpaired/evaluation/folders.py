@@ -22,6 +22,7 @@ from unpaired.core.text import plural, printable
 from unpaired.data.bad_image import MAX_PIXELS
 from unpaired.data.check import BadFiles, ImageInfo, check_images, require
 from unpaired.data.config import DataConfig
+from unpaired.data.describe import range_with_gaps
 from unpaired.data.folders import list_images
 from unpaired.data.held_out import evenly
 from unpaired.data.source import FolderSource
@@ -201,10 +202,17 @@ def _images(side: _Folder, channels: int, options: Options) -> Images:
         config = DataConfig(preprocess="resize_and_crop", crop_size=size, load_size=size)
         sizes = [size] * len(side.files)
     deep = {info.dtype for info in side.files}
+    units = {info.meaning.unit for info in side.files}
+    gaps = any(info.missing for info in side.files)
     return Images(
         source=FolderSource(side.files, config, channels=channels, size_multiple=1),
         # Values are read by each file's own type; this one says how deep a picture of them would be.
-        domain=Domain(channels=channels, dtype="uint8" if deep == {"uint8"} else "float32"),
+        domain=Domain(
+            channels=channels,
+            dtype="uint8" if deep == {"uint8"} else "float32",
+            range=range_with_gaps(side.option, deep) if gaps else None,
+            unit=units.pop() if len(units) == 1 else "",
+        ),
         files=tuple(side.files),
         sizes=tuple(sizes),
         positions=tuple(range(len(side.files))),

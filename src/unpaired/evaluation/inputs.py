@@ -237,6 +237,8 @@ def _as_the_model_sees(config: DataConfig, card: ModelCard) -> DataConfig:
         channels_b=None if b.labels else b.channels,
         range_a=None if a.labels else a.range,
         range_b=None if b.labels else b.range,
+        unit_a=a.unit,
+        unit_b=b.unit,
     )
 
 

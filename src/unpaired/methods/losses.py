@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Annotated, Literal
 
 import torch
@@ -20,6 +22,7 @@ Weight = Annotated[float, Field(ge=0)]
 Objective = Literal["lsgan", "vanilla", "hinge", "wgangp"]
 """Least squares (Mao et al. 2017), cross entropy (Goodfellow et al. 2014), hinge (Lim & Ye 2017), Wasserstein
 (Gulrajani et al. 2017, together with `gradient_penalty`)."""
+_counts_known: ContextVar[bool] = ContextVar("counts_known", default=False)
 _Loss = Callable[[Tensor], Tensor]
 _REAL: dict[Objective, _Loss] = {
     "lsgan": lambda logits: (logits - 1).square().mean(),
@@ -77,9 +80,27 @@ def gradient_penalty(
 
 
 def l1(image: Tensor, target: Tensor) -> Tensor:
-    """Return the mean absolute difference of two tensors of one shape, a float32 scalar."""
+    """Return the mean absolute difference of two tensors of one shape, a float32 scalar.
+
+    Within `counting_known` it is the mean over the values that neither lacks (NaN); 0 where there are none.
+    """
     assert image.shape == target.shape, (image.shape, target.shape)
-    return nnf.l1_loss(precise(image), precise(target))
+    image, target = precise(image), precise(target)
+    if not _counts_known.get():
+        return nnf.l1_loss(image, target)
+    missing = image.isnan() | target.isnan()
+    distance = nnf.l1_loss(image.masked_fill(missing, 0), target.masked_fill(missing, 0), reduction="sum")
+    return distance / (~missing).sum().clamp(min=1)
+
+
+@contextlib.contextmanager
+def counting_known(on: bool = True) -> Iterator[None]:
+    """Let `l1` leave out values that are NaN while the block runs; without `on` it does nothing."""
+    token = _counts_known.set(on)
+    try:
+        yield
+    finally:
+        _counts_known.reset(token)
 
 
 def info_nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:

@@ -16,9 +16,9 @@ from unpaired.data.bad_image import BadImage
 from unpaired.data.folders import in_frames
 from unpaired.data.formats import Frame
 from unpaired.data.reading import Half
-from unpaired.data.values import Signed
-from unpaired.models.conversion import read_signed
-from unpaired.models.pipeline import Failure, Job, LoadedImage, NoOutput, Run, output_like
+from unpaired.models.conversion import Opened, open_image
+from unpaired.models.fit import refuse_outside
+from unpaired.models.pipeline import Failure, Job, LoadedImage, NoOutput, OutOfRange, Run, output_like
 from unpaired.models.slabs import Put, blended
 from unpaired.models.translation import Translation
 from unpaired.models.translator import Translator, images_per_batch
@@ -30,29 +30,31 @@ class _Failed(Exception):
         self.failure = failure
 
 
-def translate_container(run: Run, job: Job, *, max_pixels: int, half: Half | None, suffix: str) -> None:
+def translate_container(
+    run: Run, job: Job, *, max_pixels: int, half: Half | None, out_of_range: OutOfRange, suffix: str
+) -> None:
     """Translate all images of a file into one file like it or, where there is none, into a folder of single images.
 
     Their names are their positions, and `suffix` (`.png`). An image that fails makes the file fail.
     """
     done_before = run.done
+    loader = _Loader(job, run.translator, max_pixels, half, out_of_range)
     try:
         try:
-            _translate(run, job, max_pixels, half, suffix)
+            _translate(run, job, loader, suffix)
         except NoOutput:
             assert job.plain is not None
             run.changed.append(job)
-            _translate(run, job._replace(output=job.plain, plain=None), max_pixels, half, suffix)
+            _translate(run, job._replace(output=job.plain, plain=None), loader, suffix)
         run.written += 1
     except (_Failed, OSError, ValueError) as error:  # what cannot be written is a UserError, which is a ValueError
         failure = error.failure if isinstance(error, _Failed) else run.not_written(job, error)
         run.fail(failure, images=job.images - (run.done - done_before))
 
 
-def _translate(run: Run, job: Job, max_pixels: int, half: Half | None, suffix: str) -> None:
+def _translate(run: Run, job: Job, loader: _Loader, suffix: str) -> None:
     source = run.translator.source
     frames = [one for one in in_frames([job.source], source.axis, source.neighbours) if isinstance(one, Frame)]
-    loader = _Loader(job, run.translator, max_pixels, half)
     first = loader.load(frames[:1])[0]
     height, width = first.image.shape[:2]
     together = images_per_batch(*run.translator.padded_size(height, width), run.batch_size)
@@ -78,16 +80,21 @@ def _translate(run: Run, job: Job, max_pixels: int, half: Half | None, suffix: s
 
 
 class _Loader:
-    def __init__(self, job: Job, translator: Translator, max_pixels: int, half: Half | None) -> None:
+    def __init__(
+        self, job: Job, translator: Translator, max_pixels: int, half: Half | None, out_of_range: OutOfRange
+    ) -> None:
         self._job, self._source, self._max_pixels, self._half = job, translator.source, max_pixels, half
+        self._out_of_range = out_of_range
 
     def load(self, frames: Sequence[Frame]) -> list[LoadedImage]:
         """Return images as the network sees them."""
-        return [LoadedImage(self._job, self._one(frame), None) for frame in frames]
+        return [LoadedImage(self._job, *self._one(frame)) for frame in frames]
 
-    def _one(self, frame: Frame) -> Signed:
+    def _one(self, frame: Frame) -> Opened:
         try:
-            return read_signed(frame, self._source, max_pixels=self._max_pixels, half=self._half)
+            opened = open_image(frame, self._source, max_pixels=self._max_pixels, half=self._half)
+            refuse_outside(opened.fit, self._source, self._out_of_range)
+            return opened
         except (BadImage, UserError) as error:
             reason = error.reason if isinstance(error, BadImage) else str(error)
             raise _Failed(Failure(self._job, f"image {frame.index}: {reason}")) from error

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import PIL.Image
+from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
 from unpaired.data.bad_image import MAX_PIXELS
@@ -18,6 +19,7 @@ from unpaired.data.formats.pillow import few_bits, orientation_of, stored_values
 from unpaired.data.labels import encoded
 from unpaired.data.reading import Half, ImageFile, Reading, halved
 from unpaired.data.values import DTYPE_RANGES, Domain, Image, Signed, from_signed, to_signed
+from unpaired.models.fit import GOOD_FIT, Fit, judge, said_of
 from unpaired.models.label_conversion import (
     label_array,
     label_picture,
@@ -32,44 +34,51 @@ _FLOAT_SLACK = 1e-3
 """Floats this far outside [0, 1] are taken for rounding; anything further is another convention."""
 
 
-def read_signed(path: ImageFile, source: Domain, *, max_pixels: int = MAX_PIXELS, half: Half | None = None) -> Signed:
-    """Read a file, or half of it, as the network wants it, by the rules of training.
+class Opened(NamedTuple):
+    """A file's image as the network wants it, and what else is known of it."""
 
-    Raises `BadImage` for files that cannot be read, `UserError` as `signed_from_array` does.
-    """
-    reading = Reading(half=half, labels=source.labels, alpha=source.alpha, channels=source.channels)
-    image = reading.read(path, max_pixels=max_pixels)
-    if source.labels is not None:
-        return to_signed(encoded(np.asarray(image[:, :, 0], np.uint8), source.labels))
-    return signed_from_array(image, source)
+    values: Signed
+    """NaN where a pixel has no value."""
+    alpha: Image | None = None
+    """How opaque it is, [H, W]; None without transparency, or where that was not asked for."""
+    fit: Fit = GOOD_FIT
 
 
-def read_with_alpha(
-    path: Path | ImageBytes,
+def open_image(
+    path: ImageFile,
     source: Domain,
     *,
     max_pixels: int = MAX_PIXELS,
     half: Half | None = None,
-    with_alpha: bool = True,
-) -> tuple[Signed, Image | None]:
-    """Read a file as `read_signed` does, and how opaque it is, [H, W]; None without transparency, or where not asked.
+    with_alpha: bool = False,
+) -> Opened:
+    """Read a file, or half of it, by the rules of training.
 
-    Raises the same.
+    Raises `BadImage` for files that cannot be read, `UserError` as `signed_from_array` does.
     """
-    image = read_signed(path, source, max_pixels=max_pixels, half=half)
-    with path.open("rb") as file:  # JPEG has no alpha, and is most files: it is not decoded once more
-        look = with_alpha and file.read(3) != b"\xff\xd8\xff"
-    found = read_alpha(path, max_pixels=max_pixels) if look else None
-    return image, None if found is None else halved(path, found[:, :, None], half)[:, :, 0]
+    reading = Reading(half=half, labels=source.labels, alpha=source.alpha, channels=source.channels)
+    image, valid = reading.read_valid(path, max_pixels=max_pixels)
+    if source.labels is not None:
+        return Opened(to_signed(encoded(np.asarray(image[:, :, 0], np.uint8), source.labels)))
+    fit = judge(image, valid, source, lambda: said_of(path))
+    values, alpha = _as_seen(image, source, valid), None
+    if with_alpha and isinstance(path, Path | ImageBytes):
+        with path.open("rb") as file:  # JPEG has no alpha, and is most files: it is not decoded once more
+            look = file.read(3) != b"\xff\xd8\xff"
+        found = read_alpha(path, max_pixels=max_pixels) if look else None
+        alpha = None if found is None else halved(path, found[:, :, None], half)[:, :, 0]
+    return Opened(values, alpha, fit)
 
 
 def signed_from_array(image: Image, source: Domain) -> Signed:
     """Return an image [H, W, C] or [H, W] of any dtype as the network wants it: `source.channels` in [-1, 1].
 
+    Pixels that are not finite have no value and are NaN in the result.
+
     Values are read by the declared range of the domain, else by the dtype (floats: 0 to 1). Channels are converted by
     the rule of `as_channels`. Raises `UserError` for anything that would be misread: floats outside [0, 1] where no
-    range is declared, NaN or infinity, other numbers of dimensions or channels, no pixels. For a domain of label maps
-    see `signed_from_label_array`.
+    range is declared, images whose type is not the model's (see `models.fit`), no finite value, other numbers of
+    dimensions or channels, no pixels. For a domain of label maps see `signed_from_label_array`.
     """
     if source.labels is not None:
         return signed_from_label_array(image, source.labels)
@@ -77,18 +86,26 @@ def signed_from_array(image: Image, source: Domain) -> Signed:
         raise UserError(f"an image array has shape H x W or H x W x C; received {_shape(image)}.")
     if image.size == 0:
         raise UserError(f"an image array of shape {_shape(image)} has no pixels: nothing can be translated.")
-    if image.dtype.kind == "f":
-        _check_floats(image, source)
-    elif image.dtype.kind not in "biu":
+    if image.dtype.kind not in "biuf":
         raise UserError(f"an image array holds integers or floats; received dtype {image.dtype}.")
-    image = image if image.ndim == 3 else image[:, :, None]
-    return to_signed(as_channels(image, source.channels, alpha=source.alpha), source.range)
+    image, valid = image if image.ndim == 3 else image[:, :, None], None
+    if image.dtype.kind == "f" and not (finite := np.asarray(np.isfinite(image).all(axis=2))).all():
+        valid = finite
+        if not finite.any():
+            raise UserError("the values of the image are not finite: all are NaN or infinity.")
+    judge(image, valid, source)
+    return _as_seen(image, source, valid)
+
+
+def _as_seen(image: Image, source: Domain, valid: NDArray[np.bool_] | None) -> Signed:
+    if image.dtype.kind == "f":
+        _check_floats(image if valid is None else image[valid], source)
+    signed = to_signed(as_channels(image, source.channels, alpha=source.alpha), source.range)
+    return signed if valid is None else np.where(valid[:, :, None], signed, np.float32(np.nan))
 
 
 def _check_floats(image: Image, source: Domain) -> None:
     low, high = float(image.min()), float(image.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise UserError("the image holds values that are not finite numbers (NaN or infinity). Replace them first.")
     if source.range is None and (low < -_FLOAT_SLACK or high > 1 + _FLOAT_SLACK):
         raise UserError(
             f"values of a float image lie in [0, 1] for this model; received {low:.6g} to {high:.6g}. Scale them, or "
@@ -100,13 +117,14 @@ def _shape(image: Image) -> str:
     return " x ".join(str(length) for length in image.shape)
 
 
-def array_from_signed(signed: Signed, target: Domain, like: Image) -> Image:
+def array_from_signed(signed: Signed, target: Domain, like: Image, missing: NDArray[np.bool_] | None = None) -> Image:
     """Return a translation as an array in the convention of the array that it was made from.
 
     - dtype: that of the input. Two exceptions take the type of the target domain: types which have no range by
       themselves (int32, bool, ...), and integers where the target declares a range, which they might not hold.
     - values: the declared range of the target domain, else the full range of the dtype (floats: 0 to 1).
     - dimensions: [H, W] where the input was [H, W] and the target has one channel, else [H, W, C].
+    - NaN where the input has no value, `missing` [H, W]; only floats can be so.
 
     Into label maps, whatever the input: see `label_array`.
     """
@@ -115,6 +133,8 @@ def array_from_signed(signed: Signed, target: Domain, like: Image) -> Image:
     kind = like.dtype
     keeps_type = kind.kind == "f" or (target.range is None and kind.name in STORED_TYPES)
     written = "float32" if kind.kind == "f" else kind.name if keeps_type else target.dtype
+    if missing is not None:
+        signed = np.where(missing[:, :, None], np.float32(np.nan), signed)
     values = from_signed(signed, with_type(target, written))
     if kind.kind == "f":
         values = values.astype(kind, copy=False)

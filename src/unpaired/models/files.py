@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from unpaired.core.errors import UserError
 from unpaired.core.files import check_out, full_suffix, real_path, write_atomic
@@ -21,6 +21,7 @@ from unpaired.data.folders import in_frames
 from unpaired.data.parallel import num_threads
 from unpaired.data.reading import Half, half_of
 from unpaired.models.containers import translate_container
+from unpaired.models.fit import fit_notices
 from unpaired.models.outputs import (
     AUTO,
     Alpha,
@@ -34,7 +35,7 @@ from unpaired.models.outputs import (
     rescaled_notice,
     stored_domain,
 )
-from unpaired.models.pipeline import Failure, Job, LoadedImage, Run, load_image
+from unpaired.models.pipeline import Failure, Job, LoadedImage, OutOfRange, Run, load_image
 from unpaired.models.sizing import Rescaled
 from unpaired.models.slabs import single
 from unpaired.models.translator import Translator
@@ -61,6 +62,8 @@ class Report:
     """What a person should know of the files, or of the engine while it translated them."""
     rescaled: Rescaled | None = None
     """Images that are clearly larger or smaller than in training, and what was done about it."""
+    clipped: int = 0
+    """Images with values outside the range that the model was trained on."""
 
 
 def translate_files(
@@ -78,6 +81,7 @@ def translate_files(
     max_pixels: int = MAX_PIXELS,
     half: Half | None = None,
     deidentify: bool = False,
+    out_of_range: OutOfRange = "clip",
     progress: Progress | None = None,
 ) -> Report:
     """Translate files and folders into `out`; the same as `unpaired translate`.
@@ -99,6 +103,8 @@ def translate_files(
 
     `deidentify` leaves out of files like their inputs what names a person; see `formats.dicom_output.deidentify` for
     what that is in DICOM, and what it is not.
+    Values outside the range that the model was trained on are clipped, with a notice, or with `out_of_range="refuse"`
+    their files fail. Pixels without a value (NaN, nodata, masks) have none in the output where its format can say so.
 
     An input's alpha is kept where the format can hold it (PNG, WebP, TIFF), beside the translation of the image over
     white; `alpha="drop"` writes opaque images, `"keep"` refuses formats without alpha.
@@ -117,6 +123,8 @@ def translate_files(
     check_out(out, reads=[path for path in map(Path, inputs) if path.is_dir()], replaces=())
     if existing not in get_args(Existing):
         raise UserError(f"{option('existing', existing)}: allowed are {', '.join(get_args(Existing))}.")
+    if out_of_range not in get_args(OutOfRange):
+        raise UserError(f"{option('out_of_range', out_of_range)}: allowed are {', '.join(get_args(OutOfRange))}.")
     check_numbers(batch_size=(batch_size, 1, 65_536), workers=(workers, 0, 1024), max_pixels=(max_pixels, 1, 2**40))
     jobs = _plan([Path(path) for path in inputs], out, (format, plain), checked_name(name), translator)
     if f".{plain}" in FORMATS or any(job.plain is None for job in jobs):
@@ -128,12 +136,14 @@ def translate_files(
     missing = [job for job in jobs if job.number not in there_already]
     images, before = sum(job.images for job in jobs), sum(job.images for job in skipped)
 
+    reading: dict[str, Any] = {"max_pixels": max_pixels, "half": half, "out_of_range": out_of_range}
+
     def report(done: int) -> None:
         if progress is not None:
             progress(done + before, images)
 
     def load(job: Job) -> LoadedImage | Failure:
-        return load_image(job, translator, max_pixels=max_pixels, half=half, with_alpha=with_alpha)
+        return load_image(job, translator, with_alpha=with_alpha, **reading)
 
     def write(job: Job, content: bytes) -> None:
         write_atomic(job.output, content, durable=False)
@@ -144,7 +154,7 @@ def translate_files(
     run.translate(job for job in missing if job.images == 1)
     for job in missing:
         if job.images > 1:
-            translate_container(run, job, max_pixels=max_pixels, half=half, suffix=f".{plain}")
+            translate_container(run, job, suffix=f".{plain}", **reading)
     failed = sorted(run.failed, key=lambda failure: failure.job.number)
     searched = sorted(run.searched, key=lambda found: found[0].number)
     return Report(
@@ -155,10 +165,12 @@ def translate_files(
         notices=[
             *whole_files_notice(translator, half, run.twice_as_wide),
             *rescaled_notice(single(translator.target), written_as),
+            *fit_notices(run.fits, translator.source),
             *_other_kinds([job for job in missing if job.images > 1 and job.plain is None], run.changed, plain),
             *translator.notices[engine_said:],
         ],
         rescaled=translator.sizing.rescaled(run.factors),
+        clipped=sum(fit.outside > 0 for fit in run.fits),
     )
 
 

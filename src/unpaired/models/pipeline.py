@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, Literal, NamedTuple, final
 
 from numpy.typing import NDArray
 
@@ -20,12 +20,13 @@ from unpaired.core.text import plural, printable
 from unpaired.data.bad_image import BadImage
 from unpaired.data.decode import count_frames, reader_of
 from unpaired.data.folders import in_frames
-from unpaired.data.formats import Box, Frame, Output, container_suffixes, suffix_of
-from unpaired.data.reading import Half
+from unpaired.data.formats import Box, Output, container_suffixes, suffix_of
+from unpaired.data.reading import Half, ImageFile
 from unpaired.data.streams.shards import StoredImage
 from unpaired.data.values import Domain, Image, Signed
-from unpaired.models.conversion import read_signed, read_with_alpha
+from unpaired.models.conversion import open_image
 from unpaired.models.engines.base import NotFiniteError
+from unpaired.models.fit import GOOD_FIT, Fit, refuse_outside
 from unpaired.models.slabs import middle
 from unpaired.models.translation import Translation
 from unpaired.models.translator import Translator, images_per_batch
@@ -55,8 +56,10 @@ class LoadedImage(NamedTuple):
 
     job: Job
     image: Signed
-    alpha: NDArray[Any] | None
+    alpha: NDArray[Any] | None = None
     """[H, W] where it is to be kept."""
+    fit: Fit = GOOD_FIT
+    """How its values fit the model."""
 
 
 class Failure(NamedTuple):
@@ -68,8 +71,18 @@ class Failure(NamedTuple):
     """Whether the same input fails again; not so where memory, a disk or a network was to blame."""
 
 
+OutOfRange = Literal["clip", "refuse"]
+"""What is done with images that have values outside the range that the model was trained on."""
+
+
 def load_image(
-    job: Job, translator: Translator, *, max_pixels: int, half: Half | None, with_alpha: bool
+    job: Job,
+    translator: Translator,
+    *,
+    max_pixels: int,
+    half: Half | None,
+    with_alpha: bool,
+    out_of_range: OutOfRange = "clip",
 ) -> LoadedImage | Failure:
     """Read a job's image, with its alpha if asked; or return why that is impossible."""
     try:
@@ -82,11 +95,12 @@ def load_image(
         if suffix_of(file) in container_suffixes() and (images := count_frames(file)) > 1:
             return Failure(job, f"it holds {images} images: translate such files in one process, without a cluster")
         source = translator.source
+        image: ImageFile = file
         if isinstance(file, Path) and (source.axis or source.neighbours):
-            frame = in_frames([file], source.axis, source.neighbours)[0]
-            if isinstance(frame, Frame):
-                return LoadedImage(job, read_signed(frame, source, max_pixels=max_pixels, half=half), None)
-        return LoadedImage(job, *read_with_alpha(file, source, max_pixels=max_pixels, half=half, with_alpha=with_alpha))
+            image = in_frames([file], source.axis, source.neighbours)[0]
+        opened = open_image(image, source, max_pixels=max_pixels, half=half, with_alpha=with_alpha)
+        refuse_outside(opened.fit, source, out_of_range)
+        return LoadedImage(job, *opened)
     except BadImage as error:
         return Failure(job, error.reason)
     except UserError as error:
@@ -117,6 +131,8 @@ class Run:
     twice_as_wide: int = 0
     failed: list[Failure] = field(default_factory=list)
     searched: list[tuple[Job, SearchError]] = field(default_factory=list)
+    fits: list[Fit] = field(default_factory=list)
+    """How the values of images fit the model."""
     factors: list[float] = field(default_factory=list)
     """How many times as large images are as those of the training."""
     changed: list[Job] = field(default_factory=list)
@@ -169,6 +185,7 @@ class Run:
         """Remember what the notices say of an image's size."""
         height, width = loaded.image.shape[:2]
         self.twice_as_wide += width == 2 * height
+        self.fits.append(loaded.fit)
         if (factor := self.translator.sizing.factor(height, width)) is not None:
             self.factors.append(factor)
 

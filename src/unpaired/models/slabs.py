@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unpaired.data.values import Domain, Signed
 from unpaired.models.translation import Translation
@@ -27,7 +28,7 @@ def middle(translation: Translation) -> Translation:
         return translation
     channels = single(domain).channels
     start = domain.neighbours * channels
-    return Translation(translation.values[..., start : start + channels], single(domain))
+    return Translation(translation.values[..., start : start + channels], single(domain), translation.missing)
 
 
 @final
@@ -59,9 +60,11 @@ def blended(put: Put, target: Domain, count: int) -> Put:
     if not target.neighbours:
         return put
     blend, domain = Blend(target.neighbours, count), single(target)
+    gaps: dict[int, NDArray[np.bool_] | None] = {}
 
     def take(translation: Translation, index: int) -> None:
+        gaps[index] = translation.missing  # of its own slice
         for number, values in blend.put(index, translation.values):
-            put(Translation(values, domain), number)
+            put(Translation(values, domain, gaps.pop(number)), number)
 
     return take

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unpaired.core.files import write_atomic
 from unpaired.data.encode import encode_image
-from unpaired.data.values import Domain, Image, Signed, as_stored
+from unpaired.data.values import Domain, Image, Signed, as_stored, with_nan
 from unpaired.models.label_conversion import encode_label_map, label_array
 
 
@@ -23,17 +23,29 @@ class Translation:
     """[H, W, C] in [-1, 1], float32, not rounded: what a second translation (a reconstruction) is made of."""
     domain: Domain
     """The domain that it belongs to."""
+    missing: NDArray[np.bool_] | None = None
+    """Where the input has no value, [H, W]; None where every pixel has one."""
 
     @property
     def image(self) -> Image:
-        """The image as its file holds it and as sources give it: [H, W, C] in levels, label maps in their classes."""
-        return as_stored(self.values, self.domain)
+        """The image as its file holds it and as sources give it: [H, W, C] in levels, label maps in their classes.
+
+        Float32 with NaN where the input has no value.
+        """
+        image = as_stored(self.values, self.domain)
+        return image if self.missing is None or self.domain.labels is not None else with_nan(image, ~self.missing)
 
     def stored_as(self, written_as: Domain) -> Image:
-        """Return the image [H, W, C] as a file of `written_as` holds it: label maps as class indices or colours."""
+        """Return the image [H, W, C] as a file of `written_as` holds it: label maps as class indices or colours.
+
+        Where the input has no value, floats are NaN, and integers the low end of the range.
+        """
         if written_as.labels is not None:
             return np.atleast_3d(label_array(self.values, written_as.labels))
-        return as_stored(self.values, written_as)
+        values = self.values
+        if self.missing is not None:
+            values = np.where(self.missing[:, :, None], np.float32(np.nan), values)
+        return as_stored(values, written_as)
 
     def encode(self, suffix: str, written_as: Domain | None = None, alpha: NDArray[Any] | None = None) -> bytes:
         """Return the bytes of its file in the format of a suffix (`.png`); raises `UserError`.
@@ -43,7 +55,7 @@ class Translation:
         domain = written_as or self.domain
         if domain.labels is not None:
             return encode_label_map(self.values, domain.labels, suffix)
-        image = as_stored(self.values, domain)
+        image = self.stored_as(domain)
         if domain.alpha and suffix.lower() in (".tif", ".tiff"):  # elsewhere it is the last channel of itself
             image, alpha = image[..., :-1], image[..., -1]
         return encode_image(image, suffix, alpha)

@@ -18,7 +18,7 @@ from unpaired.core.errors import UserError
 from unpaired.core.extensions import allow_extensions
 from unpaired.core.files import require_new
 from unpaired.data.directions import heading
-from unpaired.data.values import Image, Signed, to_signed
+from unpaired.data.values import Image, Signed, filled, to_signed
 from unpaired.models.conversion import (
     accepted_types,
     array_from_signed,
@@ -280,7 +280,7 @@ class Translator:
             return self._translate_list(list(image))
         if isinstance(image, Tensor):
             return self.translate_tensor(self._checked(image))
-        return self._finish(image, self.translate_values([self._start(image)])[0].values)
+        return self._finish(image, self.translate_values([self._start(image)])[0])
 
     def translate_tensor(self, images: Tensor) -> Tensor:
         """Translate [N, C, H, W] in [-1, 1] to [N, C', H, W] in [-1, 1] on the same device, of the same dtype.
@@ -312,13 +312,17 @@ class Translator:
     def translate_values(self, values: Sequence[Signed], batch_size: int = IMAGES_PER_BATCH) -> list[Translation]:
         """Translate arrays [H, W, C] in [-1, 1] of any sizes; for reconstructions, of `Translation.values`.
 
-        Those that the network sees at the same size go together, at most `batch_size` at once.
+        Those that the network sees at the same size go together, at most `batch_size` at once. Pixels without a value,
+        NaN, are the low end of the range for the network; `Translation.missing` says where they are.
         """
+        seen_as = [filled(image) for image in values]
+        values = [image for image, _ in seen_as]
         results: list[Translation | None] = [None] * len(values)
         for numbers in self._groups(values, batch_size):
             seen = [self.sizing.shrink(values[number]) for number in numbers]
             for number, image, translated in zip(numbers, seen, self._translate(seen), strict=True):
-                results[number] = Translation(self.sizing.restore(translated, image, values[number]), self.target)
+                made = self.sizing.restore(translated, image, values[number])
+                results[number] = Translation(made, self.target, seen_as[number][1])
         return [result for result in results if result is not None]
 
     def at_size(self, size: TranslationSize | str, detail: bool | None = None) -> Translator:
@@ -344,10 +348,10 @@ class Translator:
             return signed_from_array(image, self.source)
         raise UserError(f"cannot translate an object of type {type(image).__name__}. {accepted_types()}")
 
-    def _finish(self, image: Any, signed: Signed) -> Any:
+    def _finish(self, image: Any, translation: Translation) -> Any:
         if isinstance(image, PIL.Image.Image):
-            return pil_from_signed(signed, self.target, image)
-        return array_from_signed(signed, self.target, image)
+            return pil_from_signed(translation.values, self.target, image)
+        return array_from_signed(translation.values, self.target, image, translation.missing)
 
     def _checked(self, images: Tensor) -> Tensor:
         channels = self.source.channels
@@ -375,7 +379,7 @@ class Translator:
                 results[index] = self.translate_tensor(self._checked(image))
         translations = self.translate_values([self._start(images[index]) for index in arrays])
         for index, translation in zip(arrays, translations, strict=True):
-            results[index] = self._finish(images[index], translation.values)
+            results[index] = self._finish(images[index], translation)
         return results
 
     def _groups(self, images: Sequence[Signed], at_most: int) -> Iterator[list[int]]:

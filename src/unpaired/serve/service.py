@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple, TypeVar, final
 from urllib.parse import quote
 
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -22,7 +21,7 @@ from unpaired.data.decode import count_frames, probe
 from unpaired.data.directions import reverse
 from unpaired.data.parallel import num_threads
 from unpaired.data.values import Domain, Signed
-from unpaired.models.conversion import read_with_alpha
+from unpaired.models.conversion import Opened, open_image
 from unpaired.models.engines.base import NotFiniteError
 from unpaired.models.outputs import default_format, keeps_alpha, output_domain, stored_domain
 from unpaired.models.pipeline import means_out_of_memory
@@ -156,9 +155,9 @@ class Service:
         plan = await self._plan(wanted, request)
         header = await self._on_pool(_probe, received, self._settings.max_pixels)
         async with self._pixels.take(header):
-            values, alpha = await self._on_pool(_decode, received, plan, self._settings.max_pixels)
-            shown = await self._translate(plan, values)
-            content = await self._on_pool(shown.encode, f".{MEDIA[plan.media]}", plan.written_as, alpha)
+            opened = await self._on_pool(_decode, received, plan, self._settings.max_pixels)
+            shown = await self._translate(plan, opened.values)
+            content = await self._on_pool(shown.encode, f".{MEDIA[plan.media]}", plan.written_as, opened.alpha)
         headers = {
             "x-unpaired-model": quote(plan.served.name, safe="/ "),
             "x-unpaired-checkpoint": quote(plan.translator.title, safe="(), "),
@@ -166,6 +165,8 @@ class Service:
             "x-unpaired-milliseconds": f"{1000 * (time.monotonic() - started):.0f}",
             "vary": "accept",
         }
+        if opened.fit.outside:  # of the values, which were clipped to the range that the model was trained on
+            headers["x-unpaired-clipped"] = f"{opened.fit.outside:.6f}"
         return Response(content, media_type=plan.media, headers=headers)
 
     async def _plan(self, wanted: Wanted, request: Request) -> _Plan:
@@ -229,8 +230,8 @@ def _probe(received: Received, max_pixels: int) -> int:
     return header.height * header.width * -(-header.channels // 4)
 
 
-def _decode(received: Received, plan: _Plan, max_pixels: int) -> tuple[Signed, NDArray[Any] | None]:
-    return read_with_alpha(received.image(), plan.translator.source, max_pixels=max_pixels, with_alpha=plan.alpha)
+def _decode(received: Received, plan: _Plan, max_pixels: int) -> Opened:
+    return open_image(received.image(), plan.translator.source, max_pixels=max_pixels, with_alpha=plan.alpha)
 
 
 async def _gone(request: Request) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from unpaired.audit.charts import amplified_detail
-from unpaired.data.values import Domain, Signed, to_signed
+from unpaired.data.values import Domain, Signed, filled, to_signed
 from unpaired.models.translation import Translation
 from unpaired.web.refused import Refused
 
@@ -34,10 +34,11 @@ def draw(view: View, values: Signed, translation: Translation) -> Translation:
     `difference` is the absolute difference, black where nothing has changed; `hidden` is the audit's amplified detail
     of the translation as a file holds it: the translation less a blur, around grey.
     """
+    values = filled(values)[0]
     if view == "difference":
         shown: Signed = np.abs(translation.values - values) - np.float32(1)
     else:
-        stored = to_signed(translation.image, translation.domain.range)
+        stored = filled(to_signed(translation.image, translation.domain.range))[0]
         detail = amplified_detail(torch.from_numpy(stored).permute(2, 0, 1)[None])
         shown = detail[0].permute(1, 2, 0).numpy()
     return Translation(shown, Domain(channels=shown.shape[2]))

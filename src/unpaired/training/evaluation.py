@@ -25,7 +25,7 @@ from unpaired.data.directions import DIRECTIONS, Side, heading, reverse, sides
 from unpaired.data.held_out import evenly
 from unpaired.data.source import CentreCropped, ImageSource
 from unpaired.data.training import TrainingData
-from unpaired.data.values import Domain, Image, Signed, to_signed
+from unpaired.data.values import Domain, Image, Signed, filled, to_signed
 from unpaired.evaluation.dataset import Batch, Images, Row, Size, Task
 from unpaired.evaluation.engine import Plan, measure, open_reference, plan
 from unpaired.evaluation.metrics import METRICS
@@ -171,9 +171,10 @@ class _InTraining:
         return self.translate_values([to_signed(image, self._source.range) for image in images], batch_size)
 
     def translate_values(self, values: Sequence[Signed], batch_size: int = 1) -> list[Translation]:
-        images = torch.from_numpy(np.ascontiguousarray(np.stack(values).transpose(0, 3, 1, 2)))
+        seen, missing = zip(*map(filled, values), strict=True)
+        images = torch.from_numpy(np.ascontiguousarray(np.stack(seen).transpose(0, 3, 1, 2)))
         made = forward_padded(self._network, images.to(self._device)).float().permute(0, 2, 3, 1).cpu().numpy()
-        return [Translation(one, self.target) for one in made]
+        return [Translation(one, self.target, where) for one, where in zip(made, missing, strict=True)]
 
 
 def _generated(search: Search, direction: str, task: Task) -> list[Batch]:

@@ -18,7 +18,7 @@ from unpaired.data.held_out import evenly
 from unpaired.data.labels import Labels, as_picture
 from unpaired.data.source import ImageSource
 from unpaired.data.training import TrainingData
-from unpaired.data.values import to_signed
+from unpaired.data.values import filled, to_signed
 from unpaired.methods import Method
 from unpaired.models.padding import forward_padded
 from unpaired.networks import Generator, Search
@@ -102,7 +102,7 @@ class Preview:
 
 def _first(source: ImageSource, count: int, declared: tuple[float, float] | None, device: torch.device) -> list[Tensor]:
     """Return images spread evenly over the source, each [1, C, H, W] in [-1, 1]."""
-    arrays = [to_signed(source[place], declared) for place in evenly(len(source), count)]
+    arrays = [filled(to_signed(source[place], declared))[0] for place in evenly(len(source), count)]
     return [torch.from_numpy(np.ascontiguousarray(a.transpose(2, 0, 1)))[None].to(device) for a in arrays]
 
 

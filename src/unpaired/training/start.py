@@ -17,7 +17,7 @@ from unpaired.core.files import check_out, clear_leftovers, new_folder, remove, 
 from unpaired.core.given import Given
 from unpaired.data.config import DataConfig
 from unpaired.data.folders import image_folders
-from unpaired.data.training import TrainingData, open_training_data, with_found_labels
+from unpaired.data.training import TrainingData, open_training_data, with_what_was_found
 from unpaired.data.transforms import training_size
 from unpaired.methods import Batch, ImageShapes, Method, find_method
 from unpaired.models.best import recover_best
@@ -341,7 +341,7 @@ def _prepare(
         display.message(notice)
     # What arithmetic was chosen is kept with the run; how fast it is carried out may be chosen again elsewhere.
     kept = dataclasses.replace(config.training, precision=training.precision)
-    found = with_found_labels(config.data, data)
+    found = with_what_was_found(config.data, data)
     config = dataclasses.replace(config, settings=settings, training=kept, data=found)
     _rehearse(config, shapes)
     if device.type == "cuda" and data.size is not None:
@@ -350,7 +350,15 @@ def _prepare(
     method = kind(settings, shapes)
     fits, text = world.on_all_ranks(lambda: load_weights(method, config)) if begins and training.init_from else ([], "")
     world.on_all_ranks(lambda: freeze(method, training.freeze))
-    trainer = Trainer(method, training, device, world=world, fixed_sizes=data.size is not None, warn=display.warn)
+    trainer = Trainer(
+        method,
+        training,
+        device,
+        world=world,
+        fixed_sizes=data.size is not None,
+        missing=data.has_missing,
+        warn=display.warn,
+    )
     if not world.is_first:
         seed_process(training.seed, world.rank)
     return Run(folder, config, data, trainer, display, config.data.workers, fits, text)

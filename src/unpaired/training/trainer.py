@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from unpaired.core.errors import UserError, option
 from unpaired.methods.base import Batch, Method, Update
+from unpaired.methods.losses import counting_known
+from unpaired.methods.missing import leave_out_missing, share_missing
 from unpaired.networks import Discriminator, Generator
 from unpaired.training.averages import Averages
 from unpaired.training.config import TrainingConfig
@@ -28,7 +30,8 @@ AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 class Trainer:
     """Carries out the updates of a method with one Adam per player.
 
-    `fixed_sizes` says that all batches have one shape, without which a step cannot be recorded. With several processes
+    `fixed_sizes` says that all batches have one shape, without which a step cannot be recorded; `missing` that images
+    have pixels without a value, which are NaN (see `methods.missing`). With several processes
     each has a trainer; they begin with the first one's weights and average gradients and losses at every update.
     `warn` is called where a step cannot be recorded.
     """
@@ -41,6 +44,7 @@ class Trainer:
         *,
         world: World = ALONE,
         fixed_sizes: bool = True,
+        missing: bool = False,
         warn: Callable[[str], None] = warnings.warn,
     ) -> None:
         self.config = config = settle(config, device, widest_layer(method), fixed_sizes=fixed_sizes)
@@ -67,6 +71,9 @@ class Trainer:
             self.averages.to(device)
         self._stop = torch.zeros((), device=device)
         self._stop_heard = torch.zeros((), device=device)
+        self._missing = missing
+        if missing:
+            leave_out_missing(method)  # the averages have been copied: users' translators fill images themselves
         self._prepare_networks(fixed_sizes)
         self._recorded = RecordedStep(self.take_step, warn=warn) if config.graph == "on" else None
 
@@ -169,12 +176,14 @@ class Trainer:
         counts: dict[str, int] = {}
         if self._channels_last:
             batches = (Batch(*(image.contiguous(memory_format=torch.channels_last) for image in b)) for b in batches)
+        if self._missing:
+            batches = map(share_missing, batches)
         runs = [self.method.step(batches) for _ in range(self.config.accumulate)]
         while True:
             player = ""
             values: Losses = {}
             for run in runs:  # batches advance in lockstep, one update at a time
-                with self._autocast():
+                with self._autocast(), counting_known(self._missing):
                     update = next(run, None)
                 if update is None:
                     break

@@ -8,6 +8,7 @@ from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.extensions import as_subclass, installed, is_spec, load_extension
 from unpaired.evaluation.metrics import classes, content, distribution, labels, pairs
 from unpaired.evaluation.metrics.base import Context, ImageMetric, Metric, Need, SetMetric
+from unpaired.evaluation.metrics.units import UnitErrors
 
 __all__ = [
     "FAMILIES",
@@ -27,7 +28,7 @@ METRICS: dict[str, type[Metric]] = {
         *(distribution.SlicedWasserstein, distribution.ColourDistance, distribution.FID, distribution.KID),
         *(distribution.Frechet, distribution.Kernel, distribution.Precision, distribution.Recall),
         *(distribution.Density, distribution.Coverage, classes.ClassHit),
-        *(pairs.L1, pairs.PSNR, pairs.SSIM, pairs.MSSSIM, pairs.LPIPS),
+        *(UnitErrors, pairs.L1, pairs.PSNR, pairs.SSIM, pairs.MSSSIM, pairs.LPIPS),
         *(content.EdgeDistance, content.StructureDistance, pairs.InputL1),
         *(pairs.ReconstructionL1, pairs.ReconstructionPSNR, pairs.ReconstructionSSIM),
         *(labels.LabelScores, labels.FCNScores),

@@ -272,12 +272,19 @@ class ImageMetric(Metric):
         self.mean = RunningMean()
         shown = self.ends if context.protocol.pictures and context.task.inputs is not None else ()
         self._shown = {end: Extremes(EXAMPLES, end.side) for end in shown}
-        self._infinite = 0
+        self._infinite, self._gaps = 0, False
         self._not_finite: str | None = None
 
     @abstractmethod
     def compare(self, x: Tensor, y: Tensor) -> Tensor:
         """Return one number for each pair of images [N, C, H, W] in [-1, 1], [N]."""
+
+    def of_known(self, values: Tensor, share: Tensor) -> Tensor:
+        """Return the numbers [N] of the pixels that have a value, a share [N] of all; elsewhere both images are equal.
+
+        By default the equal pixels count, as a metric of windows or features cannot leave them out.
+        """
+        return values
 
     def facts(self) -> Mapping[str, Fact]:
         """Return what the figure depends on beside the protocol."""
@@ -290,10 +297,13 @@ class ImageMetric(Metric):
             if batch.not_finite is not None:
                 self._not_finite = batch.not_finite
                 return
-            pair = batch.reconstruction, batch.input
+            x, y, share = batch.pair("reconstruction")
         else:
-            pair = batch.fake, batch.target if Need.TARGET in self.needs else batch.input_at_size
-        values = self.compare(*pair).double()
+            x, y, share = batch.pair("target" if Need.TARGET in self.needs else "input")
+        values = self.compare(x, y).double()
+        if share is not None:
+            values = self.of_known(values, share.clamp(min=1e-9))
+            self._gaps = True
         self._infinite += int(values.isinf().sum())
         values = values.clamp(max=self.most)
         self.mean.add(values.tolist())
@@ -326,6 +336,9 @@ class ImageMetric(Metric):
     def compute(self) -> Figure:
         """Return the mean over all images."""
         facts = {**self.facts(), "error": "standard error over the images"}
+        if self._gaps:
+            left_out = type(self).of_known is not ImageMetric.of_known
+            facts["missing"] = "left out" if left_out else "the low end of the range in both images"
         if self._not_finite is not None:
             return self.figure(None, note=f"the reconstruction of {self._not_finite} is not finite", facts=facts)
         note = None

@@ -54,6 +54,9 @@ class L1(_OfPairs):
     def compare(self, x: Tensor, y: Tensor) -> Tensor:
         return l1(x, y)
 
+    def of_known(self, values: Tensor, share: Tensor) -> Tensor:
+        return values / share
+
 
 class PSNR(_OfPairs):
     """Peak signal-to-noise ratio of translations against their true images, dB; identical ones count as 100 dB."""
@@ -62,6 +65,9 @@ class PSNR(_OfPairs):
 
     def compare(self, x: Tensor, y: Tensor) -> Tensor:
         return psnr(x, y)
+
+    def of_known(self, values: Tensor, share: Tensor) -> Tensor:
+        return values + 10 * share.log10()
 
 
 class SSIM(_OfPairs):
@@ -118,6 +124,9 @@ class InputL1(_OfPairs):
 
     def compare(self, x: Tensor, y: Tensor) -> Tensor:
         return l1(x, y)
+
+    def of_known(self, values: Tensor, share: Tensor) -> Tensor:
+        return values / share
 
     @classmethod
     def unavailable(cls, context: Context) -> str | None:

@@ -25,7 +25,7 @@ from unpaired.data.labels import Indices, Labels, decoded
 from unpaired.data.source import ImageSource
 from unpaired.data.training import Progress
 from unpaired.data.transforms import crop_offsets, resize_nearest
-from unpaired.data.values import Domain, Image, to_signed
+from unpaired.data.values import Domain, Image, filled, to_signed
 
 CACHE_BYTES = 2 << 30
 """Decoded photos and label maps are kept in memory up to this much; what does not fit is read each time."""
@@ -76,7 +76,7 @@ class LabelledPhotos:
     def signed(self, index: int) -> tuple[Photos, Indices]:
         """Return a photo as networks see it, float32 [C, H, W] in [-1, 1], and its classes."""
         photo, truth = self.pair(index)
-        return to_signed(photo, self._domain.range).transpose(2, 0, 1), truth
+        return filled(to_signed(photo, self._domain.range))[0].transpose(2, 0, 1), truth
 
     def class_pixels(self, classes: int) -> NDArray[np.int64]:
         """Return how many pixels each class has in all label maps, [classes]."""

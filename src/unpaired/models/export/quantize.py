@@ -14,8 +14,8 @@ from torch import Tensor
 from unpaired.core.errors import UserError
 from unpaired.data.bad_image import BadImage
 from unpaired.data.folders import list_images
-from unpaired.data.values import Domain
-from unpaired.models.conversion import read_signed
+from unpaired.data.values import Domain, filled
+from unpaired.models.conversion import open_image
 from unpaired.models.graph import INPUT
 
 AT_MOST = 64
@@ -46,7 +46,7 @@ def calibration_images(folder: Path, source: Domain) -> tuple[list[Tensor], list
 
 def _read(path: Path, source: Domain) -> Tensor:
     try:
-        signed = read_signed(path, source)
+        signed = filled(open_image(path, source).values)[0]
     except BadImage as error:
         raise UserError(
             f"cannot calibrate with {path}: {error.reason}. Remove it, or choose another folder."
