@@ -155,20 +155,22 @@ def translate_files(
     for job in missing:
         if job.images > 1:
             translate_container(run, job, suffix=f".{plain}", **reading)
+    folders = [job for job in missing if job.images > 1 and job.plain is None]
+    notices = [*whole_files_notice(translator, half, run.twice_as_wide), *_other_kinds(folders, run.changed, plain)]
+    return _report(run, len(skipped), [*notices, *translator.notices[engine_said:]])
+
+
+def _report(run: Run, skipped: int, notices: Sequence[str]) -> Report:
+    translator = run.translator
     failed = sorted(run.failed, key=lambda failure: failure.job.number)
     searched = sorted(run.searched, key=lambda found: found[0].number)
+    values = [*rescaled_notice(single(translator.target), run.written_as), *fit_notices(run.fits, translator.source)]
     return Report(
         written=run.written,
-        skipped=len(skipped),
+        skipped=skipped,
         failed=[BadFile(failure.job.source, failure.reason) for failure in failed],
         search_errors=[(job.source, error) for job, error in searched],
-        notices=[
-            *whole_files_notice(translator, half, run.twice_as_wide),
-            *rescaled_notice(single(translator.target), written_as),
-            *fit_notices(run.fits, translator.source),
-            *_other_kinds([job for job in missing if job.images > 1 and job.plain is None], run.changed, plain),
-            *translator.notices[engine_said:],
-        ],
+        notices=[*values, *notices],
         rescaled=translator.sizing.rescaled(run.factors),
         clipped=sum(fit.outside > 0 for fit in run.fits),
     )
