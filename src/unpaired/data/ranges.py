@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,22 @@ CT = (-1024.0, 3071.0)
 """Hounsfield units as 12 bits hold them: CT numbers are stored as 0 to 4095 with an intercept of -1024."""
 _BITS = 22
 """Of a float32 that tell bins apart: sign, exponent and 13 bits of the mantissa, 0.006 % of a value."""
+
+
+def with_ranges(
+    config: DataConfig,
+    files: Mapping[Side, Sequence[ImageInfo]],
+    readings: Mapping[Side, Reading],
+    progress: Callable[[str, int, int], None] | None,
+) -> DataConfig:
+    """Return the settings with ranges of values as numbers: what they leave open is found in the training images."""
+
+    def find(side: Side) -> tuple[float, float] | None:
+        stage = f"values of {config.title(side)}"
+        report = None if progress is None else lambda done, total: progress(stage, done, total)
+        return found_range(side, files[side], readings[side], config, report)
+
+    return replace(config, range_a=find("a"), range_b=find("b"))
 
 
 def found_range(

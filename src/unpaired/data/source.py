@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 from unpaired.core.errors import UserError
-from unpaired.core.text import printable
+from unpaired.core.settings import option
+from unpaired.core.text import percent, plural, printable
 from unpaired.data.check import ImageInfo
 from unpaired.data.config import DataConfig
 from unpaired.data.decode import BadImage, as_channels
@@ -18,6 +20,8 @@ from unpaired.data.reading import PICTURES, Reading
 from unpaired.data.transforms import (
     PUBLISHED_MULTIPLE,
     centre_crop,
+    height_width,
+    load_size,
     pad,
     padded_size,
     prepare,
@@ -133,6 +137,29 @@ def _changed(info: ImageInfo, what: str) -> UserError:
     return UserError(
         f'the image "{printable(info.path)}" {what}. Put it back, or start again to have the files checked again.'
     )
+
+
+def changed_geometry(title: str, source: FolderSource) -> list[str]:
+    """Return what becomes of training images beyond what `data.preprocess` says, in words."""
+    config, notices = source.config, list[str]()
+    own = [prepared_size(info.height, info.width, config, size_multiple=source.size_multiple) for info in source.images]
+    final = [source.size(index) for index in range(len(source))]
+    padded = sum(one != other for one, other in zip(own, final, strict=True))
+    if padded:
+        share = 1 - sum(map(math.prod, own)) / sum(map(math.prod, final))
+        notices.append(
+            f"{title}: {plural(padded, 'image')} {'is' if padded == 1 else 'are'} padded by reflection to multiples of "
+            f"{source.size_multiple}, which the network needs; {percent(share)} of what it sees is padding. "
+            f"{option('data.preprocess', 'resize_and_crop')} avoids it"
+        )
+    crop, width = height_width(config.crop_size)[0], load_size(config)[1]
+    low = sum(width * info.height // info.width < crop for info in source.images)
+    if config.preprocess == "scale_width_and_crop" and low:
+        notices.append(
+            f"{title}: {plural(low, 'image')} {'is' if low == 1 else 'are'} lower than the crop at a width of {width}, "
+            f"and stretched to a height of {crop}"
+        )
+    return notices
 
 
 class CentreCropped:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from unpaired.core.errors import UserError
 from unpaired.core.settings import option
-from unpaired.core.text import percent, plural, printable
+from unpaired.core.text import plural, printable
 from unpaired.data.cache import CachedSource, open_cache
 from unpaired.data.check import BadFiles, Checked, ImageInfo, check_images, require
 from unpaired.data.config import DataConfig
@@ -23,17 +22,15 @@ from unpaired.data.groups import groups_of, held_out, shared_groups, split_notic
 from unpaired.data.label_search import settled_labels
 from unpaired.data.order import Windows
 from unpaired.data.pairs import match_pairs, require_equal_sizes, whole_pairs
-from unpaired.data.ranges import found_range
+from unpaired.data.ranges import with_ranges
 from unpaired.data.reading import ImageFile, Reading, half_of, holds_alpha
 from unpaired.data.scale import Scale, scale_of, whole_settings
-from unpaired.data.source import CentreCropped, FolderSource, ImageSource
+from unpaired.data.source import CentreCropped, FolderSource, ImageSource, changed_geometry
 from unpaired.data.streamed import list_streams, windows_of
 from unpaired.data.transforms import (
     PUBLISHED_MULTIPLE,
     check_sizes,
     height_width,
-    load_size,
-    prepared_size,
     training_size,
 )
 from unpaired.data.values import Domain
@@ -145,7 +142,8 @@ def open_training_data(
     if paired:
         notices += _keep_pairs(files, listed, checked, config, size_multiple)
     notices += _hold_out(files, config, paired=paired)
-    config = _with_ranges(config, files, readings, progress)
+    training_files = {side: files[Part(False, side)] for side in SIDES}
+    config = with_ranges(config, training_files, readings, progress)
     domains, findings, described = _describe(files, readings, folders, config)
     notices += described
     whole = whole_settings(config)
@@ -155,7 +153,7 @@ def open_training_data(
     }
     a, b = (sources[Part(False, side)] for side in SIDES)
     for side, each in zip(SIDES, (a, b), strict=True):
-        notices += _changed_geometry(config.title(side), each)
+        notices += changed_geometry(config.title(side), each)
     size = training_size(config) or _common_size([a, b])
     require_one_size(size, batch_size)
     titled = {part.title(config): each for part, each in sources.items()}
@@ -314,22 +312,6 @@ def _check(
     )
 
 
-def _with_ranges(
-    config: DataConfig,
-    files: Mapping[Part, Sequence[ImageInfo]],
-    readings: Mapping[Side, Reading],
-    progress: Progress | None,
-) -> DataConfig:
-    """Return the settings with ranges of values as numbers: what they leave open is found in the training images."""
-    a, b = (
-        found_range(
-            side, files[Part(False, side)], readings[side], config, _stage(progress, f"values of {config.title(side)}")
-        )
-        for side in SIDES
-    )
-    return replace(config, range_a=a, range_b=b)
-
-
 def _source(
     part: Part,
     images: Sequence[ImageInfo],
@@ -418,29 +400,6 @@ def _annotations_unread(folders: Folders, config: DataConfig) -> list[str]:
         f'"{_name(folders.train_a)}" holds label maps by its name, and its files are read as pictures; for class '
         f"indices set {option('data.labels_a.kind', 'index')}"
     ]
-
-
-def _changed_geometry(title: str, source: FolderSource) -> list[str]:
-    """Return what becomes of training images beyond what `data.preprocess` says, in words."""
-    config, notices = source.config, list[str]()
-    own = [prepared_size(info.height, info.width, config, size_multiple=source.size_multiple) for info in source.images]
-    final = [source.size(index) for index in range(len(source))]
-    padded = sum(one != other for one, other in zip(own, final, strict=True))
-    if padded:
-        share = 1 - sum(map(math.prod, own)) / sum(map(math.prod, final))
-        notices.append(
-            f"{title}: {plural(padded, 'image')} {'is' if padded == 1 else 'are'} padded by reflection to multiples of "
-            f"{source.size_multiple}, which the network needs; {percent(share)} of what it sees is padding. "
-            f"{option('data.preprocess', 'resize_and_crop')} avoids it"
-        )
-    crop, width = height_width(config.crop_size)[0], load_size(config)[1]
-    low = sum(width * info.height // info.width < crop for info in source.images)
-    if config.preprocess == "scale_width_and_crop" and low:
-        notices.append(
-            f"{title}: {plural(low, 'image')} {'is' if low == 1 else 'are'} lower than the crop at a width of {width}, "
-            f"and stretched to a height of {crop}"
-        )
-    return notices
 
 
 def _standing_in(parts: Sequence[Part], config: DataConfig) -> list[str]:
