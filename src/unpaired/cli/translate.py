@@ -52,6 +52,8 @@ def translate(
     detail: bool | None = None,
     deidentify: bool = False,
     out_of_range: Literal["clip", "refuse"] = "clip",
+    crf: Whole | None = None,
+    smooth: float = 0.0,
     max_pixels: Whole | None = None,
     existing: Literal["fail", "skip", "overwrite"] = "fail",
     cluster: Cluster = None,
@@ -103,6 +105,11 @@ def translate(
         de-identification: see docs/fields/ct.md.
     out_of_range
         Values outside the range that the model was trained on: clip them (told), or refuse their files.
+    crf
+        Quality of clips, 0 (no loss) to 51 (smallest). [default: 16]
+    smooth
+        Lower the flicker of clips: average the change from frame to frame along the motion of the input, from 0 (not at
+        all) to below 1; 0.8 is a good start.
     max_pixels
         Images of more pixels are refused. [default: 179 million]
     existing
@@ -130,12 +137,14 @@ def translate(
         "batch_size": batch_size,
     }
     if cluster is not None:
+        if crf is not None or smooth:
+            raise UserError("--crf and --smooth are for clips, which are translated without --cluster.")
         where = {"address": cluster[0] if cluster else "local", "direction": direction, "checkpoint": checkpoint}
         settings = {**files, **computing, **sizing, "sink": sink}
         if deidentify:
             raise UserError(f"{option('deidentify')}: only without --cluster are files written like their inputs.")
         return _translate_collection(model, inputs, out, settings, extensions=extension or [], quiet=quiet, **where)
-    files["deidentify"] = deidentify
+    files |= {"deidentify": deidentify, "crf": crf, "smooth": smooth}
     _refuse_collections(inputs, out, sink)
     return _translate_files(model, inputs, out, files, direction, checkpoint, {**computing, **sizing}, quiet=quiet)
 
@@ -174,6 +183,7 @@ def _translate_files(
     _print_report(report, len(report.failed), failed, out, quiet=quiet)
     if not quiet:
         _print_search_errors(report)
+        _print_smoothed(report)
     return 1 if report.failed else 0
 
 
@@ -238,6 +248,15 @@ def _show_search(translator: Translator, progress: Counter) -> None:
         translator.search.progress = lambda step, steps, error: progress.detail(
             f"step {step:,} of {steps:,}, remaining error {error:.3f}"
         )
+
+
+def _print_smoothed(report: Report) -> None:
+    for output, found in report.smoothed:
+        if found.before is not None and found.after is not None:
+            say(
+                f"{printable(output.name)}: flicker {found.before:.2f} -> {found.after:.2f} times that of the input; "
+                f"smoothing changed values by {found.difference:.1f} levels of 255 on average."
+            )
 
 
 def _print_search_errors(report: Report) -> None:

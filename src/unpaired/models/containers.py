@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from unpaired.core.errors import UserError
@@ -20,6 +21,7 @@ from unpaired.models.conversion import Opened, open_image
 from unpaired.models.fit import refuse_outside
 from unpaired.models.pipeline import Failure, Job, LoadedImage, NoOutput, OutOfRange, Run, output_like
 from unpaired.models.slabs import Put, blended
+from unpaired.models.smoothing import Smoother
 from unpaired.models.translation import Translation
 from unpaired.models.translator import Translator, images_per_batch
 
@@ -57,6 +59,7 @@ def _translate(run: Run, job: Job, loader: _Loader, suffix: str) -> None:
     frames = [one for one in in_frames([job.source], source.axis, source.neighbours) if isinstance(one, Frame)]
     first = loader.load(frames[:1])[0]
     height, width = first.image.shape[:2]
+    smoother = run.clips.smoother()
     together = images_per_batch(*run.translator.padded_size(height, width), run.batch_size)
     with contextlib.ExitStack() as stack:
         put = stack.enter_context(_single_images(run, job, suffix) if job.plain is None else _one_file(run, job, first))
@@ -73,10 +76,11 @@ def _translate(run: Run, job: Job, loader: _Loader, suffix: str) -> None:
             made = _translated(run, batch, start)
             if writing is not None:
                 writing.result()
-            writing = writers.submit(_put_all, put, made, start)
+            writing = writers.submit(_put_all, put, smoother, batch, made, start)
             run.advance(len(batch))
         if writing is not None:
             writing.result()
+    run.clips.add(job.output, smoother)
 
 
 class _Loader:
@@ -118,8 +122,12 @@ def _translated(run: Run, batch: list[LoadedImage], start: int) -> list[Translat
     return translations
 
 
-def _put_all(put: Put, translations: Sequence[Translation], start: int) -> None:
-    for number, translation in enumerate(translations):
+def _put_all(
+    put: Put, smoother: Smoother | None, batch: Sequence[LoadedImage], made: Sequence[Translation], start: int
+) -> None:
+    for number, (loaded, translation) in enumerate(zip(batch, made, strict=True)):
+        if smoother is not None:
+            translation = replace(translation, values=smoother(loaded.image, translation.values))
         put(translation, start + number)
 
 

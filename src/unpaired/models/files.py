@@ -38,6 +38,7 @@ from unpaired.models.outputs import (
 from unpaired.models.pipeline import Failure, Job, LoadedImage, OutOfRange, Run, load_image
 from unpaired.models.sizing import Rescaled
 from unpaired.models.slabs import single
+from unpaired.models.smoothing import Smoothed, clips_of
 from unpaired.models.translator import Translator
 from unpaired.networks import SearchError
 
@@ -60,6 +61,8 @@ class Report:
     """What a search left over of each file, in the order of the input; empty for models that do not search."""
     notices: list[str]
     """What a person should know of the files, or of the engine while it translated them."""
+    smoothed: list[tuple[Path, Smoothed]]
+    """Outputs of several images whose changes were averaged over time."""
     rescaled: Rescaled | None = None
     """Images that are clearly larger or smaller than in training, and what was done about it."""
     clipped: int = 0
@@ -82,6 +85,8 @@ def translate_files(
     half: Half | None = None,
     deidentify: bool = False,
     out_of_range: OutOfRange = "clip",
+    crf: int | None = None,
+    smooth: float = 0.0,
     progress: Progress | None = None,
 ) -> Report:
     """Translate files and folders into `out`; the same as `unpaired translate`.
@@ -103,8 +108,12 @@ def translate_files(
 
     `deidentify` leaves out of files like their inputs what names a person; see `formats.dicom_output.deidentify` for
     what that is in DICOM, and what it is not.
+
     Values outside the range that the model was trained on are clipped, with a notice, or with `out_of_range="refuse"`
     their files fail. Pixels without a value (NaN, nodata, masks) have none in the output where its format can say so.
+
+    Clips are written in H.264 (VP9 in WebM) with the rate factor `crf`, 16 by default and 0 for no loss; times and
+    sound are those of the input. `smooth` from 0 to 1 averages the change from frame to frame, see `Smoother`.
 
     An input's alpha is kept where the format can hold it (PNG, WebP, TIFF), beside the translation of the image over
     white; `alpha="drop"` writes opaque images, `"keep"` refuses formats without alpha.
@@ -129,6 +138,7 @@ def translate_files(
     jobs = _plan([Path(path) for path in inputs], out, (format, plain), checked_name(name), translator)
     if f".{plain}" in FORMATS or any(job.plain is None for job in jobs):
         output_domain(single(translator.target), plain, bit_depth)  # refuses what the format cannot hold
+    clips = clips_of(translator, [job.output for job in jobs if job.images > 1], crf, smooth, format)
     with_alpha = keeps_alpha(alpha, translator, plain, written_as)
     there = _there(jobs, existing)
     skipped = [job for job in there if existing == "skip"]
@@ -149,7 +159,7 @@ def translate_files(
         write_atomic(job.output, content, durable=False)
 
     engine_said = len(translator.notices)
-    run = Run(translator, written_as, batch_size, num_threads(workers), load, write, report)
+    run = Run(translator, written_as, batch_size, num_threads(workers), load, write, report, clips=clips)
     run.made_by, run.deidentify = translator.made_by, deidentify
     run.translate(job for job in missing if job.images == 1)
     for job in missing:
@@ -170,7 +180,8 @@ def _report(run: Run, skipped: int, notices: Sequence[str]) -> Report:
         skipped=skipped,
         failed=[BadFile(failure.job.source, failure.reason) for failure in failed],
         search_errors=[(job.source, error) for job, error in searched],
-        notices=[*values, *notices],
+        notices=[*values, *notices, *run.clips.notices()],
+        smoothed=run.clips.smoothed,
         rescaled=translator.sizing.rescaled(run.factors),
         clipped=sum(fit.outside > 0 for fit in run.fits),
     )

@@ -28,6 +28,7 @@ from unpaired.models.conversion import open_image
 from unpaired.models.engines.base import NotFiniteError
 from unpaired.models.fit import GOOD_FIT, Fit, refuse_outside
 from unpaired.models.slabs import middle
+from unpaired.models.smoothing import Clips
 from unpaired.models.translation import Translation
 from unpaired.models.translator import Translator, images_per_batch
 from unpaired.networks import SearchError
@@ -135,6 +136,8 @@ class Run:
     """How the values of images fit the model."""
     factors: list[float] = field(default_factory=list)
     """How many times as large images are as those of the training."""
+    clips: Clips = field(default_factory=Clips)
+    """How clips are written, and what became of them."""
     changed: list[Job] = field(default_factory=list)
     """Jobs whose outputs were to be files like their inputs, and are ordinary images."""
     writing: deque[tuple[Job, Future[None]]] = field(default_factory=deque)
@@ -294,9 +297,11 @@ def output_like(run: Run, job: Job, size: tuple[int, int]) -> Iterator[Output]:
                 f"Choose a {option('format')} that holds values alone, such as tiff."
             )
         output.made_by, output.deidentify = run.made_by, run.deidentify
+        output.quality = run.clips.quality
         guarded = _Guarded(output, job.output)
         yield guarded
         guarded.close()
+        run.clips.notes += [(job.output, note) for note in output.notes]
 
 
 @final
