@@ -107,6 +107,15 @@ def test_names_in_a_tar_file_do_not_lead_out_of_the_folder(model: Path, tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.tar", "out"]
 
 
+@pytest.mark.parametrize(("sink", "written"), [("files", 2), ("tar", 3), ("parquet", 3)])
+def test_no_name_in_a_shard_ends_the_job(model: Path, tmp_path: Path, sink: Any, written: int) -> None:
+    deep, long = "d/" * 2000 + "a.png", "x" * 300 + ".png"
+    names = ["a.png", "caf\udce9.png", deep, long]
+    write_tar(tmp_path / "in.tar", {name: png(number) for number, name in enumerate(names)})
+    report = translate_on_cluster(model, str(tmp_path / "in.tar"), str(tmp_path / "out"), settings(sink=sink))
+    assert (report.written, report.failed) == (written, 4 - written)
+
+
 @pytest.mark.parametrize("record", [True, False])
 def test_parquet_keeps_the_other_columns(model: Path, tmp_path: Path, record: bool) -> None:
     images = [png(0), png(1), b"broken", png(3, (16, 8, 3)), None]

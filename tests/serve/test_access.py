@@ -51,6 +51,13 @@ def test_a_key_in_either_header_opens() -> None:
         ("rebound.example", None, 403),
         ("localhost:8000", "https://elsewhere.example", 403),
         ("localhost:8000", "null", 403),
+        ("localhost:8000", "http://[::1", 403),
+        ("localhost:8000", "http://localhost.elsewhere.example", 403),
+        ("localhost:8000", "http://elsewhere.example@localhost", 403),
+        ("elsewhere.example@localhost", None, 403),
+        ("[::1", None, 403),
+        ("localhost:999999", None, 403),
+        ("", None, 403),
         ("localhost:8000", "https://listed.example", 200),
     ],
 )

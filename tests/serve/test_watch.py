@@ -59,6 +59,8 @@ def test_an_index_links_to_every_run_the_latest_first(runs: Path) -> None:
             assert str(page.url.join(home[1])) == "http://127.0.0.1/"
         assert asked.get("/run/nowhere/").status_code == 404
         assert asked.get("/run/..%2f..%2fetc/").status_code == 404
+        for host in ("rebound.example", "localhost.example:80", ""):
+            assert asked.get("/", headers={"host": host}).status_code == 403
     assert files_of(runs) == before, "the runs' folders are read alone"
 
 

@@ -33,6 +33,8 @@ SUSPICIOUS = 2
 HOPELESS = 8
 """After so many workers ended in a part, it is given up."""
 _EXAMPLES = 5
+_DEEPEST = 100
+"""Parts of the name of a shard's member; Python makes folders within folders recursively."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +151,8 @@ class OpenPart:
             output = Path(name.parent / f"{stem}.{settings.format}")
             if name.is_absolute() or ".." in name.parts:
                 self.unusable[number] = "its name leads out of the folder"
+            elif len(name.parts) > _DEEPEST:
+                self.unusable[number] = f"it lies in more than {_DEEPEST} folders"
             elif output in seen:
                 self.unusable[number] = f"another image of the shard is written as {printable(output)}"
             seen.add(output)

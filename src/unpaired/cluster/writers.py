@@ -182,7 +182,11 @@ class ParquetWriter(ShardWriter):
         content = self.kept(job.number)
         if not isinstance(old, dict) or content is None:
             return content
-        return {**old, "bytes": content, "path": job.output.as_posix()} if "path" in old else {**old, "bytes": content}
+        if "path" not in old:
+            return {**old, "bytes": content}
+        # A table holds UTF-8; names of files may be anything.
+        name = job.output.as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
+        return {**old, "bytes": content, "path": name}
 
 
 def _new_table(jobs: list[Job]) -> tuple[Any, Iterator[Any]]:

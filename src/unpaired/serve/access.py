@@ -9,7 +9,6 @@ import stat
 from collections.abc import Collection
 from pathlib import Path
 from typing import final
-from urllib.parse import urlsplit
 
 from fastapi import Request
 
@@ -18,7 +17,7 @@ from unpaired.core.files import open_regular
 from unpaired.core.settings import option
 from unpaired.core.text import printable
 from unpaired.web.refused import Refused
-from unpaired.web.server import is_local
+from unpaired.web.server import is_local, names_this_machine
 
 SHORTEST = 16
 """Characters of a key: fewer can be guessed."""
@@ -62,8 +61,7 @@ class Access:
     def check(self, request: Request) -> None:
         """Raise `Refused` unless the request brings a key; without keys, where a foreign page sent it to this machine.
 
-        A page of another host can reach a service of this machine through its visitor's browser: directly, or under
-        a name of its own that it lets point here.
+        Such a page reaches it directly, or as `names_this_machine` says.
         """
         if self._keys:
             scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -73,10 +71,15 @@ class Access:
                 raise Refused(401, "key", "This service needs an API key (Authorization: Bearer KEY, or X-API-Key).")
         elif self._private:
             origin = request.headers.get("origin")
-            own = is_local(request.url.hostname or "")
-            if not own or (origin and origin not in self._origins and not is_local(urlsplit(origin).hostname or "")):
+            own = names_this_machine(request.headers.get("host", ""))
+            if not own or (origin and origin not in self._origins and not _is_own(origin)):
                 reason = "This service is for this machine alone: call it localhost, and allow other pages with --cors."
                 raise Refused(403, "origin", reason)
+
+
+def _is_own(origin: str) -> bool:
+    scheme, _, authority = origin.partition("://")
+    return scheme in ("http", "https") and names_this_machine(authority)
 
 
 def _digest(key: str) -> bytes:

@@ -31,8 +31,8 @@ class Received(NamedTuple):
     """The image, at its beginning."""
     suffix: str
     """Of the file's name, where it has one."""
-    fields: dict[str, str]
-    """Further fields of a form, or of a JSON document."""
+    fields: list[tuple[str, str]]
+    """Further fields of a form, or of a JSON document; names may come several times."""
 
     def image(self) -> ImageBytes:
         """Read the image."""
@@ -77,7 +77,7 @@ async def _receive(request: Request, max_bytes: int, root: Path | None) -> Recei
     except BaseException:
         file.close()
         raise
-    return Received(file, "", {})
+    return Received(file, "", [])
 
 
 class _Bounded:
@@ -103,7 +103,7 @@ async def _form(request: Request) -> Received:
     images = [value for value in form.values() if isinstance(value, UploadFile)]
     if not images:
         raise Refused(400, "form", "The form holds no file. Send the image as a file in the field image.")
-    fields = {name: value for name, value in form.items() if isinstance(value, str) and value}
+    fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str) and value]
     return Received(images[0].file, _suffix(images[0].filename or ""), fields)
 
 
@@ -123,7 +123,7 @@ async def _stored(request: Request, max_bytes: int, root: Path | None) -> Receiv
         file = open_regular(root / path, at_most=max_bytes, inside=root)
     except (OSError, UserError, ValueError) as error:  # nothing is said of what lies outside
         raise Refused(404, "path", f"The storage has no such file of at most {max_bytes:,} bytes.") from error
-    return Received(file, _suffix(path), document)
+    return Received(file, _suffix(path), [*document.items()])
 
 
 def _suffix(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple, TypeVar, final
@@ -148,8 +149,11 @@ class Service:
                     await asyncio.wait({work})
 
     async def _work(self, request: Request, received: Received, wanted: Wanted, started: float) -> Response:
+        names = Counter(name for name, _ in [*request.query_params.multi_items(), *received.fields])
+        if twice := [printable(name)[:80] for name, times in names.items() if times > 1]:
+            raise Refused(422, "parameter", f"{', '.join(twice[:5])}: given more than once.")
         try:
-            wanted = Wanted.model_validate({**received.fields, **wanted.model_dump(exclude_unset=True)})
+            wanted = Wanted.model_validate({**dict(received.fields), **wanted.model_dump(exclude_unset=True)})
         except ValidationError as error:
             raise Refused(422, "parameter", explain(error.errors())) from error
         plan = await self._plan(wanted, request)

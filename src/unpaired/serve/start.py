@@ -40,9 +40,7 @@ def serve(models: Sequence[str], settings: ServeSettings | None = None, *, open_
     say("Stop with Ctrl-C; what has been taken is finished.")
     if open_page:
         show_page(f"{address}/")  # who comes before the first answer waits, and is served
-    for name in ("uvicorn.error", "unpaired.serve", "asyncio"):
-        logging.getLogger(name).handlers[:] = [LogLines()]
-        logging.getLogger(name).propagate = False
+    logging.getLogger().handlers[:] = [LogLines()]  # of every library
     run(
         app,
         listening,

@@ -150,7 +150,7 @@ def serve_runs(path: Path, host: str = "127.0.0.1", port: int = 8000) -> None:
         say("Reachable from other machines, not encrypted, and without a password: samples and settings can be seen.")
     say("Stop with Ctrl-C; the trainings go on.")
     try:
-        run(make_app(watched), listening)
+        run(make_app(watched, private=is_local(host)), listening)
     finally:
         watched.close()
 

@@ -15,12 +15,18 @@ from starlette.types import ASGIApp
 from unpaired.serve.watch import Watched
 from unpaired.web.headers import SecurityHeaders
 from unpaired.web.refused import refuse
+from unpaired.web.server import names_this_machine
 
 
-def make_app(watched: Watched) -> ASGIApp:
-    """Return the application: the run's page at `/`, or all runs there and each at `/run/NAME/`."""
+def make_app(watched: Watched, *, private: bool = True) -> ASGIApp:
+    """Return the application: the run's page at `/`, or all runs there and each at `/run/NAME/`.
+
+    `private` answers only who calls it by a name of this machine.
+    """
 
     async def answer(request: Request, draw: Callable[[], str | None]) -> Response:
+        if private and not names_this_machine(request.headers.get("host", "")):
+            return PlainTextResponse("These pages are for this machine alone: call it localhost.", 403)
         content = await run_in_threadpool(draw)
         if content is None:
             return PlainTextResponse("There is no such run.", 404)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import re
 import signal
 import socket
 import threading
@@ -16,6 +17,8 @@ from starlette.types import ASGIApp
 from unpaired.core.errors import UserError
 from unpaired.core.settings import option
 from unpaired.web.connection import Connection
+
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::[0-9]{1,5})?", re.ASCII)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -47,6 +50,16 @@ def is_local(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def names_this_machine(authority: str) -> bool:
+    """Say whether `host:port`, of a header or an origin, is this machine alone.
+
+    A page of another host reaches a server of this machine through its visitor's browser under a name of its own that
+    it lets point here.
+    """
+    found = _AUTHORITY.fullmatch(authority)
+    return found is not None and is_local(found[1].strip("[]"))
 
 
 def run(

@@ -103,6 +103,15 @@ def test_a_shard_that_is_cut_short_is_told(folder: Path, tmp_path: Path, cut: in
         _ = Stream(str(path)).images
 
 
+def test_a_member_of_a_negative_size_is_told(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        member = tarfile.TarInfo("a.png")
+        member.pax_headers = {"size": "-512"}
+        archive.addfile(member)
+    with pytest.raises(UserError, match="is damaged"):
+        _ = Stream(str(tmp_path / "x.tar")).images
+
+
 def test_damage_inside_and_after_a_shard_is_told(folder: Path, tmp_path: Path) -> None:
     write_tars(folder, tmp_path / "tars", 1)
     path = tmp_path / "tars" / "part-000.tar"

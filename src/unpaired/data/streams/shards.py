@@ -192,6 +192,8 @@ def list_members(file: StoredFile) -> list[Member]:
             with tarfile.open(fileobj=stream, mode="r:") as archive:
                 found = [Member(each.name, each.offset_data, each.size) for each in archive if _is_plain(each)]
                 end = archive.offset
+                if any(member.size < 0 or member.offset < 0 for member in found):
+                    raise ValueError("a member has a negative size")
         except (tarfile.TarError, ValueError, OverflowError, EOFError, OSError) as error:
             raise _damaged(file, str(error) or type(error).__name__) from None
         # tarfile takes a damaged header, and the end of the file, for the end of the archive.
