@@ -1,4 +1,4 @@
-"""Write the generated parts of the documentation: commands.md, settings.md, the tables of options in migration.md.
+"""Write the generated parts of the documentation: commands.md, settings.md, tables of migration.md and formats.md.
 
 python scripts/write_docs.py
 """
@@ -12,8 +12,10 @@ from unittest.mock import patch
 
 from unpaired.cli import app
 from unpaired.cli.app import ORDER
+from unpaired.cli.formats import tables
 from unpaired.cli.hints import authors_options
 from unpaired.cli.settings import page as settings_page
+from unpaired.report.tables import to_markdown
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 INTRODUCTION = """# Commands
@@ -57,10 +59,13 @@ def between(text: str, name: str, content: str) -> str:
 
 def pages() -> dict[str, str]:
     """Return every page with generated parts as it should be, by its name."""
+    formats = (DOCS / "formats.md").read_text(encoding="utf-8")
+    kinds = "\n\n".join(to_markdown(table).strip() for table in tables(here=False)) + "\n"
     migration = (DOCS / "migration.md").read_text(encoding="utf-8")
     return {
         "commands.md": commands_page(),
         "settings.md": settings_page(),
+        "formats.md": between(formats, "formats", kinds),
         "migration.md": between(migration, "options", options_table()),
     }
 

@@ -42,7 +42,7 @@ UNEXPECTED = 70
 """Exit code of an error that no message was written for (EX_SOFTWARE of sysexits.h)."""
 ORDER = (
     *("demo", "download", "train", "watch", "translate", "serve", "evaluate", "report", "compare", "audit"),
-    *("segment", "study", "export", "convert", "push", "info", "settings"),
+    *("segment", "study", "export", "convert", "push", "info", "formats", "settings"),
 )
 """The commands as `unpaired --help` lists them: in the order of use."""
 

@@ -224,18 +224,19 @@ def _describe_folder(folder: Path, progress: Progress | None) -> dict[str, Any]:
 def _describe_images(name: str, folder: Path, progress: Progress | None) -> dict[str, Any]:
     """Return counts and ranges of the images below a folder; each is read once and remembered."""
     from unpaired.data.check import check_images
-    from unpaired.data.folders import list_images
+    from unpaired.data.describe import remarks
+    from unpaired.data.folders import in_frames, left_out, list_images
 
     paths = list_images(folder)
     report = None if progress is None else lambda done, total: progress(name, done, total)
     # With a declared range nothing is refused for its values: a description judges no settings.
-    checked = check_images(paths, value_range=(0.0, 1.0), progress=report)
+    checked = check_images(in_frames(paths), value_range=(0.0, 1.0), progress=report)
     sizes = Counter((image.height, image.width) for image in checked.good)
     lows = [image.low for image in checked.good if image.low is not None]
     highs = [image.high for image in checked.good if image.high is not None]
     return {
         "path": str(folder),
-        "images": len(paths),
+        "images": len(checked.good) + len(checked.bad),
         "formats": _counted(path.suffix.lower().lstrip(".") for path in paths),
         "channels": _counted(image.channels for image in checked.good),
         "dtypes": _counted(image.dtype for image in checked.good),
@@ -246,6 +247,8 @@ def _describe_images(name: str, folder: Path, progress: Progress | None) -> dict
         "height": [min(height for height, _ in sizes), max(height for height, _ in sizes)] if sizes else None,
         "width": [min(width for _, width in sizes), max(width for _, width in sizes)] if sizes else None,
         "unreadable": [{"path": str(bad.path), "reason": bad.reason} for bad in checked.bad],
+        "left_out": left_out(folder),
+        "remarks": remarks(None, checked.good),
     }
 
 
@@ -362,6 +365,11 @@ def _show_data(data: Mapping[str, Any]) -> list[RenderableType]:
     lines = [Text(f"unreadable: {printable(file['path'])}: {file['reason']}", overflow="fold") for file in bad]
     pairs = [Text(f"pairs: {data['pairs']:,} (all names of A and B agree)")] if data["pairs"] else []
     pairs += [Text(f"pairs: none by name; {data['unmatched']}", overflow="fold")] if data["unmatched"] else []
+    from unpaired.data.folders import in_words
+
+    for name, each in data["folders"].items():
+        told = [*in_words(each["left_out"]), *each["remarks"]]
+        lines += [Text(f"{name}: {text}", overflow="fold") for text in told]
     return [Text(f"layout: {data['layout'] or 'one folder of images'}"), *pairs, table, *lines]
 
 

@@ -121,7 +121,7 @@ def describe_domain(
     return domain, notices, findings
 
 
-def remarks(side: Side, infos: Sequence[ImageInfo]) -> list[str]:
+def remarks(side: Side | None, infos: Sequence[ImageInfo]) -> list[str]:
     """Return what reading did with the images of a domain that a person may not expect, in words."""
     counts, texts = Counter(remark for info in infos for remark in info.meaning.remarks), list[str]()
     frames = [info.path.path for info in infos if isinstance(info.path, Frame)]
@@ -131,7 +131,7 @@ def remarks(side: Side, infos: Sequence[ImageInfo]) -> list[str]:
     if count := counts[CONVERTED]:
         texts.append(f"{plural(count, 'image')} with another colour profile than sRGB, converted to sRGB")
     if count := counts[BANDS]:
-        colours = option(f"data.channels_{side}", 3)
+        colours = option(f"data.channels_{side or 'a'}", 3)
         texts.append(
             f"{plural(count, 'GeoTIFF file')} whose last band is marked as alpha, read as a band; {colours} lays the "
             "others over white by it"

@@ -56,7 +56,8 @@ def translate_container(
 
 def _translate(run: Run, job: Job, loader: _Loader, suffix: str) -> None:
     source = run.translator.source
-    frames = [one for one in in_frames([job.source], source.axis, source.neighbours) if isinstance(one, Frame)]
+    found = in_frames([job.source], source.axis, source.neighbours, source.channels)
+    frames = [one for one in found if isinstance(one, Frame)]
     first = loader.load(frames[:1])[0]
     height, width = first.image.shape[:2]
     smoother = run.clips.smoother()

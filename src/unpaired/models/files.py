@@ -17,7 +17,7 @@ from unpaired.data.bad_image import MAX_PIXELS
 from unpaired.data.check import BadFile
 from unpaired.data.directions import sides
 from unpaired.data.encode import FORMATS
-from unpaired.data.folders import in_frames
+from unpaired.data.folders import in_frames, in_words, left_out
 from unpaired.data.parallel import num_threads
 from unpaired.data.reading import Half, half_of
 from unpaired.models.containers import translate_container
@@ -165,8 +165,8 @@ def translate_files(
     for job in missing:
         if job.images > 1:
             translate_container(run, job, suffix=f".{plain}", **reading)
-    folders = [job for job in missing if job.images > 1 and job.plain is None]
-    notices = [*whole_files_notice(translator, half, run.twice_as_wide), *_other_kinds(folders, run.changed, plain)]
+    others = _other_kinds(inputs, missing, run.changed, plain)
+    notices = [*whole_files_notice(translator, half, run.twice_as_wide), *others]
     return _report(run, len(skipped), [*notices, *translator.notices[engine_said:]])
 
 
@@ -214,7 +214,7 @@ def _plan(inputs: Sequence[Path], out: Path, formats: tuple[str, str], name: str
     if not inputs:
         raise UserError("there is nothing to translate: give at least one image file or folder.")
     found = [pair for given in inputs for pair in find_images(given)]
-    kinds = {path: kind_of(path, *formats, translator.source.axis) for path, _ in found}
+    kinds = {path: kind_of(path, *formats, translator.source) for path, _ in found}
     direction = translator.direction
     suffixes = {path: kind.suffix for path, kind in kinds.items()}
     outputs = plan_outputs(
@@ -231,9 +231,10 @@ def _plan(inputs: Sequence[Path], out: Path, formats: tuple[str, str], name: str
     return jobs
 
 
-def _other_kinds(folders: Sequence[Job], changed: Sequence[Job], plain: str) -> list[str]:
-    """Return what a person should know of files that hold many images, or are not like their inputs."""
-    notices = []
+def _other_kinds(inputs: Sequence[str | Path], jobs: Sequence[Job], changed: Sequence[Job], plain: str) -> list[str]:
+    """Return what a person should know of files that are not read, hold many images, or are not like their inputs."""
+    notices = [text for path in map(Path, inputs) if path.is_dir() for text in in_words(left_out(path))]
+    folders = [job for job in jobs if job.images > 1 and job.plain is None]
     if folders:
         notices.append(
             f"{plural(len(folders), 'file')} of several images {'is' if len(folders) == 1 else 'are'} written as "

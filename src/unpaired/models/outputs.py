@@ -59,12 +59,13 @@ class Kind(NamedTuple):
     """Whether the output is a file like the input, with its geometry and metadata (`Reader.open_output`)."""
 
 
-def kind_of(path: Path, format: str, default: str, axis: int = 0) -> Kind:
+def kind_of(path: Path, format: str, default: str, source: Domain) -> Kind:
     """Return what is written of a file where `format` is asked for (`auto`, `tiff`), else as `default` (`png`).
 
-    A file of another kind of its own is asked for nothing: most files are decided by their suffix alone.
+    `source` is what the model reads, which says how files of several images are cut. A file of another kind of its own
+    is asked for nothing: most files are decided by their suffix alone.
     """
-    images = len(in_frames([path], axis))
+    images = len(in_frames([path], source.axis, source.neighbours, source.channels))
     if suffix_of(path) in written_suffixes() or is_bare_dicom(path):
         try:
             own = reader_of(path).output_suffix(path)

@@ -93,12 +93,12 @@ def load_image(
     except UserError as error:
         return Failure(job, str(error), lasting=False)
     try:
-        if suffix_of(file) in container_suffixes() and (images := count_frames(file)) > 1:
+        source, several = translator.source, suffix_of(file) in container_suffixes()
+        if several and (images := count_frames(file, channels=source.channels)) > 1:
             return Failure(job, f"it holds {images} images: translate such files in one process, without a cluster")
-        source = translator.source
         image: ImageFile = file
         if isinstance(file, Path) and (source.axis or source.neighbours):
-            image = in_frames([file], source.axis, source.neighbours)[0]
+            image = in_frames([file], source.axis, source.neighbours, source.channels)[0]
         opened = open_image(image, source, max_pixels=max_pixels, half=half, with_alpha=with_alpha)
         refuse_outside(opened.fit, source, out_of_range)
         return LoadedImage(job, *opened)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import struct
 import threading
 from pathlib import Path
@@ -37,9 +36,11 @@ _GREY = ("1", "L", "LA", "La")
 
 _MOVING = ("GIF", "PNG", "WEBP", "AVIF", "FLI")
 """Formats whose images follow one another; elsewhere Pillow counts layers, thumbnails and sizes too."""
-_HEAD = 1 << 16
-_REMARKABLE = re.compile(rb"ICC_PROFILE|ICCP|iCCP|prof|acTL|jp2h")
-"""Marks of a colour profile or an animation at the beginning of a file: most files have none and are not opened."""
+_HEAD = 1 << 14
+_REMARKABLE = (b"ICCP", b"iCCP", b"prof", b"acTL", b"jp2h")
+"""Marks of a colour profile or an animation at the beginning of files other than JPEG."""
+_PNG, _JPEG, _SCAN, _PROFILE = b"\x89PNG", b"\xff\xd8\xff", b"\xff\xda", b"ICC_PROFILE"
+_EXIF, _EXIF_BYTES = 0xE1, 1 << 18
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -94,7 +95,7 @@ class PillowReader(Reader):
 
     def meaning(self, path: Path) -> Meaning:
         with path.open("rb") as stream:
-            if _REMARKABLE.search(stream.read(_HEAD)) is None:
+            if not _is_remarkable(stream):
                 return Meaning()
             stream.seek(0)
             image = _recognised(path, stream)
@@ -102,6 +103,17 @@ class PillowReader(Reader):
             converted = image.mode not in _GREY and changes_colours(profile_of(image), space)
             moving = path.suffix.lower() not in self.containers and _frames(image) > 1
             return Meaning(remarks=(CONVERTED,) * converted + (ANIMATED,) * moving)
+
+
+def _is_remarkable(stream: BinaryIO) -> bool:
+    """Return whether the beginning of a file has marks of a colour profile or an animation, before it is parsed."""
+    head = stream.read(_HEAD)
+    if head.startswith(_JPEG):
+        if head[3] == _EXIF:  # thumbnails and notes of cameras come before the profile
+            return _PROFILE in head + stream.read(_EXIF_BYTES)
+        return _PROFILE in head.partition(_SCAN)[0]
+    marks = head.partition(b"IDAT")[0] if head.startswith(_PNG) else head
+    return any(mark in marks for mark in _REMARKABLE)
 
 
 class _Last(threading.local):
