@@ -21,8 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unpaired.data.crops import cropped
 from unpaired.data.source import ImageSource
-from unpaired.data.transforms import is_flipped, random_crop
+from unpaired.data.transforms import is_flipped
 from unpaired.data.values import Domain, Image, value_range
 
 _ALIGNMENT = 64
@@ -100,8 +101,7 @@ def cut_rows(
     source: ImageSource, domain: Domain, rows: Sequence[Row], *, size: tuple[int, int] | None, flip: bool
 ) -> Cuts:
     """Get the images of all rows and cut each to `size` (height, width); None leaves them whole."""
-    images = [source[index] for index, _ in rows]
-    cuts = [image if size is None else random_crop(image, size, u) for image, (_, u) in zip(images, rows, strict=True)]
+    cuts = [source[index] if size is None else cropped(source, index, size, u) for index, u in rows]
     return Cuts(cuts, [flip and is_flipped(u) for _, u in rows], domain.range)
 
 

@@ -32,6 +32,7 @@ from unpaired.data.parallel import for_each, sharing_memory
 from unpaired.data.reading import PICTURES, ImageFile, OwnImage, Reading
 from unpaired.data.streams.shards import StoredImage
 from unpaired.data.values import DTYPE_RANGES, Image
+from unpaired.data.windows import Large, digest_of, glimpse, share_of_gaps
 
 _LISTED = 5
 _REMEMBERED_AT_ONCE = 2000
@@ -71,6 +72,8 @@ class ImageInfo:
     read."""
     meaning: Meaning = _NOTHING
     """What the file says of its images beyond their pixels."""
+    by_windows: bool = False
+    """Whether it is too large to be decoded whole: what is said of its values was found in some windows of it."""
 
     @property
     def format(self) -> str:
@@ -124,16 +127,18 @@ def check_images(
     channels: int | None = None,
     value_range: tuple[float, float] | None = None,
     workers: int = 0,
+    large: Large | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Checked:
     """Decode every file fully, in parallel, and tell sound from bad ones.
 
     `reading` says what is taken from each file; `minimum` is the smallest usable (height, width); `channels` what the
-    domain was set to (grey and RGB become one another); `value_range` what was declared. What is found out about sound
+    domain was set to (grey and RGB become one another); `value_range` what was declared; of `large` images a grid of
+    windows is decoded. What is found out about sound
     files is remembered in the user's cache, by path, size and modification time. `progress(done, total)` is called in
     this thread.
     """
-    found = _inspect_all(paths, reading, max_pixels, workers, progress)
+    found = _inspect_all(paths, reading, max_pixels, workers, large, progress)
     alike = {2, 4} if reading.alpha else {1, 3}  # these become one another
     accepted = None if channels is None else alike if channels in alike else {channels}
     good, bad = list[ImageInfo](), list[BadFile]()
@@ -193,11 +198,14 @@ def _inspect_all(
     reading: Reading,
     max_pixels: int,
     workers: int,
+    large: Large | None,
     progress: Callable[[int, int], None] | None,
 ) -> dict[ImageFile, ImageInfo | str]:
     """Return what every file holds, or why it is bad; remembered as it is found, also when this is interrupted."""
     memory = CheckMemory(reading.key())
     known = memory.recall(path for path in paths if isinstance(path, Seen))
+    if large is not None:  # what is known of those was found by decoding them whole
+        known = {path: info for path, info in known.items() if info.height * info.width <= large.pixels}
     found: dict[ImageFile, ImageInfo | str] = {path: known[path] for path in known}
     unknown = [path for path in paths if path not in found]
     fresh: list[tuple[ImageInfo, Stamp]] = []
@@ -207,6 +215,9 @@ def _inspect_all(
         path = unknown[index]
         try:
             stamp = _stamp(path) if isinstance(path, Seen) else None
+            if large is not None and isinstance(path, Path | Frame) and (size := large.size(path)) is not None:
+                found[path] = _glimpsed(path, size, reading)
+                return
             info = found[path] = _inspect(path, reading, max_pixels)
         except BadImage as error:
             found[path] = error.reason
@@ -241,6 +252,23 @@ def _inspect(path: ImageFile, reading: Reading, max_pixels: int) -> ImageInfo:
         return _described(path, file, *reading.read_valid(file, max_pixels=max_pixels), reading)
 
 
+def _glimpsed(path: Path | Frame, size: tuple[int, int], reading: Reading) -> ImageInfo:
+    """Describe a large image by some windows of it; never remembered, since that takes no time."""
+    seen, shares, ends = list[Image](), list[float](), list[tuple[float, float]]()
+    for window in glimpse(path, size):
+        image, valid = reading.read_valid(window)
+        seen.append(image)
+        shares.append(1.0 if valid is None else float(valid.mean()))
+        if image.dtype != np.uint8 and shares[-1]:
+            known = image if valid is None else image[valid]
+            ends.append((float(known.min()), float(known.max())))
+    low, high = (min(low for low, _ in ends), max(high for _, high in ends)) if ends else (None, None)
+    missing = max(1 - sum(shares) / len(shares), share_of_gaps(path, size))
+    dtype, said = sys.intern(seen[0].dtype.name), meaning_of(path, channels=reading.channels)
+    channels, digest = seen[0].shape[2], digest_of(path, seen)
+    return ImageInfo(path, *size, channels, dtype, digest, low, high, missing=missing, meaning=said, by_windows=True)
+
+
 def _described(
     path: ImageFile,
     file: Path | OwnImage | ImageBytes | Frame,
@@ -273,6 +301,7 @@ def _unfit(
     info: ImageInfo, max_pixels: int, minimum: tuple[int, int], declared: tuple[float, float] | None
 ) -> str | None:
     try:
+        max_pixels = 2**40 if info.by_windows else max_pixels
         refuse_bomb(info.path, info.height, info.width, info.channels, max_pixels)
     except BadImage as error:
         return error.reason

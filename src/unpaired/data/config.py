@@ -163,6 +163,19 @@ class DataConfig(Settings):
     say. Errors are reported in it."""
     unit_b: Annotated[str, Field(max_length=40)] = ""
     """Unit of the values of domain B; by default what the files say."""
+    whole_pixels: Positive = 64_000_000
+    """Larger images are never decoded whole where `preprocess` is `crop` and their format has tiles or strips: training
+    reads every crop straight from the file, checking looks at a few windows, and measuring sees at most 16 crops of
+    each."""
+    sampling: Literal["image", "area"] = "image"
+    """How often an image is seen in an epoch: once, or once for every crop that fits into it side by side (`area`), so
+    that large files count for more. `area` needs `preprocess` `crop`."""
+    keep: Literal["all", "valid", "tissue"] = "all"
+    """Which crops are trained on: all, those of which half has a value (`valid`: no nodata, no mask), or those that
+    show tissue on a quarter (`tissue`: saturated, by Otsu's threshold). Others are drawn again, up to 16 or 64
+    times; needs `preprocess` `crop`."""
+    level: Annotated[int, Field(ge=0, le=63)] = 0
+    """Which of the resolutions that files hold is trained on (slides, overviews of GeoTIFF): 0 is the full one."""
     cache: Annotated[Literal["auto", "memory", "disk", "none"], Flag("--cache")] = "auto"
     """Where decoded images are kept: in memory, memory-mapped on disk, not at all, or where they fit (auto)."""
     window: Annotated[Positive | None, Flag("--window")] = None

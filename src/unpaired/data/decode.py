@@ -115,19 +115,20 @@ def decode_valid(
         else:
             image, valid = reader.load(file, max_pixels, stored=stored, alpha=alpha), reader.valid(file)
         image = plain(file, image)
-        return image, which_valid(file, image, valid)
+        return image, which_valid(path, image, valid)
 
 
 def which_valid(
-    path: str | os.PathLike[str], image: Image, valid: NDArray[np.bool_] | None = None
+    path: str | os.PathLike[str] | ImageBytes | Frame, image: Image, valid: NDArray[np.bool_] | None = None
 ) -> NDArray[np.bool_] | None:
-    """Return which pixels are valid and finite, [H, W]; None where all are, `BadImage` where none is."""
+    """Return which pixels are valid and finite, [H, W]; None where all are, `BadImage` where none of an image is."""
     if image.dtype.kind == "f" and not (np.isfinite(image.min()) and np.isfinite(image.max())):
         finite = np.asarray(np.isfinite(image).all(axis=2))
         valid = finite if valid is None else valid & finite
     if valid is None or valid.all():
         return None
-    if not valid.any():
+    is_part = isinstance(path, Frame) and path.box is not None
+    if not is_part and not valid.any():
         raise BadImage(path, "no pixel has a value: all are NaN, nodata or masked")
     return valid
 

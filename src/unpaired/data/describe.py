@@ -22,6 +22,7 @@ from unpaired.data.formats import Frame
 from unpaired.data.formats.meaning import ANIMATED, BANDS, CHANNELS_FIRST, CONVERTED
 from unpaired.data.reading import Reading
 from unpaired.data.values import DTYPE_RANGES, Domain
+from unpaired.data.windows import parts_of
 
 NARROW = 0.3
 """Share of the range of their type up to which values are taken to have another range: 14 bits in 16 are a quarter."""
@@ -212,7 +213,8 @@ def _sampled(infos: Sequence[ImageInfo], reading: Reading, max_pixels: int) -> l
         if images and pixels + info.height * info.width > _SAMPLED_PIXELS:
             break
         try:
-            images.append(reading.read_valid(info.path, max_pixels=max_pixels)[0])
+            parts = parts_of(info.path, (info.height, info.width), by_windows=info.by_windows)
+            images += [reading.read_valid(part, max_pixels=max_pixels)[0] for part in parts]
         except BadImage:  # it has changed since it was checked, which is said when it is trained on
             continue
         pixels += info.height * info.width

@@ -364,3 +364,15 @@ def _require_apart(kind: str, a: Place | None, b: Place | None) -> None:
             "read with everything below them, so one domain would contain the other; give two folders beside one "
             "another."
         )
+
+
+def annotations_unread(folders: Folders, config: DataConfig) -> list[str]:
+    """Return whether label maps by their folder's name are read as pictures, in words."""
+    if folders.layout != ANNOTATIONS or config.labels_a is not None:
+        return []
+    place = folders.train_a
+    name = printable(place) if isinstance(place, Path) else type(place).__name__
+    return [
+        f'"{name}" holds label maps by its name, and its files are read as pictures; for class '
+        f"indices set {option('data.labels_a.kind', 'index')}"
+    ]

@@ -255,7 +255,7 @@ def _keys(images: ImageSet) -> list[str]:
     keys = [info.path.key for info in images.files if isinstance(info.path, StoredImage)]
     if len(keys) == len(images):
         return keys
-    numbers = [f"#{info.path.index}" if isinstance(info.path, Frame) else "" for info in images.files]
+    numbers = [f"#{info.path.index}{info.path.view}" if isinstance(info.path, Frame) else "" for info in images.files]
     return [name + number for name, number in zip(_names(images), numbers, strict=True)]
 
 

@@ -18,6 +18,7 @@ from unpaired.data.config import PERCENTILES, DataConfig
 from unpaired.data.directions import Side
 from unpaired.data.parallel import for_each
 from unpaired.data.reading import Reading
+from unpaired.data.windows import parts_of
 
 CT = (-1024.0, 3071.0)
 """Hounsfield units as 12 bits hold them: CT numbers are stored as 0 to 4095 with an intercept of -1024."""
@@ -73,14 +74,15 @@ def found_range(
     histogram = Histogram({info.dtype for info in infos})
 
     def work(index: int) -> None:
-        path = infos[index].path
-        try:
-            image, valid = reading.read_valid(path, max_pixels=config.max_pixels)
-        except BadImage as error:
-            raise UserError(
-                f"{printable(path)} was sound when it was checked and is not now: {error.reason}."
-            ) from error
-        histogram.add(image if valid is None else image[valid])
+        info = infos[index]
+        for part in parts_of(info.path, (info.height, info.width), by_windows=info.by_windows):
+            try:
+                image, valid = reading.read_valid(part, max_pixels=config.max_pixels)
+            except BadImage as error:
+                raise UserError(
+                    f"{printable(info.path)} was sound when it was checked and is not now: {error.reason}."
+                ) from error
+            histogram.add(image if valid is None else image[valid])
 
     for_each(len(infos), work, workers=config.workers, progress=progress)
     low, high = histogram.percentile(float(match[1])), histogram.percentile(float(match[2]))

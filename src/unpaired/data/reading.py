@@ -100,7 +100,7 @@ class Reading:
         )
         image = halved(file, image, self.half)
         if valid is not None:
-            valid = which_valid(os.fspath(file), image, halved(file, valid[:, :, None], self.half)[:, :, 0])
+            valid = which_valid(file, image, halved(file, valid[:, :, None], self.half)[:, :, 0])
         if self.labels is None:
             return as_channels(image, image.shape[2] + image.shape[2] % 2, alpha=True) if self.alpha else image, valid
         if stored:

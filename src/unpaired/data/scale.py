@@ -24,6 +24,8 @@ class Scale:
     load_size: tuple[int, int]
     """(height, width): all of it for resize_and_crop, the width for scale_width."""
     crop_size: tuple[int, int]
+    level: int = 0
+    """Which of the resolutions that files hold was trained on, the full one first."""
     typical: dict[Side, tuple[int, int]] = field(default_factory=dict)
     """The median height and width of the training images' files, where they are known."""
 
@@ -68,4 +70,6 @@ def scale_of(config: DataConfig, files: Mapping[Side, Iterable[ImageInfo]] | Non
         if (found := [*infos])
     }
     crop = height_width(whole.crop_size)
-    return Scale(preprocess=whole.preprocess, load_size=load_size(whole), crop_size=crop, typical=typical)
+    return Scale(
+        preprocess=whole.preprocess, load_size=load_size(whole), crop_size=crop, level=config.level, typical=typical
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from unpaired.core.text import percent, plural, printable
 from unpaired.data.check import ImageInfo
 from unpaired.data.config import DataConfig
 from unpaired.data.decode import BadImage, as_channels
+from unpaired.data.formats import Box, Frame, cut
 from unpaired.data.labels import encoded
 from unpaired.data.parallel import sharing_memory
 from unpaired.data.reading import PICTURES, Reading
@@ -65,6 +67,24 @@ class FolderSource:
         """`size_multiple` is what sizes are to be a multiple of; by padding too, for training, where it is asked."""
         self.images, self.config, self.reading = images, config, reading
         self.channels, self.size_multiple, self.padded = channels, size_multiple, padded
+
+    @property
+    def has_large(self) -> bool:
+        """Whether some images are never decoded whole: `window` reads parts of them."""
+        return any(info.by_windows for info in self.images)
+
+    def window(self, index: int, box: Box) -> Image:
+        """Return a part of a large image, read from its file alone; without a value only where checking saw gaps."""
+        info = self.images[index]
+        assert isinstance(info.path, Path | Frame), info.path
+        try:
+            with sharing_memory():
+                image, valid = self.reading.read_valid(cut(info.path, box), max_pixels=self.config.max_pixels)
+        except BadImage as error:
+            raise _changed(info, f"was sound when the data was checked and is not any more: {error.reason}") from error
+        if (image.shape[2], image.dtype.name) != (info.channels, info.dtype):
+            raise _changed(info, "has changed since the data was checked")
+        return as_channels(with_nan(image, valid) if info.missing else image, self.channels)
 
     def without_padding(self, config: DataConfig) -> FolderSource:
         """Return the same images prepared by these settings and not padded; itself where that is the same."""

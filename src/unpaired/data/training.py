@@ -10,13 +10,14 @@ from typing import Literal, NamedTuple
 
 from unpaired.core.errors import UserError
 from unpaired.core.settings import option
-from unpaired.core.text import plural, printable
+from unpaired.core.text import plural
 from unpaired.data.cache import CachedSource, open_cache
 from unpaired.data.check import BadFiles, Checked, ImageInfo, check_images, require
 from unpaired.data.config import DataConfig
+from unpaired.data.crops import CropSource, by_windows, for_training, in_windows
 from unpaired.data.describe import Finding, describe_domain, overlaps
 from unpaired.data.directions import Side
-from unpaired.data.folders import ANNOTATIONS, Folders, Place, find_folders, in_words, left_out, list_files
+from unpaired.data.folders import Folders, Place, annotations_unread, find_folders, in_words, left_out, list_files
 from unpaired.data.formats import Frame, use_readers
 from unpaired.data.groups import groups_of, held_out, shared_groups, split_notice
 from unpaired.data.label_search import settled_labels
@@ -34,6 +35,7 @@ from unpaired.data.transforms import (
     training_size,
 )
 from unpaired.data.values import Domain
+from unpaired.data.windows import at_level, check_windows, large_of, without_large
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -81,7 +83,7 @@ class TrainingData:
     files: Mapping[Part, Sequence[ImageInfo]] = field(default_factory=dict)
     """The files of all images, in their order."""
     sources: Mapping[Part, FolderSource] = field(default_factory=dict)
-    """All images, each read from its file when it is asked for."""
+    """All images for measuring, each read from its file when it is asked for; of large ones some windows."""
     notices: list[str] = field(default_factory=list)
     """What a person should know about this data, one sentence each."""
     findings: tuple[Finding, ...] = ()
@@ -101,7 +103,8 @@ class TrainingData:
 
     def repaired(self) -> int:
         """Return how many training images were decoded again so far because the cache was damaged."""
-        return sum(source.repaired for source in (self.a, self.b) if isinstance(source, CachedSource))
+        kept = [source.opened if isinstance(source, CropSource) else source for source in (self.a, self.b)]
+        return sum(source.repaired for source in kept if isinstance(source, CachedSource))
 
     @property
     def layout(self) -> str:
@@ -125,6 +128,7 @@ def open_training_data(
     `UserError` (`BadFiles` for unusable files) before anything is written but the user's cache.
     """
     check_sizes(config)
+    check_windows(config, paired=paired)
     _check_labels(config)
     use_readers(config.readers, option("data.readers"))
     folders = find_folders(config)
@@ -156,16 +160,14 @@ def open_training_data(
         notices += changed_geometry(config.title(side), each)
     size = training_size(config) or _common_size([a, b])
     require_one_size(size, batch_size)
-    titled = {part.title(config): each for part, each in sources.items()}
-    cached, kept = open_cache(titled, config.cache, workers=config.workers, progress=_caching(progress))
-    opened = {part: cached[part.title(config)] for part in sources}
-    notices.append(kept)
+    measured, opened, of_cache = _opened(sources, config, progress)
+    notices += of_cache
     shown = {side: Part(Part(True, side) in files, side) for side in SIDES}
     notices += _standing_in([part for part in shown.values() if not part.test], config)
-    held_out_a, held_out_b = (_held_out(sources[part], opened[part], whole) for part in shown.values())
+    held_out_a, held_out_b = (_held_out(measured[part], opened[part], whole) for part in shown.values())
     return TrainingData(
-        a=opened[Part(False, "a")],
-        b=opened[Part(False, "b")],
+        a=for_training(a, opened[Part(False, "a")]),
+        b=for_training(b, opened[Part(False, "b")]),
         domain_a=domains["a"],
         domain_b=domains["b"],
         held_out_a=held_out_a,
@@ -178,7 +180,7 @@ def open_training_data(
         scale=scale_of(config, {side: files[Part(False, side)] for side in SIDES}),
         folders=folders,
         files=files,
-        sources=sources,
+        sources=measured,
         notices=notices,
         findings=tuple(findings),
         contents=contents_of(files),
@@ -216,6 +218,19 @@ def contents_of(files: Mapping[Part, Sequence[ImageInfo]]) -> str:
         for info in files[part]:
             digest.update(info.digest)
     return digest.hexdigest()
+
+
+def _opened(
+    sources: Mapping[Part, FolderSource], config: DataConfig, progress: Progress | None
+) -> tuple[dict[Part, FolderSource], dict[Part, ImageSource], list[str]]:
+    """Return the images for measuring, all images behind a cache but those of domains with large ones, and notices."""
+    measured = {part: in_windows(source) for part, source in sources.items()}
+    notices = [f"{part.title(config)}: {by_windows(source)}" for part, source in sources.items() if source.has_large]
+    seen = {part: measured[part] if part.test else source for part, source in sources.items()}
+    titled = {part.title(config): source for part, source in seen.items() if not source.has_large}
+    cached, kept = open_cache(titled, config.cache, workers=config.workers, progress=_caching(progress))
+    opened = {part: cached.get(part.title(config), source) for part, source in seen.items()}
+    return measured, opened, [*notices, *([kept] if titled else [])]
 
 
 def _check_labels(config: DataConfig) -> None:
@@ -257,7 +272,7 @@ def _list_all(
         listed[Part(test, "a")], listed[Part(test, "b")] = files
     if refused:
         raise BadFiles("\n".join(map(str, refused)), [bad for error in refused for bad in error.bad_files])
-    return listed, notices
+    return {part: at_level(files, config.level) for part, files in listed.items()}, notices
 
 
 def _left_out(folders: Folders, config: DataConfig) -> list[str]:
@@ -276,7 +291,8 @@ def _reading(
     half, asked = half_of(side, config.side_by_side), config.labels(side)
     files = [file for part, found in listed.items() if part.side == side for file in found]
     if asked is None:
-        alpha = config.channels(side) in (2, 4) and holds_alpha(files, config.max_pixels)
+        may_have = config.channels(side) in (2, 4)
+        alpha = may_have and holds_alpha(without_large(files, large_of(config, Reading(half=half))), config.max_pixels)
         return Reading(half=half, alpha=alpha, channels=config.channels(side))
     labels = settled_labels(
         side,
@@ -307,6 +323,7 @@ def _check(
         channels=config.channels(part.side),
         # With a range that is still to be found nothing is refused for its values.
         value_range=None if config.given_range(part.side) is None else (0.0, 1.0),
+        large=large_of(config, reading),
         workers=config.workers,
         progress=_stage(progress, f"checking {part.title(config)}"),
     )
@@ -389,17 +406,8 @@ def _describe(
         notices, findings = [*notices, *reported], [*findings, *odd]
     notices += overlaps({part.title(config): {info.digest for info in found} for part, found in files.items()})
     if not any(finding.side == "a" for finding in findings):
-        notices += _annotations_unread(folders, config)
+        notices += annotations_unread(folders, config)
     return domains, findings, notices
-
-
-def _annotations_unread(folders: Folders, config: DataConfig) -> list[str]:
-    if folders.layout != ANNOTATIONS or config.labels_a is not None:
-        return []
-    return [
-        f'"{_name(folders.train_a)}" holds label maps by its name, and its files are read as pictures; for class '
-        f"indices set {option('data.labels_a.kind', 'index')}"
-    ]
 
 
 def _standing_in(parts: Sequence[Part], config: DataConfig) -> list[str]:
@@ -407,10 +415,6 @@ def _standing_in(parts: Sequence[Part], config: DataConfig) -> list[str]:
     if len(parts) == len(SIDES):
         return ["there are no test images, so samples and measurements use training images"]
     return [f"there are no test images of {part.title(config)}, so its training images stand in" for part in parts]
-
-
-def _name(place: Place) -> str:
-    return printable(place) if isinstance(place, Path) else type(place).__name__
 
 
 def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
@@ -429,5 +433,6 @@ def _common_size(sources: Iterable[FolderSource]) -> tuple[int, int] | None:
 def _held_out(source: FolderSource, opened: ImageSource, whole: DataConfig) -> ImageSource:
     """Return whole images, or their middle where training only crops; not padded, since translators do that."""
     own, crop = source.without_padding(whole), training_size(whole)
-    kept = opened if own is source else own
+    has_large = isinstance(opened, FolderSource) and opened.has_large
+    kept = opened if own is source and not has_large else own
     return kept if crop is None else CentreCropped(kept, crop)
