@@ -11,6 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from scans import phantom, write_nifti, write_series
 from unpaired.cli.info import describe, render
 from unpaired.core.errors import UserError
 from unpaired.data.encode import write_image
@@ -297,3 +298,20 @@ def test_a_model_of_label_maps(tmp_path: Path) -> None:
     text = " ".join(shown(describe(tmp_path / "model")).split())
     assert "domain a label maps of 2 classes, fed as colours: road, sky" in text
     assert "domain b 3 channels, uint8, values by type" in text
+
+
+def test_scans(tmp_path: Path) -> None:
+    for seed, (folder, patient) in enumerate((("trainA", "P1"), ("trainB", "P2"), ("testA", "P1"), ("testB", "P3"))):
+        write_series(tmp_path / folder, phantom(2, 16, 16, seed), patient)
+    found = describe(tmp_path)
+    assert found["folders"]["train A"]["units"] == {"HU": 2}
+    assert found["folders"]["train A"]["spacing"] == pytest.approx([0.7, 0.6, 2.5])
+    assert found["folders"]["train A"]["groups"] == 1
+    assert "P1" in found["shared_groups"]
+    assert "0.7 x 0.6 x 2.5" in shown(found, 200)
+    volume = describe(write_nifti(tmp_path / "x.nii.gz", phantom(40, 16, 12)))
+    assert (volume["images"], volume["height"], volume["width"]) == (40, 16, 12)
+    assert "spacing" in shown(volume)
+    write_nifti(tmp_path / "volumes" / "y.nii", phantom(5, 16, 12))
+    folder = describe(tmp_path / "volumes")["folders"]["images"]
+    assert (folder["images"], folder["files"], folder["formats"]) == (5, 1, {"nii": 1})

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
+from unpaired.cli.info_images import DESCRIBABLE, Progress, describe_file, describe_folder
 from unpaired.core.errors import UserError
 from unpaired.core.files import read_json
 from unpaired.core.text import duration, number, plural, printable, small_percent
@@ -20,12 +20,6 @@ from unpaired.models import folder as folders
 from unpaired.models.folder import CARD, CHECKPOINTS, MANIFEST, ModelCard
 from unpaired.report.results import Table
 from unpaired.report.tables import to_terminal
-
-DESCRIBABLE = "a model folder, a run, a checkpoint, a folder of images, or an image file"
-_WEIGHT_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
-
-Progress = Callable[[str, int, int], None]
-"""Called with (what is read, images done, images in all)."""
 
 
 def describe(path: str | Path, *, progress: Progress | None = None) -> dict[str, Any]:
@@ -41,14 +35,14 @@ def describe(path: str | Path, *, progress: Progress | None = None) -> dict[str,
     if path.is_file() and path.name in (CARD, MANIFEST):
         path = path.parent
     if path.is_file():
-        return _describe_file(path)
+        return describe_file(path)
     if not path.is_dir():
         raise UserError(f"{printable(path)} is neither a regular file nor a folder. Give {DESCRIBABLE}.")
     if (path / CARD).is_file() or (path / MANIFEST).is_file():
         return _describe_model(path)
     if (path / CHECKPOINTS).is_dir() or _run_config(path):
         return _describe_run(path)
-    return _describe_folder(path, progress)
+    return describe_folder(path, progress)
 
 
 def _describe_model(folder: Path) -> dict[str, Any]:
@@ -175,87 +169,6 @@ def _epochs(config: Mapping[str, Any]) -> int | None:
     return epochs
 
 
-def _describe_file(path: Path) -> dict[str, Any]:
-    from unpaired.data.decode import BadImage, decode
-
-    if path.suffix.lower() in _WEIGHT_SUFFIXES:
-        raise UserError(
-            f"{path} is a file of weights, which does not say what it is. Convert it first: "
-            f"unpaired convert {path} --out MODEL; then unpaired info MODEL."
-        )
-    try:
-        image = decode(path)
-    except BadImage as error:
-        raise UserError(f"{path} cannot be described: {error.reason}. Give {DESCRIBABLE}.") from error
-    return {
-        "kind": "image",
-        "path": str(path),
-        "bytes": path.stat().st_size,
-        "height": image.shape[0],
-        "width": image.shape[1],
-        "channels": image.shape[2],
-        "dtype": image.dtype.name,
-        "lowest": image.min().item(),
-        "highest": image.max().item(),
-    }
-
-
-def _describe_folder(folder: Path, progress: Progress | None) -> dict[str, Any]:
-    from unpaired.data.config import DataConfig
-    from unpaired.data.folders import find_folders
-    from unpaired.data.pairs import count_pairs
-
-    try:
-        found = find_folders(DataConfig(root=str(folder)))
-    except UserError:  # no known layout: any folder of images will do
-        try:
-            images = {"images": _describe_images("images", folder, progress)}
-        except UserError as error:
-            raise UserError(f"{error} Give {DESCRIBABLE}.") from error
-        unknown = dict.fromkeys(("layout", "pairs", "unmatched"))
-        return {"kind": "data", "path": str(folder), **unknown, "folders": images}
-    parts = {"train A": found.train_a, "train B": found.train_b, "test A": found.test_a, "test B": found.test_b}
-    folders = {name: _describe_images(name, part, progress) for name, part in parts.items() if isinstance(part, Path)}
-    pairs, unmatched = count_pairs(found)
-    known = {"layout": found.layout, "pairs": pairs, "unmatched": unmatched}
-    return {"kind": "data", "path": str(folder), **known, "folders": folders}
-
-
-def _describe_images(name: str, folder: Path, progress: Progress | None) -> dict[str, Any]:
-    """Return counts and ranges of the images below a folder; each is read once and remembered."""
-    from unpaired.data.check import check_images
-    from unpaired.data.describe import remarks
-    from unpaired.data.folders import in_frames, left_out, list_images
-
-    paths = list_images(folder)
-    report = None if progress is None else lambda done, total: progress(name, done, total)
-    # With a declared range nothing is refused for its values: a description judges no settings.
-    checked = check_images(in_frames(paths), value_range=(0.0, 1.0), progress=report)
-    sizes = Counter((image.height, image.width) for image in checked.good)
-    lows = [image.low for image in checked.good if image.low is not None]
-    highs = [image.high for image in checked.good if image.high is not None]
-    return {
-        "path": str(folder),
-        "images": len(checked.good) + len(checked.bad),
-        "formats": _counted(path.suffix.lower().lstrip(".") for path in paths),
-        "channels": _counted(image.channels for image in checked.good),
-        "dtypes": _counted(image.dtype for image in checked.good),
-        "values": [min(lows), max(highs)] if lows else None,
-        "missing": sum(image.missing for image in checked.good) / max(1, len(checked.good)),
-        "sizes": len(sizes),
-        "most_common_size": list(sizes.most_common(1)[0][0]) if sizes else None,
-        "height": [min(height for height, _ in sizes), max(height for height, _ in sizes)] if sizes else None,
-        "width": [min(width for _, width in sizes), max(width for _, width in sizes)] if sizes else None,
-        "unreadable": [{"path": str(bad.path), "reason": bad.reason} for bad in checked.bad],
-        "left_out": left_out(folder),
-        "remarks": remarks(None, checked.good),
-    }
-
-
-def _counted(values: Iterable[object]) -> dict[str, int]:
-    return {str(value): count for value, count in Counter(values).most_common()}
-
-
 def render(description: Mapping[str, Any]) -> RenderableType:
     """Return what `describe` found as something that `rich` prints."""
     displays = {"model": _show_model, "run": _show_run, "data": _show_data, "image": _show_image}
@@ -352,10 +265,14 @@ def _show_data(data: Mapping[str, Any]) -> list[RenderableType]:
     found = data["folders"].values()
     facts: dict[str, list[str | None]] = {
         "images": [_number(each["images"]) for each in found],
+        "files": [None if each["files"] == each["images"] else _number(each["files"]) for each in found],
         "unreadable": [_number(len(each["unreadable"])) for each in found],
         **{name: [_counts(each[name]) for each in found] for name in ("formats", "channels")},
         "types": [_counts(each["dtypes"]) for each in found],
         **{name: [_range(each[name]) for each in found] for name in ("values", "height", "width")},
+        "unit": [_counts(each["units"]) for each in found],
+        "spacing in mm": [_spacing(each["spacing"]) for each in found],
+        "patients": [_number(each["groups"]) if each["groups"] else None for each in found],
         "most common size": [_size(each["most_common_size"]) for each in found],
     }
     facts["without a value"] = [small_percent(each["missing"]) if each["missing"] else None for each in found]
@@ -370,6 +287,7 @@ def _show_data(data: Mapping[str, Any]) -> list[RenderableType]:
     for name, each in data["folders"].items():
         told = [*in_words(each["left_out"]), *each["remarks"]]
         lines += [Text(f"{name}: {text}", overflow="fold") for text in told]
+    lines += [Text(f"warning: {data['shared_groups']}", overflow="fold")] if data["shared_groups"] else []
     return [Text(f"layout: {data['layout'] or 'one folder of images'}"), *pairs, table, *lines]
 
 
@@ -378,7 +296,9 @@ def _show_image(image: Mapping[str, Any]) -> list[RenderableType]:
         "size": f"{image['height']} x {image['width']} (height x width)",
         "channels": str(image["channels"]),
         "type": image["dtype"],
-        "values": f"{image['lowest']:g} to {image['highest']:g}",
+        "images": _number(image["images"]) if image["images"] > 1 else None,
+        "values": f"{image['lowest']:g} to {image['highest']:g} {image['unit']}".strip(),
+        "spacing": f"{_spacing(image['spacing'])} {image['spacing_unit']}".strip() if image["spacing"] else None,
         "file": _bytes(image["bytes"]),
     }
     return [_pairs(general)]
@@ -401,6 +321,10 @@ def _number(value: int | None) -> str | None:
 
 def _size(size: list[int] | None) -> str | None:
     return None if size is None else f"{size[0]} x {size[1]}"
+
+
+def _spacing(spacing: list[float] | None) -> str | None:
+    return None if spacing is None else " x ".join(f"{one:.4g}" for one in spacing)
 
 
 def _bytes(count: int) -> str:

@@ -112,7 +112,7 @@ def shared_groups(train: Iterable[Group], test: Iterable[Group]) -> str | None:
     names = listing([f'"{printable(name)}"' for name in both[:_LISTED]])
     one = len(both) == 1
     return (
-        f"{plural(len(both), 'group')} (patients) {'has' if one else 'have'} images for training and for tests, such "
-        f"as {names}: what is measured on {'it' if one else 'them'} is too good. Move whole groups, or leave the test "
-        f"folders out and set {option('data.held_out', 0.1)}"
+        f"{plural(len(both), 'group')} {'has' if one else 'have'} images for training and for tests, such as {names}: "
+        f"what is measured on {'it' if one else 'them'} is too good. Move whole groups, or leave the test folders out "
+        f"and set {option('data.held_out', 0.1)}"
     )
