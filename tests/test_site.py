@@ -55,7 +55,9 @@ def pages_of(navigation: Any) -> Iterator[str]:
 
 def test_every_page_is_in_the_navigation_once() -> None:
     listed = sorted(pages_of(NAVIGATION))
-    assert listed == sorted(page.name for page in DOCS.glob("*.md")), "add your page to nav in mkdocs.yml"
+    assert listed == sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")), (
+        "add your page to nav in mkdocs.yml"
+    )
 
 
 class _Page(html.parser.HTMLParser):

@@ -216,7 +216,7 @@ def test_values_beyond_the_bits_take_more_bits(tmp_path: Path) -> None:
 
 def test_other_values_get_a_scaling_of_their_own(tmp_path: Path) -> None:
     source = write_dicom(tmp_path / "x.dcm", stored())
-    domain = Domain(channels=1, dtype="float32", range=(0, 1))
+    domain = Domain(channels=1, dtype="float32", range=(0, 1), unit="g/ml")
     output = reader_of(source).open_output(source, tmp_path / "y.dcm", domain, SIZE, 1)
     assert output is not None
     values = np.linspace(0, 1, 72 * 64, dtype=np.float32).reshape(*SIZE, 1)
@@ -224,6 +224,7 @@ def test_other_values_get_a_scaling_of_their_own(tmp_path: Path) -> None:
     output.close()
     np.testing.assert_allclose(decode(tmp_path / "y.dcm"), values, atol=1 / 65535)
     assert "WindowCenter" not in read_dicom(tmp_path / "y.dcm")
+    assert reader_of(source).meaning(tmp_path / "y.dcm").unit == "G/ML"
 
 
 def test_what_is_turned_over_is_turned_back(tmp_path: Path) -> None:

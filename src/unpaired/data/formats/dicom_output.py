@@ -85,7 +85,8 @@ class DicomOutput(Output):
 
     def __init__(self, source: Path, path: Path, found: Announced, domain: Domain) -> None:
         self._source, self._path, self._found, self._domain = source, path, found, domain
-        own = found.samples == 1 and not found.looked_up and domain.channels == 1
+        same = not (domain.unit and found.unit) or domain.unit == found.unit
+        own = same and found.samples == 1 and not found.looked_up and domain.channels == 1
         low, high = found.stored_range
         # Another 16 bits may be used for values that the source's bits do not reach.
         self._kept = own and all(
@@ -157,7 +158,7 @@ class DicomOutput(Output):
         if colour:
             dataset.PlanarConfiguration = 0
         elif not self._kept:
-            _set_scaling(dataset, self._rescaled)
+            _set_scaling(dataset, self._rescaled, self._domain.unit)
 
     def _describe_origin(self, dataset: Dataset) -> None:
         from pydicom.dataset import Dataset as Item
@@ -219,7 +220,7 @@ def _clean_item(item: Dataset) -> None:
             del item[element.tag]
 
 
-def _set_scaling(dataset: Dataset, scaling: Scaling) -> None:
+def _set_scaling(dataset: Dataset, scaling: Scaling, unit: str) -> None:
     """Say what stored numbers mean; an enhanced file says it of all frames at once."""
     from pydicom.dataset import Dataset as Item
 
@@ -232,7 +233,7 @@ def _set_scaling(dataset: Dataset, scaling: Scaling) -> None:
                 if name in group:
                     del group[name]
     target.RescaleSlope, target.RescaleIntercept = _decimal(scaling.slope), _decimal(scaling.intercept)
-    target.RescaleType = "US"
+    target.RescaleType = unit[:16] or "US"
 
 
 def _decimal(number: float) -> str:
