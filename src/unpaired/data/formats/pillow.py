@@ -14,10 +14,12 @@ from PIL import Image as PillowImage
 from PIL import ImageFile
 
 from unpaired.data.bad_image import BadImage
+from unpaired.data.formats.animation import SUFFIXES, open_animation
 from unpaired.data.formats.base import Header, Reader, over_white, strips, upright
 from unpaired.data.formats.colour import Space, changes_colours, to_srgb
 from unpaired.data.formats.meaning import ANIMATED, CONVERTED, Meaning
-from unpaired.data.values import Image
+from unpaired.data.formats.output import Output
+from unpaired.data.values import Domain, Image
 
 # fmt: off
 FORMATS = (
@@ -92,6 +94,14 @@ class PillowReader(Reader):
         image = _last.open(path)
         image.seek(index)
         return upright(to_array(image), _orientation(image))
+
+    def output_suffix(self, path: Path) -> str:
+        suffix = path.suffix.lower()
+        return suffix if suffix in SUFFIXES and self.count(path) > 1 else ""
+
+    def open_output(self, source: Path, path: Path, domain: Domain, size: tuple[int, int], count: int) -> Output | None:
+        with source.open("rb") as stream:
+            return open_animation(_recognised(source, stream), path, domain)
 
     def meaning(self, path: Path) -> Meaning:
         with path.open("rb") as stream:
