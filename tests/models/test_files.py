@@ -499,3 +499,19 @@ def test_images_are_counted_as_they_would_be_translated(tmp_path: Path) -> None:
     assert count_images([photos, photos / "one.png"]) == 4
     with pytest.raises(UserError, match="no file or folder"):
         count_images([tmp_path / "nowhere"])
+
+
+def test_metadata_are_kept_where_they_are_asked_for(make_identity: MakeTranslator, tmp_path: Path) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112], exif[315] = 6, "Somebody"
+    PIL.Image.fromarray(pixels(8, 12, 3)).save(tmp_path / "x.jpg", exif=exif, dpi=(300, 300))
+    for name, keep in (("with", True), ("without", False)):
+        report = translate_files(make_identity(), tmp_path / "x.jpg", tmp_path / name, keep_metadata=keep)
+        assert report.written == 1
+    with PIL.Image.open(tmp_path / "with/x.png") as made:
+        assert made.size == (8, 12)
+        assert made.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+        assert dict(made.getexif()) == {315: "Somebody"}
+    with PIL.Image.open(tmp_path / "without/x.png") as made:
+        assert not made.getexif()
+        assert "dpi" not in made.info

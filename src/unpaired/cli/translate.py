@@ -51,6 +51,7 @@ def translate(
     size: str | None = None,
     detail: bool | None = None,
     deidentify: bool = False,
+    keep_metadata: bool = False,
     out_of_range: Literal["clip", "refuse"] = "clip",
     crf: Whole | None = None,
     smooth: float = 0.0,
@@ -103,6 +104,8 @@ def translate(
     deidentify
         Leave names, dates and identifiers of persons out of DICOM files and volumes. This is no certified
         de-identification: see docs/fields/ct.md.
+    keep_metadata
+        Write resolution and EXIF of pictures (also the place where they were taken) into their translations.
     out_of_range
         Values outside the range that the model was trained on: clip them (told), or refuse their files.
     crf
@@ -141,10 +144,12 @@ def translate(
             raise UserError("--crf and --smooth are for clips, which are translated without --cluster.")
         where = {"address": cluster[0] if cluster else "local", "direction": direction, "checkpoint": checkpoint}
         settings = {**files, **computing, **sizing, "sink": sink}
+        if keep_metadata:
+            raise UserError(f"{option('keep_metadata')}: only without --cluster is it written.")
         if deidentify:
             raise UserError(f"{option('deidentify')}: only without --cluster are files written like their inputs.")
         return _translate_collection(model, inputs, out, settings, extensions=extension or [], quiet=quiet, **where)
-    files |= {"deidentify": deidentify, "crf": crf, "smooth": smooth}
+    files |= {"deidentify": deidentify, "keep_metadata": keep_metadata, "crf": crf, "smooth": smooth}
     _refuse_collections(inputs, out, sink)
     return _translate_files(model, inputs, out, files, direction, checkpoint, {**computing, **sizing}, quiet=quiet)
 

@@ -134,8 +134,8 @@ def remarks(side: Side | None, infos: Sequence[ImageInfo]) -> list[str]:
     if count := counts[BANDS]:
         colours = option(f"data.channels_{side or 'a'}", 3)
         texts.append(
-            f"{plural(count, 'GeoTIFF file')} whose last band is marked as alpha, read as a band; {colours} lays the "
-            "others over white by it"
+            f"{plural(count, 'GeoTIFF file')} whose last band is marked as alpha, read as a band; {colours} takes it "
+            "for a mask"
         )
     if count := counts[ANIMATED]:
         texts.append(f"{plural(count, 'PNG file')} with several images, of which the first is taken; .apng takes all")

@@ -25,6 +25,7 @@ from unpaired.models.fit import fit_notices
 from unpaired.models.outputs import (
     AUTO,
     Alpha,
+    check_metadata,
     checked_name,
     default_format,
     find_images,
@@ -84,6 +85,7 @@ def translate_files(
     max_pixels: int = MAX_PIXELS,
     half: Half | None = None,
     deidentify: bool = False,
+    keep_metadata: bool = False,
     out_of_range: OutOfRange = "clip",
     crf: int | None = None,
     smooth: float = 0.0,
@@ -108,6 +110,10 @@ def translate_files(
 
     `deidentify` leaves out of files like their inputs what names a person; see `formats.dicom_output.deidentify` for
     what that is in DICOM, and what it is not.
+
+    `keep_metadata` writes resolution and EXIF of pictures into their translations (PNG, JPEG, WebP; TIFF: resolution
+    and texts), without orientation, which is applied, and without notes of cameras. Places where photos were taken
+    are among them.
 
     Values outside the range that the model was trained on are clipped, with a notice, or with `out_of_range="refuse"`
     their files fail. Pixels without a value (NaN, nodata, masks) have none in the output where its format can say so.
@@ -140,6 +146,7 @@ def translate_files(
         output_domain(single(translator.target), plain, bit_depth)  # refuses what the format cannot hold
     clips = clips_of(translator, [job.output for job in jobs if job.images > 1], crf, smooth, format)
     with_alpha = keeps_alpha(alpha, translator, plain, written_as)
+    check_metadata(keep_metadata, deidentify, translator, plain)
     there = _there(jobs, existing)
     skipped = [job for job in there if existing == "skip"]
     there_already = {job.number for job in skipped}
@@ -160,7 +167,7 @@ def translate_files(
 
     engine_said = len(translator.notices)
     run = Run(translator, written_as, batch_size, num_threads(workers), load, write, report, clips=clips)
-    run.made_by, run.deidentify = translator.made_by, deidentify
+    run.made_by, run.deidentify, run.keep_metadata = translator.made_by, deidentify, keep_metadata
     run.translate(job for job in missing if job.images == 1)
     for job in missing:
         if job.images > 1:

@@ -186,6 +186,19 @@ def output_domain(target: Domain, format: str, bit_depth: int | None) -> Domain:
     return domain
 
 
+def check_metadata(keep: bool, deidentify: bool, translator: Translator, format: str) -> None:
+    """Raise `UserError` where metadata of pictures are asked for and cannot be written."""
+    form, reason = FORMATS.get(f".{format}"), ""
+    if form is not None and not form.has_metadata:
+        reason = f"{form.name} files hold none; formats that do: png, jpg, webp, tiff"
+    elif translator.target.labels is not None:
+        reason = "label maps have none"
+    elif deidentify:
+        reason = f"{option('deidentify')} leaves out what it keeps"
+    if keep and reason:
+        raise UserError(f"{option('keep_metadata')}: {reason}. Leave one of them out.")
+
+
 def stored_domain(target: Domain, bit_depth: int | None) -> Domain:
     """Return the target domain in the wanted bit depth, whatever the format.
 

@@ -19,8 +19,10 @@ from unpaired.core.settings import option
 from unpaired.core.text import plural, printable
 from unpaired.data.bad_image import BadImage
 from unpaired.data.decode import count_frames, reader_of
+from unpaired.data.encode import NOTHING
 from unpaired.data.folders import in_frames
 from unpaired.data.formats import Box, Output, container_suffixes, suffix_of
+from unpaired.data.metadata import metadata_of
 from unpaired.data.reading import Half, ImageFile
 from unpaired.data.streams.shards import StoredImage
 from unpaired.data.values import Domain, Image, Signed
@@ -144,6 +146,8 @@ class Run:
     made_by: str = ""
     """What files like their inputs say of what made their values."""
     deidentify: bool = False
+    keep_metadata: bool = False
+    """Whether ordinary pictures get the resolution and EXIF of their inputs."""
     """Whether such files leave out what names a person."""
 
     def translate(self, jobs: Iterable[Job]) -> None:
@@ -250,7 +254,8 @@ class Run:
             except NoOutput:
                 self.changed.append(job)
                 job = job._replace(output=job.plain)
-        self.write(job, translation.encode(job.output.suffix, self.written_as, loaded.alpha))
+        metadata = metadata_of(job.source) if self.keep_metadata else NOTHING
+        self.write(job, translation.encode(job.output.suffix, self.written_as, loaded.alpha, metadata))
 
     def _finish_writing(self, at_most: int) -> None:
         while len(self.writing) > at_most:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.core.files import write_atomic
-from unpaired.data.encode import encode_image
+from unpaired.data.encode import NOTHING, encode_image
+from unpaired.data.metadata import Metadata
 from unpaired.data.values import Domain, Image, Signed, as_stored, with_nan
 from unpaired.models.label_conversion import encode_label_map, label_array
 
@@ -47,10 +48,17 @@ class Translation:
             values = np.where(self.missing[:, :, None], np.float32(np.nan), values)
         return as_stored(values, written_as)
 
-    def encode(self, suffix: str, written_as: Domain | None = None, alpha: NDArray[Any] | None = None) -> bytes:
+    def encode(
+        self,
+        suffix: str,
+        written_as: Domain | None = None,
+        alpha: NDArray[Any] | None = None,
+        metadata: Metadata = NOTHING,
+    ) -> bytes:
         """Return the bytes of its file in the format of a suffix (`.png`); raises `UserError`.
 
-        `written_as` is its domain in another type. `alpha` [H, W] is stored beside pictures; see `encode_image`.
+        `written_as` is its domain in another type. `alpha` [H, W] and `metadata` are stored beside pictures; see
+        `encode_image`.
         """
         domain = written_as or self.domain
         if domain.labels is not None:
@@ -58,7 +66,7 @@ class Translation:
         image = self.stored_as(domain)
         if domain.alpha and suffix.lower() in (".tif", ".tiff"):  # elsewhere it is the last channel of itself
             image, alpha = image[..., :-1], image[..., -1]
-        return encode_image(image, suffix, alpha)
+        return encode_image(image, suffix, alpha, metadata)
 
     def write(self, path: Path, written_as: Domain | None = None, alpha: NDArray[Any] | None = None) -> None:
         """Write it to a file, whole or not at all, as `encode` says; raises `UserError`."""

@@ -19,7 +19,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from unpaired.data.bad_image import BadImage
 from unpaired.data.check import check_images
 from unpaired.data.config import DataConfig
-from unpaired.data.decode import decode, explained, meaning_of
+from unpaired.data.decode import decode, decode_valid, explained, meaning_of
 from unpaired.data.folders import in_frames
 from unpaired.data.formats import READERS, Box, Frame
 from unpaired.data.formats.meaning import BANDS
@@ -51,13 +51,26 @@ def test_the_fourth_band_of_a_geotiff_is_a_band(tmp_path: Path) -> None:
         assert file.pages[0].extrasamples == (2,), "GDAL calls the fourth of four Byte bands alpha"
     assert decode(path)[0, 0].tolist() == [136, 121, 100, 160]
     assert decode(path, alpha=True)[0, 0].tolist() == [136, 121, 100, 160]
-    assert decode(path, channels=3)[0, 0].tolist() != [136, 121, 100]  # asked to be transparency
+    with pytest.raises(BadImage, match="no mask"):
+        decode(path, channels=3)
     assert meaning_of(path).remarks == (BANDS,)
     for channels in (None, 4):
         config = DataConfig(a=str(tmp_path / "A"), b=str(tmp_path / "B"), crop_size=16, channels_a=channels)
         data = open_training_data(config)
         assert (data.domain_a.channels, data.domain_a.alpha) == (4, False)
         assert any("2 GeoTIFF files" in notice and "data.channels_a" in notice for notice in data.notices)
+
+
+def test_the_fourth_band_of_a_geotiff_may_be_a_mask(tmp_path: Path) -> None:
+    path, bands = tmp_path / "x.tif", BANDS4.copy()
+    bands[3] = 255
+    bands[3, :10] = 0
+    geotiff(path, bands)
+    assert decode(path).shape == (24, 32, 4)
+    image, valid = decode_valid(path, channels=3)
+    assert valid is not None
+    assert image[0, 0].tolist() == [136, 121, 100]
+    np.testing.assert_array_equal(valid, bands[3] > 0)
 
 
 def test_pictures_keep_their_transparency(tmp_path: Path) -> None:

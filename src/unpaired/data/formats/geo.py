@@ -70,7 +70,7 @@ class GeoReader(Reader):
         ):
             return False  # several images in one file are pages, which TIFF's own reader knows
         if EXTRA_SAMPLES in pages[0] and wanted_channels() in (1, 3):
-            return False  # the last band is asked to be transparency, which TIFF's own reader lays over white
+            return False  # the last band is asked to be a mask, as TIFF's own reader takes it
         return _is_installed()
 
     def probe(self, path: Path) -> Header:

@@ -156,6 +156,19 @@ def announced(path: Path) -> tuple[Header, int, bytes]:
         return header, _orientation(image), profile_of(image)
 
 
+def properties(path: Path) -> tuple[tuple[float, float] | None, PillowImage.Exif] | None:
+    """Return a picture's pixels per inch (across, down) and its EXIF; None for files that Pillow does not open."""
+    with path.open("rb") as stream:
+        try:
+            image: PillowImage.Image = PillowImage.open(stream)
+        except (OSError, SyntaxError, ValueError, BadImage):
+            return None
+        dpi = image.info.get("dpi")
+        known = isinstance(dpi, tuple) and len(dpi) == 2 and all(0 < float(value) < 1e6 for value in dpi)
+        exif = image.getexif()
+        return (float(dpi[0]), float(dpi[1])) if dpi is not None and known else None, exif
+
+
 def profile_of(image: PillowImage.Image) -> bytes:
     """Return the colour profile of a picture; empty where it has none."""
     profile = image.info.get("icc_profile")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from unpaired.core.settings import option
 from unpaired.data.bad_image import BadImage
 from unpaired.data.formats.base import (
     Header,
@@ -47,7 +48,8 @@ class TiffReader(Reader):
 
     Samples of up to 8 bits are scaled to the full range of uint8; of more bits they are kept as stored, and `meaning`
     has their range. White-is-zero is inverted, palettes, CMYK and YCbCr become 8-bit RGB, a sample marked as alpha is
-    laid over white, but for files that say where on Earth they lie: GDAL marks the fourth of any bands so. Samples of
+    laid over white, but for files that say where on Earth they lie: GDAL marks the fourth of any bands so, and where
+    the domain has one channel less it must be a mask, which says which pixels have a value. Samples of
     unspecified meaning are channels. Several pages of one sample each and of one shape are the channels of one image,
     up to 32, or several images where the domain has one channel; other files of several pages hold several images.
     Pages marked as reduced copies or masks are no images. A stack that tifffile wrote from an array of [H, W, C] with
@@ -106,6 +108,8 @@ class TiffReader(Reader):
             if mask is not None and mask.shaped[2:4] == pages[0].shaped[2:4]:
                 _require_sound(path, mask, file.filehandle.size)
                 shown: Image = _samples(mask) != 0
+            elif _is_located(pages[0]) and _is_mask_asked(pages[0]):
+                shown = _samples(pages[0])[..., -1:] != 0
             elif nodata is not None and (value := _number(nodata.value)) is not None:
                 shown = np.concatenate([_samples(page) for page in pages], axis=2) != value
             else:
@@ -266,7 +270,7 @@ def _colour(path: Path, page: tifffile.TiffPage, image: Image, alpha: bool) -> I
         managed = to_srgb(image[..., :3], profile)
         image = image if managed is None else np.concatenate([managed, image[..., 3:]], axis=2)
     if kind in (_MINISWHITE, _MINISBLACK, _RGB):
-        return _composited(page, image, 3 if kind == _RGB else 1, alpha)
+        return _composited(path, page, image, 3 if kind == _RGB else 1, alpha)
     if kind == _PALETTE and page.colormap is not None:
         return _looked_up(path, page.colormap, image)
     if image.dtype == np.uint8 and kind == _SEPARATED and image.shape[2] == 4:
@@ -280,11 +284,12 @@ def _colour(path: Path, page: tifffile.TiffPage, image: Image, alpha: bool) -> I
     )
 
 
-def _composited(page: tifffile.TiffPage, image: Image, colours: int, keep: bool) -> Image:
+def _composited(path: Path, page: tifffile.TiffPage, image: Image, colours: int, keep: bool) -> Image:
     """Lay colour over white where a sample is alpha; with `keep`, return it straight, and alpha beside it."""
     extra = [int(meaning) for meaning in page.extrasamples]
     transparent = image.shape[2] == colours + 1 and extra in ([_PREMULTIPLIED], [_STRAIGHT])
-    transparent = transparent and not (_is_located(page) and wanted_channels() not in (1, 3))
+    if transparent and _is_located(page):
+        return _without_mask(path, image) if _is_mask_asked(page) else image
     if not transparent or image.dtype.name not in ("uint8", "uint16", "float16", "float32", "float64"):
         return image
     premultiplied = extra == [_PREMULTIPLIED]
@@ -297,6 +302,26 @@ def _composited(page: tifffile.TiffPage, image: Image, colours: int, keep: bool)
         straight = straight if image.dtype.kind == "f" else np.rint(straight)
         image = np.concatenate([straight.astype(image.dtype), image[..., -1:]], axis=2)
     return white_where_hidden(image)
+
+
+def _is_mask_asked(page: tifffile.TiffPage) -> bool:
+    """Return whether the last band of a GeoTIFF is called alpha and is no channel of the domain."""
+    called = len(page.extrasamples) > 0 and int(page.extrasamples[-1]) in (_PREMULTIPLIED, _STRAIGHT)
+    return called and wanted_channels() in (1, 3) and page.samplesperpixel == (wanted_channels() or 0) + 1
+
+
+def _without_mask(path: Path, image: Image) -> Image:
+    """Return the bands before a last one that is called alpha and says which pixels have a value; see `valid`."""
+    top = 1.0 if image.dtype.kind == "f" else float(np.iinfo(image.dtype.name).max)
+    last: NDArray[Any] = image[..., -1]
+    if bool(((last != 0) & (last != top)).any()):
+        bands = image.shape[2]
+        raise BadImage(
+            path,
+            f"{bands - 1} channels are asked for, and its last band of {bands}, called alpha, is no mask: it holds more "
+            f"than 0 and {top:g}. Take it as a channel ({option('data.channels_a', bands)}), or give files without it",
+        )
+    return image[..., :-1]
 
 
 def _looked_up(path: Path, colormap: Any, image: Image) -> Image:
