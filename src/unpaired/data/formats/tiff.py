@@ -318,7 +318,7 @@ def _without_mask(path: Path, image: Image) -> Image:
         bands = image.shape[2]
         raise BadImage(
             path,
-            f"{bands - 1} channels are asked for, and its last band of {bands}, called alpha, is no mask: it holds more "
+            f"{bands - 1} channels are asked for, and its last band of {bands}, called alpha, is no mask: it has more "
             f"than 0 and {top:g}. Take it as a channel ({option('data.channels_a', bands)}), or give files without it",
         )
     return image[..., :-1]
