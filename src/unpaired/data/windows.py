@@ -111,6 +111,18 @@ def at_level(files: Sequence[ImageFile], level: int) -> Sequence[ImageFile]:
     ]
 
 
+def trained_level(file: ImageFile, level: int) -> ImageFile:
+    """Return an image at the resolution of training; one of which its file holds no others is taken as it is.
+
+    Raises `BadImage` as `decode`.
+    """
+    if level == 0 or not isinstance(file, Path | Frame):
+        return file
+    with explained(file.path if isinstance(file, Frame) else file) as (path, reader):
+        several = len(reader.levels(path)) > 1
+    return at_level([file], level)[0] if several else file
+
+
 def glimpse(file: Path | Frame, size: tuple[int, int]) -> Iterator[Frame]:
     """Yield a grid of windows of a large image of (height, width), as what stands for images."""
     height, width = min(_GLIMPSE, size[0]), min(_GLIMPSE, size[1])

@@ -17,6 +17,7 @@ from unpaired.data.bad_image import BadImage
 from unpaired.data.folders import in_frames
 from unpaired.data.formats import Frame
 from unpaired.data.reading import Half
+from unpaired.data.windows import trained_level
 from unpaired.models.conversion import Opened, open_image
 from unpaired.models.fit import refuse_outside
 from unpaired.models.pipeline import Failure, Job, LoadedImage, NoOutput, OutOfRange, Run, output_like
@@ -57,7 +58,8 @@ def translate_container(
 def _translate(run: Run, job: Job, loader: _Loader, suffix: str) -> None:
     source = run.translator.source
     found = in_frames([job.source], source.axis, source.neighbours, source.channels)
-    frames = [one for one in found if isinstance(one, Frame)]
+    level = run.translator.level
+    frames = [one for image in found if isinstance(one := trained_level(image, level), Frame)]
     first = loader.load(frames[:1])[0]
     height, width = first.image.shape[:2]
     smoother = run.clips.smoother()

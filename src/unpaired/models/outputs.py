@@ -17,7 +17,7 @@ from unpaired.data.bad_image import BadImage
 from unpaired.data.decode import reader_of
 from unpaired.data.encode import FORMATS, require_format
 from unpaired.data.folders import in_frames, list_images
-from unpaired.data.formats import suffix_of, written_suffixes
+from unpaired.data.formats import is_image_folder, suffix_of, written_suffixes
 from unpaired.data.formats.dicom import is_bare_dicom
 from unpaired.data.values import DTYPE_RANGES, Domain
 from unpaired.models.conversion import with_type
@@ -41,7 +41,7 @@ def find_images(given: Path) -> Iterator[tuple[Path, Path]]:
     """Yield the image files that one input names, each with its path relative to that input."""
     if not given.exists():
         raise UserError(f"there is no file or folder at {given}. Give image files or folders of images.")
-    if not given.is_dir():
+    if not given.is_dir() or is_image_folder(given):
         yield given, Path(given.name)
         return
     for path in list_images(given):

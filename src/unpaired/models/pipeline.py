@@ -26,6 +26,7 @@ from unpaired.data.metadata import metadata_of
 from unpaired.data.reading import Half, ImageFile
 from unpaired.data.streams.shards import StoredImage
 from unpaired.data.values import Domain, Image, Signed
+from unpaired.data.windows import trained_level
 from unpaired.models.conversion import open_image
 from unpaired.models.engines.base import NotFiniteError
 from unpaired.models.fit import GOOD_FIT, Fit, refuse_outside
@@ -101,6 +102,7 @@ def load_image(
         image: ImageFile = file
         if isinstance(file, Path) and (source.axis or source.neighbours):
             image = in_frames([file], source.axis, source.neighbours, source.channels)[0]
+        image = trained_level(image, translator.level)
         opened = open_image(image, source, max_pixels=max_pixels, half=half, with_alpha=with_alpha)
         refuse_outside(opened.fit, source, out_of_range)
         return LoadedImage(job, *opened)

@@ -205,6 +205,11 @@ class Translator:
         return f"<Translator {self.heading}{trained}; {self.engine} on {self.device}>"
 
     @property
+    def level(self) -> int:
+        """Which of the resolutions that files hold the model was trained on, the full one first."""
+        return 0 if self.card.scale is None else self.card.scale.level
+
+    @property
     def heading(self) -> str:
         """What it does, in the domains' names: `horse to zebra`, or `A to B`."""
         return heading(self.direction, self.card.domains)

@@ -148,7 +148,7 @@ class GeoOutput(Output):
             dtype = np.dtype(domain.dtype)
             self._cog = like.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG"
             self._overviews = like.overviews(1)
-            self._same_size = size == (like.height, like.width)
+            same_size = size == (like.height, like.width)
             self._nodata = like.nodata if like.nodata is not None and _holds(dtype, like.nodata) else None
             flagged = [flag for band in like.mask_flag_enums for flag in band]
             self._mask = MaskFlags.per_dataset in flagged and MaskFlags.alpha not in flagged
@@ -156,12 +156,16 @@ class GeoOutput(Output):
             profile = _profile(like, domain, size)
             with _gdal():
                 self._target = rasterio.open(self._file, "w", **profile, nodata=self._nodata)
-                _describe(like, self._target, self._same_size)
+                _describe(like, self._target, same_size)
+        sizes = reader.levels(source)
+        self._level = sizes.index(size) if size in sizes else None
 
     def put(self, image: Image, index: int = 0, box: Box | None = None) -> None:
         part = box or Box(0, 0, self._target.height, self._target.width)
         planes = np.ascontiguousarray(np.moveaxis(image, 2, 0))
-        valid = self._reader.valid_window(self._source, part) if self._same_size else None
+        valid = None
+        if self._level is not None:
+            valid = self._reader.valid_window(self._source, part, level=self._level)
         with _gdal():
             window = _window(self._target, part)
             if self._nodata is not None and valid is not None:
