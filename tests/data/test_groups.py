@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from runs import write_images
@@ -110,3 +111,11 @@ def test_a_patient_in_training_and_in_tests_is_told(tmp_path: Path) -> None:
     data = open_training_data(config(tmp_path, range_a=(-1024, 3071), range_b=(-1024, 3071)))
     assert any('"P1"' in notice and "too good" in notice for notice in data.notices)
     assert data.domain_a.spacing == pytest.approx((0.7, 0.6, 2.5))
+
+
+def test_files_of_one_name_are_no_group(tmp_path: Path) -> None:
+    for seed, folder in enumerate(("trainA", "trainB", "testA", "testB")):
+        (tmp_path / folder).mkdir()
+        image = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), np.uint8)
+        tifffile.imwrite(tmp_path / folder / "0.ome.tif", image, photometric="rgb", metadata={"axes": "YXS"})
+    assert not any("too good" in notice for notice in open_training_data(config(tmp_path)).notices)

@@ -10,6 +10,7 @@ import pytest
 import tifffile
 
 from evaluations import pictures, write_pictures
+from scans import phantom, write_nifti
 from unpaired.core.errors import UserError
 from unpaired.data.check import BadFiles
 from unpaired.evaluation.dataset import Task
@@ -116,3 +117,10 @@ def test_sizes_follow_the_translations(tmp_path: Path) -> None:
     task, _ = opened(real=real, fake=fake, size=(16, 20))
     assert (task.size, task.resized) == ((16, 20), False)
     assert task.real.source[0].shape == (16, 20, 3)
+
+
+def test_slices_of_volumes_belong_together(tmp_path: Path) -> None:
+    for seed, folder in enumerate(("real", "fake")):
+        write_nifti(tmp_path / folder / "x.nii.gz", phantom(3, 16, 16, seed))
+    task, _ = opened(real=tmp_path / "real", fake=tmp_path / "fake", paired=True)
+    assert [(row.fake, row.target) for row in task.rows] == [(0, 0), (1, 1), (2, 2)]

@@ -27,7 +27,7 @@ from unpaired.core.settings import option
 from unpaired.core.text import plural, printable
 from unpaired.data.bad_image import MAX_PIXELS, BadImage, refuse_bomb
 from unpaired.data.decode import meaning_of
-from unpaired.data.formats import Frame, ImageBytes, Meaning
+from unpaired.data.formats import Frame, ImageBytes, Meaning, suffix_of
 from unpaired.data.parallel import for_each, sharing_memory
 from unpaired.data.reading import PICTURES, ImageFile, OwnImage, Reading
 from unpaired.data.streams.shards import StoredImage
@@ -83,12 +83,12 @@ class ImageInfo:
         path = self.path.path if isinstance(self.path, Frame) else self.path
         file = path.load() if isinstance(path, StoredImage) else path
         if isinstance(file, Path) and file.is_dir():
-            return file.suffix[1:].upper()
+            return suffix_of(file)[1:].upper()
         with file.open("rb") as stream:
             head = stream.read(8)
         if head.startswith(b"\xff\xd8\xff"):
             return "JPEG"
-        return "PNG" if head.startswith(b"\x89PNG") else file.suffix[1:].upper()
+        return "PNG" if head.startswith(b"\x89PNG") else suffix_of(file)[1:].upper()
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,8 @@ def groups_of(infos: Sequence[ImageInfo], rule: str | None) -> list[Group]:
     for info in infos:
         path = os.fspath(info.path.path if isinstance(info.path, Frame) else info.path)
         if pattern is None:
-            name = info.meaning.group
+            # Files that are groups by themselves say so by their own name, which others may have too.
+            name = info.meaning.group if info.meaning.group not in (path, os.path.basename(path)) else ""
         else:
             found = pattern.search(Path(path).as_posix())
             name = found["group"] if found else ""

@@ -23,7 +23,8 @@ from unpaired.data.bad_image import MAX_PIXELS
 from unpaired.data.check import BadFiles, ImageInfo, check_images, require
 from unpaired.data.config import DataConfig
 from unpaired.data.describe import range_with_gaps
-from unpaired.data.folders import list_images
+from unpaired.data.folders import in_frames, list_images
+from unpaired.data.formats import Frame, suffix_of
 from unpaired.data.held_out import evenly
 from unpaired.data.source import FolderSource
 from unpaired.data.training import Progress
@@ -52,7 +53,9 @@ class _Folder:
         """Return the position of every file by what it is matched by; `UserError` where two would be the same."""
         found: dict[str, int] = {}
         for position, info in enumerate(self.files):
-            key = key_of(Path(info.path), self.root)
+            frame = info.path if isinstance(info.path, Frame) else None
+            key = key_of(Path(info.path) if frame is None else frame.path, self.root)
+            key += "" if frame is None else f"#{frame.index}"
             if key in found:
                 raise UserError(
                     f'{self.option}: "{printable(self.files[found[key]].path)}" and "{printable(info.path)}" have the '
@@ -66,8 +69,9 @@ class _Folder:
 def key_of(path: Path, root: Path) -> str:
     """Return what a file is matched by, see `RULE`."""
     relative = path.relative_to(root)
-    stem = _ENDING.sub("", relative.stem)
-    return unicodedata.normalize("NFC", relative.with_name(stem or relative.stem).as_posix())
+    whole = relative.name[: len(relative.name) - len(suffix_of(relative))]
+    stem = _ENDING.sub("", whole)
+    return unicodedata.normalize("NFC", relative.with_name(stem or whole or relative.name).as_posix())
 
 
 def open_folders(options: Options, progress: Progress | None) -> tuple[Task, list[str]]:
@@ -83,7 +87,7 @@ def open_folders(options: Options, progress: Progress | None) -> tuple[Task, lis
     listed = {name: _listed(option(name), place) for name, place in places.items()}
     checked = {
         option(name): check_images(
-            paths, max_pixels=options.max_pixels or MAX_PIXELS, progress=_progress_of(progress, option(name))
+            in_frames(paths), max_pixels=options.max_pixels or MAX_PIXELS, progress=_progress_of(progress, option(name))
         )
         for name, (_, paths) in listed.items()
     }
