@@ -24,7 +24,7 @@ from evaluations import (
 )
 from unpaired.core.cache import user_cache_folder
 from unpaired.core.errors import UserError
-from unpaired.evaluation import Options, evaluate, settled, statistics
+from unpaired.evaluation import Options, evaluate, settled, start, statistics
 from unpaired.metrics.estimate import frechet_estimate
 from unpaired.metrics.kernel import kernel_distance
 from unpaired.metrics.manifold import precision_recall
@@ -241,6 +241,18 @@ def test_a_method_that_learns_from_pairs_is_measured_by_pairs(tmp_path: Path) ->
     assert [one.name for one in found.figures] == ["l1", "psnr", "ssim", "ms_ssim"]
     with pytest.raises(UserError, match=r"reconstruction cannot be measured here: A to B: .*one direction only"):
         evaluate(Options(model=run, device="cpu", metrics=("reconstruction",)))
+
+
+def test_of_training_images_some_are_measured_unless_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start, "TRAINING_IMAGES", 4)
+    for seed, part in enumerate(("trainA", "trainB")):
+        write_pictures(tmp_path / "data" / part, pictures(9 - 2 * seed, 32, seed))
+    run = write_small_run(tmp_path / "run", {"root": str(tmp_path / "data"), "crop_size": 32})
+    for asked, counted in ((None, (4, 4)), (8, (8, 7)), (1000, (9, 7))):
+        document = evaluate(Options(model=run, device="cpu", metrics=("swd",), bounds=False, images=asked))
+        figure = document.directions["a2b"].figures[0]
+        assert (figure.protocol["translations"], figure.protocol["reference_images"]) == counted
+        assert any("spread evenly" in notice for notice in document.notices) is (asked is None)
 
 
 def test_the_best_checkpoint_of_a_run_has_a_place_of_its_own(tmp_path: Path) -> None:

@@ -132,6 +132,14 @@ def test_a_stop_finishes_what_was_taken(make_model: MakeModel, start: Callable[.
     assert server.process.wait(60) == 0
 
 
+def test_a_computation_that_does_not_end_delays_no_stop(make_model: MakeModel, start: Callable[..., Server]) -> None:
+    server = start(make_model(), "--timeout", "0.5")
+    server.gate.unlink()
+    assert server.ask()[0] == 504
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(60) == 1
+
+
 def test_clients_that_go_are_forgotten_and_what_is_no_request_is_refused(
     make_model: MakeModel, start: Callable[..., Server]
 ) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import threading
+import time
 from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
@@ -13,6 +17,8 @@ SERVICE = Group("Service", sort_key=1)
 LIMITS = Group("Limits", sort_key=2)
 GROUPS.setdefault(str(LIMITS.name), LIMITS)
 __all__ = ["COMPUTING", "serve"]
+GRACE_SECONDS = 3.0
+"""For a computation that goes on after everything else has stopped."""
 
 
 def _sections() -> list[Section]:
@@ -50,4 +56,16 @@ def serve(
 
     allow(extension)
     start(models, options_of(ServeSettings, given))
+    _leave_computations()
     return 0
+
+
+def _leave_computations() -> None:
+    """Wait a moment for threads, and end the process where one computes on: nobody waits for its result."""
+    end = time.monotonic() + GRACE_SECONDS
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(max(0.0, end - time.monotonic()))
+            if thread.is_alive():
+                logging.getLogger("unpaired.serve").warning("a computation has not ended; it is given up")
+                os._exit(1)

@@ -48,7 +48,7 @@ class Options(Settings):
     translate_size: Annotated[str | int | None, Flag("--translate-size", IMAGES)] = None
     """The size at which the model translates, that of unpaired translate --size. [default: as unpaired translate]"""
     images: Annotated[Count | None, Flag("--images", IMAGES)] = None
-    """At most so many images of every set, spread evenly. [default: all]"""
+    """At most so many images of every set, spread evenly. [default: all; 500 where there are training images only]"""
     on_bad_image: Annotated[Literal["fail", "skip"] | None, Flag("--on-bad-image", IMAGES)] = None
     """What to do with files that cannot be used or have no partner. [default: fail, or as in the run]"""
     max_pixels: Annotated[Count | None, Flag("--max-pixels", IMAGES)] = None

@@ -27,6 +27,8 @@ from unpaired.report.verdict import with_verdict
 
 EVALUATIONS = "evaluations"
 """Folder of a run that holds its evaluations, each named as its checkpoint."""
+TRAINING_IMAGES = 500
+"""Images of each domain that are measured where there are no test images, and nobody says how many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,9 +165,17 @@ def _open_model(options: Options, networks: Networks, progress: Progress | None)
     if options.out is not None:
         require_outside(Path(options.out), image_folders(opened.config))
     _require_fitting(networks, opened)
+    images, notices = options.images, list(opened.notices)
+    test = opened.dataset.test
+    if images is None and test.taken_from == "train" and max(len(test.a), len(test.b)) > TRAINING_IMAGES:
+        images = TRAINING_IMAGES
+        notices.append(
+            f"at most {images} training images of each domain are measured, spread evenly; {option('images')} measures "
+            "more or fewer"
+        )
     plans = tuple(
         plan(
-            opened.task(direction, options.images),
+            opened.task(direction, images),
             options.chosen,
             translators=opened.ways(direction),
             networks=networks,
@@ -175,7 +185,7 @@ def _open_model(options: Options, networks: Networks, progress: Progress | None)
         )
         for direction in opened.directions
     )
-    return _Opened(plans=plans, model=opened.model, data=opened.data, notices=list(opened.notices))
+    return _Opened(plans=plans, model=opened.model, data=opened.data, notices=notices)
 
 
 def _require_fitting(networks: Networks, opened: ModelInputs) -> None:
