@@ -20,6 +20,7 @@ from unpaired.data.config import DataConfig
 from unpaired.data.directions import Side
 from unpaired.data.formats import Frame
 from unpaired.data.formats.meaning import ANIMATED, BANDS, CHANNELS_FIRST, CONVERTED
+from unpaired.data.ranges import CT
 from unpaired.data.reading import Reading
 from unpaired.data.values import DTYPE_RANGES, Domain
 from unpaired.data.windows import parts_of
@@ -201,6 +202,8 @@ def find_in_values(side: Side, infos: Sequence[ImageInfo], reading: Reading, max
     suggested = low, high
     if 0 <= low < high / 2:  # a number of bits
         suggested = 0.0, high if dtype == "float32" else 2.0 ** math.ceil(math.log2(high + 1)) - 1
+    if {info.meaning.unit for info in infos} == {"HU"} and CT[0] <= low and high <= CT[1]:
+        suggested = CT
     meant = {info.meaning.range for info in infos}
     if len(meant) == 1 and (only := meant.pop()) is not None and only[0] <= low and high <= only[1]:
         suggested = only

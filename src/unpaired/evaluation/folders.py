@@ -215,7 +215,7 @@ def _images(side: _Folder, channels: int, options: Options) -> Images:
             channels=channels,
             dtype="uint8" if deep == {"uint8"} else "float32",
             range=range_with_gaps(side.option, deep) if gaps else None,
-            unit=units.pop() if len(units) == 1 else "",
+            unit=options.unit or (units.pop() if len(units) == 1 else ""),
         ),
         files=tuple(side.files),
         sizes=tuple(sizes),

@@ -40,6 +40,9 @@ class Options(Settings):
     """With --real and --fake: the inputs of the translations, found by name, to measure how much content is kept."""
     paired: Annotated[bool, Flag("--paired", IMAGES)] = False
     """With --real and --fake: every translation has a true image of the same name in --real, for L1, PSNR and SSIM."""
+    unit: Annotated[str | None, Flag("--unit", IMAGES), Field(max_length=40)] = None
+    """With --real and --fake: the unit of the values, HU, K, or "0.01 K" where 100 is one kelvin. [default: what the
+    files say]"""
     direction: Annotated[str, Flag("--direction", IMAGES)] = "both"
     """a2b, b2a, by the domains' names (horse2zebra), or both that the model has."""
     size: Annotated[Size | None, Flag("--size", IMAGES)] = None
@@ -55,8 +58,8 @@ class Options(Settings):
     """Larger images are refused as decompression bombs. [default: 178956970, or as in the run]"""
     metrics: Annotated[str | tuple[str, ...] | None, Flag("--metrics", METRICS)] = None
     """Names with commas between them: swd, fid, kid, precision, recall, density, coverage, class_hit, frechet, kernel,
-    structure, structure_edges, input_l1, paired (which is l1, psnr, ssim and ms_ssim), lpips, reconstruction, labels,
-    fcn, or your own as package.module:Name. [default: all that need no download]"""
+    structure, structure_edges, input_l1, paired (which is l1, psnr, ssim and ms_ssim), unit_errors, lpips,
+    reconstruction, labels, fcn, or your own as package.module:Name. [default: all that need no download]"""
     features: Annotated[str | None, Flag("--features", METRICS)] = None
     """Network for frechet, kernel, precision, recall, density, coverage, structure: lite0, vgg:FILE, FILE.pt2
     (torch.export), MODULE:CALLABLE. [default: lite0 where the extra `features` is installed]"""
@@ -187,6 +190,7 @@ class Options(Settings):
                 raise UserError(f"{', '.join(given)} belongs to a model, and folders of images are compared here.")
             return
         folders = {"real": self.real, "fake": self.fake, "input": self.input, "paired": self.paired or None}
+        folders["unit"] = self.unit
         if given := [option(name) for name, value in folders.items() if value is not None]:
             raise UserError(
                 f"{', '.join(given)} belongs to a comparison of folders, and a model is given too. Give the model "
