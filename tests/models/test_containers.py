@@ -206,3 +206,12 @@ def test_bands_are_not_written_as_opacity(make_identity: MakeTranslator, tmp_pat
         translate_files(
             make_identity(Domain(channels=4), Domain(channels=4)), tmp_path / "a.npy", tmp_path / "out", format="png"
         )
+
+
+def test_pixels_without_a_value_have_none_in_the_output(make_identity: MakeTranslator, tmp_path: Path) -> None:
+    share = Domain(channels=1, dtype="float32")
+    values = np.random.default_rng(0).random((3, 9, 12), np.float32)
+    values[1, 2:4, 5] = np.nan
+    report = translate_files(make_identity(share, share), write(tmp_path / "a.volume", values), tmp_path / "out")
+    assert report.failed == []
+    np.testing.assert_allclose(parse(tmp_path / "out" / "a.volume")[0], values, atol=1e-6)
