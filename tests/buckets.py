@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -21,6 +22,8 @@ def s3_on_loopback() -> Iterator[Any]:
             patch.setenv(name, value)
         import s3fs
 
+        # What earlier servers of this process held, which they share.
+        urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
         yield s3fs.S3FileSystem(skip_instance_cache=True)
         s3fs.S3FileSystem.clear_instance_cache()
     server.stop()

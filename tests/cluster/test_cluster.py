@@ -14,12 +14,18 @@ from sinks import contents, recorded
 from unpaired.cluster.manifest import FAILURES, MANIFEST
 from unpaired.cluster.run import translate_on_cluster
 from unpaired.cluster.worker import BatchSettings
+from unpaired.core import extensions
 from unpaired.core.errors import UserError
 from unpaired.models.files import translate_files
 from unpaired.models.translator import Translator
 
 SETTINGS = BatchSettings(device="cpu", engine="torch", precision="fp32")
 pytestmark = pytest.mark.usefixtures("cluster")
+
+
+@pytest.fixture(autouse=True)
+def _forget_extensions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extensions, "_allowed", set())
 
 
 def test_a_killed_worker_changes_nothing(
@@ -49,21 +55,21 @@ def test_a_killed_worker_changes_nothing(
 def test_a_killed_command_goes_on_where_it_was(model: Path, photos: Path, gates: Path, tmp_path: Path) -> None:
     (photos / "9").mkdir()
     (photos / "9" / "last.wait").write_bytes(b"1234567")
-    out, extensions = tmp_path / "out", ["gated_readers:Waiting"]
-    options = ["--device", "cpu", "--engine", "torch", "--precision", "fp32", "--extension", *extensions]
+    out, named = tmp_path / "out", ["gated_readers:Waiting"]
+    options = ["--device", "cpu", "--engine", "torch", "--precision", "fp32", "--extension", *named]
     here = {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
     first = start("translate", model, photos, "--out", out, *options, "--cluster", "auto", environment=here)
     while not ((gates / "waiting").exists() and len(list(out.glob(f"{MANIFEST}/*"))) >= 2):
         assert first.poll() is None, first.communicate()
         time.sleep(0.05)
     with pytest.raises(UserError, match="another process is writing"):
-        translate_on_cluster(model, str(photos), str(out), SETTINGS, extensions=extensions)
+        translate_on_cluster(model, str(photos), str(out), SETTINGS, extensions=named)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
     assert 0 < len(before) < 52
     first.kill()
     first.wait()
     (gates / "open").touch()
-    report = translate_on_cluster(model, str(photos), str(out), SETTINGS, extensions=extensions)
+    report = translate_on_cluster(model, str(photos), str(out), SETTINGS, extensions=named)
     assert (report.written + report.skipped, report.failed) == (52, 1)
     assert report.skipped >= 16, "what was recorded is not done again"
     assert sorted(recorded(out)) == sorted(contents(out))
