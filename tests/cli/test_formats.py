@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image as PillowImage
 
 from unpaired.cli import app
@@ -60,3 +61,12 @@ def test_info_counts_the_images_of_files_that_hold_several(tmp_path: Path) -> No
     found = describe(tmp_path)["folders"]["images"]
     assert (found["images"], found["formats"]) == (9, {"npy": 1})
     assert "9 images" in found["remarks"][0]
+
+
+def test_info_describes_images_of_any_size(tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    tile = np.zeros((256, 256), np.uint8)
+    tiles = (tile for _ in range(79 * 79))
+    tifffile.imwrite(path, tiles, shape=(20_000, 20_000), dtype=np.uint8, tile=(256, 256), compression="zlib")
+    found = describe(path)
+    assert (found["height"], found["width"], found["lowest"]) == (20_000, 20_000, None)

@@ -60,7 +60,9 @@ def _encoded() -> dict[str, bytes]:
     files["hdr"] = imagecodecs.rgbe_encode(stack.reshape(4, 40, 3), header=True)
     files["jpeg-ls"] = imagecodecs.jpegls_encode(twelve)
     files["pgm"] = b"P5 10 12 4095\n" + twelve[..., 0].astype(">u2").tobytes()
-    profile = imagecodecs.cms_profile("rgb", gamma=1.8)
+    profile = imagecodecs.cms_profile(
+        "rgb", whitepoint=(0.3127, 0.3290), primaries=(0.680, 0.320, 0.265, 0.690, 0.150, 0.060), gamma=2.2
+    )
     image.save(buffer := io.BytesIO(), "PNG", icc_profile=profile)
     files["profile"] = buffer.getvalue()
     return files

@@ -515,3 +515,16 @@ def test_metadata_are_kept_where_they_are_asked_for(make_identity: MakeTranslato
     with PIL.Image.open(tmp_path / "without/x.png") as made:
         assert not made.getexif()
         assert "dpi" not in made.info
+
+
+def test_what_reading_did_is_told(make_identity: MakeTranslator, tmp_path: Path) -> None:
+    profile = imagecodecs.cms_profile(
+        "rgb", whitepoint=(0.3127, 0.3290), primaries=(0.680, 0.320, 0.265, 0.690, 0.150, 0.060), gamma=2.2
+    )
+    PIL.Image.fromarray(pixels(8, 8, 3)).save(tmp_path / "a.png", icc_profile=profile)
+    frames = [PIL.Image.fromarray(pixels(8, 8, 3, seed=seed)) for seed in range(3)]
+    frames[0].save(tmp_path / "b.png", save_all=True, append_images=frames[1:])
+    report = translate_files(make_identity(), tmp_path, tmp_path.with_name("told"))
+    assert report.written == 2
+    assert any("1 image with another colour profile" in notice for notice in report.notices)
+    assert any("1 PNG file with several images" in notice for notice in report.notices)

@@ -297,11 +297,15 @@ def _show_image(image: Mapping[str, Any]) -> list[RenderableType]:
         "channels": str(image["channels"]),
         "type": image["dtype"],
         "images": _number(image["images"]) if image["images"] > 1 else None,
-        "values": f"{image['lowest']:g} to {image['highest']:g} {image['unit']}".strip(),
+        "values": None if image["lowest"] is None else _values(image),
         "spacing": f"{_spacing(image['spacing'])} {image['spacing_unit']}".strip() if image["spacing"] else None,
         "file": _bytes(image["bytes"]),
     }
     return [_pairs(general)]
+
+
+def _values(image: Mapping[str, Any]) -> str:
+    return f"{image['lowest']:g} to {image['highest']:g} {image['unit']}".strip()
 
 
 def _pairs(rows: Mapping[str, str | None]) -> Grid:

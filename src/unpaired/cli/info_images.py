@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -18,13 +19,16 @@ _WEIGHT_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")
 _SEEN = 16
 """Of a file of many images, so many are decoded for the range of its values."""
 
+_ANY = 2**60
+
 Progress = Callable[[str, int, int], None]
 """Called with (what is read, images done, images in all)."""
 
 
 def describe_file(path: Path) -> dict[str, Any]:
     """Return what an image file holds; `UserError` for any other file."""
-    from unpaired.data.decode import BadImage, decode, meaning_of
+    from unpaired.data.bad_image import BadImage, TooLarge
+    from unpaired.data.decode import decode_valid, meaning_of, probe
     from unpaired.data.folders import in_frames
 
     if path.suffix.lower() in _WEIGHT_SUFFIXES:
@@ -34,7 +38,14 @@ def describe_file(path: Path) -> dict[str, Any]:
         )
     try:
         files = in_frames([path])
-        images = [decode(file) for file in files[:: -(-len(files) // _SEEN)]]
+        header, values = probe(path, max_pixels=_ANY), list[float]()
+        height, width, channels, dtype = header
+        with contextlib.suppress(TooLarge):  # what the file announces is said of any size
+            for file in files[:: -(-len(files) // _SEEN)]:
+                image, valid = decode_valid(file)
+                seen = image if valid is None else image[valid]
+                values += [seen.min().item(), seen.max().item()]
+                (height, width, channels), dtype = image.shape, image.dtype.name
         meaning = meaning_of(path)
     except BadImage as error:
         raise UserError(f"{path} cannot be described: {error.reason}. Give {DESCRIBABLE}.") from error
@@ -43,12 +54,12 @@ def describe_file(path: Path) -> dict[str, Any]:
         "path": str(path),
         "bytes": path.stat().st_size,
         "images": len(files),
-        "height": images[0].shape[0],
-        "width": images[0].shape[1],
-        "channels": images[0].shape[2],
-        "dtype": images[0].dtype.name,
-        "lowest": min(image.min().item() for image in images),
-        "highest": max(image.max().item() for image in images),
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "dtype": dtype,
+        "lowest": min(values) if values else None,
+        "highest": max(values) if values else None,
         "unit": meaning.unit,
         "spacing": list(meaning.spacing),
         "spacing_unit": meaning.spacing_unit,

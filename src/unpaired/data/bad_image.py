@@ -6,7 +6,6 @@ import math
 import os
 from pathlib import Path
 
-from unpaired.core.settings import option
 from unpaired.core.text import printable
 
 MAX_PIXELS = 178_956_970
@@ -38,5 +37,6 @@ def refuse_bomb(path: str | os.PathLike[str], height: int, width: int, channels:
         raise TooLarge(
             path,
             f"absurdly large: {height} x {width} pixels{many}; "
-            f"at most {max_pixels} are read (raise {option('data.max_pixels')} if it is genuine)",
+            f"at most {max_pixels} are read (if it is genuine, raise --max-pixels of train or translate, max_pixels in "
+            "Python)",
         )

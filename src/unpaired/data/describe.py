@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -19,7 +19,7 @@ from unpaired.data.check import ImageInfo
 from unpaired.data.config import DataConfig
 from unpaired.data.directions import Side
 from unpaired.data.formats import Frame
-from unpaired.data.formats.meaning import ANIMATED, BANDS, CHANNELS_FIRST, CONVERTED
+from unpaired.data.formats.meaning import ANIMATED, BANDS, CHANNELS_FIRST, CONVERTED, Remark
 from unpaired.data.ranges import CT
 from unpaired.data.reading import Reading
 from unpaired.data.values import DTYPE_RANGES, Domain
@@ -130,17 +130,23 @@ def remarks(side: Side | None, infos: Sequence[ImageInfo]) -> list[str]:
     if frames:
         holding = f"{plural(len(set(frames)), 'file')} that hold{'s' if len(set(frames)) == 1 else ''} several"
         texts.append(f"{plural(len(frames), 'image')} of {len(infos):,} from {holding}: volumes, stacks, animations")
-    if count := counts[CONVERTED]:
-        texts.append(f"{plural(count, 'image')} with another colour profile than sRGB, converted to sRGB")
     if count := counts[BANDS]:
         colours = option(f"data.channels_{side or 'a'}", 3)
         texts.append(
             f"{plural(count, 'GeoTIFF file')} whose last band is marked as alpha, read as a band; {colours} takes it "
             "for a mask"
         )
-    if count := counts[ANIMATED]:
+    return [*texts, *remarked(counts)]
+
+
+def remarked(counts: Mapping[Remark, int]) -> list[str]:
+    """Return in words what reading did with single files that a person may not expect, by how many."""
+    texts = list[str]()
+    if count := counts.get(CONVERTED):
+        texts.append(f"{plural(count, 'image')} with another colour profile than sRGB, converted to sRGB")
+    if count := counts.get(ANIMATED):
         texts.append(f"{plural(count, 'PNG file')} with several images, of which the first is taken; .apng takes all")
-    if count := counts[CHANNELS_FIRST]:
+    if count := counts.get(CHANNELS_FIRST):
         texts.append(f"{plural(count, 'array')} with the channels first, by the shape")
     return texts
 

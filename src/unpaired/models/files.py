@@ -15,6 +15,7 @@ from unpaired.core.settings import option
 from unpaired.core.text import listing, plural, printable
 from unpaired.data.bad_image import MAX_PIXELS
 from unpaired.data.check import BadFile
+from unpaired.data.describe import remarked
 from unpaired.data.directions import sides
 from unpaired.data.encode import FORMATS
 from unpaired.data.folders import in_frames, in_words, left_out
@@ -187,7 +188,7 @@ def _report(run: Run, skipped: int, notices: Sequence[str]) -> Report:
         skipped=skipped,
         failed=[BadFile(failure.job.source, failure.reason) for failure in failed],
         search_errors=[(job.source, error) for job, error in searched],
-        notices=[*values, *notices, *run.clips.notices()],
+        notices=[*values, *remarked(run.remarks), *notices, *run.clips.notices()],
         smoothed=run.clips.smoothed,
         rescaled=translator.sizing.rescaled(run.factors),
         clipped=sum(fit.outside > 0 for fit in run.fits),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ from unpaired.data.decode import count_frames, reader_of
 from unpaired.data.encode import NOTHING
 from unpaired.data.folders import in_frames
 from unpaired.data.formats import Box, Output, container_suffixes, suffix_of
+from unpaired.data.formats.meaning import Remark
 from unpaired.data.metadata import metadata_of
 from unpaired.data.reading import Half, ImageFile
 from unpaired.data.streams.shards import StoredImage
@@ -29,7 +30,7 @@ from unpaired.data.values import Domain, Image, Signed
 from unpaired.data.windows import trained_level
 from unpaired.models.conversion import open_image
 from unpaired.models.engines.base import NotFiniteError
-from unpaired.models.fit import GOOD_FIT, Fit, refuse_outside
+from unpaired.models.fit import GOOD_FIT, Fit, refuse_outside, said_of
 from unpaired.models.slabs import middle
 from unpaired.models.smoothing import Clips
 from unpaired.models.translation import Translation
@@ -64,6 +65,8 @@ class LoadedImage(NamedTuple):
     """[H, W] where it is to be kept."""
     fit: Fit = GOOD_FIT
     """How its values fit the model."""
+    remarks: tuple[Remark, ...] = ()
+    """What reading did that is told."""
 
 
 class Failure(NamedTuple):
@@ -105,7 +108,7 @@ def load_image(
         image = trained_level(image, translator.level)
         opened = open_image(image, source, max_pixels=max_pixels, half=half, with_alpha=with_alpha)
         refuse_outside(opened.fit, source, out_of_range)
-        return LoadedImage(job, *opened)
+        return LoadedImage(job, *opened, remarks=said_of(file).remarks)
     except BadImage as error:
         return Failure(job, error.reason)
     except UserError as error:
@@ -148,9 +151,11 @@ class Run:
     made_by: str = ""
     """What files like their inputs say of what made their values."""
     deidentify: bool = False
+    """Whether such files leave out what names a person."""
     keep_metadata: bool = False
     """Whether ordinary pictures get the resolution and EXIF of their inputs."""
-    """Whether such files leave out what names a person."""
+    remarks: Counter[Remark] = field(default_factory=Counter)
+    """What reading did that is told, by how many files."""
 
     def translate(self, jobs: Iterable[Job]) -> None:
         """Translate every job; what goes wrong with one file is remembered in `failed`."""
@@ -195,6 +200,7 @@ class Run:
         height, width = loaded.image.shape[:2]
         self.twice_as_wide += width == 2 * height
         self.fits.append(loaded.fit)
+        self.remarks.update(loaded.remarks)
         if (factor := self.translator.sizing.factor(height, width)) is not None:
             self.factors.append(factor)
 
