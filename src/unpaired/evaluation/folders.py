@@ -24,7 +24,7 @@ from unpaired.data.check import BadFiles, ImageInfo, check_images, require
 from unpaired.data.config import DataConfig
 from unpaired.data.describe import range_with_gaps
 from unpaired.data.folders import in_frames, list_images
-from unpaired.data.formats import Frame, suffix_of
+from unpaired.data.formats import Frame, container_suffixes, suffix_of
 from unpaired.data.held_out import evenly
 from unpaired.data.source import FolderSource
 from unpaired.data.training import Progress
@@ -130,7 +130,9 @@ def _listed(setting: str, place: str | Path) -> tuple[Path, list[Path]]:
         _refuse_mixture(setting, path, paths)
         return path, paths
     if path.exists():
-        raise UserError(f'{setting} "{printable(path)}" is a file. Give a folder of images.')
+        if suffix_of(path) in container_suffixes():
+            return path.parent, [path]
+        raise UserError(f'{setting} "{printable(path)}" is a file. Give a folder of images, or a clip.')
     if _PATTERN.search(path.name) and path.parent.is_dir():
         paths = [found for found in list_images(path.parent) if fnmatch.fnmatchcase(found.name, path.name)]
         if not paths:

@@ -58,7 +58,7 @@ class Options(Settings):
     """Larger images are refused as decompression bombs. [default: 178956970, or as in the run]"""
     metrics: Annotated[str | tuple[str, ...] | None, Flag("--metrics", METRICS)] = None
     """Names with commas between them: swd, fid, kid, precision, recall, density, coverage, class_hit, frechet, kernel,
-    structure, structure_edges, input_l1, paired (which is l1, psnr, ssim and ms_ssim), unit_errors, lpips,
+    structure, structure_edges, input_l1, flicker, paired (l1, psnr, ssim and ms_ssim), unit_errors, lpips,
     reconstruction, labels, fcn, or your own as package.module:Name. [default: all that need no download]"""
     features: Annotated[str | None, Flag("--features", METRICS)] = None
     """Network for frechet, kernel, precision, recall, density, coverage, structure: lite0, vgg:FILE, FILE.pt2

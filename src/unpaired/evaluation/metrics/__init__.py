@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from unpaired.core.errors import UserError, did_you_mean
 from unpaired.core.extensions import as_subclass, installed, is_spec, load_extension
-from unpaired.evaluation.metrics import classes, content, distribution, labels, pairs
+from unpaired.evaluation.metrics import classes, clips, content, distribution, labels, pairs
 from unpaired.evaluation.metrics.base import Context, ImageMetric, Metric, Need, SetMetric
 from unpaired.evaluation.metrics.units import UnitErrors
 
@@ -30,6 +30,7 @@ METRICS: dict[str, type[Metric]] = {
         *(distribution.Density, distribution.Coverage, classes.ClassHit),
         *(UnitErrors, pairs.L1, pairs.PSNR, pairs.SSIM, pairs.MSSSIM, pairs.LPIPS),
         *(content.EdgeDistance, content.StructureDistance, pairs.InputL1),
+        clips.FlickerRatio,
         *(pairs.ReconstructionL1, pairs.ReconstructionPSNR, pairs.ReconstructionSSIM),
         *(labels.LabelScores, labels.FCNScores),
     )
