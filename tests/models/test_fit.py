@@ -15,7 +15,7 @@ from unpaired.data.formats import Meaning
 from unpaired.data.reading import PICTURES
 from unpaired.data.values import Domain, Image
 from unpaired.models.files import translate_files
-from unpaired.models.fit import judge
+from unpaired.models.fit import GOOD_FIT, judge
 from unpaired.models.translator import Translator
 
 MakeTranslator = Callable[..., Translator]
@@ -95,3 +95,8 @@ def test_gaps_come_back(make_identity: MakeTranslator, tmp_path: Path) -> None:
     assert translator.translate_images([values])[0].image.dtype == np.float32
     with pytest.raises(UserError, match="not finite"):
         translator(np.full((8, 8), np.nan, np.float32))
+
+
+def test_a_part_without_any_value_fits() -> None:
+    values = np.full((8, 8, 1), np.nan, np.float32)
+    assert judge(values, np.zeros((8, 8), bool), HU) == GOOD_FIT

@@ -84,7 +84,11 @@ class FolderSource:
             raise _changed(info, f"was sound when the data was checked and is not any more: {error.reason}") from error
         if (image.shape[2], image.dtype.name) != (info.channels, info.dtype):
             raise _changed(info, "has changed since the data was checked")
-        return as_channels(with_nan(image, valid) if info.missing else image, self.channels)
+        if valid is None or info.missing:
+            return as_channels(with_nan(image, valid), self.channels)
+        # Gaps that checking, which sees parts of large images, has not met: the network is not prepared for NaN.
+        least = np.asarray(0 if info.low is None else info.low, image.dtype)
+        return as_channels(np.where(valid[:, :, None], image, least), self.channels)
 
     def without_padding(self, config: DataConfig) -> FolderSource:
         """Return the same images prepared by these settings and not padded; itself where that is the same."""

@@ -105,6 +105,8 @@ def _as_seen(image: Image, source: Domain, valid: NDArray[np.bool_] | None) -> S
 
 
 def _check_floats(image: Image, source: Domain) -> None:
+    if not image.size:
+        return
     low, high = float(image.min()), float(image.max())
     if source.range is None and (low < -_FLOAT_SLACK or high > 1 + _FLOAT_SLACK):
         raise UserError(

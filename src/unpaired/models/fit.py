@@ -58,6 +58,8 @@ def judge(
     if source.labels is not None or (source.dtype, image.dtype.name, source.range) == ("uint8", "uint8", None):
         return GOOD_FIT
     known: NDArray[Any] = image if valid is None else image[valid]
+    if not known.size:  # a part of a large image in which nothing has a value
+        return GOOD_FIT
     low, high = float(known.min()), float(known.max())
     said = meaning()
     if said.unit and source.unit and said.unit != source.unit:
