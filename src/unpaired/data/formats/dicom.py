@@ -203,7 +203,10 @@ def _announced(path: Path) -> Announced:
     if not height or not width or not samples:
         kind = dataset.get("SOPClassUID")
         raise BadImage(path, f"DICOM without an image: {getattr(kind, 'name', None) or 'of an unknown kind'}")
-    frames = int(dataset.get("NumberOfFrames") or 1)
+    frames, compressed = int(dataset.get("NumberOfFrames") or 1), dataset.file_meta.TransferSyntaxUID.is_compressed
+    least = 1 if compressed else height * width * samples * int(dataset.get("BitsAllocated", 8)) // 8
+    if not 0 < frames * least <= path.stat().st_size:
+        raise BadImage(path, f"truncated or damaged: it cannot hold {frames} frames of {height} x {width} pixels")
     shared, each = _functional(dataset, frames)
     measures = _inner(each[0] if each else None, shared, "PixelMeasuresSequence") or dataset
     spacing = measures.get("PixelSpacing") or dataset.get("ImagerPixelSpacing") or ()
@@ -225,7 +228,7 @@ def _announced(path: Path) -> Announced:
         unit=_unit(dataset, _inner(each[0] if each else None, shared, "PixelValueTransformationSequence")),
         spacing=tuple(float(number) for number in [*spacing, *([between] if between and spacing else [])]),
         group=str(dataset.get("PatientID") or "").strip(),
-        compressed=dataset.file_meta.TransferSyntaxUID.is_compressed,
+        compressed=compressed,
         looked_up="ModalityLUTSequence" in dataset,
     )
 

@@ -195,7 +195,7 @@ def deidentify(dataset: Dataset) -> None:
     pixels = dataset.PixelData
     for element in list(dataset):
         keyword, kind = element.keyword, element.VR
-        if keyword == "PixelData":
+        if keyword in ("PixelData", "DerivationDescription"):  # the latter says what made the image, and nothing else
             continue
         if (kind == "SQ" and keyword not in _KEPT_SEQUENCES) or kind in IDENTIFYING_KINDS or keyword in IDENTIFYING:
             del dataset[element.tag]

@@ -16,6 +16,7 @@ from unpaired.data.values import Domain, Image, value_range
 
 Opened = TypeVar("Opened")
 _INT16 = np.iinfo(np.int16)
+KEPT_BYTES = 1 << 30
 _LEVELS = 255
 """Fewer levels than this between the ends of a domain of floats are no way to store it."""
 
@@ -75,8 +76,9 @@ class Recent(Generic[Opened]):
     A file is opened once, also where several threads ask for it together, and again when it has changed.
     """
 
-    def __init__(self, make: Callable[[Path], Opened], most: int) -> None:
-        self._make, self._most = make, most
+    def __init__(self, make: Callable[[Path], Opened], most: int, size: Callable[[Opened], int] | None = None) -> None:
+        """`size` says how many bytes of memory something takes: all but the newest take at most `KEPT_BYTES`."""
+        self._make, self._most, self._size = make, most, size
         self._kept: OrderedDict[tuple[str, int, int], _Entry[Opened]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -92,7 +94,18 @@ class Recent(Generic[Opened]):
         with entry.lock:
             if not entry.made:
                 entry.made.append(self._make(path))
+                self._make_room()
         return entry.made[0]
+
+    def _make_room(self) -> None:
+        if self._size is None:
+            return
+        with self._lock:
+            taken = 0
+            for key, entry in reversed(list(self._kept.items())):
+                taken += sum(map(self._size, entry.made))
+                if taken > KEPT_BYTES and key != next(reversed(self._kept)):
+                    del self._kept[key]
 
 
 class _Entry(Generic[Opened]):

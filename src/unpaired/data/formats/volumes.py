@@ -8,6 +8,7 @@ the patient's right is at the left (the radiological convention). A volume is wr
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import re
 import shutil
@@ -172,6 +173,7 @@ def _placed(
 
     if min(shape) < 1:
         raise BadImage(path, f"has no pixels: a volume of {' x '.join(map(str, shape))}")
+    _require_possible(path, math.prod(map(int, shape)) * channels * dtype.itemsize)
     square = np.eye(4)
     square[:3, :3] = affine
     ends = nibabel.io_orientation(square) if np.isfinite(affine).all() else np.full((3, 2), np.nan)
@@ -198,8 +200,7 @@ announced = Recent(_announced, most=64)
 def _open(path: Path) -> NDArray[Any]:
     """Return the numbers of a volume as stored, [up, back, left, channels]."""
     found = announced(path)
-    needed = int(np.prod(found.shape, dtype=np.float64)) * found.channels * found.dtype.itemsize
-    _require_possible(path, needed)
+    take_memory(math.prod(found.shape) * found.channels * found.dtype.itemsize)
     if suffix_of(path) in _NIFTI:
         stored = np.asanyarray(_nifti(path).dataobj.get_unscaled())
         if stored.dtype.names is not None:
@@ -212,7 +213,7 @@ def _open(path: Path) -> NDArray[Any]:
     return found.upright(raw)
 
 
-_volume = Recent(_open, most=3)
+_volume = Recent(_open, most=3, size=lambda volume: 0 if isinstance(volume, np.memmap) else volume.nbytes)
 """The numbers of the volumes that were read last: files that are not compressed stay on the disk."""
 
 
@@ -228,7 +229,6 @@ def _require_possible(path: Path, needed: int) -> None:
     size = path.stat().st_size + (0 if beside is None else beside.stat().st_size)
     if needed > size * _PACKED:
         raise BadImage(path, f"truncated or damaged: {size} bytes cannot hold a volume of {needed}")
-    take_memory(needed)
 
 
 def _data_file(path: Path) -> Path | None:
