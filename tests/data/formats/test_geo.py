@@ -77,11 +77,10 @@ def test_bands_are_bands_and_say_what_they_are(tmp_path: Path) -> None:
     np.testing.assert_array_equal(decode(path), image)
     meaning = reader.meaning(path)
     assert meaning.channels == ("B02", "B03", "B04", "B08")
-    assert (meaning.spacing, meaning.spacing_unit, meaning.unit, meaning.group) == (
+    assert (meaning.spacing, meaning.spacing_unit, meaning.unit) == (
         (10, 10),
         "m",
         "reflectance",
-        path.name,
     )
     # GDAL calls the fourth of four bands of a byte alpha: here it is near infrared.
     eight = (image >> 4).astype(np.uint8)

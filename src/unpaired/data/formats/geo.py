@@ -95,7 +95,6 @@ class GeoReader(Reader):
                 spacing=spacing if unit else (),
                 spacing_unit=unit,
                 channels=names,
-                group=path.name,
                 remarks=(BANDS,) if source.count in (2, 4) and _ends_in_alpha(source) else (),
             )
 

@@ -86,7 +86,7 @@ class OmeReader(Reader):
         with _stack(path) as (file, stack):
             spacing, names = _spacing(path, file, stack)
             unit = "um" if spacing else ""
-            return Meaning(spacing=spacing, spacing_unit=unit, channels=names, group=path.name)
+            return Meaning(spacing=spacing, spacing_unit=unit, channels=names)
 
     def levels(self, path: Path) -> list[tuple[int, int]]:
         with _stack(path) as (_, stack):

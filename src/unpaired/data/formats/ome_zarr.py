@@ -69,7 +69,7 @@ class OmeZarrReader(Reader):
             flat = sizes["y"], sizes["x"]
             spacing = (*flat, sizes["z"]) if sizes.get("z", 0) and all(flat) else flat if all(flat) else ()
             unit = "um" if spacing else ""
-            return Meaning(spacing=spacing, spacing_unit=unit, channels=found.channels, group=path.name)
+            return Meaning(spacing=spacing, spacing_unit=unit, channels=found.channels)
 
     def levels(self, path: Path) -> list[tuple[int, int]]:
         with _stored(path) as found:

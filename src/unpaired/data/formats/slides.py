@@ -57,8 +57,8 @@ class SlideReader(Reader):
             sizes = [slide.properties.get(f"openslide.mpp-{axis}") for axis in "yx"]
         with contextlib.suppress(TypeError, ValueError):
             spacing = float(sizes[0] or ""), float(sizes[1] or "")
-            return Meaning(spacing=spacing, spacing_unit="um", group=path.name)
-        return Meaning(group=path.name)
+            return Meaning(spacing=spacing, spacing_unit="um")
+        return Meaning()
 
     def levels(self, path: Path) -> list[tuple[int, int]]:
         with _opened(path) as slide:
