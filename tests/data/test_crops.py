@@ -148,6 +148,7 @@ def test_a_level_of_the_pyramid_is_trained_on(root: Path) -> None:
     np.testing.assert_array_equal(data.a[0], _picture(0)[::2, ::2])
     assert data.scale is not None
     assert data.scale.level == 1
+    assert not any("several" in notice for notice in data.notices)
     by_windows = _batches(_config(root, level=1, crop_size=16, whole_pixels=5_000), 3)
     assert all(torch.equal(one, two) for one, two in zip(by_windows, _batches(config, 3), strict=True))
     with pytest.raises(BadFiles, match="2 resolutions"):

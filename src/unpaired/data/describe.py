@@ -126,7 +126,8 @@ def describe_domain(
 def remarks(side: Side | None, infos: Sequence[ImageInfo]) -> list[str]:
     """Return what reading did with the images of a domain that a person may not expect, in words."""
     counts, texts = Counter(remark for info in infos for remark in info.meaning.remarks), list[str]()
-    frames = [info.path.path for info in infos if isinstance(info.path, Frame)]
+    times = Counter(info.path.path for info in infos if isinstance(info.path, Frame))
+    frames = [path for path, count in times.items() if count > 1 for _ in range(count)]
     if frames:
         holding = f"{plural(len(set(frames)), 'file')} that hold{'s' if len(set(frames)) == 1 else ''} several"
         texts.append(f"{plural(len(frames), 'image')} of {len(infos):,} from {holding}: volumes, stacks, animations")

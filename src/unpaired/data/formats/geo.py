@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.core.errors import needs_extra
+from unpaired.core.files import real_path
 from unpaired.data.bad_image import BadImage
 from unpaired.data.formats.base import Header, Reader, quiet, wanted_channels
 from unpaired.data.formats.meaning import BANDS, Box, Meaning
@@ -220,7 +221,7 @@ def _opened(path: Path, level: int = 0) -> Iterator[Any]:
         if driver == "VRT":
             _require_near_sources(path)
         options = {} if level == 0 else {"overview_level": level - 1}
-        with rasterio.open(path.resolve(), driver=driver, **options) as source:
+        with rasterio.open(real_path(path), driver=driver, **options) as source:
             yield source
 
 
@@ -229,7 +230,7 @@ def _require_near_sources(path: Path) -> None:
     content = path.read_bytes() if path.stat().st_size <= _MOST_XML else b"<!DOCTYPE"
     if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
         raise BadImage(path, "no plain VRT: too large, or it declares entities")
-    folder = path.resolve().parent
+    folder = real_path(path).parent
     for element in ElementTree.fromstring(content).iter():
         kind, name = element.get("subClass", ""), element.tag.lower()
         if kind not in ("", "VRTSourcedRasterBand"):
@@ -237,7 +238,7 @@ def _require_near_sources(path: Path) -> None:
         if not name.endswith(("filename", "dataset", "file", "url")) or name == "vrtdataset":
             continue
         text = (element.text or "").strip()
-        source = (folder / text).resolve()
+        source = real_path(folder / text)
         if not (text and source.is_relative_to(folder) and source.is_file()):
             raise BadImage(path, "a VRT of other files than images beside or below it, which is not followed")
         with source.open("rb") as stream:
