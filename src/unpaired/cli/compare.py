@@ -87,16 +87,12 @@ def compare(
     if checkpoint not in ("best", "last") and not (checkpoint.isascii() and checkpoint.isdigit()):
         raise UserError(f"--checkpoint {checkpoint}: expected best, last or a number of images.")
     allow(extension)
-    assigned = {name: value for one in given if one.origin == ASSIGNED for name, value in one.values.items()}
     places = {name: value for one in given if one.origin != ASSIGNED for name, value in one.values.items()}
     size = places.pop("data.crop_size", None)
     size = read_size("--crop-size", size) if isinstance(size, str) else size
-    own = {"images": images, "seeds": _numbers(seeds), "fcn": fcn, "data.crop_size": size}
-    flags = {name: value for name, value in own.items() if value is not None}
-    for name in flags.keys() & assigned.keys():
-        raise UserError(f"{option(name)} and --set {name} give the same setting. Leave one of them out.")
-    overrides = {name: value for name, value in (assigned | flags).items() if name.split(".")[0] in SECTIONS}
-    changes = {name: value for name, value in (assigned | flags).items() if name not in overrides}
+    settings = _settings(given, {"images": images, "seeds": _numbers(seeds), "fcn": fcn, "data.crop_size": size})
+    overrides = {name: value for name, value in settings.items() if name.split(".")[0] in SECTIONS}
+    changes = {name: value for name, value in settings.items() if name not in overrides}
     unused = [name for name in changes if name.startswith("segmenter.")]
     if unused and "fcn" in changes:
         raise UserError(
@@ -105,12 +101,21 @@ def compare(
     found = read_plan(plan, changes)
     labels = found.labels_in(only) if only is not None else []
     with Progress(quiet=quiet) as display:
-        settings = Given(overrides, ASSIGNED)
-        comparison = open_comparison(found, out, places, settings, only=labels, progress=display.checking)
+        own = Given(overrides, ASSIGNED)
+        comparison = open_comparison(found, out, places, own, only=labels, progress=display.checking)
     if dry_run:
         say(described(comparison, labels))
         return 0
     return _carry_out(comparison, labels, checkpoint, quiet)
+
+
+def _settings(given: Any, own: dict[str, Any]) -> dict[str, Any]:
+    """Return what --set and the command's own options give; `UserError` where both give one setting."""
+    assigned = {name: value for one in given if one.origin == ASSIGNED for name, value in one.values.items()}
+    flags = {name: value for name, value in own.items() if value is not None}
+    for name in flags.keys() & assigned.keys():
+        raise UserError(f"{option(name)} and --set {name} give the same setting. Leave one of them out.")
+    return assigned | flags
 
 
 def _carry_out(comparison: Comparison, only: list[str], checkpoint: str, quiet: bool) -> int:

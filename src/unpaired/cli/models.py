@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -70,35 +70,19 @@ def export(
         Replace the file where it exists.
     """
     allow(extension)
+    chosen: dict[str, Any] = {"direction": direction, "checkpoint": checkpoint, "precision": precision}
+    chosen |= {"calibrate": calibrate, "overwrite": overwrite}
     report: ExportReport | BrowserReport
     if format == "web":
         from unpaired.serve.browser import export_browser
 
-        report = export_browser(
-            model,
-            out,
-            runtime=runtime,
-            direction=direction,
-            checkpoint=checkpoint,
-            precision=precision,
-            calibrate=calibrate,
-            overwrite=overwrite,
-        )
+        report = export_browser(model, out, runtime=runtime, **chosen)
     else:
         from unpaired.models.export.model import export_model
 
         if runtime is not None:
             raise UserError(f"--runtime is for --format web; received {f'--format {format}' if format else 'another'}.")
-        report = export_model(
-            model,
-            out,
-            format=format,
-            direction=direction,
-            checkpoint=checkpoint,
-            precision=precision,
-            calibrate=calibrate,
-            overwrite=overwrite,
-        )
+        report = export_model(model, out, format=format, **chosen)
     if not quiet:
         say(str(report))
     return 0

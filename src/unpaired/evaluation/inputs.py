@@ -101,17 +101,11 @@ def open_model(
     translators, fingerprints = dict[str, Translator](), dict[str, str]()
     for name in dict.fromkeys([*measured, *(there if back else [])]):
         loaded = load_generator(folder, name)
-        translators[name] = Translator(
-            loaded.network,
-            loaded.card,
-            loaded.direction,
-            device=device,
-            engine=engine,
-            precision=precision,
-            fingerprint=loaded.fingerprint,
-            size=translate_size,
-        )
         fingerprints[name] = loaded.fingerprint
+        computing: dict[str, Any] = {"device": device, "engine": engine, "precision": precision, "size": translate_size}
+        translators[name] = Translator(
+            loaded.network, loaded.card, loaded.direction, fingerprint=loaded.fingerprint, **computing
+        )
     run = run_of(folder)
     dataset, config = open_model_data(
         folder, card, data=data, size=size, on_bad_image=on_bad_image, max_pixels=max_pixels, progress=progress
