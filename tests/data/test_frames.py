@@ -84,3 +84,11 @@ def test_training_takes_each_image(tmp_path: Path) -> None:
     assert data.a.name(2).endswith("s.stack#2")
     assert [info.path for info in data.files[Part(False, "a")]] == in_frames([tmp_path / "trainA" / "s.stack"])
     assert open_dataset(config, paired=True).test.pairs == ((0, 0), (1, 1))
+
+
+def test_every_nth_image_is_taken(tmp_path: Path) -> None:
+    for seed, (folder, count) in enumerate({"trainA": 7, "trainB": 1}.items()):
+        _stack(tmp_path / folder / "s.stack", count, seed)
+    data = open_training_data(DataConfig(root=str(tmp_path), crop_size=16, cache="none", every=3))
+    assert [data.a.name(n)[-1] for n in range(len(data.a))] == ["0", "3", "6"]
+    assert len(data.b) == 1

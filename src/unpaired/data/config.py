@@ -152,6 +152,8 @@ class DataConfig(Settings):
     neighbours: Annotated[int, Field(ge=0, le=8)] = 0
     """Slices on either side that networks see as channels before and behind a slice (2.5-D), in both domains. The
     translations of all slabs that hold a slice are averaged."""
+    every: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """Take every n-th image of files that hold several: neighbouring frames of a clip are nearly the same."""
     group: str | None = None
     """What images of one origin have in common: `patient`, as DICOM files say, or a pattern of the end of paths, such
     as "{group}_*" or "{group}/*". By default what files say, else every file is a group."""

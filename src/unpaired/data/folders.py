@@ -87,11 +87,14 @@ def find_folders(config: DataConfig) -> Folders:
         raise UserError(f'cannot read the folder "{printable(error.filename)}": {error.strerror}.') from error
 
 
-def list_files(place: Place, channels: int | None = None, axis: int = 0, neighbours: int = 0) -> Sequence[ImageFile]:
+def list_files(
+    place: Place, channels: int | None = None, axis: int = 0, neighbours: int = 0, every: int = 1
+) -> Sequence[ImageFile]:
     """Return the images below a folder, sorted by path, or those of shards or an own source in their order.
 
     `channels` of the domain, where they are known, tell images from channels in files that leave it open; `axis` and
-    `neighbours` as in `in_frames`. Raises `UserError` for images without neighbours where they are asked for.
+    `neighbours` as in `in_frames`, and of such files every n-th image is taken. Raises `UserError` for
+    images without neighbours where they are asked for.
     """
     if isinstance(place, Stream):
         return place.images
@@ -103,7 +106,7 @@ def list_files(place: Place, channels: int | None = None, axis: int = 0, neighbo
                 f'{option("data.neighbours", neighbours)}: "{printable(alone)}" is an image by itself. Only slices of '
                 "volumes, stacks, clips and DICOM series have neighbours."
             )
-        return files
+        return [file for file in files if not isinstance(file, Frame) or file.index % every == 0]
     return [OwnImage(place, n) for n in range(len(place))]
 
 

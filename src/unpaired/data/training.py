@@ -253,7 +253,7 @@ def _list_all(
     """
 
     def list_side(side: Side, place: Place) -> Sequence[ImageFile]:
-        return list_files(place, config.channels(side), config.axis_number, config.neighbours)
+        return list_files(place, config.channels(side), config.axis_number, config.neighbours, config.every)
 
     listed, notices, refused = dict[Part, Sequence[ImageFile]](), list[str](), list[BadFiles]()
     for test, places in ((False, (folders.train_a, folders.train_b)), (True, (folders.test_a, folders.test_b))):
