@@ -171,7 +171,7 @@ class _ColourSearch(_Search):
     """Pixels of flat places by packed colour."""
 
     def look_at(self, path: ImageFile, half: Half | None, max_pixels: int) -> None:
-        image = halved(path, read_image(path, max_pixels=max_pixels)[0], half)
+        image = halved(path, read_image(path, max_pixels=max_pixels, profiles=False)[0], half)
         if image.dtype != np.uint8 or image.shape[2] not in (1, 3):
             raise BadImage(path, "not RGB of 8 bits")
         colours = np.broadcast_to(image, (*image.shape[:2], 3)).astype(np.int32)

@@ -15,9 +15,11 @@ from PIL import Image as PillowImage
 from PIL import ImageCms
 
 from unpaired.data.check import check_images
+from unpaired.data.config import DataConfig, LabelsConfig
 from unpaired.data.decode import decode, meaning_of
 from unpaired.data.describe import remarks
 from unpaired.data.formats.meaning import CONVERTED
+from unpaired.data.training import Part, open_training_data
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -81,3 +83,18 @@ def test_grey_and_transparent_pictures(tmp_path: Path) -> None:
     found = decode(tmp_path / "a.png")
     assert (found[:12] == 255).all()
     assert np.abs(found[12:] - by_pillow(P3)[12:]).max() <= 1
+
+
+def test_label_maps_keep_their_colours(tmp_path: Path) -> None:
+    palette = ((200, 10, 10), (10, 200, 10))
+    for folder in ("A", "B"):
+        (tmp_path / folder).mkdir()
+        for number in range(2):
+            classes = np.random.default_rng(number).integers(0, 2, (3, 4)).repeat(8, axis=0).repeat(8, axis=1)
+            image = PillowImage.fromarray(np.array(palette, np.uint8)[classes])
+            image.save(tmp_path / folder / f"{folder}{number}.png", icc_profile=P3)
+    labels = LabelsConfig(kind="colour")
+    data = open_training_data(DataConfig(a=str(tmp_path / "A"), b=str(tmp_path / "B"), labels_a=labels, crop_size=16))
+    assert data.domain_a.labels is not None
+    assert set(data.domain_a.labels.palette) == set(palette)
+    assert {tuple(colour) for colour in data.sources[Part(False, "a")][0].reshape(-1, 3).tolist()} <= set(palette)
