@@ -58,7 +58,8 @@ class GeoReader(Reader):
 
     def claims(self, path: Path) -> bool:
         with path.open("rb") as stream:
-            head = stream.read(_HEAD)
+            head = stream.read(512)
+            head += stream.read(_HEAD) if head.startswith(_JP2) else b""
         if head.lstrip().startswith(_VRT):
             return True
         if head.startswith(_JP2):

@@ -176,6 +176,8 @@ def _read(path: Path, file: tifffile.TiffFile, stack: Stack, index: int, box: Bo
         if page is None:
             raise BadImage(path, "planes are missing, or lie in other files")
         page = page.aspage()
+        if math.prod(page.chunks) > max(4 * math.prod(page.shape), _MOST_IN_TILE):
+            raise BadImage(path, f"damaged: tiles of {' x '.join(map(str, page.chunks))} samples")
         if any(
             at + size > file.filehandle.size for at, size in zip(page.dataoffsets, page.databytecounts, strict=False)
         ):
