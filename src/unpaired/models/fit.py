@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
-from unpaired.core.settings import option
 from unpaired.core.text import plural, small_percent
 from unpaired.data.decode import meaning_of
 from unpaired.data.describe import NARROW
@@ -116,7 +115,7 @@ def refuse_outside(fit: Fit, source: Domain, out_of_range: str) -> None:
     if fit.outside and out_of_range == "refuse":
         raise UserError(
             f"{small_percent(fit.outside)} of its values lie outside the range that the model was trained on "
-            f"({_in_words(source)}); {option('out_of_range', 'clip')} clips them"
+            f"({_in_words(source)}), and such files are refused"
         )
 
 
@@ -131,9 +130,11 @@ def fit_notices(fits: list[Fit], source: Domain) -> list[str]:
         )
     narrow = sum(fit.is_narrow for fit in fits)
     if narrow:
-        where = "their type" if source.range is None else f"what the model was trained on, {_in_words(source)}"
+        uses, their = ("uses", "its type") if narrow == 1 else ("use", "their type")
+        where = their if source.range is None else f"what the model was trained on, {_in_words(source)}"
+        ask = "Do they have fewer bits?" if source.range is None else "Are they in the model's units?"
         notices.append(
-            f"{plural(narrow, 'image')} of {len(fits):,} {'uses' if narrow == 1 else 'use'} little of {where}: "
-            "networks see almost no contrast. Are they in the model's units?"
+            f"{plural(narrow, 'image')} of {len(fits):,} {uses} little of {where}: networks see almost no "
+            f"contrast. {ask}"
         )
     return notices

@@ -232,6 +232,6 @@ def rescaled_notice(target: Domain, written_as: Domain) -> list[str]:
         return []
     spans = [f"{low:g}..{high:g}" for low, high in (old, new)]
     return [
-        f"{option('bit_depth')}: values were rescaled from {spans[0]} to {spans[1]} for {written_as.dtype}, and mean "
-        f"no more what those of the training images mean. Leave it out to keep them"
+        f"{option('bit_depth')}: values were rescaled from {spans[0]} to {spans[1]} for {written_as.dtype}, and no "
+        "longer mean what those of the training images mean. Leave it out to keep them"
     ]
