@@ -73,6 +73,17 @@ def test_along_each_axis_and_with_neighbours(tmp_path: Path, axis: int, neighbou
     np.testing.assert_array_equal(before.affine, after.affine)
 
 
+@pytest.mark.parametrize("neighbours", [0, 1])
+def test_gaps_of_a_volume_stay_gaps(tmp_path: Path, neighbours: int) -> None:
+    volume = phantom(4, 16, 16).astype(np.float32)
+    volume[1, 3:5, 6] = np.nan
+    source = write_nifti(tmp_path / "x.nii", volume)
+    assert translate_files(identity(tmp_path / "model", neighbours=neighbours), source, tmp_path / "out").written == 1
+    before, after = (nibabel.load(path).get_fdata() for path in (source, tmp_path / "out" / "x.nii"))
+    np.testing.assert_array_equal(np.isnan(after), np.isnan(before))
+    np.testing.assert_allclose(after, before, atol=0.01)
+
+
 def test_the_neighbours_of_a_dicom_slice_are_those_of_its_series(tmp_path: Path) -> None:
     volume = phantom(4, 16, 16)
     paths = write_series(tmp_path / "in", volume)

@@ -57,6 +57,16 @@ def test_another_spacing_is_brought_to_that_of_training(tmp_path: Path) -> None:
     np.testing.assert_array_equal(made, volume)  # the change, which is none, is resized and added
 
 
+@pytest.mark.parametrize("domain", [HU, SLABS])
+def test_gaps_of_a_volume_stay_gaps(tmp_path: Path, domain: Domain) -> None:
+    translator = Translator.load(write_identity(tmp_path / "model", domain), device="cpu")
+    volume = phantom(4, 20, 24).astype(np.float32)
+    volume[1, 3:5, 6] = np.nan
+    made = translator(volume, spacing=(2.5, 0.5, 0.5))
+    np.testing.assert_array_equal(np.isnan(made), np.isnan(volume))
+    np.testing.assert_allclose(made, volume, atol=0.01)
+
+
 def test_what_is_no_volume(tmp_path: Path) -> None:
     translator = Translator.load(write_identity(tmp_path / "model", HU), device="cpu")
     with pytest.raises(UserError, match="4 x 4"):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -165,10 +165,21 @@ def _frame(frame: Frame, file: Path, reader: Reader, max_pixels: int) -> tuple[I
     if series:
         own = series.index(file)
         beside = [series[min(max(own + step, 0), len(series) - 1)] for step in near]
-        return np.concatenate([reader.read_frame(one, 0) for one in beside], axis=2), valid
+        return as_slab([reader.read_frame(one, 0) for one in beside]), valid
     seen = [min(max(frame.index + step, 0), last) for step in near]
     images = {index: reader.read_frame(file, index, frame.axis) for index in sorted(set(seen))}
-    return np.concatenate([images[index] for index in seen], axis=2), valid
+    return as_slab([images[index] for index in seen]), valid
+
+
+def as_slab(images: Sequence[Image]) -> Image:
+    """Return an image, the middle one, and its neighbours as channels [H, W, N C].
+
+    Where a neighbour has no value (NaN), it takes the image's own, as beyond the ends.
+    """
+    own: Image = images[len(images) // 2]
+    if own.dtype.kind == "f" and len(images) > 1:
+        images = [np.where(np.isfinite(image.astype(np.float32)), image, own) for image in images]
+    return np.concatenate(images, axis=2)
 
 
 def _view(

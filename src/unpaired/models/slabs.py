@@ -36,23 +36,30 @@ class Blend:
     """Averages, for every slice of a volume, what all slabs that hold it say; in memory for one slab.
 
     Slab i holds the slices from i - neighbours to i + neighbours. What stands in for slices beyond the ends is left
-    out.
+    out, and pixels of slabs whose own slice has no value there.
     """
 
     def __init__(self, neighbours: int, count: int) -> None:
         self._neighbours, self._count = neighbours, count
-        self._sums: dict[int, tuple[Signed, int]] = {}
+        self._sums: dict[int, tuple[Signed, Signed]] = {}
 
-    def put(self, index: int, slab: Signed) -> list[tuple[int, Signed]]:
-        """Take the next slab [H, W, (2 neighbours + 1) C]; return the slices that are whole now, with their index."""
+    def put(self, index: int, slab: Signed, missing: NDArray[np.bool_] | None = None) -> list[tuple[int, Signed]]:
+        """Take the next slab [H, W, (2 neighbours + 1) C]; return the slices that are whole now, with their index.
+
+        `missing` [H, W] is where its own slice has no value.
+        """
+        weight: Signed = np.ones((1, 1, 1), np.float32)
+        if missing is not None:
+            weight = np.asarray(~missing[:, :, None], np.float32)
         near = range(-self._neighbours, self._neighbours + 1)
         for step, part in zip(near, np.split(slab, len(near), axis=2), strict=True):
             if 0 <= index + step < self._count:
-                before, times = self._sums.get(index + step, (np.zeros_like(part), 0))
-                self._sums[index + step] = before + part, times + 1
+                before, weights = self._sums.get(index + step, (np.zeros_like(part), np.zeros_like(weight)))
+                self._sums[index + step] = before + part * weight, weights + weight
         last = self._count - 1 if index == self._count - 1 else index - self._neighbours
         whole = sorted(number for number in self._sums if number <= last)
-        return [(number, total / np.float32(times)) for number in whole for total, times in [self._sums.pop(number)]]
+        made = [(number, *self._sums.pop(number)) for number in whole]
+        return [(number, np.asarray(total / np.maximum(weights, 1), np.float32)) for number, total, weights in made]
 
 
 def blended(put: Put, target: Domain, count: int) -> Put:
@@ -64,7 +71,7 @@ def blended(put: Put, target: Domain, count: int) -> Put:
 
     def take(translation: Translation, index: int) -> None:
         gaps[index] = translation.missing  # of its own slice
-        for number, values in blend.put(index, translation.values):
+        for number, values in blend.put(index, translation.values, translation.missing):
             put(Translation(values, domain, gaps.pop(number)), number)
 
     return take

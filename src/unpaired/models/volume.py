@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
+from unpaired.data.decode import as_slab
 from unpaired.models.conversion import array_from_signed, signed_from_array
 from unpaired.models.slabs import blended, single
 from unpaired.models.translation import Translation
@@ -34,12 +35,15 @@ def translate_volume(translator: Translator, volume: NDArray[Any], spacing: Spac
     slices: list[NDArray[Any]] = []
 
     def put(translation: Translation, index: int) -> None:
-        slices.append(array_from_signed(translation.values, single(translator.target), volume[index]))
+        target = single(translator.target)
+        # What a slab lacks, its neighbours may have: a slice has no value where its own has none.
+        gaps = np.isnan(volume[index]) if volume.dtype.kind == "f" else None
+        slices.append(array_from_signed(translation.values, target, volume[index], gaps))
 
     take, near = blended(put, translator.target, count), range(-source.neighbours, source.neighbours + 1)
     for start in range(0, count, _TOGETHER):
         numbers = range(start, min(start + _TOGETHER, count))
-        slabs = [np.stack([volume[min(max(n + step, 0), count - 1)] for step in near], axis=2) for n in numbers]
+        slabs = [as_slab([volume[min(max(n + step, 0), count - 1), :, :, None] for step in near]) for n in numbers]
         made = translator.translate_values([signed_from_array(slab, source) for slab in slabs])
         for number, translation in zip(numbers, made, strict=True):
             take(translation, number)
