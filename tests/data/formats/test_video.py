@@ -21,7 +21,7 @@ from unpaired.data.check import check_images
 from unpaired.data.decode import count_frames, decode, probe
 from unpaired.data.folders import in_frames
 from unpaired.data.formats import READERS, Frame, Header, find_reader
-from unpaired.data.formats.video import VideoReader
+from unpaired.data.formats.video import OPEN, VideoReader
 from unpaired.data.values import Domain
 
 COUNT = 30
@@ -323,3 +323,16 @@ def test_a_time_of_90000_parts_is_kept(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mp4", IMAGES[:5], times=[0, 1, 3, 500, 501])
     copy, _ = _copied(source, tmp_path / "copy")
     assert sorted(time for time, _ in packets(copy, "video"))[:4] == [0, *(Fraction(n, 1000) for n in (1, 3, 500))]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted as Linux shows them")
+def test_few_clips_stay_open(tmp_path: Path) -> None:
+    paths = [make_clip(tmp_path / f"{number}.mkv", IMAGES[:4]) for number in range(8)]
+    opened = {path: [decode(Frame(path, index)).mean() for index in range(4)] for path in paths}
+    open_files = [path for path in Path("/proc/self/fd").glob("*") if path.exists() and path.resolve() in paths]
+    assert open_files == []
+    with ThreadPoolExecutor(8) as pool:
+        again = [*pool.map(lambda number: decode(Frame(paths[number % 8], number // 8 % 3)).mean(), range(48))]
+    assert again == [opened[paths[number % 8]][number // 8 % 3] for number in range(48)]
+    open_files = [path for path in Path("/proc/self/fd").glob("*") if path.exists() and path.resolve() in paths]
+    assert len(open_files) <= OPEN

@@ -159,7 +159,7 @@ def _track(name: str, size: int, mtime: int) -> Track:
     keys = [(int(np.searchsorted(times, pts)), pts if dts is None else dts) for pts, dts, key in seen if key and timed]
     found = Track(header, times, len(times), sorted(keys))
     if not timed:  # frames that carry no time are counted by decoding them
-        found = found._replace(frames=sum(1 for _ in _Decoder(path, found).frames()))
+        found = found._replace(frames=_Decoder(path, found).count())
     if not found.frames:
         raise BadImage(path, "it holds no frame that can be decoded")
     return found
@@ -200,12 +200,35 @@ def _decoder(path: Path, found: Track, index: int) -> _Decoder:
     """Return the open decoder of a clip; those that were used last stay open, until their last frame is read."""
     key = _identity(path)
     with _lock:
-        decoder = _open.pop(key, None) or _Decoder(path, found)
+        decoder = _open.pop(key) if key in _open else _Decoder(path, found)
         if index < found.frames - 1:
             _open[key] = decoder
         while len(_open) > OPEN:
             _open.popitem(last=False)
     return decoder
+
+
+def _decoded(clip: tuple[Any, Any], found: Track) -> Iterator[tuple[int, VideoFrame | None]]:
+    """Yield each frame of an open clip with its number from here on, None for one that is damaged."""
+    from av.error import FFmpegError
+
+    number, broken = -1, False
+    for packet in clip[0].demux(clip[1]):
+        try:
+            decoded = packet.decode()
+        except FFmpegError:
+            broken = True
+            continue
+        for frame in decoded:
+            broken = (broken and not frame.key_frame) or frame.is_corrupt
+            broken |= (frame.height, frame.width) != found.header[:2]
+            if found.keys:
+                number = int(np.searchsorted(found.times, -1 if frame.pts is None else frame.pts))
+                if number == found.frames or found.times[number] != frame.pts:
+                    continue
+            else:
+                number += 1
+            yield number, None if broken else frame
 
 
 @final
@@ -216,7 +239,11 @@ class _Decoder:
         self._path, self._track = path, found
         self._lock, self._at = threading.Lock(), 0
         self._recent: OrderedDict[int, VideoFrame | None] = OrderedDict()
-        self._restart()
+        self._start()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_clip"):
+            self._clip[0].close()  # its streams refer to it, so that it would wait for the garbage collector
 
     def frame(self, number: int) -> VideoFrame:
         """Return a frame as it was decoded; `BadImage` where that is impossible."""
@@ -228,37 +255,21 @@ class _Decoder:
             raise BadImage(self._path, f"damaged: frame {number} (from 0) cannot be decoded")
         return frame
 
-    def frames(self) -> Iterator[tuple[int, VideoFrame | None]]:
-        """Yield each frame with its number from here on, None for one that is damaged."""
-        from av.error import FFmpegError
-
-        number, broken = -1, False
-        for packet in self._container.demux(self._stream):
-            try:
-                decoded = packet.decode()
-            except FFmpegError:
-                broken = True
-                continue
-            for frame in decoded:
-                broken = (broken and not frame.key_frame) or frame.is_corrupt or self._differs(frame)
-                if self._track.keys:
-                    number = int(np.searchsorted(self._track.times, -1 if frame.pts is None else frame.pts))
-                    if number == self._track.frames or self._track.times[number] != frame.pts:
-                        continue
-                else:
-                    number += 1
-                yield number, None if broken else frame
+    def count(self) -> int:
+        """Return how many frames there are, by decoding them."""
+        return sum(1 for _ in self._frames)
 
     def _go_to(self, number: int) -> None:
         before = [key for key in self._track.keys if key[0] <= number]
         near = self._at <= number and (not before or before[-1][0] <= self._at + _NEAR)
         if not near and before:
-            self._container.seek(before[-1][1], stream=self._stream)
-            self._frames = self.frames()
+            container, stream = self._clip
+            container.seek(before[-1][1], stream=stream)
+            self._frames = _decoded(self._clip, self._track)
         elif not near:
-            self._restart()
+            self._start()
         if not self._run_to(number) and not near:  # the container's index led behind it
-            self._restart()
+            self._start()
             self._run_to(number)
 
     def _run_to(self, number: int) -> bool:
@@ -278,17 +289,16 @@ class _Decoder:
         while len(self._recent) > max(8, _RECENT // size):
             self._recent.popitem(last=False)
 
-    def _restart(self) -> None:
-        self._container, self._stream = open_clip(self._path)
+    def _start(self) -> None:
+        """Open the clip, or open it again, at its first frame."""
+        self.__del__()
+        self._clip = open_clip(self._path)
         height, width, *_ = self._track.header
         # No picture much larger than announced is decoded; decoders add an edge.
         limits = {"max_pixels": str(max(2 * height * width, 2**20)), "err_detect": "explode"}
-        self._stream.codec_context.options = limits
-        self._stream.thread_type = "AUTO"
-        self._at, self._frames = 0, self.frames()
-
-    def _differs(self, frame: VideoFrame) -> bool:
-        return (frame.height, frame.width) != self._track.header[:2]
+        self._clip[1].codec_context.options = limits
+        self._clip[1].thread_type = "AUTO"
+        self._at, self._frames = 0, _decoded(self._clip, self._track)
 
 
 # ----------------------------------------------------------------------------------------------------------- to pixels
