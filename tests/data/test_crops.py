@@ -203,6 +203,9 @@ def test_tissue_is_what_is_saturated() -> None:
     image[:4] = (170, 80, 140)
     np.testing.assert_array_equal(tissue(image).all(axis=1), np.arange(10) < 4)
     np.testing.assert_array_equal(tissue(image[:, :, 1:2]).all(axis=1), np.arange(10) < 4)
+    gaps = image[:, :, 1:2].astype(np.float32)
+    gaps[2:6] = np.nan
+    np.testing.assert_array_equal(tissue(gaps).all(axis=1), np.arange(10) < 2)
     assert 0.2 < otsu(np.array([0.1] * 5 + [0.8] * 5)) < 0.8
 
 

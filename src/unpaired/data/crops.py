@@ -162,14 +162,20 @@ def thumbnail(source: FolderSource, index: int, opened: ImageSource) -> Image:
     path, number = (file.path, file.index) if isinstance(file, Frame) else (file, 0)
     with explained(path) as (opened_path, reader):
         levels = reader.levels(opened_path)
-        if levels[-1][0] * levels[-1][1] <= _PIXELS and len(levels) > 1:
-            small = reader.read_window(opened_path, Box(0, 0, *levels[-1]), number, len(levels) - 1)
-            if small is not None:
-                return small
+    if levels[-1][0] * levels[-1][1] <= _PIXELS and len(levels) > 1:
+        return source.reading.read(Frame(path, number, level=len(levels) - 1, box=Box(0, 0, *levels[-1])))
     rows, columns = min(_CELLS, max(1, size[0] // _CELL)), min(_CELLS, max(1, size[1] // _CELL))
     cells = grid(size, (min(_CELL, size[0]), min(_CELL, size[1])), rows, columns)
-    means = [np.nanmean(source.window(index, box).astype(np.float64), axis=(0, 1)) for box in cells]
+    means = [_mean(source.window(index, box)) for box in cells]
     return np.asarray(means, np.float32).reshape(rows, columns, -1)
+
+
+def _mean(image: Image) -> NDArray[np.float64]:
+    known = np.isfinite(image).all(axis=2)
+    mean: NDArray[np.float64] = (
+        image[known].astype(np.float64).mean(axis=0) if known.any() else np.full(image.shape[2], np.nan)
+    )
+    return mean
 
 
 def tissue(image: Image) -> NDArray[np.bool_]:
@@ -177,14 +183,15 @@ def tissue(image: Image) -> NDArray[np.bool_]:
 
     N. Otsu: A threshold selection method from gray-level histograms, 1979.
     """
-    values = np.nan_to_num(np.asarray(image, np.float64))
+    known, values = np.isfinite(image).all(axis=2), np.nan_to_num(np.asarray(image, np.float64))
     if image.shape[2] < 3:
-        top = float(values.max()) or 1.0
-        dark: NDArray[np.float64] = 1.0 - values.mean(axis=2) / top
-        return np.asarray(dark > otsu(dark))
-    bright = values[:, :, :3].max(axis=2)
-    saturation = (bright - values[:, :, :3].min(axis=2)) / np.maximum(bright, 1e-9)
-    return np.asarray(saturation > max(otsu(saturation), _LEAST_SATURATION))
+        shown: NDArray[np.float64] = 1.0 - values.mean(axis=2) / (float(values.max()) or 1.0)
+        least = otsu(shown[known])
+    else:
+        bright = values[:, :, :3].max(axis=2)
+        shown = (bright - values[:, :, :3].min(axis=2)) / np.maximum(bright, 1e-9)
+        least = max(otsu(shown[known]), _LEAST_SATURATION)
+    return np.asarray(known & (shown > least))
 
 
 def otsu(values: NDArray[np.float64]) -> float:
