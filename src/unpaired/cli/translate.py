@@ -55,6 +55,7 @@ def translate(
     out_of_range: Literal["clip", "refuse"] = "clip",
     crf: Whole | None = None,
     smooth: float = 0.0,
+    memory: str | None = None,
     max_pixels: Whole | None = None,
     existing: Literal["fail", "skip", "overwrite"] = "fail",
     cluster: Cluster = None,
@@ -113,8 +114,11 @@ def translate(
     smooth
         Lower the flicker of clips: average the change from frame to frame along the motion of the input, from 0 (not at
         all) to below 1; 0.8 is a good start.
+    memory
+        What the command may take, such as 4GB. An image that needs more is translated by tiles, with the same result,
+        and a file that is larger is read by parts where its format can. [default: what is free]
     max_pixels
-        Images of more pixels are refused. [default: 179 million]
+        Images of more pixels are refused, unless they can be read by parts. [default: 179 million]
     existing
         What to do when an output exists: fail before anything is done, skip it, or overwrite it.
     cluster
@@ -127,7 +131,7 @@ def translate(
 
     allow(extension)
     computing: dict[str, Any] = {"device": device, "engine": engine, "precision": precision}
-    sizing: dict[str, Any] = {"size": size, "detail": detail}
+    sizing: dict[str, Any] = {"size": size, "detail": detail, "memory": memory}
     files: dict[str, Any] = {
         "format": format,
         "name": name,
@@ -183,6 +187,7 @@ def _translate_files(
         say(f"engine: {translator.describe_engine()}")
     with counting("Translating", quiet=quiet) as progress:
         _show_search(translator, progress)
+        translator.tiler.progress = lambda tiles: progress.detail(str(tiles))
         report = translate_files(translator, inputs, out, progress=progress, **settings)
     failed = listed(report.failed) if report.failed else ""
     _print_report(report, len(report.failed), failed, out, quiet=quiet)

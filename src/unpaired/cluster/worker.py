@@ -49,6 +49,7 @@ class BatchSettings:
     out_of_range: OutOfRange = "clip"
     size: str | None = None
     detail: bool | None = None
+    memory: str | None = None
     max_pixels: int = MAX_PIXELS
     existing: Existing = "fail"
     batch_size: int = 8
@@ -90,6 +91,7 @@ class Shared:
             folder=loaded.folder,
             size=settings.size,
             detail=settings.detail,
+            memory=settings.memory,
         )
 
 

@@ -37,10 +37,11 @@ from unpaired.models.outputs import (
     rescaled_notice,
     stored_domain,
 )
-from unpaired.models.pipeline import Failure, Job, LoadedImage, OutOfRange, Run, load_image
+from unpaired.models.pipeline import Failure, Job, LargeJob, LoadedImage, OutOfRange, Run, load_image
 from unpaired.models.sizing import Rescaled
 from unpaired.models.slabs import single
 from unpaired.models.smoothing import Smoothed, clips_of
+from unpaired.models.tiling.windows import find_large
 from unpaired.models.translator import Translator
 from unpaired.networks import SearchError
 
@@ -160,8 +161,9 @@ def translate_files(
         if progress is not None:
             progress(done + before, images)
 
-    def load(job: Job) -> LoadedImage | Failure:
-        return load_image(job, translator, with_alpha=with_alpha, **reading)
+    def load(job: Job) -> LoadedImage | LargeJob | Failure:
+        large = find_large(job, translator, with_alpha=with_alpha, **reading)
+        return large or load_image(job, translator, with_alpha=with_alpha, **reading)
 
     def write(job: Job, content: bytes) -> None:
         write_atomic(job.output, content, durable=False)

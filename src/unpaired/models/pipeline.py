@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
 from unpaired.core.files import atomic_file, full_suffix, means_full_disk
+from unpaired.core.memory import means_out_of_memory
 from unpaired.core.settings import option
 from unpaired.core.text import plural, printable
 from unpaired.data.bad_image import BadImage
@@ -67,6 +68,13 @@ class LoadedImage(NamedTuple):
     """How its values fit the model."""
     remarks: tuple[Remark, ...] = ()
     """What reading did that is told."""
+
+
+class LargeJob(NamedTuple):
+    """A file that is read, translated and written by parts: by `translate`, in the thread that computes."""
+
+    job: Job
+    translate: Callable[[Run], None]
 
 
 class Failure(NamedTuple):
@@ -126,7 +134,7 @@ class Run:
     written_as: Domain
     batch_size: int
     workers: int
-    load: Callable[[Job], LoadedImage | Failure]
+    load: Callable[[Job], LoadedImage | LargeJob | Failure]
     """Returns an image as the network sees it, or why there is none; called from several threads."""
     write: Callable[[Job, bytes], None]
     """Brings the content of an output to its place; called from several threads."""
@@ -173,7 +181,7 @@ class Run:
 
     def _load_ahead(self, jobs: Iterable[Job], pool: ThreadPoolExecutor) -> Iterator[LoadedImage]:
         """Yield the images in order while the next ones are being decoded; leave out what cannot be."""
-        ahead: deque[Future[LoadedImage | Failure]] = deque()
+        ahead: deque[Future[LoadedImage | LargeJob | Failure]] = deque()
         for job in itertools.chain(jobs, (None,)):
             if job is not None:
                 ahead.append(pool.submit(self.load, job))
@@ -182,8 +190,26 @@ class Run:
                 if isinstance(loaded, Failure):
                     self.fail(loaded)
                     continue
+                if isinstance(loaded, LargeJob):
+                    self._translate_large(loaded)
+                    continue
                 self.count(loaded)
                 yield loaded
+
+    def _translate_large(self, large: LargeJob) -> None:
+        try:
+            large.translate(self)
+        except BadImage as error:
+            self.fail(Failure(large.job, error.reason))
+        except (OSError, ValueError) as error:
+            self.fail(self.not_written(large.job, error))
+        except (RuntimeError, MemoryError) as error:
+            if not means_out_of_memory(error):
+                raise
+            self.fail(Failure(large.job, f"not enough memory: {error}", lasting=False))
+        else:
+            self.written += 1
+            self.advance(1)
 
     def fail(self, failure: Failure, images: int = 1) -> None:
         """Remember a job that failed before so many of its images were done."""
@@ -342,11 +368,3 @@ def _explained(path: Path) -> Iterator[None]:
     except Exception as error:  # the libraries of the formats raise anything
         words = printable(str(error).partition("\n")[0])[:200] or type(error).__name__
         raise UserError(f"cannot be written as {full_suffix(path)}: {words}") from error
-
-
-def means_out_of_memory(error: Exception) -> bool:
-    """Say whether an error of PyTorch or Python means that memory is short."""
-    import torch
-
-    by_words = any(words in str(error) for words in ("can't allocate memory", "bad_alloc", "bad allocation"))
-    return by_words or isinstance(error, torch.OutOfMemoryError | MemoryError)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from torch import Tensor
 from unpaired.core.errors import UserError
 from unpaired.core.extensions import allow_extensions
 from unpaired.core.files import require_new
+from unpaired.core.memory import means_out_of_memory, read_memory
 from unpaired.data.directions import heading
 from unpaired.data.values import Image, Signed, filled, to_signed
 from unpaired.models.conversion import (
@@ -36,6 +39,7 @@ from unpaired.models.named import HUB, is_model_name
 from unpaired.models.padding import pad_to, padded_size
 from unpaired.models.saving import save_model
 from unpaired.models.sizing import Sizing, TranslationSize, choose_sizing
+from unpaired.models.tiling.tiler import Tiler
 from unpaired.models.translation import Translation
 from unpaired.models.volume import Spacing, translate_volume
 from unpaired.networks import Generator, Search, describe_generator
@@ -85,6 +89,7 @@ class Translator:
         folder: Path | None = None,
         size: TranslationSize | str | None = None,
         detail: bool | None = None,
+        memory: int | str | None = None,
     ) -> None:
         """Wrap a network that is at hand; it is moved to the CPU and put into evaluation mode.
 
@@ -107,6 +112,9 @@ class Translator:
         )
         self.engine, self._exactness = open_engine(job)
         self.device = self.engine.device
+        budget = None if memory is None else read_memory(memory)
+        self._digest = fingerprint
+        self.tiler = Tiler(self.engine, self.network, budget)
         self.notices = self.engine.notices = [*notices, *self.engine.notices]  # one list: the engine may add to it
 
     @classmethod
@@ -123,6 +131,7 @@ class Translator:
         fine: bool | None = None,
         size: TranslationSize | str | None = None,
         detail: bool | None = None,
+        memory: int | str | None = None,
         extensions: Sequence[str] = (),
     ) -> Translator:
         """Return the translator that a run, a checkpoint or a model folder holds.
@@ -143,6 +152,8 @@ class Translator:
           `trained` as in training (the default where the model knows it), `native`, or pixels of the shorter side.
         - `detail` says how the translation returns to the image's own size: the change is resized and added to the
           image, which keeps its detail (the default for pictures of the same channels), or the translation is resized.
+        - `memory` is what the process may take, in bytes or such as `4GB`: an image that needs more is translated by
+          tiles, with the same result. By default what is free.
         - `extensions` are the user's own parts that the model needs, `package.module:Name`: what only a model names is
           not imported.
 
@@ -165,6 +176,7 @@ class Translator:
             folder=loaded.folder,
             size=size,
             detail=detail,
+            memory=memory,
         )
 
     @classmethod
@@ -221,6 +233,17 @@ class Translator:
         Raises `UserError` for a search on another device than the CPU, which has nothing to be compared with.
         """
         return self._exactness()
+
+    @property
+    def digest(self) -> str:
+        """What tells this network from all others: a checksum of its description and weights."""
+        if self._digest is None:
+            told = hashlib.sha256(json.dumps(describe_generator(self.network), sort_keys=True, default=str).encode())
+            for name, value in self.network.state_dict().items():
+                told.update(name.encode())
+                told.update(value.contiguous().numpy().tobytes())
+            self._digest = told.hexdigest()
+        return self._digest
 
     @property
     def search(self) -> Search | None:
@@ -299,7 +322,7 @@ class Translator:
             return images.new_empty((0, self.target.channels, *images.shape[-2:]))
         height, width = images.shape[-2:]
         if self.sizing.seen(height, width) == (height, width):
-            translated = self.engine.translate(images)
+            translated = self._compute(images)
         else:
             values = images.detach().float().permute(0, 2, 3, 1).cpu().numpy()
             made = np.stack([one.values for one in self.translate_values([*values])])
@@ -402,9 +425,21 @@ class Translator:
         tensors = [torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None] for image in images]
         if len(set(sizes)) > 1:
             tensors = [pad_to(t, self.network.size_multiple, self.network.minimum_size)[0] for t in tensors]
-        translated = self.engine.translate(torch.cat(tensors) if len(tensors) > 1 else tensors[0])
+        translated = self._compute(torch.cat(tensors) if len(tensors) > 1 else tensors[0])
         pixels: Signed = translated.permute(0, 2, 3, 1).cpu().numpy()
         return [result[:height, :width] for result, (height, width) in zip(pixels, sizes, strict=True)]
+
+    def _compute(self, images: Tensor) -> Tensor:
+        """Return what the network makes of [N, C, H, W]: by tiles where the memory does not suffice for the whole."""
+        count, (height, width) = len(images), images.shape[-2:]
+        if not self.tiler.is_needed(*self.padded_size(height, width), count):
+            try:
+                return self.engine.translate(images)
+            except (RuntimeError, MemoryError) as error:
+                if not means_out_of_memory(error) or count > 1 or self.search is not None:
+                    raise
+        arrays = images.detach().float().permute(0, 2, 3, 1).cpu().numpy()
+        return torch.from_numpy(np.stack([self.tiler.array(image) for image in arrays])).permute(0, 3, 1, 2)
 
 
 def images_per_batch(height: int, width: int, at_most: int) -> int:

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from unpaired.core.errors import UserError
+from unpaired.core.memory import means_out_of_memory
 from unpaired.core.text import printable
 from unpaired.data.bad_image import BadImage, TooLarge
 from unpaired.data.decode import count_frames, probe
@@ -25,7 +26,6 @@ from unpaired.data.values import Domain, Signed
 from unpaired.models.conversion import Opened, open_image
 from unpaired.models.engines.base import NotFiniteError
 from unpaired.models.outputs import default_format, keeps_alpha, output_domain, stored_domain
-from unpaired.models.pipeline import means_out_of_memory
 from unpaired.models.translation import Translation
 from unpaired.models.translator import Translator
 from unpaired.serve.accept import MEDIA, choose

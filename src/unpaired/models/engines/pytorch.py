@@ -47,6 +47,16 @@ class TorchEngine(Engine):
         self._prepare()
         self.search = self._network.search
 
+    @property
+    def network(self) -> Generator:
+        """The network that computes, on the device; another one after `fall_back`."""
+        return self._network
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type in which images go through it."""
+        return self._dtype
+
     def _prepare(self) -> None:
         self._dtype = _DTYPES[self.precision]
         self._layout = torch.contiguous_format if self.precision == "fp32" else torch.channels_last
