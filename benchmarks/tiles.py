@@ -85,6 +85,7 @@ def measure(height: int, width: int, memory: str | None) -> dict[str, float]:
             print(f"  {tiles}", file=sys.stderr, flush=True)
 
     translator.tiler.progress = show
+    translator.tiler.require()  # the network is read once for all images
     started, cpu = time.monotonic(), time.process_time()
     if memory is None:
         values = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1

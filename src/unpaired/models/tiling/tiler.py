@@ -190,7 +190,7 @@ def choose_layout(network: Network, size: Size, available: int, engine: TorchEng
     for plan in plans(network, size):
         kept = int(plan.kept * pixels * engine.dtype.itemsize)
         for on_disk in (False, True) if folder is None else (True,):  # or nothing could go on later
-            room = available - (0 if on_disk else kept)
+            room = available - (0 if on_disk else 2 * kept)  # what is new is there before the old is forgotten
             tile = _tile(plan, room if engine.device.type == "cpu" else min(room, _free_on(engine.device)))
             if tile >= _SMALLEST_TILE and (not on_disk or kept < disk):
                 cost = plan.cost(engine.dtype.itemsize, on_disk=on_disk) * (1 if tile >= _COMFORTABLE_TILE else 3)
