@@ -63,7 +63,7 @@ def test_every_kind_of_value_becomes_eight_bits(tmp_path: Path) -> None:
 
 
 def test_what_people_cannot_look_at_is_refused(tmp_path: Path) -> None:
-    np.save(tmp_path / "five.npy", np.zeros((4, 4, 5), np.uint8))
+    np.save(tmp_path / "five.npy", np.zeros((8, 9, 5), np.uint8))
     with pytest.raises(UserError, match="has 5 channels"):
         read_pixels(tmp_path / "five.npy")
     np.save(tmp_path / "wide.npy", np.zeros((4, 4, 1), np.int64))

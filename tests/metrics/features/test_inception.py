@@ -12,6 +12,7 @@ from torch import Tensor
 from unpaired.core.cache import user_cache_folder
 from unpaired.metrics import features as features_room
 from unpaired.metrics.features import Features, open_features
+from unpaired.metrics.features.published import InceptionFeatures
 from unpaired.metrics.features.weights import INCEPTION, file_checksum
 
 
@@ -30,7 +31,7 @@ def test_a_file_of_ones_own_is_never_called_fid(inception: Features) -> None:
 @pytest.mark.slow
 def test_the_published_file_alone_is_called_fid(inception_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     published = dataclasses.replace(INCEPTION, sha256=file_checksum(inception_file))
-    monkeypatch.setattr(features_room, "INCEPTION", published)
+    monkeypatch.setitem(features_room._KNOWN, "inception", (published, InceptionFeatures))
     place = user_cache_folder() / "weights" / published.aliases[0]
     place.parent.mkdir()
     place.symlink_to(inception_file)
