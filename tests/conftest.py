@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from unpaired.core import extensions
+
 # A busy machine must fail no test: no example has a time limit, and slow drawing of examples is no error.
 settings.register_profile("unpaired", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unpaired")
@@ -36,6 +38,12 @@ def _no_installed_features(request: pytest.FixtureRequest, monkeypatch: pytest.M
     """Measure what needs no weights, as where the extra `features` is missing; tests marked `lite0` use it."""
     if request.node.get_closest_marker("lite0") is None:
         monkeypatch.setattr("unpaired.metrics.features.has_lite0", lambda: False)
+
+
+@pytest.fixture(autouse=True)
+def _own_extensions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget after every test which extensions it named."""
+    monkeypatch.setattr(extensions, "_allowed", set(extensions._allowed))
 
 
 @pytest.fixture(autouse=True)

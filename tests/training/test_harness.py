@@ -65,7 +65,7 @@ def _race(data: Path, tmp_path: Path, rounds: int, **options: Any) -> Iterator[t
 
 
 def test_of_two_starts_of_one_run_one_trains_and_the_other_changes_nothing(data: Path, tmp_path: Path) -> None:
-    for first, second, run in _race(data, tmp_path, rounds=5):
+    for first, second, run in _race(data, tmp_path, rounds=4):
         outcomes = [first[0], second[0]]
         assert sorted(outcomes) == ["refused", "trained"], (first, second)
         winner = outcomes.index("trained") + 1
@@ -85,12 +85,12 @@ def test_two_starts_with_resume_auto_end_as_one_training(data: Path, tmp_path: P
 
 
 def test_killed_at_a_file_operation_it_ends_bit_identical(data: Path, tmp_path: Path) -> None:
-    """In each ninth of some hundred operations once: begin, log, samples, checkpoints, best, page, end."""
+    """In each sixth of some hundred operations once: begin, log, samples, checkpoints, best, page, end."""
     whole = tmp_path / "whole"
     state, images, operations = Asked(train_until, at=0, run=whole, data=data, settings=SETTINGS).answer()
     assert (state, images) == ("trained", 6)
     assert operations > 60
-    parts, moments = 9, random.Random(9)
+    parts, moments = 6, random.Random(9)
     for part in range(parts):
         at = moments.randint(1 + operations * part // parts, operations * (part + 1) // parts)
         run = tmp_path / f"killed{at}"
