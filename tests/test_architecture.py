@@ -22,6 +22,7 @@ ROOMS = (
     "training",
     "audit",
     "compare",
+    "plan",
     "web",
     "study",
     "serve",

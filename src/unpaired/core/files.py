@@ -170,9 +170,9 @@ def check_out(
 
     With `replaces`, the names of files in it, `out` is a folder, else a file (of one of these `suffixes`). Refused are:
     a name that is not valid or too long, a place that cannot be written, a folder of the images that the command reads
-    (`reads`, those that are paths) or one inside, and a file in the way that unpaired has not written: a page or a JSON
-    document carries its `mark`; other files are taken for ours where such a document lies beside them, and names it.
-    Call it before anything is computed. Raises `UserError`.
+    (`reads`, those that are paths) or one inside, and a file in the way that unpaired has not written: a page, a JSON
+    document or a plan carries its `mark`; other files are taken for ours where such a document lies beside them, and
+    names it. Call it before anything is computed. Raises `UserError`.
     """
     out = Path(os.path.expanduser(out))
     called = option(named, printable(out))
@@ -227,7 +227,7 @@ def _check_name(out: Path, called: str) -> None:
 def _is_ours(path: Path, names: Iterable[str], mark: str) -> bool:
     """Whether a file says that unpaired wrote it or, where its kind cannot say so, whether one beside it does."""
     marks = {".json": f'"format": "{mark}', ".html": f'name="generator" content="{mark.replace("-", " ")}'}
-    marks[".htm"] = marks[".html"]
+    marks |= {".htm": marks[".html"], ".toml": f"# {mark} plan"}
     if path.suffix.lower() not in marks:
         beside = [path.with_name(name) for name in names if Path(name).suffix.lower() in marks]
         return path.is_file() and any(_is_ours(each, (), mark) for each in beside)

@@ -29,6 +29,8 @@ from unpaired.methods import METHODS, find_method
 from unpaired.training.config import TrainingConfig
 
 SECTIONS = ("method", "data", "training")
+PLAN = "plan"
+"""Section of a plan's file that says how it came about; no settings."""
 CHECKSUM = "sha256"
 """Key of a run's `config.json`: the checksum of all the rest."""
 
@@ -81,6 +83,8 @@ def read_file(path: str | Path) -> Given:
         )
     document = read_document(path, f"--config {path}", missing=suggestion(path, "run"))
     document.pop(CHECKSUM, None)
+    if path.suffix != ".json":
+        document.pop(PLAN, None)
     return Given(flatten(document), f"{path}: {{name}}", record=path.suffix == ".json")
 
 
