@@ -114,13 +114,15 @@ def test_training_images_are_told_where_there_are_no_others(run: Path, tmp_path:
     assert any("training images were measured" in warning for warning in found.warnings)
 
 
-def test_what_cannot_be_brought_back_cannot_be_audited(make_model: Any, images: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_brought_back_cannot_be_asked_what_it_hides(
+    make_model: Any, images: Path, tmp_path: Path
+) -> None:
     for model, said in (
-        (make_model("one", directions=("a2b",)), r"\(cyclegan\): it has no b2a"),
+        (make_model("one", directions=("a2b",)), "hidden: the model has no b2a"),
         (make_model("search", family="latent_search"), "it translates by a search"),
     ):
         with pytest.raises(UserError, match=said):
-            audit(AuditOptions(model=model, data=images, out=tmp_path / "out"))
+            audit(AuditOptions(model=model, data=images, out=tmp_path / "out", checks="hidden", size=16))
         assert not (tmp_path / "out").exists()
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from unpaired.core.settings import Count, Flag, Place, Settings
+from unpaired.core.errors import UserError
+from unpaired.core.settings import Count, Flag, Place, Settings, option
 from unpaired.data.config import Size
 
+CheckName = Literal["hidden"]
+CHECKS: tuple[CheckName, ...] = get_args(CheckName)
+"""What an audit can ask, in the order of the results."""
 LARGEST_SEED = 2**32 - 1
 """The seed of an image's noise is made of this one and the image's number, and has to fit into 64 bits."""
 
@@ -22,6 +26,9 @@ class AuditOptions(Settings):
     """The checkpoint of a run: best, last or a number of images. [default: best where there is one, else last]"""
     data: Annotated[Place | None, Flag("--data")] = None
     """Folder with test images of both domains, as for `unpaired train`. [default: that of the run]"""
+    checks: Annotated[str | tuple[str, ...] | None, Flag("--checks")] = None
+    """What is asked, with commas between: hidden (is the input hidden in the output?). [default: all that the model
+    allows]"""
     direction: Annotated[str, Flag("--direction")] = "both"
     """Which way: a2b, b2a, by the domains' names such as horse2zebra, or both."""
     images: Annotated[Count, Flag("--images")] = 50
@@ -36,6 +43,20 @@ class AuditOptions(Settings):
     """auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps."""
     command: str = ""
     """The command line, for the record."""
+
+    def check(self) -> None:
+        """Refuse checks that do not exist; raises `UserError`."""
+        if not self.chosen or not set(self.chosen) <= set(CHECKS):
+            raise UserError(f"{option('checks', self.checks)}: allowed are {', '.join(CHECKS)}, with commas between.")
+
+    @property
+    def chosen(self) -> tuple[CheckName, ...]:
+        """The checks to make where they can be: those that were named, or all."""
+        if self.checks is None:
+            return CHECKS
+        names = [name.strip() for name in (self.checks.split(",") if isinstance(self.checks, str) else self.checks)]
+        unknown = [name for name in names if name not in CHECKS]
+        return tuple(unknown or [name for name in CHECKS if name in names])  # type: ignore[arg-type]
 
     @property
     def image_size(self) -> tuple[int, int] | None:

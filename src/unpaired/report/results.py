@@ -153,24 +153,43 @@ class Chart(Part):
     lines: tuple[Line, ...]
 
 
-class Direction(Part):
-    """What was found of one direction."""
+class Answer(Part):
+    """What was found of one question: in words, tables, charts and pictures."""
 
-    heading: str = ""
-    """Such as `A to B`, or `horse to zebra` where the domains have names."""
     verdict: str = ""
     """One sentence: what the figures say."""
     summary: str = ""
     """A paragraph below the verdict."""
-    figures: tuple[Figure, ...] = ()
-    bounds: dict[str, tuple[Figure, ...]] = Field(default_factory=dict)
-    """Figures of other images by the same metrics: `untranslated`, `real_halves`, ..."""
     tables: tuple[Table, ...] = ()
     charts: tuple[Chart, ...] = Field(default=(), validation_alias=AliasChoices("charts", "curves"))
     pictures: tuple[Picture, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+class Check(Answer):
+    """A question of an audit beside the first; its figures are the direction's, in the group of its name."""
+
+    name: str
+    """Key of `GROUPS`."""
+
+
+class Direction(Answer):
+    """What was found of one direction."""
+
+    heading: str = ""
+    """Such as `A to B`, or `horse to zebra` where the domains have names."""
+    figures: tuple[Figure, ...] = ()
+    bounds: dict[str, tuple[Figure, ...]] = Field(default_factory=dict)
+    """Figures of other images by the same metrics: `untranslated`, `real_halves`, ..."""
+    checks: tuple[Check, ...] = ()
+    """Of an audit: what was found beside hidden information, which its own verdict, tables and charts are about."""
     reference_reused: bool = False
     """Whether the statistics of the real images came from the user's cache; it changes no figure."""
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """The direction's own verdict with its tables, and the checks of an audit."""
+        return (self, *self.checks)
 
     def figure(self, name: str) -> Figure | None:
         """Return the figure of this name, None where it was not measured."""
@@ -231,7 +250,9 @@ class Document(Part):
     @property
     def pictures(self) -> tuple[Picture, ...]:
         """All pictures of all directions."""
-        return tuple(picture for found in self.directions.values() for picture in found.pictures)
+        return tuple(
+            picture for found in self.directions.values() for part in found.answers for picture in part.pictures
+        )
 
     def to_json(self) -> str:
         """Return the document as JSON text without NaN."""
@@ -396,6 +417,8 @@ GROUPS: dict[str, str] = {
     "reconstruction": "Does the way back return the input?",
     "labels": "Are the labels right?",
     "audit": "Is the input hidden in the output?",
+    "planted": "Do planted structures survive?",
+    "classes": "Was content added or removed?",
 }
 """The groups of figures in the order in which they are shown, each as the question that it answers."""
 

@@ -18,7 +18,7 @@ from unpaired.core.text import NONE, duration, number, percent, plural
 from unpaired.models.folder import BEST
 from unpaired.report.embedding import Album, chosen_grids, embed
 from unpaired.report.page import page
-from unpaired.report.results import Audit, Document, Evaluation, Table
+from unpaired.report.results import GROUPS, Answer, Audit, Check, Document, Evaluation, Table
 from unpaired.report.run_charts import evaluation_charts, training_charts
 from unpaired.report.run_log import plain
 from unpaired.report.run_page import caption, history, setting_text
@@ -157,10 +157,14 @@ def _shown_run(run: Run, album: Album, num_runs: int) -> dict[str, Any]:
 
 def _shown_measured(measured: Measured, album: Album) -> dict[str, Any]:
     """Return an evaluation or audit with its pictures: embedded, or the file where there was no room."""
-    directions = []
+    directions, questions = [], dict[str, list[tuple[str, Answer]]]()
     for name, found in sorted(measured.document.directions.items()):
         pictures = []
-        for picture in found.pictures:
+        for part in found.answers:
+            question = part.name if isinstance(part, Check) else "audit"
+            if isinstance(part, Check) or part.verdict or part.charts or part.summary:
+                questions.setdefault(GROUPS.get(question, question), []).append((found.heading or name, part))
+        for picture in (picture for part in found.answers for picture in part.pictures):
             path = measured.picture(picture)
             images = album.parts.get(path, ()) if path else ()
             alt = picture.alt or picture.title or picture.file
@@ -169,7 +173,8 @@ def _shown_measured(measured: Measured, album: Album) -> dict[str, Any]:
             found = with_verdict(found)
         directions.append({"name": name, "found": found, "pictures": pictures})
     model = measured.document.model
-    return {"name": model.title if model is not None else measured.name, "directions": directions}
+    title = model.title if model is not None else measured.name
+    return {"name": title, "directions": directions, "questions": questions}
 
 
 # ----------------------------------------------------------------------------------------------------------------- JSON

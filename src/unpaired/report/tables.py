@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from unpaired.core.text import NONE, listing, number, printable, safe, with_error
-from unpaired.report.results import GROUPS, Cell, Direction, Document, Fact, Figure, Protocol, Table, Value
+from unpaired.report.results import GROUPS, Cell, Check, Direction, Document, Fact, Figure, Protocol, Table, Value
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -219,8 +219,12 @@ def render(document: Document, *, figures: bool = True) -> RenderableType:
     for found in document.directions.values():
         parts += [Text(found.heading, style="bold"), *(Text(text) for text in (found.verdict, found.summary) if text)]
         parts += [to_terminal(figure_table(found))] if figures and found.figures else []
-        parts += [to_terminal(table) for table in found.tables]
-        parts += [*(Text(f"warning: {warning}.", style="yellow") for warning in found.warnings), Text("")]
+        for part in found.answers:
+            if isinstance(part, Check):
+                parts += [Text(f"{found.heading}: {GROUPS.get(part.name, part.name)}", style="bold")]
+                parts += [Text(text) for text in (part.verdict, part.summary) if text]
+            parts += [to_terminal(table) for table in part.tables]
+            parts += [*(Text(f"warning: {warning}.", style="yellow") for warning in part.warnings), Text("")]
     parts += [to_terminal(table) for table in document.tables]
     if protocol := protocol_parts(document):
         parts.append(Text("Protocol", style="bold"))
