@@ -285,8 +285,8 @@ def _show_data(data: Mapping[str, Any]) -> list[RenderableType]:
     from unpaired.data.folders import in_words
 
     for name, each in data["folders"].items():
-        told = [*in_words(each["left_out"]), *each["remarks"]]
-        lines += [Text(f"{name}: {text}", overflow="fold") for text in told]
+        notices = [*in_words(each["left_out"]), *each["remarks"]]
+        lines += [Text(f"{name}: {text}", overflow="fold") for text in notices]
     lines += [Text(f"warning: {data['shared_groups']}", overflow="fold")] if data["shared_groups"] else []
     return [Text(f"layout: {data['layout'] or 'one folder of images'}"), *pairs, table, *lines]
 

@@ -154,7 +154,7 @@ def _conclude(folder: Path, status: Status, quiet: bool) -> int:
     place = shlex.quote(str(folder))
     if status.signal is not None:
         note(
-            f"Stopped after {status.images_seen:,} images; everything is saved. Go on with:\n"
+            f"Stopped after {status.images_seen:,} images; everything is saved. Resume with:\n"
             f"  unpaired segment train --resume {place}"
         )
         return INTERRUPTED + status.signal

@@ -108,7 +108,7 @@ def translate(
     keep_metadata
         Write resolution and EXIF of pictures (also the place where they were taken) into their translations.
     out_of_range
-        Values outside the range that the model was trained on: clip them (told), or refuse their files.
+        Values outside the range that the model was trained on: clip them (reported), or refuse their files.
     crf
         Quality of clips, 0 (no loss) to 51 (smallest). [default: 16]
     smooth

@@ -124,7 +124,7 @@ def find_source(places: Sequence[str], *, suffix: str, name: str, direction: str
 
 
 def _try_shards(found: Sequence[Input], choice: str | None) -> None:
-    """Raise `UserError` where none of the first shards can be read: a wrong column is better told at once."""
+    """Raise `UserError` where none of the first shards can be read: a wrong column is better reported at once."""
     errors = []
     for each in found[:_TRIED]:
         try:

@@ -377,7 +377,7 @@ def _keep_quiet() -> None:
 
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    vars(ray._private.worker)["_worker_logs_enabled"] = False  # killed workers would be told on stdout
+    vars(ray._private.worker)["_worker_logs_enabled"] = False  # killed workers would be reported on stdout
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1  # a large shard may take hours

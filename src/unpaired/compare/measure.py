@@ -125,7 +125,7 @@ def _read(place: Path, asked: dict[str, Any], device: torch.device) -> Segmenter
         name = differing[0]
         raise UserError(
             f"the segmenter in {place} was trained with other settings: {name} was {kept[name]} and is now "
-            f"{asked[name]}. Go on with those, choose another --out, or delete the folder to have it trained again "
+            f"{asked[name]}. Resume with those, choose another --out, or delete the folder to have it trained again "
             "(every method is then scored again)."
         )
     return segmenter

@@ -52,7 +52,7 @@ UNSUPPORTED = {
     **dict.fromkeys((".xcf", ".kra", ".psb", ".afphoto"), _PROJECT),
     **dict.fromkeys((".grib", ".grb", ".nc"), "grids: write the variable that is meant as GeoTIFF or .npy first"),
 }
-"""Files of images that nothing here reads, by suffix, and what to do: left out of folders, and told."""
+"""Files of images that nothing here reads, by suffix, and what to do: left out of folders, and reported."""
 
 _HEAD = 512
 """Bytes by which a file's reader is found."""

@@ -47,7 +47,7 @@ SHALLOWEST = 2
 
 @final
 class Pix2pix(Method):
-    """A translator that is told what its result should have been, and a discriminator of pairs."""
+    """A generator that learns from pairs, and a discriminator of pairs."""
 
     config_class = Config
     config: Config

@@ -8,8 +8,8 @@ The rule. Values are read by the domain's declared range, else by the type of th
 - 16 bits for a model of 8-bit pictures where the file says that its values do not fill its type (12 bits), or where
   int16 values use little of it: networks would see black, or one grey.
 
-Told, with counts, is what can be meant: values outside the declared range, which are clipped, and images whose values
-use little of what the model's range, or their type, allows.
+Reported, with counts, is what can be meant: values outside the declared range, which are clipped, and images whose
+values use little of what the model's range, or their type, allows.
 """
 
 from __future__ import annotations

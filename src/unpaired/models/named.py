@@ -21,8 +21,8 @@ def is_model_name(text: str | Path) -> bool:
 def model_path(text: str | Path) -> Path:
     """Return where a model lies that a user names: a path as it is, and a name as the folder that it stands for.
 
-    A published model and one of the hub come into the user's cache first, and what came is told. Raises `UserError`
-    that names the nearest where there is none of this name, or says why it cannot be had.
+    A published model and one of the hub come into the user's cache first, and what was downloaded is reported. Raises
+    `UserError` that names the nearest where there is none of this name, or says why it cannot be had.
     """
     if not is_model_name(text):
         return Path(text)

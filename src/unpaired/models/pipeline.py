@@ -67,7 +67,7 @@ class LoadedImage(NamedTuple):
     fit: Fit = GOOD_FIT
     """How its values fit the model."""
     remarks: tuple[Remark, ...] = ()
-    """What reading did that is told."""
+    """What reading did that is reported."""
 
 
 class LargeJob(NamedTuple):
@@ -163,7 +163,7 @@ class Run:
     keep_metadata: bool = False
     """Whether ordinary pictures get the resolution and EXIF of their inputs."""
     remarks: Counter[Remark] = field(default_factory=Counter)
-    """What reading did that is told, by how many files."""
+    """What reading did that is reported, by how many files."""
 
     def translate(self, jobs: Iterable[Job]) -> None:
         """Translate every job; what goes wrong with one file is remembered in `failed`."""

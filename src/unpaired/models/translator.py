@@ -185,8 +185,8 @@ class Translator:
     ) -> Translator:
         """Return a translator of the Hugging Face hub (`user/name`), or of any other model that `load` takes.
 
-        `revision` is a branch, a tag or a commit; `options` are those of `load`. The commit is told. A folder of the
-        name comes first; only JSON and safetensors are fetched, and nothing in them is executed. Raises `UserError`.
+        `revision` is a branch, a tag or a commit; `options` are those of `load`. The commit is reported. A folder of
+        that name comes first; only JSON and safetensors are fetched, and nothing in them is run. Raises `UserError`.
         """
         if Path(name).exists() or is_model_name(name):
             if revision is not None:
@@ -238,11 +238,11 @@ class Translator:
     def digest(self) -> str:
         """What tells this network from all others: a checksum of its description and weights."""
         if self._digest is None:
-            told = hashlib.sha256(json.dumps(describe_generator(self.network), sort_keys=True, default=str).encode())
+            digest = hashlib.sha256(json.dumps(describe_generator(self.network), sort_keys=True, default=str).encode())
             for name, value in self.network.state_dict().items():
-                told.update(name.encode())
-                told.update(value.contiguous().numpy().tobytes())
-            self._digest = told.hexdigest()
+                digest.update(name.encode())
+                digest.update(value.contiguous().numpy().tobytes())
+            self._digest = digest.hexdigest()
         return self._digest
 
     @property

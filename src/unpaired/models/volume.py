@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Spacing = tuple[float, float, float]
 NOTICEABLE = 0.1
-"""Spacings that differ by this share from those of training are told or, where they can, brought to them."""
+"""Spacings that differ by this share from those of training are reported or, where possible, resampled to them."""
 _TOGETHER = 8
 
 

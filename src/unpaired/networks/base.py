@@ -125,7 +125,7 @@ class Search(Generator):
     exportable = False
     is_search = True
     progress: Progress | None = None
-    """Told how far the search is."""
+    """Called with how far the search is."""
     last_errors: list[SearchError]
     """For each image of the last call: how far the nearest image that was found is from it."""
 

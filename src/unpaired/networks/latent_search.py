@@ -157,7 +157,7 @@ class LatentSearch(Search):
         return chosen, SearchError(l1=float(difference.abs().mean()), psnr=psnr)
 
     def _latents(self, count: int, seed: int) -> Tensor:
-        """Draw latent vectors [count, latent] on the processor, where the numbers are the same for every device."""
+        """Draw latent vectors [count, latent] on the CPU, where the numbers are the same for every device."""
         numbers = torch.Generator().manual_seed(seed)
         drawn = torch.randn(count, self.config.generator.latent, generator=numbers, device="cpu")
         return drawn.to(next(self.generator.parameters()).device)

@@ -104,7 +104,7 @@ class ServedModel:
     def _end_loading(self, key: Key, task: asyncio.Task[Translator]) -> None:
         del self._loading[key]
         if not task.cancelled():
-            task.exception()  # whoever waited for it was told
+            task.exception()  # reported to whoever waited for it
 
     async def _load(self, key: Key) -> Translator:
         run = asyncio.get_running_loop().run_in_executor

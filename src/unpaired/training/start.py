@@ -197,7 +197,7 @@ def resume_run(
     callbacks: Sequence[Callback] = (),
     patience_seconds: float = 0.0,
 ) -> Result:
-    """Go on with a run from its newest intact checkpoint, exactly as if it had never stopped.
+    """Resume a run from its newest intact checkpoint, exactly as if it had never stopped.
 
     What differs from when it stopped is said and logged: settings that a resumed run may change, and images, which
     `data_changed` must allow. Under torchrun every process calls this; their number may be another one than before, and
@@ -297,7 +297,7 @@ def _require_place(folder: Path, data: DataConfig) -> None:
 
 
 def _advice(folder: Path) -> str:
-    begun = f"Go on with it: unpaired train --resume {folder}. Or" if (folder / CONFIG).is_file() else "Please"
+    begun = f"Resume it: unpaired train --resume {folder}. Or" if (folder / CONFIG).is_file() else "Please"
     return f"{begun} choose another --out."
 
 

@@ -1,4 +1,4 @@
-"""A request that is not granted, and what its sender is told: a status, a word for programs, a sentence for people."""
+"""A request that is refused, and the answer: a status, a code for programs, a message for people."""
 
 from __future__ import annotations
 

@@ -171,10 +171,10 @@ def test_lost_before_anything_was_saved_it_begins_again(
 
 def test_going_on_changes_no_setting_of_the_training(data: Path, tmp_path: Path) -> None:
     train(data, tmp_path / "run", images=4)
-    with pytest.raises(UserError, match=r"segmenter\.seed: cannot be changed when a training goes on"):
+    with pytest.raises(UserError, match=r"segmenter\.seed: cannot be changed when a training resumes"):
         go_on(tmp_path / "run", Given({"segmenter.seed": 3}, "{name}"))
     assert go_on(tmp_path / "run", Given({"segmenter.threads": 1}, "{name}")).images_seen == 4, "it was finished"
-    with pytest.raises(UserError, match=r"not an empty folder\. Go on with it"):
+    with pytest.raises(UserError, match=r"not an empty folder\. Resume it"):
         train(data, tmp_path / "run")
     with pytest.raises(UserError, match="no segmenter's training"):
         go_on(tmp_path)

@@ -56,7 +56,7 @@ class Reader(ABC):
     extra: str = ""
     """The extra of the package that brings its libraries; empty where none is needed."""
     libraries: tuple[str, ...] = ()
-    """Top-level modules that the extra brings: where one is missing, such files are left out of folders, and told."""
+    """Top-level modules of the extra: where one is missing, such files are left out of folders, and reported."""
     folders: frozenset[str] = frozenset()
     """Those of its suffixes whose files are folders."""
     reads_memory: bool = False

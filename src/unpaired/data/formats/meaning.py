@@ -29,7 +29,7 @@ class Meaning(NamedTuple):
     group: str = ""
     """What images of one origin have in common, such as the patient: training and held-out images never share it."""
     remarks: tuple[Remark, ...] = ()
-    """What reading did that is told when the data are checked."""
+    """What reading did that is reported when the data are checked."""
 
 
 class Box(NamedTuple):

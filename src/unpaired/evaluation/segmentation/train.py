@@ -90,7 +90,7 @@ def start_training(given: Sequence[Given], folder: Path, *, say: Say, progress: 
     settings, images and weights have been found to be good. Raises `UserError`.
     """
     data_config, config = _settings(given)
-    advice = f"Go on with it: --resume {folder}, or c" if (folder / CONFIG).is_file() else "C"
+    advice = f"Resume it: --resume {folder}, or c" if (folder / CONFIG).is_file() else "C"
     require_new(folder, f"{advice}hoose another --out.")  # before the images are checked, and again under the lock
     check_out(folder, reads=image_folders(data_config), replaces=())
     label_side(data_config)
@@ -111,7 +111,7 @@ def start_training(given: Sequence[Given], folder: Path, *, say: Say, progress: 
 
 
 def resume_training(given: Sequence[Given], folder: Path, *, say: Say, progress: Progress | None = None) -> Status:
-    """Go on with a training from its last saved state, as if it had never stopped (bit for bit on a CPU).
+    """Resume a training from its last saved state, as if it had never stopped (bit for bit on a CPU).
 
     Raises `UserError`.
     """
@@ -120,7 +120,7 @@ def resume_training(given: Sequence[Given], folder: Path, *, say: Say, progress:
     for source in given:
         for name in source.values.keys() - RESUMABLE:
             raise UserError(
-                f"{source.called(name)}: cannot be changed when a training goes on. Start a new one, or "
+                f"{source.called(name)}: cannot be changed when a training resumes. Start a new one, or "
                 f"change only: {', '.join(sorted(RESUMABLE))}."
             )
     with locked(folder):

@@ -22,7 +22,7 @@ from unpaired.models.tiling.stored import Grid, Stored
 
 STATE = "state.json"
 _SAVED_EVERY = 20.0
-"""Seconds between two states, where a killed translation goes on."""
+"""Seconds between two states, where a killed translation resumes."""
 
 Read = Callable[[Spans], Tensor]
 """Returns a part of the image (padded as the network needs it), [1, C, h, w] in the network's type, as a copy."""
@@ -93,7 +93,7 @@ class Moments:
 
 @final
 class TiledRun:
-    """Translates one image; with a folder, one that was interrupted goes on where the state was saved."""
+    """Translates one image; with a folder, one that was interrupted resumes where the state was saved."""
 
     def __init__(
         self,
@@ -287,7 +287,7 @@ class TiledRun:
         self._saved = time.monotonic()
 
     def _resume(self) -> tuple[int, int, dict[int, Moments]]:
-        """Return the pass and the row of tiles to go on with, and the moments of that pass so far."""
+        """Return the pass and the row of tiles to resume with, and the moments of that pass so far."""
         path = self._folder / STATE if self._folder is not None else None
         if path is None or not path.is_file():
             return 0, 0, {}

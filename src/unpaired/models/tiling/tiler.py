@@ -62,7 +62,7 @@ class Tiler:
         self._engine, self._original, self._budget = engine, network, budget
         self._read: tuple[TorchEngine, Network | NotLocalError, object] | None = None
         self.progress: Callable[[TileProgress], None] | None = None
-        """Told how far the translation of an image is."""
+        """Called with how far the translation of an image is."""
 
     @property
     def available(self) -> int:
@@ -99,7 +99,7 @@ class Tiler:
     ) -> None:
         """Translate an image of (height, width) that is read and written by parts.
 
-        In an existing `folder` a translation that was interrupted goes on where it was, if `key` is the same; what is
+        In an existing `folder` a translation that was interrupted resumes where it was, if `key` is the same; what is
         kept between passes lies there. Raises `UserError` where the memory or the disk does not suffice, or a result
         is not finite.
         """

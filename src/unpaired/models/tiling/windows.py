@@ -89,7 +89,7 @@ def find_large(
     """Return what translates a file whose image is too large to be read whole.
 
     Too large is what `max_pixels` forbids or the translator's memory does not hold. None for all others, where the
-    file cannot be read by windows, and where it is damaged, which is told when it is read.
+    file cannot be read by windows, and where it is damaged, which is reported when it is read.
     """
     source = translator.source
     if half is not None or source.axis or source.neighbours:
@@ -114,7 +114,7 @@ def find_large(
 
 
 def translate_large(image: LargeImage, job: Job, run: Run) -> None:
-    """Translate a large image into a job's output; where that was interrupted before, it goes on.
+    """Translate a large image into a job's output; where that was interrupted before, it resumes.
 
     What is done lies in a folder beside it until the file is whole. Raises `UserError` where this image cannot be
     translated by windows or written in this format, `BadImage` where it cannot be read.
