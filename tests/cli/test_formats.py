@@ -44,15 +44,15 @@ def test_what_is_left_out_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             image = PillowImage.new("RGB", (32, 32), colour)
             image.putpixel((0, 0), (number, 7, len(colour)))
             image.save(tmp_path / domain / f"{number}.jpg")
-    for name in ("a.czi", "b.czi", "clip.mp4", "notes.txt", "Thumbs.db", "table.csv"):
+    for name in ("a.oib", "b.oib", "clip.mp4", "notes.txt", "Thumbs.db", "table.csv"):
         (tmp_path / "A" / name).write_bytes(b"x")
     data = open_training_data(DataConfig(a=str(tmp_path / "A"), b=str(tmp_path / "B"), crop_size=16))
     told = [notice for notice in data.notices if "left out" in notice]
     assert len(told) == 2
-    assert any("2 .czi" in notice for notice in told)
+    assert any("2 .oib" in notice for notice in told)
     assert any("1 .mp4" in notice and "unpaired[video]" in notice for notice in told)
     found = describe(tmp_path / "A")["folders"]["images"]
-    assert found["left_out"] == {".czi": 2, ".mp4": 1}
+    assert found["left_out"] == {".oib": 2, ".mp4": 1}
     assert found["images"] == 2
 
 

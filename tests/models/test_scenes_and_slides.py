@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import tifffile
 import zarr
 
 from identity import write_identity
+from microscopes import stack, write_czi, write_lif, write_nd2
 from unpaired.data.decode import decode, decode_valid, reader_of
-from unpaired.data.formats import Frame
+from unpaired.data.formats import READERS, Frame
 from unpaired.data.scale import Scale
 from unpaired.data.values import Domain
 from unpaired.models.files import translate_files
@@ -75,6 +77,56 @@ def _zarr(path: Path) -> Path:
     return path
 
 
+def _cog(path: Path) -> Path:
+    with rasterio.open(_geotiff(path.with_name("plain.tif"))) as plain:
+        rasterio.shutil.copy(plain, path, driver="COG", blocksize=32, overview_resampling="nearest")
+    return path
+
+
+def _vrt(path: Path) -> Path:
+    """Write a mosaic of two scenes beside one another, as gdalbuildvrt does."""
+    parts = path.parent / "parts"
+    parts.mkdir()
+    _geotiff(parts / "left.tif")
+    bands = "".join(
+        f'<VRTRasterBand dataType="UInt16" band="{band}"><Description>B{band}</Description><NoDataValue>0</NoDataValue>'
+        + "".join(
+            f'<ComplexSource><SourceFilename relativeToVRT="1">parts/left.tif</SourceFilename><SourceBand>{band}'
+            f'</SourceBand><SrcRect xOff="0" yOff="0" xSize="80" ySize="90"/><DstRect xOff="{left}" yOff="0" '
+            'xSize="80" ySize="90"/><NODATA>0</NODATA></ComplexSource>'
+            for left in (0, 80)
+        )
+        + "</VRTRasterBand>"
+        for band in (1, 2, 3, 4)
+    )
+    place = "<SRS>EPSG:32633</SRS><GeoTransform>400000, 10, 0, 5000000, 0, -10</GeoTransform>"
+    path.write_text(f'<VRTDataset rasterXSize="160" rasterYSize="90">{place}{bands}</VRTDataset>')
+    return path
+
+
+def _philips(path: Path) -> Path:
+    """Write what OpenSlide takes for a slide of Philips: tiles, and XML that names the maker."""
+    image = _values((600, 560, 3), 0, 256, "uint8")
+    options = {"tile": (64, 64), "photometric": "rgb", "compression": "deflate", "metadata": None}
+    sizes = "".join(
+        f'<DataObject ObjectType="PixelDataRepresentation"><Attribute Name="DICOM_PIXEL_SPACING">'
+        f'"{0.00025 * 2**level}" "{0.00025 * 2**level}"</Attribute><Attribute Name='
+        f'"PIIM_PIXEL_DATA_REPRESENTATION_NUMBER">{level}</Attribute></DataObject>'
+        for level in range(2)
+    )
+    text = (
+        '<?xml version="1.0" encoding="UTF-8" ?><DataObject ObjectType="DPUfsImport"><Attribute Name='
+        '"DICOM_MANUFACTURER">PHILIPS</Attribute><Attribute Name="PIM_DP_SCANNED_IMAGES"><Array><DataObject ObjectType='
+        '"DPScannedImage"><Attribute Name="PIM_DP_IMAGE_TYPE">WSI</Attribute><Attribute Name='
+        f'"PIIM_PIXEL_DATA_REPRESENTATION_SEQUENCE"><Array>{sizes}</Array></Attribute></DataObject></Array></Attribute>'
+        "</DataObject>"
+    )
+    with tifffile.TiffWriter(path) as file:
+        file.write(image, description=text, software="Philips DP v1.0", **options)
+        file.write(image[::2, ::2].copy(), subfiletype=1, **options)
+    return path
+
+
 def _svs(path: Path) -> Path:
     image = _values((600, 560, 3), 0, 256, "uint8")
     options = {"tile": (64, 64), "photometric": "rgb", "compression": "deflate", "metadata": None}
@@ -85,12 +137,22 @@ def _svs(path: Path) -> Path:
     return path
 
 
+def _microscope(write: Callable[[Path, np.ndarray[Any, Any]], Path]) -> Callable[[Path], Path]:
+    return lambda path: write(path, stack())
+
+
 KINDS: dict[str, tuple[str, Callable[[Path], Path], Domain, str]] = {
     "geotiff": ("scene.tif", _geotiff, Domain(channels=4, dtype="uint16", range=TWELVE), "scene.tif"),
     "jpeg 2000": ("tile.jp2", _jp2, Domain(channels=1, dtype="uint16", range=TWELVE), "tile.tif"),
     "ome-tiff": ("stack.ome.tif", _ome, Domain(channels=2, dtype="uint16", range=TWELVE), "stack.ome.tif"),
     "imagej": ("stack.tif", _imagej, Domain(channels=2, dtype="uint16", range=TWELVE), "stack.ome.tif"),
     "ome-zarr": ("stack.zarr", _zarr, Domain(channels=2, dtype="uint16", range=TWELVE), "stack.ome.tif"),
+    "cog": ("scene.tif", _cog, Domain(channels=4, dtype="uint16", range=TWELVE), "scene.tif"),
+    "vrt": ("mosaic.vrt", _vrt, Domain(channels=4, dtype="uint16", range=TWELVE), "mosaic.tif"),
+    "czi": ("x.czi", _microscope(write_czi), Domain(channels=2, dtype="uint16", range=TWELVE), "x.ome.tif"),
+    "nd2": ("x.nd2", _microscope(write_nd2), Domain(channels=2, dtype="uint16", range=TWELVE), "x.ome.tif"),
+    "lif": ("x.lif", _microscope(write_lif), Domain(channels=2, dtype="uint16", range=TWELVE), "x.ome.tif"),
+    "philips": ("slide.tiff", _philips, Domain(channels=3), "slide.ome.tif"),
     "svs": ("slide.svs", _svs, Domain(channels=3), "slide.ome.tif"),
 }
 
@@ -110,6 +172,7 @@ def test_values_and_metadata_come_back(tmp_path: Path, kind: str) -> None:
     made = _translated(tmp_path, path, domain)
     assert made.name == called
     before, after = reader_of(path), reader_of(made)
+    assert before is READERS.get(kind, READERS["slides"] if kind == "philips" else before)
     count = before.count(path)
     assert after.count(made) == count
     for index in range(count):
@@ -120,13 +183,18 @@ def test_values_and_metadata_come_back(tmp_path: Path, kind: str) -> None:
     assert len(after.levels(made)) == len(before.levels(path)) if kind in ("geotiff", "svs") else True
 
 
-def test_a_scene_keeps_all_that_it_says(tmp_path: Path) -> None:
-    path = _geotiff(tmp_path / "scene.tif")
-    made = _translated(tmp_path, path, KINDS["geotiff"][2])
+@pytest.mark.parametrize("kind", ["geotiff", "cog", "vrt"])
+def test_a_scene_keeps_all_that_it_says(tmp_path: Path, kind: str) -> None:
+    name, make, domain, _ = KINDS[kind]
+    path = make(tmp_path / name)
+    made = _translated(tmp_path, path, domain)
+    names = ["crs", "transform", "nodata", "descriptions", "scales", "offsets", "units", "dtypes", "bounds", "gcps"]
     with rasterio.open(path) as one, rasterio.open(made) as two:
-        for name in ("crs", "transform", "nodata", "descriptions", "scales", "units", "block_shapes", "dtypes"):
-            assert getattr(one, name) == getattr(two, name), name
-        assert (one.overviews(1), one.tags()) == (two.overviews(1), two.tags())
+        for each in names if kind == "vrt" else [*names, "block_shapes"]:
+            assert getattr(one, each) == getattr(two, each), each
+        assert one.overviews(1) == two.overviews(1)
+        assert {"AREA_OR_POINT": "Area", **one.tags()} == two.tags()  # what GeoTIFF says where nothing is said
+        assert two.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == ("COG" if kind == "cog" else None)
         np.testing.assert_array_equal(one.dataset_mask(), two.dataset_mask())
 
 

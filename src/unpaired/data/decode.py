@@ -48,7 +48,7 @@ _PROJECT = "an editor's own format: export them as PNG or TIFF first"
 UNSUPPORTED = {
     **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".pef", ".srw"), _RAW),
     **dict.fromkeys((".svg", ".svgz", ".eps", ".ai", ".pdf", ".wmf", ".emf"), _DRAWING),
-    **dict.fromkeys((".czi", ".nd2", ".lif", ".oib", ".oir", ".vsi", ".dm3", ".dm4", ".mrc", ".ims"), _INSTRUMENT),
+    **dict.fromkeys((".oib", ".oir", ".vsi", ".dm3", ".dm4", ".mrc", ".ims"), _INSTRUMENT),
     **dict.fromkeys((".xcf", ".kra", ".psb", ".afphoto"), _PROJECT),
     **dict.fromkeys((".grib", ".grb", ".nc"), "grids: write the variable that is meant as GeoTIFF or .npy first"),
 }

@@ -19,7 +19,7 @@ from unpaired.data.check import ImageInfo
 from unpaired.data.config import DataConfig
 from unpaired.data.directions import Side
 from unpaired.data.formats import Frame
-from unpaired.data.formats.meaning import ANIMATED, BANDS, CHANNELS_FIRST, CONVERTED, Remark
+from unpaired.data.formats.meaning import ANIMATED, BANDS, CHANNELS_FIRST, CONVERTED, PARTS, Remark
 from unpaired.data.ranges import CT
 from unpaired.data.reading import Reading
 from unpaired.data.values import DTYPE_RANGES, Domain
@@ -149,6 +149,8 @@ def remarked(counts: Mapping[Remark, int]) -> list[str]:
         texts.append(f"{plural(count, 'PNG file')} with several images, of which the first is taken; .apng takes all")
     if count := counts.get(CHANNELS_FIRST):
         texts.append(f"{plural(count, 'array')} with the channels first, by the shape")
+    if count := counts.get(PARTS):
+        texts.append(f"{plural(count, 'image')} of files that also hold series or scenes of other sizes, left out")
     return texts
 
 

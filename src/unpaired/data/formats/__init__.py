@@ -19,12 +19,15 @@ from unpaired.data.formats.content import Frame as Frame
 from unpaired.data.formats.content import ImageBytes as ImageBytes
 from unpaired.data.formats.content import cut as cut
 from unpaired.data.formats.content import suffix_of as suffix_of
+from unpaired.data.formats.czi import CziReader
 from unpaired.data.formats.dicom import DicomReader
 from unpaired.data.formats.exr import ExrReader
 from unpaired.data.formats.geo import GeoReader
 from unpaired.data.formats.heif import HeifReader
+from unpaired.data.formats.lif import LifReader
 from unpaired.data.formats.meaning import Box as Box
 from unpaired.data.formats.meaning import Meaning as Meaning
+from unpaired.data.formats.nd2 import Nd2Reader
 from unpaired.data.formats.npy import NpyReader
 from unpaired.data.formats.ome import OmeReader
 from unpaired.data.formats.ome_zarr import OmeZarrReader
@@ -46,6 +49,9 @@ READERS: dict[str, Reader] = {
     "slides": SlideReader(),
     "ome": OmeReader(),
     "ome zarr": OmeZarrReader(),
+    "czi": CziReader(),
+    "nd2": Nd2Reader(),
+    "lif": LifReader(),
     "tiff": TiffReader(),
     "deep png": DeepPngReader(),
     "deep pnm": DeepPnmReader(),

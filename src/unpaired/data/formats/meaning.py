@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Remark = Literal["converted", "bands", "animated", "channels first"]
+Remark = Literal["converted", "bands", "animated", "channels first", "parts"]
 """What reading did that a person may not expect: a colour profile was converted to sRGB; what a GeoTIFF calls alpha is
-read as a band; the first image of an animation is taken; an array has its channels first."""
+read as a band; the first image of an animation is taken; an array has its channels first; series or scenes unlike the
+first one of a file are left out."""
 CONVERTED: Remark = "converted"
 BANDS: Remark = "bands"
 ANIMATED: Remark = "animated"
 CHANNELS_FIRST: Remark = "channels first"
+PARTS: Remark = "parts"
 
 
 class Meaning(NamedTuple):

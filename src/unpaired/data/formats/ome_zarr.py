@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -12,11 +12,9 @@ import numpy as np
 
 from unpaired.core.errors import needs_extra
 from unpaired.data.bad_image import BadImage
-from unpaired.data.formats.base import Header, Reader
 from unpaired.data.formats.meaning import Box, Meaning
-from unpaired.data.formats.output import Output
-from unpaired.data.formats.pyramid import PyramidOutput
-from unpaired.data.values import DTYPE_RANGES, Domain, Image
+from unpaired.data.formats.stacks import Stack, StackReader, known
+from unpaired.data.values import Image
 
 _UM = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
 _MOST_IN_CHUNK = 1 << 28
@@ -34,72 +32,33 @@ class Stored(NamedTuple):
     channels: tuple[str, ...]
 
 
-class OmeZarrReader(Reader):
+class OmeZarrReader(StackReader):
     """Reads the first multiscale image of a folder `x.zarr`: c are channels, each combination of t and z is an image.
 
     Translations are written as OME-TIFF.
     """
 
     suffixes = containers = folders = frozenset({".zarr"})
-    extra = "microscopy"
     libraries = ("zarr",)
 
-    def probe(self, path: Path) -> Header:
+    @contextlib.contextmanager
+    def stack(self, path: Path) -> Iterator[Stack]:
         with _stored(path) as found:
-            shape = found.arrays[0].shape
-            return Header(shape[-2], shape[-1], _channels(found), np.dtype(found.arrays[0].dtype).name)
+            lead = zip(found.axes[:-2].upper(), found.arrays[0].shape, strict=False)
+            frames = {name: int(length) for name, length in lead if name != "C"}
+            levels = [(int(array.shape[-2]), int(array.shape[-1])) for array in found.arrays]
 
-    def read(self, path: Path, *, stored: bool = False) -> Image:
-        return self.read_frame(path, 0)
+            def read(at: Mapping[str, int], box: Box, level: int) -> Image:
+                return _part(found, at, box, level)
 
-    def count(self, path: Path, axis: int = 0) -> int:
-        if axis:
-            raise BadImage(path, f"axis {axis}: the images of stacks are its planes, axis 0")
-        with _stored(path) as found:
-            return int(math.prod(found.arrays[0].shape[:-2])) // _channels(found)
+            dtype = np.dtype(found.arrays[0].dtype).name
+            yield Stack(frames, levels, _channels(found), dtype, read, lambda: _meaning(found))
 
-    def read_frame(self, path: Path, index: int, axis: int = 0) -> Image:
-        with _stored(path) as found:
-            height, width = found.arrays[0].shape[-2:]
-            return _part(found, Box(0, 0, height, width), index, 0)
 
-    def meaning(self, path: Path) -> Meaning:
-        with _stored(path) as found:
-            sizes = dict(zip(found.axes, found.scale, strict=True))
-            flat = sizes["y"], sizes["x"]
-            spacing = (*flat, sizes["z"]) if sizes.get("z", 0) and all(flat) else flat if all(flat) else ()
-            unit = "um" if spacing else ""
-            return Meaning(spacing=spacing, spacing_unit=unit, channels=found.channels)
-
-    def levels(self, path: Path) -> list[tuple[int, int]]:
-        with _stored(path) as found:
-            return [(array.shape[-2], array.shape[-1]) for array in found.arrays]
-
-    def read_window(self, path: Path, box: Box, index: int = 0, level: int = 0) -> Image | None:
-        with _stored(path) as found:
-            return _part(found, box, index, level)
-
-    def output_suffix(self, path: Path) -> str:
-        return ".ome.tif"
-
-    def open_output(self, source: Path, path: Path, domain: Domain, size: tuple[int, int], count: int) -> Output | None:
-        if domain.dtype not in DTYPE_RANGES:
-            return None
-        with _stored(source) as found:
-            levels = [array.shape[-2:] for array in found.arrays]
-            lead = zip(found.axes[:-2].upper(), found.arrays[0].shape[:-2], strict=True)
-            frames = {name: length for name, length in lead if name in "TZ"}
-        return PyramidOutput(
-            path,
-            domain,
-            size,
-            count,
-            tile=None,
-            smallest=levels[-1] if len(levels) > 1 else None,
-            frames=frames,
-            meaning=self.meaning(source),
-            factor=(levels[0][0] / size[0], levels[0][1] / size[1]),
-        )
+def _meaning(found: Stored) -> Meaning:
+    sizes = dict(zip(found.axes, found.scale, strict=True))
+    spacing = known((sizes["y"], sizes["x"], *([sizes["z"]] if "z" in sizes else [])))
+    return Meaning(spacing=spacing, spacing_unit="um" if spacing else "", channels=found.channels)
 
 
 @contextlib.contextmanager
@@ -150,27 +109,8 @@ def _channels(found: Stored) -> int:
     return int(found.arrays[0].shape[found.axes.index("c")]) if "c" in found.axes else 1
 
 
-def _part(found: Stored, box: Box, index: int, level: int) -> Image:
-    array, lead = found.arrays[level], found.axes[:-2]
-    if not (
-        0 <= box.top <= box.top + box.height <= array.shape[-2]
-        and 0 <= box.left <= box.left + box.width <= array.shape[-1]
-    ):
-        raise ValueError(f"{box} lies outside of {array.shape[-2:]}")
-    counts = tuple(1 if name == "c" else length for name, length in zip(lead, array.shape, strict=False))
-    at: list[Any] = (
-        [
-            slice(None) if name == "c" else place
-            for name, place in zip(lead, np.unravel_index(index, counts), strict=True)
-        ]
-        if lead
-        else []
-    )
-    values = np.asarray(
-        array[(*map(_plain, at), slice(box.top, box.top + box.height), slice(box.left, box.left + box.width))]
-    )
+def _part(found: Stored, at: Mapping[str, int], box: Box, level: int) -> Image:
+    places = [slice(None) if name == "c" else at[name.upper()] for name in found.axes[:-2]]
+    rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
+    values = np.asarray(found.arrays[level][(*places, rows, columns)])
     return np.moveaxis(values, 0, 2) if values.ndim == 3 else values[:, :, None]
-
-
-def _plain(place: Any) -> Any:
-    return place if isinstance(place, slice) else int(place)

@@ -44,7 +44,11 @@ class PyramidOutput(Output):
     ) -> None:
         """`frames` names the axes before Y and X; `factor` is by how much the source is larger than the output."""
         self._path, self._domain, self._size, self._count = path, domain, size, count
-        self._frames = frames if math.prod(frames.values()) == count else {"T": count}
+        held = set(frames) <= {"T", "Z"} and math.prod(frames.values()) == count
+        self._frames = frames if held else {"T": count}
+        several = [name for name, length in frames.items() if length > 1]
+        if not held and len(several) > 1:
+            self.notes = (f"its images ({', '.join(several)}) are one after the other along T",)
         self._meaning, self._factor = meaning, factor
         self._rgb = domain.channels == 3 and domain.dtype in ("uint8", "uint16") and len(meaning.channels) != 3
         self._spool = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
