@@ -16,7 +16,8 @@ import contract
 from unpaired.core.errors import UserError
 from unpaired.core.given import Given
 from unpaired.methods import METHODS, Batch, ImageShapes
-from unpaired.methods.cut import CUT, Config, FastConfig, PatchEmbedding, draw_places
+from unpaired.methods.cut import CUT, Config, FastConfig, PatchEmbedding, draw_places, select_queries
+from unpaired.methods.losses import hard_nce, relation_distance
 from unpaired.models.convert.weights import official_discriminator, official_generator
 from unpaired.networks import PatchganConfig, ResnetConfig
 from unpaired.networks.blocks import InstanceNorm
@@ -146,10 +147,10 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
     method = CUT(Config(**{**TINY, "num_patches": 10**6}), SHAPES).double()  # type: ignore[arg-type]
     image, output, towards = (torch.rand(1, 3, 16, 16, dtype=torch.float64) for _ in range(3))
     output.requires_grad_()
-    (gradient,) = torch.autograd.grad(method.patch_nce(output, image, None, None), output)
+    (gradient,) = torch.autograd.grad(method.contrast(method.embed(output, image, None, None)), output)
     with torch.no_grad():
         step = 1e-6 * towards
-        ahead, behind = (method.patch_nce(output + s, image, None, None) for s in (step, -step))
+        ahead, behind = (method.contrast(method.embed(output + s, image, None, None)) for s in (step, -step))
     assert ((ahead - behind) / 2e-6).item() == pytest.approx((gradient * towards).sum().item(), rel=1e-5)
 
 
@@ -244,10 +245,10 @@ def test_a_mirrored_batch_is_compared_at_the_mirrored_places() -> None:
     torch.manual_seed(0)
     method = CUT(FastConfig(**{**TINY, "num_patches": 10**6}), SHAPES).double()  # type: ignore[arg-type]
     image = torch.rand(1, 3, 16, 16, dtype=torch.float64)
-    plain = method.patch_nce(image, image, None, torch.tensor(False))
+    plain = method.contrast(method.embed(image, image, None, torch.tensor(False)))
     queries = method.G.features(image.flip(3), (0,))[0].flip(3)
     torch.testing.assert_close(queries, method.G.features(image, (0,))[0])
-    mirrored = method.patch_nce(image.flip(3), image, None, torch.tensor(True))
+    mirrored = method.contrast(method.embed(image.flip(3), image, None, torch.tensor(True)))
     assert mirrored > 0
     assert mirrored != plain  # convolutions are not symmetric; only the places agree
 
@@ -266,6 +267,64 @@ def test_the_layers_of_the_publication_and_their_channels() -> None:
     ]
     assert method.G.feature_channels(Config().nce_layers) == [m.shape[1] for m in maps]
     assert [mlp[0].in_features for mlp in method.H.layers] == [3, 128, 256, 256, 256]  # type: ignore[index, union-attr]
+
+
+def test_hard_negatives_by_hand() -> None:
+    """Three patches; the second key resembles the first, so it is the hardest negative of the first query."""
+    keys = torch.tensor([[[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]])
+    queries = torch.tensor([[[0.6, 0.8], [1.0, 0.0], [0.0, 1.0]]])
+    gamma, tau, terms = 0.5, 0.2, []
+    for p, (hardest, others) in enumerate(((0.8, (1, 2)), (0.8, (0, 2)), (0.6, (0, 1)))):
+        query = queries[0, p]
+        positive = (query @ keys[0, p]).item()
+        total = math.exp((-10 - positive) / tau)  # its own key, as the authors leave it out
+        for n in others:
+            weight = math.exp(((keys[0, p] @ keys[0, n]).item() - hardest) / gamma)
+            total += math.exp((weight * (query @ keys[0, n]).item() - positive) / tau)
+        terms.append(math.log(total))
+    assert hard_nce(queries, keys, tau, gamma).item() == pytest.approx(sum(terms) / 3, rel=1e-6)
+
+
+def test_the_distance_of_relations_by_hand() -> None:
+    """Two patches: of a source they are alike, of a translation they are not."""
+    keys, queries = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]), torch.eye(2)[None]
+    high, low = math.e / (math.e + 1), 1 / (math.e + 1)
+    divergence = 0.0
+    for p, q in ((high, 0.5), (low, 0.5)):
+        divergence += p * math.log(2 * p / (p + q)) / 2 + q * math.log(2 * q / (p + q)) / 2
+    assert relation_distance(queries, keys).item() == pytest.approx(2 * divergence, rel=1e-5)
+    assert relation_distance(keys, keys).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_attention_selects_the_places_of_least_entropy() -> None:
+    """One place unlike all others attends to itself alone; the others attend to one another."""
+    maps = torch.zeros(1, 2, 2, 2)
+    maps[0, :, 0, 1] = torch.tensor([6.0, 0.0])
+    fine = torch.rand(1, 2, 4, 4)
+    places = select_queries([fine, maps], 1)
+    assert places[0].shape == (1,)
+    weights = places[1]
+    assert weights.shape == (1, 1, 4)
+    torch.testing.assert_close(weights[0, 0], torch.tensor([0.0, 1.0, 0.0, 0.0]), rtol=0, atol=1e-6)
+    embedding = PatchEmbedding([2], 4)
+    (drawn,) = embedding([maps], [weights])
+    (there,) = embedding([maps], [torch.tensor([1])])
+    torch.testing.assert_close(drawn, there)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"queries": "attention"}, {"negatives": "hard", "hardness": 20.0, "nce_weight": 0.1, "relation_weight": 0.05}],
+    ids=["attention", "hard"],
+)
+def test_contract_with_later_losses(options: dict[str, Any]) -> None:
+    config = Config(**{**TINY, **options})  # type: ignore[arg-type]
+    contract.keeps_it(lambda: CUT(config, SHAPES), lambda: contract.batches(3, 3, 16, rows=2))
+
+
+def test_hardness_without_hard_negatives_is_refused() -> None:
+    with pytest.raises(UserError, match=r"method\.hardness = 3\.0 has no meaning with method\.negatives = equal"):
+        Config(hardness=3.0)
 
 
 def test_the_published_lengths() -> None:

@@ -17,7 +17,7 @@ from unpaired.models.folder import checkpoints_of
 from unpaired.training import preview
 from weights import write_vgg
 
-BOTH = {"cyclegan", "bigan", "cogan"}
+BOTH = {"cyclegan", "bigan", "dclgan", "cogan"}
 SMALL = {
     **{name: value for name, value in TINY.items() if not name.startswith("method.")},
     "training.decay_epochs": 0,
@@ -35,6 +35,7 @@ OF: dict[str, dict[str, Any]] = {
     "feature_gan": {**NETWORKS, "method.feature_size": 0},
     "cut": {**NETWORKS, "method.nce_layers": [0, 4, 8], "method.num_patches": 8, "method.embedding_width": 4},
     "fastcut": {**NETWORKS, "method.nce_layers": [0, 4, 8], "method.num_patches": 8, "method.embedding_width": 4},
+    "dclgan": {**NETWORKS, "method.nce_layers": [4, 8], "method.num_patches": 8, "method.embedding_width": 4},
     "pix2pix": {
         "method.generator": {"width": 4, "depth": 3, "dropout": False},
         "method.discriminator": {"width": 4, "layers": 1},

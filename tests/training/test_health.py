@@ -89,7 +89,7 @@ def test_advice_names_settings_that_the_method_has(name: str) -> None:
     for text in warnings.values():
         assert all(setting in settings for setting in re.findall(r"method\.(\w+)", text)), text
         assert ("cycle" in text) <= (name == "cyclegan")
-    weights = {"pix2pix": "l1", "cut": "nce", "fastcut": "nce", "cyclegan": "cycle"}
+    weights = {"pix2pix": "l1", "cut": "nce", "fastcut": "nce", "dclgan": "nce", "cyclegan": "cycle"}
     weights |= dict.fromkeys(("simgan", "feature_gan"), "regularization")
     named = re.findall(r"method\.(\w+)_weight", warnings["collapse-a2b"])
     assert named == ([weights[name]] if name in weights else [])

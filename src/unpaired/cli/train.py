@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from unpaired.training.result import Result
 
 METHODS_HELP = (
-    "The method: cyclegan, cut, fastcut, pix2pix (learns from pairs), simgan, feature_gan, bigan, cogan, or your own "
-    "as package.module:Name. Those of one direction translate A to B; --set method.direction=b2a changes that."
+    "The method: cyclegan, cut, fastcut, dclgan, pix2pix (learns from pairs), simgan, feature_gan, bigan, cogan, or "
+    "your own as package.module:Name. Those of one direction translate A to B; --set method.direction=b2a changes that."
 )
 
 

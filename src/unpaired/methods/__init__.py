@@ -12,6 +12,7 @@ from unpaired.methods.bigan import BiGAN
 from unpaired.methods.cogan import CoGAN
 from unpaired.methods.cut import CUT, FastCUT
 from unpaired.methods.cyclegan import CycleGAN
+from unpaired.methods.dclgan import DCLGAN
 from unpaired.methods.feature_gan import FeatureGAN
 from unpaired.methods.pix2pix import Pix2pix
 from unpaired.methods.simgan import SimGAN
@@ -23,6 +24,7 @@ METHODS: dict[str, type[Method]] = {
     "pix2pix": Pix2pix,
     "cut": CUT,
     "fastcut": FastCUT,
+    "dclgan": DCLGAN,
     "simgan": SimGAN,
     "feature_gan": FeatureGAN,
     "bigan": BiGAN,

@@ -3,30 +3,36 @@
 Park, Efros, Zhang, Zhu, ECCV 2020, arXiv:2007.15651. One direction: x from the source, y from the target. The first
 layers of G serve as an encoder, and a patch of the translation should be recognisable, by its features, as made of the
 patch at the same place. Updates, details and defaults follow the authors' code.
+
+Options from two later papers: queries selected by attention (QS-Attn: Hu et al., CVPR 2022, arXiv:2203.08483), and hard
+negatives with consistent semantic relations (Hneg-SRC: Jung, Kwon, Ye, CVPR 2022, arXiv:2203.01532).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from unpaired import networks
-from unpaired.core.errors import UserError
+from unpaired.core.errors import UserError, option
 from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Player, Term, Update
 from unpaired.methods.losses import (
     AdversarialConfig,
     Weight,
     discriminator_loss,
     generator_loss,
+    hard_nce,
     info_nce,
     precise,
+    relation_distance,
     require_one_size,
     unused_discriminator,
 )
+from unpaired.networks.base import without_autocast
 
 Layer = Annotated[int, Field(ge=0, le=10_000)]
 Maps = list[Tensor] | None
@@ -53,6 +59,18 @@ class Config(AdversarialConfig):
     """Patches per layer and image, drawn anew in every step."""
     temperature: Annotated[float, Field(gt=0)] = 0.07
     """tau of Eq. 2."""
+    queries: Literal["random", "attention"] = "random"
+    """Which patches are compared: random ones, or, in the layers of the coarsest resolution, those whose attention over
+    the image has the smallest entropy, with features gathered by it (QS-Attn, global)."""
+    negatives: Literal["equal", "hard"] = "equal"
+    """How a query's negatives count: all alike, or more the more their source patches resemble its own, without the
+    positive among them (hDCE of Hneg-SRC; its authors take `nce_weight` = 0.1 with it)."""
+    hardness: Annotated[float, Field(gt=0)] = 50.0
+    """gamma of Hneg-SRC's weights, for `negatives` = hard: the smaller, the more the hardest negatives count. Constant
+    here; its authors lower it linearly to 10."""
+    relation_weight: Weight = 0.0
+    """Weight of the semantic relation consistency of Hneg-SRC: patches of the translation resemble one another as their
+    sources do. Its authors take 0.05."""
     embedding_width: Annotated[int, Field(ge=1, le=65_536)] = 256
     """Units of the two-layer network that embeds the features of each layer."""
     generator: networks.ResnetConfig = networks.ResnetConfig(downsampling="blur", upsampling="blur")
@@ -67,6 +85,11 @@ class Config(AdversarialConfig):
         super().check()
         if not self.gan_weight:
             self.refuse_without_gan("objective", "gradient_penalty_weight")
+        if self.negatives == "equal" and self.is_set("hardness"):
+            raise UserError(
+                f"{option('method.hardness', self.hardness)} has no meaning with "
+                f"{option('method.negatives', 'equal')}. Leave it out, or set {option('method.negatives', 'hard')}."
+            )
 
 
 class FastConfig(Config):
@@ -94,10 +117,15 @@ class PatchEmbedding(nn.Module):
         )
 
     def forward(self, features: Sequence[Tensor], places: Sequence[Tensor]) -> list[Tensor]:
-        """Embed maps [N, C_l, H_l, W_l] at `places` [P_l] of H_l x W_l: [N, P_l, width] each, of length 1."""
+        """Embed maps [N, C_l, H_l, W_l]: [N, P_l, width] each, of length 1.
+
+        `places` are indices [P_l] into H_l x W_l, or weights [N, P_l, H_l W_l] of all places.
+        """
         embedded = []
         for layer, maps, where in zip(self.layers, features, places, strict=True):
-            values = precise(layer(maps.flatten(2).index_select(2, where).transpose(1, 2)))
+            rows = maps.flatten(2)
+            drawn = rows.index_select(2, where).transpose(1, 2) if where.ndim == 1 else where @ rows.transpose(1, 2)
+            values = precise(layer(drawn))
             # The authors add 1e-7 to the length, which `normalize` would only bound from below.
             embedded.append(values / (torch.linalg.vector_norm(values, dim=-1, keepdim=True) + 1e-7))
         return embedded
@@ -111,6 +139,39 @@ def draw_places(features: Sequence[Tensor], count: int) -> list[Tensor]:
         torch.rand(size, device=maps.device).topk(min(count, size)).indices
         for size, maps in zip(sizes, features, strict=True)
     ]
+
+
+def select_queries(features: Sequence[Tensor], count: int) -> list[Tensor]:
+    """Return `draw_places`, with weights of attention [N, P, H W] in place of it for the maps of the fewest places.
+
+    The global attention of QS-Attn: it is the softmax over a map's places of the products of its features; the rows of
+    least entropy are taken. Its code selects the last two of CUT's five layers, which are those of the fewest places.
+    """
+    fewest = min(maps.shape[2] * maps.shape[3] for maps in features)
+    places = draw_places(features, count)
+    for number, maps in enumerate(features):
+        if maps.shape[2] * maps.shape[3] == fewest:
+            with without_autocast(maps):
+                values = precise(maps).flatten(2)
+                attention = (values.transpose(1, 2) @ values).softmax(2)
+            entropy = torch.special.entr(attention).sum(2)
+            rows = entropy.topk(min(count, fewest), largest=False).indices
+            places[number] = attention.gather(1, rows[:, :, None].expand(-1, -1, fewest))
+    return places
+
+
+def with_keys(
+    generator: networks.ResnetGenerator, config: networks.ResnetConfig, image: Tensor, layers: Sequence[int]
+) -> tuple[Tensor, Maps]:
+    """Return what a generator makes of an image, and the features of the image that it had on the way.
+
+    The authors compute these once more, from the same weights. That is left to the loss (None) where it gives something
+    else (dropout) or where nothing is to be kept.
+    """
+    if config.dropout or generator.recompute:
+        return generator(image), None
+    output, maps = generator.with_features(image, layers)
+    return output, [of_layer.detach() for of_layer in maps]
 
 
 class CUT(Method):
@@ -149,11 +210,13 @@ class CUT(Method):
         return {**judges, "generator": Player("generator", self.G, self.H)}
 
     def terms(self) -> dict[str, Term]:
+        relation = {"relation": Term("contrastive", "relation_weight")} if self.config.relation_weight else {}
         return {
             "discriminator": Term("discriminator"),
             "nce": Term("contrastive", "nce_weight"),
             "gan": Term("adversarial", "gan_weight"),
             "identity": Term("identity", "identity"),
+            **relation,
         }
 
     def translators(self) -> dict[str, networks.Generator]:
@@ -170,11 +233,14 @@ class CUT(Method):
             yield Update("discriminator", discriminator=discriminator_loss(c, self.D, y, fake_y.detach()))
 
         share = c.nce_weight / 2 if c.identity else c.nce_weight
-        terms = {"nce": share * self.patch_nce(fake_y, x, keys_x, flipped)}  # Eq. 3
+        pairs = self.embed(fake_y, x, keys_x, flipped)
+        terms = {"nce": share * self.contrast(pairs)}  # Eq. 3
+        if c.relation_weight:  # L_SRC of Hneg-SRC
+            terms["relation"] = c.relation_weight * torch.stack([relation_distance(q, k) for q, k in pairs]).mean()
         if c.gan_weight:
             terms["gan"] = c.gan_weight * generator_loss(c.objective, self.D(fake_y))  # Eq. 1
         if same_y is not None:
-            terms["identity"] = share * self.patch_nce(same_y, y, keys_y, flipped)  # Eq. 5, the last term
+            terms["identity"] = share * self.contrast(self.embed(same_y, y, keys_y, flipped))  # Eq. 5, the last term
         yield Update("generator", **terms)
 
     def translate(self, x: Tensor, y: Tensor) -> tuple[tuple[Tensor, Maps], tuple[Tensor | None, Maps]]:
@@ -191,29 +257,29 @@ class CUT(Method):
         return (fake_y, [of_x for of_x, _ in halves]), (same_y, [of_y for _, of_y in halves])
 
     def observe(self, image: Tensor) -> tuple[Tensor, Maps]:
-        """Return what G makes of an image, and the features of the image that it had on the way.
-
-        The authors compute these once more, from the same weights. That is left to `patch_nce` (None) where it gives
-        something else (dropout, a flipped image) or where nothing is to be kept.
-        """
-        c = self.config
-        if c.flip_equivariance or c.generator.dropout or self.G.recompute:
+        """Return what G makes of an image, and the image's features, or None where it is flipped."""
+        if self.config.flip_equivariance:
             return self.G(image), None
-        output, maps = self.G.with_features(image, c.nce_layers)
-        return output, [of_layer.detach() for of_layer in maps]
+        return with_keys(self.G, self.config.generator, image, self.config.nce_layers)
 
-    def patch_nce(self, output: Tensor, image: Tensor, keys: Maps, flipped: Tensor | None) -> Tensor:
-        """Return the mean over the layers of Eq. 3: patches of `output` against those of `image`, its source.
+    def embed(self, output: Tensor, image: Tensor, keys: Maps, flipped: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+        """Return (queries, keys) of each layer: patches of `output` and those of `image`, its source, embedded.
 
         `keys` are the image's features where they are at hand.
         """
         c = self.config
         queries = [_flip(maps, flipped) for maps in self.G.features(output, c.nce_layers)]
-        with torch.no_grad():  # the loss does not differentiate keys
+        with torch.no_grad():  # the loss does not differentiate keys; nor attention here, unlike in QS-Attn's code
             keys = self.G.features(image, c.nce_layers) if keys is None else keys
-            places = draw_places(keys, c.num_patches)
+            places = (draw_places if c.queries == "random" else select_queries)(keys, c.num_patches)
             embedded_keys = self.H(keys, places)
-        pairs = zip(self.H(queries, places), embedded_keys, strict=True)
+        return list(zip(self.H(queries, places), embedded_keys, strict=True))
+
+    def contrast(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """Return the mean over the layers of Eq. 3, or of hDCE in its place."""
+        c = self.config
+        if c.negatives == "hard":
+            return torch.stack([hard_nce(q, k, c.temperature, c.hardness) for q, k in pairs]).mean()
         return torch.stack([info_nce(q, k, c.temperature) for q, k in pairs]).mean()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Annotated, Literal
@@ -114,6 +115,39 @@ def info_nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
         logits = torch.bmm(precise(queries), precise(keys.detach()).transpose(1, 2)) / temperature
     own = torch.arange(logits.shape[1], device=logits.device).expand(len(logits), -1)
     return nnf.cross_entropy(logits.flatten(0, 1), own.flatten())
+
+
+def hard_nce(queries: Tensor, keys: Tensor, temperature: float, hardness: float) -> Tensor:
+    """Return hDCE, the decoupled contrastive loss with hard negatives of Jung et al. 2022 (L_hDCE), a float32 scalar.
+
+    `queries` and `keys` are as in `info_nce`. The product of a query with another key is weighed by
+    exp((s - max s) / hardness), s being the cosine of that key and its own; its own key is not among the negatives. As
+    in the authors' code the weight multiplies the product and not its exponential.
+    """
+    assert queries.shape == keys.shape, (queries.shape, keys.shape)
+    own = torch.eye(queries.shape[1], dtype=torch.bool, device=queries.device)
+    with without_autocast(queries):
+        keys = precise(keys.detach())
+        products, likeness = precise(queries) @ keys.transpose(1, 2), keys @ keys.transpose(1, 2)
+    hardest = likeness.masked_fill(own, -1).amax(2, keepdim=True)
+    negatives = (((likeness - hardest) / hardness).exp() * products).masked_fill(own, -10)  # as good as not there
+    positive = products.diagonal(dim1=1, dim2=2)[:, :, None]
+    return ((negatives - positive) / temperature).logsumexp(2).mean()
+
+
+def relation_distance(queries: Tensor, keys: Tensor) -> Tensor:
+    """Return the semantic relation consistency of Jung et al. 2022 (L_SRC), a float32 scalar.
+
+    `queries` and `keys` are as in `info_nce`. Each patch has a distribution over the patches of its image, the softmax
+    of cosines; the Jensen-Shannon divergences of the translation's from the source's are added over the patches.
+    """
+    assert queries.shape == keys.shape, (queries.shape, keys.shape)
+    with without_autocast(queries):
+        queries, keys = precise(queries), precise(keys.detach())
+        p, q = ((rows @ rows.transpose(1, 2)).log_softmax(2) for rows in (queries, keys))
+    middle = torch.logaddexp(p, q) - math.log(2)
+    divergence = (p.exp() * (p - middle) + q.exp() * (q - middle)).sum((1, 2)) / 2
+    return divergence.mean()
 
 
 def precise(values: Tensor) -> Tensor:
