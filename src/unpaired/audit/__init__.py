@@ -1,1 +1,1 @@
-"""Whether a translator hides its input in its output, measured by disturbing what it made (Chu et al. 2017)."""
+"""What may not be trusted in translations: hidden inputs (Chu et al. 2017), lost and invented structures."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from unpaired.audit.hidden import check_hidden, why_not_hidden
 from unpaired.audit.inputs import Asked, HeldOutImages, open_audited
 from unpaired.audit.options import CHECKS, AuditOptions, CheckName
+from unpaired.audit.planted_findings import check_planted, why_not_planted
 from unpaired.core.errors import UserError
 from unpaired.core.settings import option
 from unpaired.data.directions import DIRECTIONS
 from unpaired.data.training import SIDES, Progress
-from unpaired.evaluation.inputs import ModelInputs
 from unpaired.report.chart import svg_file
 from unpaired.report.results import Audit, Check, Direction, Figure, made_now
 
@@ -22,16 +22,13 @@ FILES = (DRAWING, *(f"{check}_{direction}.png" for check in CHECKS for direction
 """Beside the document."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A check that an audit can make: one function, and one that says why a model cannot be asked."""
-
-    answer: Callable[[Asked], tuple[tuple[Figure, ...], Check]]
-    """Measures one direction; its figures are in the group of the check's name."""
-    why_not: Callable[[ModelInputs], str | None]
-
-
-QUESTIONS: Mapping[CheckName, Question] = {"hidden": Question(check_hidden, why_not_hidden)}
+Answer = Callable[[Asked], tuple[tuple[Figure, ...], Check]]
+"""Measures one direction; its figures are in the group of the check's name."""
+QUESTIONS: Mapping[CheckName, tuple[Answer, Callable[[Asked], str | None]]] = {
+    "hidden": (check_hidden, why_not_hidden),
+    "planted": (check_planted, why_not_planted),
+}
+"""What answers each question, and what says why a direction cannot be asked it, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +46,9 @@ def audit(options: AuditOptions, *, progress: Progress | None = None) -> Written
     asked for, where its images keep sizes of their own, or where there is no place for the results.
     """
     inputs, folder = open_audited(options, FILES, progress)
-    questions, notices = _questions(options, inputs)
-    directions = {name: _direction(Asked(inputs, name, options, progress), questions) for name in inputs.directions}
+    asked = [Asked(inputs, name, options, progress) for name in inputs.directions]
+    answers, notices = _answers(asked)
+    directions = {one.direction: _direction(one, answers[one.direction]) for one in asked}
     counts = {side: len(HeldOutImages(inputs, side, options.images)) for side in SIDES}
     document = Audit(
         command=options.command,
@@ -65,23 +63,33 @@ def audit(options: AuditOptions, *, progress: Progress | None = None) -> Written
     return Written(document, folder)
 
 
-def _questions(options: AuditOptions, inputs: ModelInputs) -> tuple[list[Question], list[str]]:
-    """Return the questions and a notice for each that is left out; `UserError` where one was asked for by name."""
-    why_not = {name: QUESTIONS[name].why_not(inputs) for name in options.chosen}
-    refused = [f"{name}: left out, since {why}" for name, why in why_not.items() if why is not None]
-    kept = [QUESTIONS[name] for name, why in why_not.items() if why is None]
-    if refused and (options.checks is not None or not kept):
+def _answers(every: Sequence[Asked]) -> tuple[dict[str, list[Answer]], list[str]]:
+    """Return what answers each direction's questions, and notices of what is left out.
+
+    Raises `UserError` where a check that was named cannot be made, or none can.
+    """
+    found, refused, options = {one.direction: list[Answer]() for one in every}, dict[str, None](), every[0].options
+    for one in every:
+        for name in options.chosen:
+            answer, why_not = QUESTIONS[name]
+            if (why := why_not(one)) is None:
+                found[one.direction].append(answer)
+            else:
+                refused[f"{name}: {why.removesuffix('.')}"] = None
+    if refused and (options.checks is not None or not any(found.values())):
         raise UserError(
-            f"{inputs.folder} cannot be audited so ({refused[0].replace('left out, since ', '')}). Give another model, "
-            f"or other {option('checks')}."
+            f"{every[0].inputs.folder} cannot be audited so. {'; '.join(refused)}. Give another model, or other "
+            f"{option('checks')} or {option('direction')}."
         )
-    return kept, refused
+    return found, [f"left out: {each}" for each in refused]
 
 
-def _direction(asked: Asked, questions: list[Question]) -> Direction:
-    answers = [question.answer(asked) for question in questions]
-    figures = tuple(figure for found, _ in answers for figure in found)
-    hidden = [check for _, check in answers if check.name == "audit"]
-    own = {name: value for check in hidden for name, value in check if name != "name"}
-    others = tuple(check for _, check in answers if check.name != "audit")
-    return Direction(heading=asked.forward.heading, figures=figures, checks=others, **own)
+def _direction(asked: Asked, questions: Sequence[Answer]) -> Direction:
+    answers = [answer(asked) for answer in questions]
+    own = {name: value for _, check in answers if check.name == "audit" for name, value in check if name != "name"}
+    return Direction(
+        heading=asked.forward.heading,
+        figures=tuple(figure for figures, _ in answers for figure in figures),
+        checks=tuple(check for _, check in answers if check.name != "audit"),
+        **own,
+    )

@@ -11,7 +11,6 @@ from unpaired.audit.measure import measure, response, spectrum_of
 from unpaired.audit.summary import summary, verdict
 from unpaired.data.directions import DIRECTIONS
 from unpaired.data.held_out import evenly
-from unpaired.evaluation.inputs import ModelInputs
 from unpaired.report.image_grid import png
 from unpaired.report.results import Check, Figure, Picture
 
@@ -19,9 +18,9 @@ PROBED = 8
 """Images at which the networks' sensitivity is measured, which takes gradients."""
 
 
-def why_not_hidden(inputs: ModelInputs) -> str | None:
+def why_not_hidden(asked: Asked) -> str | None:
     """Return why a model cannot be asked what its translations hide; None where it can."""
-    missing = [direction for direction in DIRECTIONS if direction not in inputs.card.translators]
+    missing = [direction for direction in DIRECTIONS if direction not in asked.inputs.card.translators]
     return f"the model has no {missing[0]}, and this measures what is hidden for the way back" if missing else None
 
 

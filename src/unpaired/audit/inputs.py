@@ -59,6 +59,12 @@ class Asked:
     progress: Progress | None = None
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the images."""
+        assert self.inputs.dataset.size is not None  # `open_audited` refuses others
+        return self.inputs.dataset.size
+
+    @property
     def forward(self) -> Translator:
         """The translator that is audited."""
         return self.inputs.translators[self.direction]
@@ -92,12 +98,11 @@ class Asked:
     def protocol(self) -> Protocol:
         """Return what the figures of every check depend on."""
         inputs, dataset = self.inputs, self.inputs.dataset
-        height, width = dataset.size or (0, 0)
         return {
             "checkpoint": inputs.model.checkpoint,
             "split": SPLITS[dataset.test.taken_from],
             "images": len(self.images),
-            "size": f"{height} x {width}",
+            "size": f"{self.size[0]} x {self.size[1]}",
             "prepared": f"{inputs.config.preprocess}: {dataset.part}",
             "resize_filter": FILTER,
             "seed": self.options.seed,

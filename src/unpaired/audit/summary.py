@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -39,7 +40,7 @@ def _words(found: Findings) -> Any:
     exchange = next((each for each in measured.exchanges if each.name == "jpeg"), None)
     share, copied = (None, None) if exchange is None else carried(exchange)
     forward, back = found.sensitivity
-    return _template().make_module(
+    return _template("summary.txt").make_module(
         {
             "found": found,
             "measured": measured,
@@ -60,11 +61,17 @@ def _words(found: Findings) -> Any:
     )
 
 
+def words(template: str, facts: Mapping[str, Any]) -> Callable[[str], str]:
+    """Return a function that gives a macro of a template as one line of text, filled with facts."""
+    made: Any = _template(template).make_module(dict(facts))
+    return lambda macro: " ".join(getattr(made, macro)().split())
+
+
 @cache
-def _template() -> Any:
+def _template(name: str) -> Any:
     loader = PackageLoader("unpaired.audit", "templates")
     made = Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, autoescape=False)
     made.filters["percent"] = percent
     made.globals.update(LITTLE=LITTLE, MUCH=MUCH, LEVELS=LEVELS, HEADLINE=HEADLINE, QUALITY=DEFAULT_QUALITY)
     made.globals["INVISIBLE_DB"] = INVISIBLE_DB
-    return made.get_template("summary.txt")
+    return made.get_template(name)

@@ -87,17 +87,20 @@ def audit(
     quiet: Quiet = False,
     given: Any = (),
 ) -> int:
-    """Measure whether translations hide their inputs in invisible detail.
+    """Measure whether translations hide their inputs in invisible detail, and whether planted structures survive.
 
     unpaired audit runs/maps --data maps
 
-    Translations are disturbed (rounded, JPEG, blur, noise) before they are translated back. What this destroys of the
-    reconstruction, beyond what a plain copy of the input loses, was hidden in detail.
+    hidden: translations are disturbed (rounded, JPEG, blur, noise) before they are translated back. What this destroys
+    of the reconstruction, beyond what a plain copy of the input loses, was hidden in detail.
+
+    planted: discs, lines and textures, or a picture of your own, are put into the inputs, and looked for in the
+    translations.
 
     Parameters
     ----------
     model
-        A run, a checkpoint or a model folder, of a method with both directions.
+        A run, a checkpoint or a model folder; hidden is asked of models with both directions.
     """
     from unpaired.audit.audit import audit as carry_out
     from unpaired.audit.options import AuditOptions
