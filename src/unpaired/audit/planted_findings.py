@@ -64,12 +64,12 @@ def check_planted(asked: Asked) -> tuple[tuple[Figure, ...], Check]:
     numbers, several = {figure.name: figure for figure in figures}, range(len(structures))
     worst = [(lost.value, structures[s].title) for s in several if (lost := found.lost(structure=s)) is not None]
     facts = {"found": found, "heading": forward.heading, "figures": numbers, "worst": max(worst, default=None)}
-    said = words("planted.txt", {**facts, "images": plural(len(images), "image"), "ALARMS": FALSE_ALARMS})
+    verdict, summary = words("planted.txt", {**facts, "images": plural(len(images), "image"), "ALARMS": FALSE_ALARMS})
     few = f"measured on {plural(len(images), 'image')}: too few for reliable standard errors; use more (--images)"
     return figures, Check(
         name="planted",
-        verdict=said("verdict"),
-        summary=said("summary"),
+        verdict=verdict,
+        summary=summary,
         tables=(table_of(found, forward.heading),),
         charts=charts_of(found, forward.heading),
         pictures=(_picture(asked, structures, other),),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -61,10 +61,10 @@ def _words(found: Findings) -> Any:
     )
 
 
-def words(template: str, facts: Mapping[str, Any]) -> Callable[[str], str]:
-    """Return a function that gives a macro of a template as one line of text, filled with facts."""
+def words(template: str, facts: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the verdict and the summary of a template, filled with facts."""
     made: Any = _template(template).make_module(dict(facts))
-    return lambda macro: " ".join(getattr(made, macro)().split())
+    return " ".join(made.verdict().split()), " ".join(made.summary().split())
 
 
 @cache
