@@ -72,6 +72,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 BASES = {
     "train": "train cyclegan --data {data} --out {out} --crop-size 16 --epochs 1 --device cpu",
+    "plan": "plan --data {data} --out {out}.toml --set data.crop_size=16",
     "translate": "translate {model} {data}/testA --out {out} --device cpu",
     "evaluate": "evaluate {model} --data {data} --out {out} --device cpu",
     "report": "report {run} --out {out}.html",

@@ -11,8 +11,8 @@ from unpaired.cli.app import ORDER, app, main
 from unpaired.cli.options import WithSettings
 
 for name in (
-    *("compare", "download", "evaluate", "formats", "models", "segment", "serve", "settings", "study", "train"),
-    *("translate", "watch"),
+    *("compare", "download", "evaluate", "formats", "models", "plan", "segment", "serve", "settings", "study"),
+    *("train", "translate", "watch"),
 ):
     import_module(f"unpaired.cli.{name}")  # importing a command adds it to the application
 WithSettings.registered = True

@@ -41,7 +41,7 @@ INTERRUPTED = 128
 UNEXPECTED = 70
 """Exit code of an error that no message was written for (EX_SOFTWARE of sysexits.h)."""
 ORDER = (
-    *("demo", "download", "train", "watch", "translate", "serve", "evaluate", "report", "compare", "audit"),
+    *("demo", "download", "plan", "train", "watch", "translate", "serve", "evaluate", "report", "compare", "audit"),
     *("segment", "study", "export", "convert", "push", "info", "formats", "settings"),
 )
 """The commands as `unpaired --help` lists them: in the order of use."""

@@ -24,7 +24,8 @@ METHODS_HELP = (
 )
 
 
-def _sections() -> list[Section]:
+def sections() -> list[Section]:
+    """Return the settings that trainings have options for."""
     from unpaired.data.config import DataConfig
     from unpaired.training.config import TrainingConfig
 
@@ -35,7 +36,7 @@ def _sections() -> list[Section]:
 
 
 @app.command
-@with_settings(_sections)
+@with_settings(sections)
 def train(
     method: Annotated[str | None, Parameter(help=METHODS_HELP)] = None,
     /,

@@ -83,9 +83,14 @@ class Plan(BaseModel):
     decisions: tuple[Decision, ...] = ()
 
     @property
+    def by_name(self) -> dict[str, Decision]:
+        """The decisions by dotted names as files have them, with `method.name` for the method."""
+        return {_dotted(each.setting): each for each in self.decisions}
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The settings by dotted names, as `resolve` and `train(settings=...)` take them."""
-        return {_dotted(each.setting): each.value for each in self.decisions}
+        return {name: each.value for name, each in self.by_name.items()}
 
     @property
     def method(self) -> str:
