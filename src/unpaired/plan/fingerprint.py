@@ -76,8 +76,6 @@ class DomainFacts(_Facts):
     high: float | None
     suggested_range: tuple[float, float] | None
     """Values to become -1 and 1, where those of the type would waste contrast or are unknown."""
-    said_range: bool
-    """Whether the files say a range themselves."""
     unit: str
     spacing_unit: str
     """Of the distance of pixels: `mm`, `um`, `m`, or empty."""
@@ -178,7 +176,6 @@ def take_fingerprint(data: DataConfig, *, device: str = "auto", progress: Progre
     readings = {side: _reading(side, listed, data) for side in SIDES}
     files, unusable = dict[Part, list[ImageInfo]](), Counter[Side]()
     for part, found in listed.items():
-        report = None if progress is None else lambda done, total, at=part: progress(_stage(at, data), done, total)
         reading = readings[part.side]
         large = large_of(replace(data, preprocess="crop", load_size=None), reading)
         checked = check_images(
@@ -188,16 +185,16 @@ def take_fingerprint(data: DataConfig, *, device: str = "auto", progress: Progre
             value_range=(0.0, 1.0),  # nothing is refused for its values
             large=large,
             workers=data.workers,
-            progress=report,
+            progress=_report(progress, f"checking {part.title(data)}"),
         )
         files[part], unusable[part.side] = checked.good, unusable[part.side] + len(checked.bad)
         if not checked.good:
             raise UserError(f"no image of {part.title(data)} can be used; the first: {checked.bad[0]}.")
-    return _facts(data, files, readings, unusable, device)
+    return _facts(data, files, readings, unusable, device, progress)
 
 
-def _stage(part: Part, data: DataConfig) -> str:
-    return f"checking {part.title(data)}"
+def _report(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(stage, done, total)
 
 
 def _find(data: DataConfig) -> tuple[Folders, DataConfig]:
@@ -234,10 +231,17 @@ def _facts(
     readings: Mapping[Side, Reading],
     unusable: Mapping[Side, int],
     device: str,
+    progress: Progress | None,
 ) -> Fingerprint:
     spans = {side: _span(side, files, readings[side], data) for side in SIDES}
     samples = {
-        part: take_sample(infos, readings[part.side], spans[part.side], workers=data.workers)
+        part: take_sample(
+            infos,
+            readings[part.side],
+            spans[part.side],
+            workers=data.workers,
+            progress=_report(progress, f"looking at {part.title(data)}"),
+        )
         for part, infos in files.items()
     }
     train = {side: files[Part(False, side)] for side in SIDES}
@@ -291,7 +295,7 @@ def _domain(
     narrow = next((each for each in values if isinstance(each, NarrowRange)), None)
     maps = next((each for each in values if isinstance(each, LikelyLabels)), None)
     ends = [(info.low, info.high) for info in infos if info.low is not None and info.high is not None]
-    units, said = {info.meaning.unit for info in infos}, {info.meaning.range for info in infos}
+    units = {info.meaning.unit for info in infos}
     low, high = (min(low for low, _ in ends), max(high for _, high in ends)) if ends else (None, None)
     suggested = narrow.suggested if narrow else None
     usual = DTYPE_RANGES.get(infos[0].dtype)
@@ -318,7 +322,6 @@ def _domain(
         low=low,
         high=high,
         suggested_range=suggested,
-        said_range=len(said) == 1 and None not in said,
         unit=data.unit(side) or (units.pop() if len(units) == 1 else ""),
         spacing_unit=infos[0].meaning.spacing_unit,
         missing=float(np.mean([info.missing for info in infos])),

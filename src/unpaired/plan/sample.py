@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +48,14 @@ class Sample:
     """[K, 3, 160, 160] in [-1, 1] of some of them, for a feature network."""
 
 
-def take_sample(infos: Sequence[ImageInfo], reading: Reading, span: tuple[float, float], *, workers: int = 0) -> Sample:
+def take_sample(
+    infos: Sequence[ImageInfo],
+    reading: Reading,
+    span: tuple[float, float],
+    *,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Sample:
     """Decode some images and keep what the fingerprint needs; `span` are the values that become 0 and 1."""
     pixels = float(np.mean([min(info.height * info.width, 512**2 if info.by_windows else 2**62) for info in infos]))
     positions = evenly(len(infos), max(8, min(MOST_IMAGES, int(MOST_PIXELS / pixels))))
@@ -71,7 +78,7 @@ def take_sample(infos: Sequence[ImageInfo], reading: Reading, span: tuple[float,
         )
         rows[row] = small, statistics, lost, bool(spread.max() > 0.02), seen
 
-    for_each(len(positions), look, workers=workers)
+    for_each(len(positions), look, workers=workers, progress=progress)
     good = [(position, row) for position, row in zip(positions, rows, strict=True) if row is not None]
     found = [row for _, row in good]
     return Sample(
