@@ -27,8 +27,8 @@ RUN = Group("Run and results", sort_key=4)
 GROUPS = {str(group.name): group for group in (IMAGES, METRICS, TRAINING, COMPUTING, RUN)}
 ASSIGNED = "--set {name}"
 """The origin of settings that were given by `--set`."""
-FORMER = {"--metrics": ("--measures",)}
-"""Former names of options."""
+FORMER = {"--metrics": ("--measures",), "--max-images": ("--images",)}
+"""Former and other names of options."""
 
 
 def _whole(_: Any, tokens: Any) -> int:

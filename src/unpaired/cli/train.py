@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from unpaired.cli.app import INTERRUPTED, app
 from unpaired.cli.options import IMAGES, RUN, TRAINING, Extension, Quiet, Section, Switch, Whole, allow, with_settings
-from unpaired.core.errors import UserError
+from unpaired.core.errors import UserError, option
 from unpaired.core.terminal import note, say
 from unpaired.core.text import plural
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from unpaired.training.result import Result
 
 METHODS_HELP = (
-    "The method: cyclegan, cut, fastcut, dclgan, pix2pix (learns from pairs), simgan, feature_gan, bigan, cogan, or "
-    "your own as package.module:Name. Those of one direction translate A to B; --set method.direction=b2a changes that."
+    "The method: auto (a plan and short probes choose), cyclegan, cut, fastcut, dclgan, pix2pix (learns from pairs), "
+    "simgan, feature_gan, bigan, cogan, or your own as package.module:Name. Those of one direction translate A to B; "
+    "--set method.direction=b2a changes that."
 )
 
 
@@ -45,6 +46,8 @@ def train(
     resume: Annotated[str | None, Parameter(group=RUN)] = None,
     config: Annotated[Path | None, Parameter(group=RUN)] = None,
     data_changed: Annotated[Literal["refuse", "continue"], Parameter(group=RUN, show_default=False)] = "refuse",
+    budget: Annotated[str | None, Parameter(group=TRAINING)] = None,
+    probe: Annotated[bool, Parameter(group=TRAINING, negative="--no-probe", show_default=False)] = True,
     extension: Extension = None,
     quiet: Quiet = False,
     given: Any = (),
@@ -54,6 +57,8 @@ def train(
     unpaired train cyclegan --data horse2zebra --out runs/h2z
 
     unpaired train pix2pix --data facades --side-by-side ab --out runs/facades
+
+    unpaired train auto --data horse2zebra --out runs/h2z --budget 12h
 
     unpaired train --resume runs/h2z
 
@@ -70,12 +75,25 @@ def train(
     config
         TOML file of settings (sections method, data, training), or the name of one that comes with the package, such
         as small-64. Options and --set win over it.
+    budget
+        With auto: time to train, such as 90s, 30m or 12h, probes included; --images gives a number of images instead.
+    probe
+        With auto: choose between methods by short trainings. --no-probe takes what the rules choose.
     """
     from unpaired.core.given import Given
     from unpaired.training.settings import read_file
 
     allow(extension)
     found: list[Given] = [*([read_file(config)] if config else []), *given]
+    if method == "auto" or _is_auto(resume):
+        if out is not None and resume not in (None, "auto"):
+            raise UserError("--resume takes everything from the run: leave out --out.")
+        folder = Path(resume) if resume not in (None, "auto") else out
+        how: dict[str, Any] = {"budget": budget, "data_changed": data_changed, "go_on": resume is not None}
+        return _auto(found, folder, quiet, **({} if probe else {"share": 0.0}), **how)
+    if budget is not None or not probe:
+        unused = "--no-probe" if budget is None else option("budget", budget)
+        raise UserError(f"{unused} belongs to unpaired train auto. Leave it out, or give auto as METHOD.")
     if method is not None:
         if any(source.values.get("method.name", method) != method for source in given):
             raise UserError(f"METHOD {method} and --set method.name name two methods. Leave one of them out.")
@@ -87,6 +105,28 @@ def train(
     from unpaired.training.start import resume_run
 
     return _conclude(resume_run(Path(resume), found, data_changed=data_changed, quiet=quiet), quiet)
+
+
+def _is_auto(resume: str | None) -> bool:
+    if resume is None or resume == "auto":
+        return False
+    from unpaired.plan.auto import is_auto
+
+    return is_auto(Path(resume))
+
+
+def _auto(given: list[Given], folder: Path | None, quiet: bool, **how: Any) -> int:
+    from unpaired.plan.auto import train_auto
+    from unpaired.plan.probes import Stopped
+
+    if folder is None:
+        raise UserError("--out is missing: the new folder that this run is to be written to.")
+    try:
+        result = train_auto(given, folder, quiet=quiet, **how)
+    except Stopped as stopped:
+        note(f"Stopped; the probes are saved. Resume with:\n  unpaired train --resume {shlex.quote(str(folder))}")
+        return INTERRUPTED + int(stopped.args[0])
+    return _conclude(result, quiet)
 
 
 def _start(

@@ -216,7 +216,7 @@ def _train(run: Path, training: Training, state: State, quiet: bool) -> int | No
     """Start or resume one training; return the signal that interrupted it, or that came in its last step."""
     if state == "begun":
         # Where the data lies and where to train may be others now; what is not given any more is at its default.
-        now = {name: value for name, value in settings_by_name(training).items() if name in FREE}
+        now = {name: value for name, value in settings_by_name(training).items() if name in RESUMABLE}
         return resume_run(run, [Given(now, "{name}", record=True)], quiet=quiet).signal
     return start_run(training.config, run, quiet=quiet).signal
 

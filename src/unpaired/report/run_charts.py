@@ -56,6 +56,7 @@ LOGGED: dict[str, LoggedMetric] = {
     "colour": LoggedMetric("Colour distance", "levels of 255", "lower"),
     "frechet": LoggedMetric("Fréchet distance", "distance", "lower"),
     "kernel": LoggedMetric("Kernel distance", "distance", "lower"),
+    "structure_edges": LoggedMetric("Structure distance (edges)", "1 - correlation", "lower"),
     "l1": LoggedMetric("L1 to the true image", "mean absolute difference", "lower"),
     "ssim": LoggedMetric("SSIM to the true image", "similarity", "higher"),
     "psnr": LoggedMetric("PSNR to the true image", "dB", "higher"),

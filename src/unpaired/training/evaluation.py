@@ -39,7 +39,7 @@ from unpaired.models.padding import forward_padded
 from unpaired.models.translation import Translation
 from unpaired.networks import Generator, Search
 
-MEASURED = ("swd", "colour", "frechet", "kernel", "l1", "psnr", "ssim", "reconstruction_l1")
+MEASURED = ("swd", "colour", "frechet", "kernel", "structure_edges", "l1", "psnr", "ssim", "reconstruction_l1")
 """The metrics that are quick enough; those whose needs are met are logged."""
 
 

@@ -1,0 +1,306 @@
+"""`unpaired train auto` against CycleGAN, CUT and FastCUT at the same budget on four sets, judged on images of its own.
+
+    python benchmarks/auto.py WORK --data DATA [--budget 12] [--size 32] [--seeds 0,1,2] [--only auto,cut]
+
+DATA holds `horse2zebra`, `camvid`, `facades` and `digits` as `prepare_*` reads them. Every training may take `--budget`
+CPU seconds of steps; probes count. CPU seconds and not time, so that a busy machine does not distort it: what an image
+costs a method is measured on each set first, all methods in turn, and kept in WORK/costs.json; it gives every method
+its number of images. All methods have the same small networks and batches of one image.
+Held-out images are parted beforehand: probes and the choice of checkpoints see `testA` and `testB` of WORK/data, and
+all figures are of others, those of WORK/report.
+
+Interrupted? Give the same command again. WORK/table.md has the results, WORK/pictures.png the first seed's pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+import unpaired
+from unpaired.core.given import Given
+from unpaired.methods import Batch, ImageShapes, find_method
+from unpaired.training.settings import resolve
+from unpaired.training.trainer import Trainer
+
+METHODS = ("cyclegan", "cut", "fastcut")
+AUTO = "auto"
+METRICS = ("kernel", "swd", "structure_edges")
+PALETTE = np.array(
+    [
+        *([128, 128, 128], [128, 0, 0], [192, 192, 128], [128, 64, 128], [0, 0, 192], [128, 128, 0], [192, 128, 128]),
+        *([64, 64, 128], [64, 0, 128], [64, 64, 0], [0, 128, 192], [0, 0, 0]),
+    ],
+    np.uint8,
+)
+"""Colours of CamVid's classes 0 to 10 and void."""
+Images = Iterable[Image.Image]
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+def prepare_horse2zebra(data: Path) -> dict[str, Images]:
+    """Photos of horses (A) and zebras (B)."""
+    return {part: _open(sorted((data / "horse2zebra" / part).glob("*"))) for part in PARTS}
+
+
+def prepare_camvid(data: Path) -> dict[str, Images]:
+    """Coloured label maps (A) and photos (B) of different frames of street scenes."""
+    found: dict[str, Images] = {}
+    for part in ("train", "test"):
+        labels, photos = (sorted((data / "camvid" / f"{part}{kind}").glob("*")) for kind in ("annot", ""))
+        half = len(photos) // 2
+        found[f"{part}A"] = (Image.fromarray(PALETTE[np.array(Image.open(path))]) for path in labels[:half])
+        found[f"{part}B"] = _open(photos[half:])
+    return found
+
+
+def prepare_facades(data: Path) -> dict[str, Images]:
+    """Label maps (A) and photos (B) of different houses."""
+    found: dict[str, Images] = {}
+    for part in ("train", "test"):
+        files = sorted((data / "facades" / part).glob("*"))
+        half = len(files) // 2
+        found[f"{part}A"] = (image.crop((256, 0, 512, 256)) for image in _open(files[:half]))
+        found[f"{part}B"] = (image.crop((0, 0, 256, 256)) for image in _open(files[half:]))
+    return found
+
+
+def prepare_digits(data: Path) -> dict[str, Images]:
+    """USPS (A) and MNIST (B)."""
+    usps = np.load(data / "digits" / "usps.npz")
+    mnist = gzip.decompress(next((data / "digits").glob("t10k-images*.gz")).read_bytes())
+    b = np.frombuffer(mnist, np.uint8, offset=16).reshape(-1, 28, 28)
+    a = {part: (usps[f"{part}_data"].reshape(-1, 16, 16) * 255).round().astype(np.uint8) for part in ("train", "test")}
+    return {
+        "trainA": map(Image.fromarray, a["train"]),
+        "trainB": map(Image.fromarray, b[:5000]),
+        "testA": map(Image.fromarray, a["test"]),
+        "testB": map(Image.fromarray, b[5000:]),
+    }
+
+
+PARTS = {"trainA": 400, "trainB": 400, "testA": 100, "testB": 100}
+"""At most so many images of each."""
+REPORT = 60
+"""Of the test images, those that report."""
+SETS: dict[str, Callable[[Path], dict[str, Images]]] = {
+    "horse2zebra": prepare_horse2zebra,
+    "camvid": prepare_camvid,
+    "facades": prepare_facades,
+    "digits": prepare_digits,
+}
+
+
+def _open(paths: Iterable[Path]) -> Iterator[Image.Image]:
+    for path in paths:
+        yield Image.open(path).convert("RGB")
+
+
+def prepare(work: Path, data: Path, size: int) -> None:
+    """Write the sets at the size of training; names of A and B differ, so that nothing pairs them."""
+    for name, read in SETS.items():
+        if (work / "data" / name / "done").exists():
+            continue
+        for part, images in read(data).items():
+            for number, image in zip(range(PARTS[part]), images, strict=False):
+                reports = part.startswith("test") and number < REPORT
+                folder = work / ("report" if reports else "data") / name / part
+                folder.mkdir(parents=True, exist_ok=True)
+                small = image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
+                small.save(folder / f"{part[-1].lower()}{number:04d}.png")
+        (work / "data" / name / "done").touch()
+
+
+# ------------------------------------------------------------------------------------------------------------ trainings
+
+
+def settings_of(work: Path, name: str, size: int, seed: int) -> dict[str, Any]:
+    """Return what all methods share."""
+    return {
+        "data.root": str(work / "data" / name),
+        "data.crop_size": size,
+        "data.workers": 0,
+        "method.generator": {"family": "resnet", "width": 8, "blocks": 2},
+        "method.discriminator": {"family": "patchgan", "layers": 2, "width": 8},
+        "training.batch_size": 1,
+        "training.seed": seed,
+        "training.threads": 1,
+        "training.tensorboard": False,
+    }
+
+
+def measure_costs(work: Path, size: int, rounds: int = 12) -> dict[str, dict[str, float]]:
+    """Return the CPU seconds of an image by set and method, the median over rounds of all methods in turn."""
+    path = work / "costs.json"
+    if path.exists():
+        return dict(json.loads(path.read_text()))
+    costs: dict[str, dict[str, float]] = {}
+    for name in SETS:
+        channels = 1 if name == "digits" else 3
+        steps = {method: _steps(work, name, method, size, channels) for method in METHODS}
+        taken: dict[str, list[float]] = {method: [] for method in METHODS}
+        for _ in range(rounds):
+            for method, step in steps.items():
+                begun = time.process_time()
+                step()
+                taken[method].append(time.process_time() - begun)
+        costs[name] = {method: statistics.median(times[2:]) for method, times in taken.items()}
+        print(f"{name}: CPU seconds per image { ({method: round(cost, 4) for method, cost in costs[name].items()}) }")
+    path.write_text(json.dumps(costs, indent=2))
+    return costs
+
+
+def _steps(work: Path, name: str, method: str, size: int, channels: int) -> Callable[[], object]:
+    config = resolve([Given({**settings_of(work, name, size, 0), "method.name": method}, "{name}")])
+    shapes = ImageShapes(channels_a=channels, channels_b=channels, size=(size, size))
+    kind = find_method(method)
+    settings, _ = kind.adapt(config.settings, shapes, config.chosen_settings())
+    trainer = Trainer(kind(settings, shapes), config.training, torch.device("cpu"))
+    random = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 1, channels, size, size, generator=random) * 2 - 1
+    return lambda: trainer.step(iter([Batch(images[0], images[1])]))
+
+
+def train(work: Path, name: str, method: str, seed: int, args: argparse.Namespace, costs: dict[str, float]) -> None:
+    """Train and measure, unless that was done; what it took and gave is kept beside the run."""
+    run = work / "runs" / name / f"{method}-seed{seed}"
+    path = run.with_suffix(".json")
+    if path.exists():
+        return
+    settings = settings_of(work, name, args.size, seed)
+    begun = time.process_time()
+    if method == AUTO:
+        from unpaired.plan.auto import train_auto
+
+        given = [Given({**settings, "training.evaluate_images": 20}, "{name}")]
+        result = train_auto(given, run, budget=f"{args.budget:g}s", share=args.share, go_on=True, quiet=True)
+    else:
+        images = round(args.budget / costs[method])
+        epochs = -(-images // max(len(list((work / "data" / name / f"train{side}").glob("*.png"))) for side in "AB"))
+        share = 0.25 if method == "fastcut" else 0.5  # of the epochs with a falling learning rate, as published
+        decay = int(epochs * share)
+        length = {"epochs": epochs - decay, "decay_epochs": decay, "max_images": images, "evaluate_images": 0}
+        named = {f"training.{setting}": value for setting, value in length.items()}
+        result = unpaired.train(method, out=run, settings={**settings, **named}, resume="auto", quiet=True)
+    if result.state != "finished":
+        raise KeyboardInterrupt
+    took = time.process_time() - begun
+    found = {"images": result.images_seen, "cpu_seconds": took}
+    if method == AUTO:
+        found["method"] = json.loads((run / "config.json").read_text())["method"]["name"]
+    path.write_text(json.dumps(found, indent=2))
+    print(f"{name} {method} seed {seed}: {result.images_seen} images, {took:.0f} CPU s", flush=True)
+
+
+def judged(work: Path, name: str, run: Path) -> dict[str, float]:
+    """Return the figures of A to B of the last checkpoint on the images that report; they are kept beside the run."""
+    path = run.with_name(f"{run.name}-figures.json")
+    if path.exists():
+        return dict(json.loads(path.read_text()))
+    data = work / "report" / name
+    for part in ("trainA", "trainB"):  # a data set has both; these are not looked at
+        if not (data / part).exists():
+            (data / part).symlink_to((work / "data" / name / part).resolve())
+    named = ",".join(METRICS)
+    found = unpaired.evaluate(run, data=data, checkpoint="last", direction="a2b", metrics=named, bounds=False)
+    figures = {one.name: one.value for one in found.directions["a2b"].figures if one.name in METRICS and one.value}
+    path.write_text(json.dumps(figures, indent=2))
+    print(run, {metric: round(value, 4) for metric, value in figures.items()}, flush=True)
+    return figures
+
+
+# --------------------------------------------------------------------------------------------------------------- result
+
+
+def table(work: Path, seeds: list[int]) -> str:
+    """Return mean and standard deviation over seeds of every set and method, and how far `auto` is from the best."""
+    lines = []
+    for metric in METRICS:
+        lines += [f"\n{metric}", "", f"| set | {' | '.join([*METHODS, AUTO])} | auto chose | auto - best | spread |"]
+        lines.append("| --- |" + " ---: |" * (len(METHODS) + 1) + " --- | ---: | ---: |")
+        for name in SETS:
+            found = {method: _found(work, name, method, seeds) for method in (*METHODS, AUTO)}
+            values = {method: [one["figures"][metric] for one in each] for method, each in found.items() if each}
+            means = {method: statistics.mean(each) for method, each in values.items()}
+            spread = {method: statistics.stdev(each) if len(each) > 1 else 0.0 for method, each in values.items()}
+            cells = [f"{means[m]:.4g} ± {spread[m]:.2g}" if m in means else "" for m in (*METHODS, AUTO)]
+            chosen = ", ".join(one["method"] for one in found[AUTO])
+            best = min((m for m in METHODS if m in means), key=means.__getitem__, default=None)
+            if best and AUTO in means:
+                cells += [chosen, f"{means[AUTO] - means[best]:+.4f}", f"{max(spread[best], spread[AUTO]):.4f}"]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _found(work: Path, name: str, method: str, seeds: list[int]) -> list[dict[str, Any]]:
+    paths = [work / "runs" / name / f"{method}-seed{seed}.json" for seed in seeds]
+    return [
+        {**json.loads(path.read_text()), "figures": judged(work, name, path.with_suffix(""))}
+        for path in paths
+        if path.exists()
+    ]
+
+
+def pictures(work: Path, size: int, rows: int = 4) -> None:
+    """Write inputs and the first seed's translations, side by side; one block of rows for each set."""
+    blocks = []
+    for name in SETS:
+        paths = sorted((work / "report" / name / "testA").glob("*.png"))
+        chosen = [Image.open(paths[number * len(paths) // rows]) for number in range(rows)]
+        columns = [[np.asarray(image.convert("RGB")) for image in chosen]]
+        for method in (*METHODS, AUTO):
+            run = work / "runs" / name / f"{method}-seed0"
+            if not run.with_suffix(".json").exists():
+                continue
+            translator = unpaired.Translator.load(run, checkpoint="last", direction="a2b")
+            made = [np.asarray(translator(np.asarray(image))) for image in chosen]
+            columns.append(
+                [np.repeat(m.reshape(*m.shape[:2], -1), 3 // m.reshape(*m.shape[:2], -1).shape[2], 2) for m in made]
+            )
+        blocks.append(np.concatenate([np.concatenate(column, 1) for column in columns], 0))
+    whole = Image.fromarray(np.concatenate(blocks, 1))
+    whole.resize((whole.width * 64 // size, whole.height * 64 // size), Image.Resampling.NEAREST).save(
+        work / "pictures.png"
+    )
+
+
+def main() -> None:
+    """Train what is missing, and write the table and the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--budget", type=float, default=12.0, help="CPU seconds of training")
+    parser.add_argument("--share", type=float, default=0.15, help="of the budget, for probes")
+    parser.add_argument("--size", type=int, default=32, help="pixels")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--train-only", action="store_true", help="measure nothing yet")
+    parser.add_argument("--only", default=",".join([*METHODS, AUTO]), help="methods")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    seeds = [int(seed) for seed in args.seeds.split(",")]
+    prepare(args.work, args.data, args.size)
+    costs = measure_costs(args.work, args.size)
+    for seed in seeds:
+        for name in SETS:
+            for method in args.only.split(","):
+                train(args.work, name, method, seed, args, costs[name])
+    if not args.train_only:
+        (args.work / "table.md").write_text(table(args.work, seeds))
+        pictures(args.work, args.size)
+        print((args.work / "table.md").read_text())
+
+
+if __name__ == "__main__":
+    main()
