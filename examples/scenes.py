@@ -20,23 +20,26 @@ WINTER = np.array([[700, 850, 900, 1500], [1300, 1400, 1550, 1900], [380, 430, 3
 
 
 def satellite(root: Path, size: int = 2048) -> None:
-    """Write one scene a season for training and one for tests: tiled GeoTIFF, overviews, nodata outside the swath."""
+    """Write one scene a season for training, and one for tests, the same ground in both seasons.
+
+    Tiled GeoTIFF with overviews, and nodata outside the swath.
+    """
     import rasterio
 
-    for number, (folder, kinds) in enumerate(
-        {"trainA": SUMMER, "trainB": WINTER, "testA": SUMMER, "testB": WINTER}.items()
+    for number, (folder, kinds, place) in enumerate(
+        [("trainA", SUMMER, 0), ("trainB", WINTER, 1), ("testA", SUMMER, 2), ("testB", WINTER, 2)]
     ):
         (root / folder).mkdir(parents=True, exist_ok=True)
-        rng = np.random.default_rng(number)
-        ground = rng.choice(3, (size // 64, size // 64), p=(0.6, 0.3, 0.1)).repeat(64, 0).repeat(64, 1)
-        shade = rng.normal(1, 0.15, (size // 64, size // 64)).repeat(64, 0).repeat(64, 1)[..., None]
+        land, rng = np.random.default_rng(place), np.random.default_rng(number + 10)
+        ground = land.choice(3, (size // 64, size // 64), p=(0.6, 0.3, 0.1)).repeat(64, 0).repeat(64, 1)
+        shade = land.normal(1, 0.15, (size // 64, size // 64)).repeat(64, 0).repeat(64, 1)[..., None]
         scene = np.clip(kinds[ground] * shade + rng.normal(0, 40, (size, size, 4)), 1, 15000).astype(np.uint16)
         rows, columns = np.mgrid[:size, :size]
         scene[columns + rows // 4 < size // 5] = 0  # outside of the swath
         options = {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 399960, 0, -10, 5000040), "nodata": 0}
         tiles = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate"}
         shape = {"height": size, "width": size, "count": 4, "dtype": "uint16"}
-        with rasterio.open(root / folder / f"scene{number}.tif", "w", **shape, **options, **tiles) as file:
+        with rasterio.open(root / folder / f"scene{place}.tif", "w", **shape, **options, **tiles) as file:
             file.write(np.moveaxis(scene, 2, 0))
             file.descriptions = BANDS
             file.update_tags(ORIGIN="made by a random generator, no satellite")

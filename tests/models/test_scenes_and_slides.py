@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import zarr
 
 from identity import write_identity
 from microscopes import stack, write_czi, write_lif, write_nd2
-from unpaired.data.decode import decode, decode_valid, reader_of
+from unpaired.data.decode import decode, decode_valid, meaning_of, reader_of
 from unpaired.data.formats import READERS, Frame
 from unpaired.data.scale import Scale
 from unpaired.data.values import Domain
@@ -204,6 +205,25 @@ def test_a_slide_is_translated_at_the_level_of_training(tmp_path: Path) -> None:
     made = _translated(tmp_path, path, Domain(channels=3), scale)
     np.testing.assert_array_equal(decode(made), decode(Frame(path, 0, level=1)))
     assert reader_of(made).meaning(made).spacing == (0.5, 0.5)
+
+
+def test_pixels_of_another_size_than_those_of_training_are_told(tmp_path: Path) -> None:
+    path = _svs(tmp_path / "slide.svs")
+    native = Scale(preprocess="crop", load_size=(64, 64), crop_size=(64, 64))
+    for um, level, expected in ((0.25, 0, None), (0.5, 0, "0.5 times"), (0.5, 1, None), (0.1, 1, "5 times")):
+        domain = Domain(channels=3, spacing=(um / 1000, um / 1000))
+        model = write_identity(tmp_path / f"{um}-{level}", domain, scale=replace(native, level=level))
+        report = translate_files(Translator.load(model, device="cpu"), path, tmp_path / f"out {um} {level}")
+        assert [expected for notice in report.notices if f"pixels {expected} as large" in notice] == [expected] * bool(
+            expected
+        )
+        assert expected or not report.notices
+
+
+def test_a_level_has_its_own_spacing(tmp_path: Path) -> None:
+    path = _svs(tmp_path / "slide.svs")
+    assert meaning_of(Frame(path, 0, level=1)).spacing == (0.5, 0.5)
+    assert meaning_of(Frame(path, 0)).millimetres() == (0.00025, 0.00025)
 
 
 def test_images_of_one_resolution_are_taken_as_they_are(tmp_path: Path) -> None:

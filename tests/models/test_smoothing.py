@@ -137,3 +137,25 @@ def test_smoothing_needs_the_same_channels_and_a_clip(tmp_path: Path) -> None:
     from_grey = _identity(tmp_path / "grey", channels=1, target=Domain(channels=3))
     with pytest.raises(UserError, match="same channels"):
         translate_files(from_grey, tmp_path / "a.mp4", tmp_path / "out", smooth=0.5)
+
+
+def test_planes_are_no_clip(tmp_path: Path) -> None:
+    np.save(tmp_path / "volume.npy", np.random.default_rng(0).integers(0, 256, (9, 24, 24, 3)).astype(np.uint8))
+    model, clip = _identity(tmp_path / "model"), make_clip(tmp_path / "a.mp4", [drawn(0)] * 2)
+    with pytest.raises(UserError, match="no input is a clip"):
+        translate_files(model, tmp_path / "volume.npy", tmp_path / "out", smooth=0.5)
+    with pytest.raises(UserError, match="planes or pages"):
+        translate_files(model, [clip, tmp_path / "volume.npy"], tmp_path / "out", smooth=0.5)
+    with pytest.raises(UserError, match="no input is a clip"):
+        translate_files(model, tmp_path / "volume.npy", tmp_path / "out", crf=3)
+    assert not (tmp_path / "out").exists()
+
+
+def test_hdr_is_told(tmp_path: Path) -> None:
+    pictures = [drawn(number).astype(np.uint16) * 257 for number in range(2)]
+    clip = make_clip(tmp_path / "a.mkv", pictures, pix_fmt="yuv420p10le", tags=(9, 16, 9, 1))
+    target = Domain(channels=3, dtype="uint16")
+    write_identity(tmp_path / "model", target)
+    model = Translator.load(tmp_path / "model", extensions=["identity:Identity"], engine="torch")
+    report = translate_files(model, clip, tmp_path / "out")
+    assert any(notice.startswith("2 images of HDR") for notice in report.notices)

@@ -135,7 +135,7 @@ def translate_on_cluster(
     report.notices = [
         *whole_files_notice(translator, settings.half, batch.twice_as_wide),
         *rescaled_notice(target, stored_domain(target, settings.bit_depth)),
-        *fit_notices(batch.fits, translator.source),
+        *fit_notices(batch.fits, translator.source, by_pixels=translator.sizing.by_pixels),
         *report.notices,
     ]
     report.rescaled = translator.sizing.rescaled(list(batch.factors.elements()))

@@ -110,7 +110,7 @@ class Outcome:
     notices: list[str] = field(default_factory=list)
     twice_as_wide: int = 0
     factors: list[float] = field(default_factory=list)
-    fits: list[tuple[float, bool]] = field(default_factory=list)
+    fits: list[tuple[float, bool, float]] = field(default_factory=list)
     """How the values of images fit the model, see `unpaired.models.fit.Fit`."""
     refused: str = ""
     """The message of an error that ends the job."""

@@ -148,7 +148,13 @@ def reader_of(path: Path) -> Reader:
 def meaning_of(path: Path | ImageBytes | Frame, *, channels: int | None = None) -> Meaning:
     """Return what a file says of its images beyond their pixels; `BadImage` as `decode`."""
     with explained(path.path if isinstance(path, Frame) else path, channels=channels) as (file, reader):
-        return reader.meaning(file)
+        meaning = reader.meaning(file)
+        if not isinstance(path, Frame) or not path.level or not meaning.spacing:
+            return meaning
+        levels = reader.levels(file)
+        factors = *(full / own for full, own in zip(levels[0], levels[path.level], strict=True)), 1.0
+        spacing = tuple(length * factor for length, factor in zip(meaning.spacing, factors, strict=False))
+        return meaning._replace(spacing=spacing)
 
 
 def _frame(frame: Frame, file: Path, reader: Reader, max_pixels: int) -> tuple[Image, NDArray[np.bool_] | None]:

@@ -19,7 +19,7 @@ from unpaired.data.check import ImageInfo
 from unpaired.data.config import DataConfig
 from unpaired.data.directions import Side
 from unpaired.data.formats import Frame
-from unpaired.data.formats.meaning import ANIMATED, BANDS, CHANNELS_FIRST, CONVERTED, PARTS, Remark
+from unpaired.data.formats.meaning import ANIMATED, BANDS, CHANNELS_FIRST, CONVERTED, HDR, PARTS, Remark
 from unpaired.data.ranges import CT
 from unpaired.data.reading import Reading
 from unpaired.data.values import DTYPE_RANGES, Domain
@@ -151,19 +151,17 @@ def remarked(counts: Mapping[Remark, int]) -> list[str]:
         texts.append(f"{plural(count, 'array')} with the channels first, by the shape")
     if count := counts.get(PARTS):
         texts.append(f"{plural(count, 'image')} of files that also hold series or scenes of other sizes, left out")
+    if count := counts.get(HDR):
+        texts.append(f"{plural(count, 'image')} of HDR clips (PQ or HLG), as they are coded, without tone mapping")
     return texts
 
 
 def median_spacing(infos: Sequence[ImageInfo], axis: int) -> tuple[float, ...]:
     """Return the median spacing of images, down and across, then between them, in millimetres; empty if unknown."""
-    millimetres = [info.meaning.spacing for info in infos if info.meaning.spacing_unit == "mm"]
-    if not millimetres or len({len(spacing) for spacing in millimetres}) > 1:
+    known = [spacing for info in infos if (spacing := info.meaning.millimetres(axis))]
+    if len({len(spacing) for spacing in known}) != 1:
         return ()
-    median = tuple(float(one) for one in np.median(millimetres, axis=0))
-    if axis == 0 or len(median) != 3:
-        return median
-    down, across, between = median
-    return (between, across, down) if axis == 1 else (between, down, across)
+    return tuple(float(one) for one in np.median(known, axis=0))
 
 
 def _of_gaps(title: str, gaps: Sequence[float], images: int) -> str:

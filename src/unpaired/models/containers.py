@@ -19,7 +19,7 @@ from unpaired.data.formats import Frame
 from unpaired.data.reading import Half
 from unpaired.data.windows import trained_level
 from unpaired.models.conversion import Opened, open_image
-from unpaired.models.fit import refuse_outside
+from unpaired.models.fit import refuse_outside, said_of
 from unpaired.models.pipeline import Failure, Job, LoadedImage, NoOutput, OutOfRange, Run, output_like
 from unpaired.models.slabs import Put, blended
 from unpaired.models.smoothing import Smoother
@@ -50,6 +50,7 @@ def translate_container(
             run.changed.append(job)
             _translate(run, job._replace(output=job.plain, plain=None), loader, suffix)
         run.written += 1
+        run.remarks.update(dict.fromkeys(said_of(job.source).remarks, job.images))
     except (_Failed, OSError, ValueError) as error:  # what cannot be written is a UserError, which is a ValueError
         failure = error.failure if isinstance(error, _Failed) else run.not_written(job, error)
         run.fail(failure, images=job.images - (run.done - done_before))

@@ -19,7 +19,7 @@ from unpaired.data.formats.pillow import few_bits, orientation_of, stored_values
 from unpaired.data.labels import encoded
 from unpaired.data.reading import Half, ImageFile, Reading, halved
 from unpaired.data.values import DTYPE_RANGES, Domain, Image, Signed, from_signed, to_signed
-from unpaired.models.fit import GOOD_FIT, Fit, judge, said_of
+from unpaired.models.fit import GOOD_FIT, Fit, judge, pixels_of, said_of
 from unpaired.models.label_conversion import (
     label_array,
     label_picture,
@@ -60,7 +60,7 @@ def open_image(
     image, valid = reading.read_valid(path, max_pixels=max_pixels)
     if source.labels is not None:
         return Opened(to_signed(encoded(np.asarray(image[:, :, 0], np.uint8), source.labels)))
-    fit = judge(image, valid, source, lambda: said_of(path))
+    fit = judge(image, valid, source, lambda: said_of(path))._replace(pixels=pixels_of(path, source))
     values, alpha = _as_seen(image, source, valid), None
     if with_alpha and isinstance(path, Path | ImageBytes):
         with path.open("rb") as file:  # JPEG has no alpha, and is most files: it is not decoded once more

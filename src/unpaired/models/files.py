@@ -146,7 +146,7 @@ def translate_files(
     jobs = _plan([Path(path) for path in inputs], out, (format, plain), checked_name(name), translator)
     if f".{plain}" in FORMATS or any(job.plain is None for job in jobs):
         output_domain(single(translator.target), plain, bit_depth)  # refuses what the format cannot hold
-    clips = clips_of(translator, [job.output for job in jobs if job.images > 1], crf, smooth, format)
+    clips = clips_of(translator, [job.source for job in jobs if job.images > 1], crf, smooth, format)
     with_alpha = keeps_alpha(alpha, translator, plain, written_as)
     check_metadata(keep_metadata, deidentify, translator, plain)
     there = _there(jobs, existing)
@@ -184,7 +184,10 @@ def _report(run: Run, skipped: int, notices: Sequence[str]) -> Report:
     translator = run.translator
     failed = sorted(run.failed, key=lambda failure: failure.job.number)
     searched = sorted(run.searched, key=lambda found: found[0].number)
-    values = [*rescaled_notice(single(translator.target), run.written_as), *fit_notices(run.fits, translator.source)]
+    values = [
+        *rescaled_notice(single(translator.target), run.written_as),
+        *fit_notices(run.fits, translator.source, by_pixels=translator.sizing.by_pixels),
+    ]
     return Report(
         written=run.written,
         skipped=skipped,

@@ -14,6 +14,7 @@ values use little of what the model's range, or their type, allows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unpaired.core.errors import UserError
+from unpaired.core.settings import option
 from unpaired.core.text import plural, small_percent
 from unpaired.data.decode import meaning_of
 from unpaired.data.describe import NARROW
@@ -31,6 +33,8 @@ from unpaired.data.values import DTYPE_RANGES, Domain, Image
 
 FLAT = 0.01
 """Share of the declared range up to which the values of an image of another type are taken to have other units."""
+NOTICEABLE = 0.1
+"""Pixels that differ by this share from those of training are reported or, in volumes, resampled to them."""
 _SLACK = 1e-6
 """Of the range: floats this far outside are taken for rounding."""
 
@@ -42,6 +46,8 @@ class Fit(NamedTuple):
     """Share of the values that lie outside the declared range and are clipped."""
     is_narrow: bool = False
     """Whether the values use little of the range by which they are read."""
+    pixels: float = 1.0
+    """How many times as large its pixels are as those of training, in millimetres; 1 where that is unknown."""
 
 
 GOOD_FIT = Fit()
@@ -100,6 +106,12 @@ def _is_narrow(dtype: str, values: tuple[float, float], source: Domain, said: Me
     return uses_little
 
 
+def pixels_of(path: ImageFile, source: Domain) -> float:
+    """Return how many times as large the pixels of an image are as those of training; 1 where that is unknown."""
+    found = said_of(path).millimetres(source.axis) if len(source.spacing) >= 2 else ()
+    return math.sqrt(found[0] * found[1] / (source.spacing[0] * source.spacing[1])) if len(found) >= 2 else 1.0
+
+
 def said_of(path: ImageFile) -> Meaning:
     """Return what a file says of its image beyond its pixels; nothing of what is no file."""
     return meaning_of(path) if isinstance(path, Path | ImageBytes | Frame) else Meaning()
@@ -119,14 +131,22 @@ def refuse_outside(fit: Fit, source: Domain, out_of_range: str) -> None:
         )
 
 
-def fit_notices(fits: list[Fit], source: Domain) -> list[str]:
-    """Return what a person should know of the values of translated images."""
+def fit_notices(fits: list[Fit], source: Domain, *, by_pixels: bool) -> list[str]:
+    """Return what a person should know of translated images; `by_pixels` where networks saw them at their own size."""
     notices, clipped = list[str](), [fit.outside for fit in fits if fit.outside]
     if clipped:
         has, share = "has" if len(clipped) == 1 else "have", small_percent(sum(clipped) / len(clipped))
         notices.append(
             f"{plural(len(clipped), 'image')} of {len(fits):,} {has} values outside the range that the model was "
             f"trained on ({_in_words(source)}), {share} of theirs; they were clipped"
+        )
+    others = sorted(fit.pixels for fit in fits if abs(fit.pixels - 1) > NOTICEABLE)
+    if others and by_pixels:
+        factor, seen = others[len(others) // 2], "smaller" if others[len(others) // 2] > 1 else "larger"
+        notices.append(
+            f"{plural(len(others), 'image')} of {len(fits):,} with pixels {factor:.3g} times as large as those of "
+            f"training ({' x '.join(f'{one:.3g}' for one in source.spacing[:2])} mm): networks see everything {seen}. "
+            f"{option('size', 'PIXELS')}, {factor:.3g} times the shorter side, brings it to the size of training"
         )
     narrow = sum(fit.is_narrow for fit in fits)
     if narrow:

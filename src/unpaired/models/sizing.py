@@ -57,6 +57,11 @@ class Sizing:
     labelled: tuple[bool, bool]
     """Whether source and target are label maps, which are resized by the nearest pixel."""
 
+    @property
+    def by_pixels(self) -> bool:
+        """Whether networks see images at their own size, as in training, so that the size of a pixel matters."""
+        return not isinstance(self.size, int) and (self.scale is None or self.scale.is_native)
+
     def seen(self, height: int, width: int) -> tuple[int, int]:
         """Return the (height, width) at which the network sees an image of this size, before any padding."""
         if isinstance(self.size, int):

@@ -14,6 +14,7 @@ from torch import Tensor
 from unpaired.core.errors import UserError
 from unpaired.core.settings import option
 from unpaired.core.text import printable
+from unpaired.data.decode import reader_of
 from unpaired.data.values import Signed
 from unpaired.metrics.flicker import Flicker, motion, warped
 
@@ -99,15 +100,21 @@ class Clips:
         return [f"{printable(output.name)}: {note}" for output, note in self.notes]
 
 
-def clips_of(translator: Translator, outputs: Sequence[Path], crf: int | None, smooth: float, format: str) -> Clips:
-    """Return how clips are written; `UserError` where that contradicts the model or nothing that is written."""
+def clips_of(translator: Translator, several: Sequence[Path], crf: int | None, smooth: float, format: str) -> Clips:
+    """Return how clips are written, of the inputs of several images; `UserError` where that contradicts them."""
     if not 0 <= smooth < 1:
         raise UserError(f"{option('smooth', smooth)}: allowed is a number from 0 (nothing is averaged) to below 1.")
     if crf is not None and not 0 <= crf <= WORST:
         raise UserError(f"{option('crf', crf)}: allowed is a whole number from 0 (no loss) to {WORST}.")
     given = [option(name, value) for name, value in {"crf": crf, "smooth": smooth or None}.items() if value is not None]
-    if given and not outputs:
-        raise UserError(f"{given[0]}: no input is a clip, nor another file of several images. Leave it out.")
+    still = [path for path in several if not reader_of(path).is_moving] if given else []
+    if given and len(still) == len(several):
+        raise UserError(f"{given[0]}: no input is a clip, nor an animation. Leave it out.")
+    if smooth and still:
+        raise UserError(
+            f"{option('smooth', smooth)} averages the frames of clips, and {printable(still[0])} holds planes or "
+            "pages. Translate such files without it."
+        )
     if crf is not None and format != "auto":
         raise UserError(
             f"{option('crf', crf)} is for clips, and {option('format', format)} writes single images. Leave one out."

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from unpaired.core.errors import UserError
 from unpaired.data.decode import as_slab
 from unpaired.models.conversion import array_from_signed, signed_from_array
+from unpaired.models.fit import NOTICEABLE
 from unpaired.models.slabs import blended, single
 from unpaired.models.translation import Translation
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from unpaired.models.translator import Translator
 
 Spacing = tuple[float, float, float]
-NOTICEABLE = 0.1
-"""Spacings that differ by this share from those of training are reported or, where possible, resampled to them."""
 _TOGETHER = 8
 
 
@@ -62,8 +61,7 @@ def at_trained_spacing(translator: Translator, size: tuple[int, int], spacing: S
     if len(known) < 2:
         return translator
     factor = math.sqrt(spacing[1] * spacing[2] / (known[0] * known[1]))
-    own_size = translator.sizing.scale is None or translator.sizing.scale.is_native
-    if abs(factor - 1) > NOTICEABLE and own_size and not isinstance(translator.sizing.size, int):
+    if abs(factor - 1) > NOTICEABLE and translator.sizing.by_pixels:
         shorter = max(1, round(min(size) * factor))
         translator.notices.append(
             f"slices of {spacing[1]:.3g} x {spacing[2]:.3g} mm a pixel are translated at {shorter} pixels on the "

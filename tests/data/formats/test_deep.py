@@ -146,3 +146,12 @@ def test_eight_bit_files_are_left_to_pillow(tmp_path: Path) -> None:
         eight.save(tmp_path / f"x{suffix}")
         with PillowImage.open(tmp_path / f"x{suffix}") as opened:
             np.testing.assert_array_equal(decode(tmp_path / f"x{suffix}"), np.asarray(opened))
+
+
+def test_sgi_of_16_bits_is_refused(tmp_path: Path) -> None:
+    picture = PillowImage.fromarray(np.zeros((8, 8, 3), np.uint8))
+    picture.save(tmp_path / "deep.sgi", bpc=2)
+    picture.save(tmp_path / "plain.sgi")
+    with pytest.raises(BadImage, match="16 bits"):
+        decode(tmp_path / "deep.sgi")
+    assert decode(tmp_path / "plain.sgi").shape == (8, 8, 3)

@@ -57,6 +57,8 @@ class Reader(ABC):
     """The extra of the package that brings its libraries; empty where none is needed."""
     libraries: tuple[str, ...] = ()
     """Top-level modules of the extra: where one is missing, such files are left out of folders, and reported."""
+    is_moving: bool = False
+    """Whether several images of a file are moments of one scene, one after the other: clips and animations."""
     folders: frozenset[str] = frozenset()
     """Those of its suffixes whose files are folders."""
     reads_memory: bool = False

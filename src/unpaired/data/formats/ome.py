@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
@@ -13,14 +13,12 @@ from xml.etree import ElementTree
 import numpy as np
 
 from unpaired.data.bad_image import BadImage
-from unpaired.data.formats.base import Header, Reader
 from unpaired.data.formats.meaning import Box, Meaning
-from unpaired.data.formats.output import Output
-from unpaired.data.formats.pyramid import PyramidOutput
+from unpaired.data.formats.stacks import Stack, StackReader, known
 from unpaired.data.formats.tiff import MAGICS
 from unpaired.data.formats.tiff_tags import DESCRIPTION, MASK, REDUCED, SUB_IFDS, TILE_WIDTH, directories, flags
 from unpaired.data.formats.tiff_window import window
-from unpaired.data.values import DTYPE_RANGES, Domain, Image
+from unpaired.data.values import Image
 
 if TYPE_CHECKING:
     import tifffile
@@ -32,23 +30,24 @@ _MOST_IN_TILE = 1 << 28
 _MOST_IMAGES = 1 << 20
 
 
-class Stack(NamedTuple):
+class Series(NamedTuple):
     """One resolution of the images of a file."""
 
     lead: tuple[int, ...]
     """Sizes of the axes before Y and X, as the planes of the file count them."""
-    axes: str
-    """Their names."""
-    series: Any
+    axes: tuple[str, ...]
+    """Their names, each once."""
+    stored: Any
 
 
-class OmeReader(Reader):
+class OmeReader(StackReader):
     """Reads the first series of a file: C and S are channels, every combination of the other axes is an image.
 
     Series of another shape (labels, overviews and thumbnails of slides) are passed over.
     """
 
     suffixes = containers = frozenset({".tif", ".tiff", ".svs", ".btf"})
+    extra = ""
 
     def accepts(self, start: bytes, suffix: str) -> bool:
         return start.startswith(MAGICS) and start[128:132] != b"DICM"
@@ -63,70 +62,41 @@ class OmeReader(Reader):
         reduced = any(flags(page) & (REDUCED | MASK) == REDUCED for page in pages[1:])
         return TILE_WIDTH in first and (SUB_IFDS in first or reduced)
 
-    def probe(self, path: Path) -> Header:
-        with _stack(path) as (_, stack):
-            height, width, samples = _plane_shape(stack)
-            return Header(height, width, samples * _channels(stack), np.dtype(stack.series.dtype).name)
+    @contextlib.contextmanager
+    def stack(self, path: Path) -> Iterator[Stack]:
+        with _opened(path) as file:
+            found = [_described(path, level) for level in file.series[0].levels]
+            first, page = found[0], found[0].stored.keyframe
+            shapes = [_plane_shape(series) for series in found]
+            channels = _channels(first)
 
-    def read(self, path: Path, *, stored: bool = False) -> Image:
-        return self.read_frame(path, 0)
+            def read(at: Mapping[str, int], box: Box, level: int) -> Image:
+                return _read(path, file, found[level], at, box)
 
-    def count(self, path: Path, axis: int = 0) -> int:
-        if axis:
-            raise BadImage(path, f"axis {axis}: the images of stacks are its planes, axis 0")
-        with _stack(path) as (_, stack):
-            return math.prod(stack.lead) // _channels(stack)
+            def meaning() -> Meaning:
+                spacing, names = _spacing(path, file, first)
+                return Meaning(spacing=spacing, spacing_unit="um" if spacing else "", channels=names)
 
-    def read_frame(self, path: Path, index: int, axis: int = 0) -> Image:
-        with _stack(path) as (file, stack):
-            height, width, _ = _plane_shape(stack)
-            return _read(path, file, stack, index, Box(0, 0, height, width))
-
-    def meaning(self, path: Path) -> Meaning:
-        with _stack(path) as (file, stack):
-            spacing, names = _spacing(path, file, stack)
-            unit = "um" if spacing else ""
-            return Meaning(spacing=spacing, spacing_unit=unit, channels=names)
-
-    def levels(self, path: Path) -> list[tuple[int, int]]:
-        with _stack(path) as (_, stack):
-            return [_plane_shape(_described(path, level))[:2] for level in stack.series.levels]
+            yield Stack(
+                {name: length for name, length in zip(first.axes, first.lead, strict=True) if name != "C"},
+                [shape[:2] for shape in shapes],
+                shapes[0][2] * channels,
+                np.dtype(first.stored.dtype).name,
+                read,
+                meaning,
+                (page.tilelength, page.tilewidth) if page.is_tiled else None,
+            )
 
     def read_window(self, path: Path, box: Box, index: int = 0, level: int = 0) -> Image | None:
-        with _stack(path, level) as (file, stack):
-            page = stack.series.keyframe
+        with _opened(path) as file:
+            page = _described(path, file.series[0].levels[level]).stored.keyframe
             if math.prod(page.chunks) * np.dtype(page.dtype).itemsize > _MOST_IN_TILE and page.compression != 1:
                 return None
-            return _read(path, file, stack, index, box)
-
-    def output_suffix(self, path: Path) -> str:
-        return ".ome.tif"
-
-    def open_output(self, source: Path, path: Path, domain: Domain, size: tuple[int, int], count: int) -> Output | None:
-        if domain.dtype not in DTYPE_RANGES:
-            return None
-        levels, meaning = self.levels(source), self.meaning(source)
-        with _stack(source) as (_, stack):
-            page = stack.series.keyframe
-            tile = (page.tilelength, page.tilewidth) if page.is_tiled else None
-            other = [length for name, length in zip(stack.axes, stack.lead, strict=True) if name != "C"]
-            axes = "".join(name for name in stack.axes if name != "C")
-        frames = {name: length for name, length in zip(axes, other, strict=True) if name in "TZ"}
-        return PyramidOutput(
-            path,
-            domain,
-            size,
-            count,
-            tile=tile,
-            smallest=levels[-1] if len(levels) > 1 else None,
-            frames=frames,
-            meaning=meaning,
-            factor=(levels[0][0] / size[0], levels[0][1] / size[1]),
-        )
+        return super().read_window(path, box, index, level)
 
 
 @contextlib.contextmanager
-def _stack(path: Path, level: int = 0) -> Iterator[tuple[tifffile.TiffFile, Stack]]:
+def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
     import tifffile
 
     with tifffile.TiffFile(path) as file:
@@ -135,10 +105,10 @@ def _stack(path: Path, level: int = 0) -> Iterator[tuple[tifffile.TiffFile, Stac
             raise BadImage(path, "its description declares entities, which is never followed")
         if not file.series:
             raise BadImage(path, "damaged: it holds no image")
-        yield file, _described(path, file.series[0].levels[level])
+        yield file
 
 
-def _described(path: Path, series: Any) -> Stack:
+def _described(path: Path, series: Any) -> Series:
     """Return a series with its axes; the planes of a file count all but Y, X and the samples of a pixel."""
     page = series.keyframe
     if page is None or page.dtype is None or page.imagedepth != 1:
@@ -146,28 +116,25 @@ def _described(path: Path, series: Any) -> Stack:
     pairs = [(name, length) for name, length in zip(series.axes, series.shape, strict=True) if name not in "YXS"]
     if not {"Y", "X"} <= set(series.axes) or math.prod(length for _, length in pairs) > _MOST_IMAGES:
         raise BadImage(path, f"axes {series.axes} of {series.shape}, which are no images")
-    return Stack(tuple(length for _, length in pairs), "".join(name for name, _ in pairs), series)
+    names = [name for name, _ in pairs]
+    axes = (name * (names[:number].count(name) + 1) for number, name in enumerate(names))  # Q and QQ of other software
+    return Series(tuple(length for _, length in pairs), tuple(axes), series)
 
 
-def _plane_shape(stack: Stack) -> tuple[int, int, int]:
-    separate, _, height, width, together = stack.series.keyframe.shaped
+def _plane_shape(stack: Series) -> tuple[int, int, int]:
+    separate, _, height, width, together = stack.stored.keyframe.shaped
     return height, width, separate * together
 
 
-def _channels(stack: Stack) -> int:
+def _channels(stack: Series) -> int:
     return stack.lead[stack.axes.index("C")] if "C" in stack.axes else 1
 
 
-def _planes(stack: Stack, index: int) -> list[int]:
-    """Return which planes of the file are the channels of an image."""
-    numbers = np.arange(math.prod(stack.lead)).reshape(stack.lead)
-    if "C" in stack.axes:
-        numbers = np.moveaxis(numbers, stack.axes.index("C"), -1)
-    return [int(number) for number in numbers.reshape(-1, _channels(stack))[index]]
-
-
-def _read(path: Path, file: tifffile.TiffFile, stack: Stack, index: int, box: Box) -> Image:
-    series, planes = stack.series, _planes(stack, index)
+def _read(path: Path, file: tifffile.TiffFile, stack: Series, at: Mapping[str, int], box: Box) -> Image:
+    places = [{**at, "C": channel} for channel in range(_channels(stack))]
+    each = [tuple(place[name] for name in stack.axes) for place in places]
+    planes = [int(np.ravel_multi_index(one, stack.lead)) if one else 0 for one in each]
+    series = stack.stored
     if len(series.pages) < math.prod(stack.lead):  # ImageJ writes one page before the samples of all planes
         return _contiguous(path, file, stack, planes, box)
     found = []
@@ -186,8 +153,8 @@ def _read(path: Path, file: tifffile.TiffFile, stack: Stack, index: int, box: Bo
     return found[0] if len(found) == 1 else np.concatenate(found, axis=2)
 
 
-def _contiguous(path: Path, file: tifffile.TiffFile, stack: Stack, planes: Sequence[int], box: Box) -> Image:
-    series = stack.series
+def _contiguous(path: Path, file: tifffile.TiffFile, stack: Series, planes: Sequence[int], box: Box) -> Image:
+    series = stack.stored
     height, width, samples = _plane_shape(stack)
     dtype = np.dtype(series.dtype).newbyteorder(file.byteorder)
     shape = (math.prod(stack.lead), height, width, samples)
@@ -198,7 +165,7 @@ def _contiguous(path: Path, file: tifffile.TiffFile, stack: Stack, planes: Seque
     return np.concatenate([np.asarray(stored[number, rows, columns]) for number in planes], axis=2)
 
 
-def _spacing(path: Path, file: tifffile.TiffFile, stack: Stack) -> tuple[tuple[float, ...], tuple[str, ...]]:
+def _spacing(path: Path, file: tifffile.TiffFile, stack: Series) -> tuple[tuple[float, ...], tuple[str, ...]]:
     """Return micrometres between pixels down and across (and between planes), and the channels' names."""
     if file.is_ome:
         return _ome_spacing(path, file.ome_metadata or "", stack)
@@ -206,7 +173,7 @@ def _spacing(path: Path, file: tifffile.TiffFile, stack: Stack) -> tuple[tuple[f
     found = re.search(r"\bMPP\s*=\s*([0-9.eE+-]+)", text)
     if found is not None:
         with contextlib.suppress(ValueError):
-            return _known((float(found[1]), float(found[1]))), ()
+            return known((float(found[1]), float(found[1]))), ()
     described = (file.imagej_metadata or {}) if file.is_imagej else {}
     unit = str(described.get("unit", "")).replace("\\u00B5", "µ")
     scale = _UM.get(unit) if file.is_imagej else {3: 1e4, 2: 25400.0}.get(int(page.resolutionunit))
@@ -218,10 +185,10 @@ def _spacing(path: Path, file: tifffile.TiffFile, stack: Stack) -> tuple[tuple[f
         return (), ()
     between = float(described.get("spacing", 0)) * scale
     flat = beside / left * scale, below / top * scale
-    return _known((*flat, between) if between and "Z" in stack.axes else flat), ()
+    return known((*flat, between) if between and "Z" in stack.axes else flat), ()
 
 
-def _ome_spacing(path: Path, text: str, stack: Stack) -> tuple[tuple[float, ...], tuple[str, ...]]:
+def _ome_spacing(path: Path, text: str, stack: Series) -> tuple[tuple[float, ...], tuple[str, ...]]:
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
@@ -238,8 +205,4 @@ def _ome_spacing(path: Path, text: str, stack: Stack) -> tuple[tuple[float, ...]
                 sizes.append(size * scale)
     names = tuple(channel.get("Name", "") for channel in pixels.findall("{*}Channel"))
     complete = 3 if "Z" in stack.axes and len(sizes) == 3 else 2
-    return _known(tuple(sizes[:complete]) if len(sizes) >= 2 else ()), names if any(names) else ()
-
-
-def _known(spacing: tuple[float, ...]) -> tuple[float, ...]:
-    return spacing if all(math.isfinite(length) and length > 0 for length in spacing) else ()
+    return known(tuple(sizes[:complete]) if len(sizes) >= 2 else ()), names if any(names) else ()

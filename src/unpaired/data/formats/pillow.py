@@ -55,7 +55,7 @@ class PillowReader(Reader):
 
     containers = frozenset({".apng", ".avifs", ".flc", ".fli", ".gif", ".webp"})  # PNG: opened only for `meaning`
 
-    reads_memory = True
+    reads_memory = is_moving = True
     # fmt: off
     suffixes = frozenset({
         ".apng", ".avif", ".avifs", ".blp", ".bmp", ".bw", ".cur", ".dcx", ".dds", ".dib", ".fit", ".fits", ".flc",
@@ -197,6 +197,8 @@ def _recognised(path: Path, stream: BinaryIO) -> ImageFile.ImageFile:
         if accept is not None and accept(start) is not True:
             continue
         stream.seek(0)
+        if name == "SGI" and start[3] == 2:  # bytes a sample, of which Pillow keeps one
+            raise BadImage(path, "SGI with 16 bits, of which 8 would be read: save it as 16-bit PNG or TIFF")
         try:
             return factory(stream, "")
         except (SyntaxError, IndexError, TypeError, struct.error):

@@ -31,6 +31,8 @@ class Stack(NamedTuple):
     read: Callable[[Mapping[str, int], Box, int], Image]
     """Returns a part of the image at a place along the axes, at one of the resolutions: [H, W, C]."""
     meaning: Callable[[], Meaning]
+    tile: tuple[int, int] | None = None
+    """(height, width) of its tiles, which those of translations have."""
 
 
 class StackReader(Reader):
@@ -84,7 +86,7 @@ class StackReader(Reader):
             domain,
             size,
             count,
-            tile=None,
+            tile=stack.tile,
             smallest=levels[-1] if len(levels) > 1 else None,
             frames={name: length for name, length in stack.frames.items() if name in "TZ" or length > 1},
             meaning=meaning,

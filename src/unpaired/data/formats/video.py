@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from unpaired.core.errors import UserError, needs_extra
 from unpaired.data.bad_image import MAX_PIXELS, BadImage
 from unpaired.data.formats.base import Header, Reader
-from unpaired.data.formats.meaning import Meaning
+from unpaired.data.formats.meaning import HDR, Meaning
 from unpaired.data.formats.output import Output
 from unpaired.data.formats.video_output import OUTPUTS, VideoOutput, fits
 from unpaired.data.values import Domain, Image
@@ -47,6 +47,10 @@ EXACT = 4 | 0x2000 | 0x4000 | 0x40000
 the only such flags that are right for more than 8 bits."""
 
 
+_HDR = (16, 18)
+"""Transfers of ITU-T H.273 that are no pictures for a screen of SDR: PQ and HLG."""
+
+
 class Track(NamedTuple):
     """What is known of the pictures of a clip once all its packets were seen."""
 
@@ -56,6 +60,7 @@ class Track(NamedTuple):
     frames: int
     keys: list[tuple[int, int]]
     """(frame, where to look for it) of those that are decoded without others."""
+    is_hdr: bool = False
 
 
 class VideoReader(Reader):
@@ -66,7 +71,7 @@ class VideoReader(Reader):
     """
 
     suffixes = containers = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
-    extra = "video"
+    extra, is_moving = "video", True
 
     def accepts(self, start: bytes, suffix: str) -> bool:
         if start.startswith(_MATROSKA) or (start[:4], start[8:12]) == (b"RIFF", b"AVI "):
@@ -91,7 +96,7 @@ class VideoReader(Reader):
         return picture(path, _decoder(path, found, index).frame(index), found.header.channels)
 
     def meaning(self, path: Path) -> Meaning:
-        return Meaning(group=os.fspath(path))
+        return Meaning(group=os.fspath(path), remarks=(HDR,) * track(path).is_hdr)
 
     def output_suffix(self, path: Path) -> str:
         return OUTPUTS[path.suffix.lower()]
@@ -157,7 +162,7 @@ def _track(name: str, size: int, mtime: int) -> Track:
     first = min((pts for pts, _, key in seen if key and timed), default=0)
     times = np.unique([pts for pts, _, _ in seen if pts >= first]) if timed else np.empty(0, np.int64)
     keys = [(int(np.searchsorted(times, pts)), pts if dts is None else dts) for pts, dts, key in seen if key and timed]
-    found = Track(header, times, len(times), sorted(keys))
+    found = Track(header, times, len(times), sorted(keys), stream.codec_context.color_trc in _HDR)
     if not timed:  # frames that carry no time are counted by decoding them
         found = found._replace(frames=_Decoder(path, found).count())
     if not found.frames:

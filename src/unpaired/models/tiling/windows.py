@@ -57,11 +57,14 @@ class LargeImage:
     outside: float = 0.0
     seen: int = 0
     """Values outside the declared range, of the pixels seen."""
+    pixels: float = 1.0
+    """That of `Fit`."""
 
     def read(self, box: Box) -> Signed:
         """Return a part of it as the network sees it; raises `BadImage`, and `UserError` as `open_image`."""
         opened = self._opened(box)
         refuse_outside(opened.fit, self.source, self.out_of_range)
+        self.pixels = opened.fit.pixels
         self.outside, self.seen = self.outside + opened.fit.outside * opened.values.size, self.seen + opened.values.size
         if not np.isnan(opened.values).any():
             return opened.values
@@ -132,7 +135,7 @@ def translate_large(image: LargeImage, job: Job, run: Run) -> None:
         except NoOutput:
             with atomic_file(job.plain or job.output, durable=False) as temporary:
                 _write(temporary, parts, image.size, written_as)
-    run.fits.append(Fit(outside=image.outside / max(image.seen, 1)))
+    run.fits.append(Fit(outside=image.outside / max(image.seen, 1), pixels=image.pixels))
     with contextlib.suppress(OSError):
         shutil.rmtree(folder)
 
