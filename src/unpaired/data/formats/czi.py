@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from unpaired.data.bad_image import BadImage
-from unpaired.data.formats.meaning import PARTS, Box, Meaning
-from unpaired.data.formats.stacks import Stack, StackReader, known
+from unpaired.data.formats.meaning import Box, Meaning
+from unpaired.data.formats.stacks import Stack, StackReader, in_micrometres
 from unpaired.data.values import Image
 
 _TYPES = {
@@ -59,20 +59,17 @@ class CziReader(StackReader):
                 return np.concatenate([plane[:, :, ::-1] for plane in planes], axis=2)  # blue, green, red as stored
 
             def meaning() -> Meaning:
-                spacing, names = _described(file.raw_metadata)
-                named = names if len(names) == len(channels) * kind[1] else ()
-                left_out = (PARTS,) if len(alike) < len(scenes) else ()
-                return Meaning(spacing=spacing, spacing_unit="um" * bool(spacing), channels=named, remarks=left_out)
+                described = _described(file.raw_metadata)
+                return in_micrometres(*described, len(channels) * kind[1], is_whole=len(alike) == len(scenes))
 
             frames = {"S": len(alike), **axes}
             yield Stack(frames, [(first.h, first.w)], len(channels) * kind[1], kind[0], read, meaning)
 
 
-def _described(text: str) -> tuple[tuple[float, ...], tuple[str, ...]]:
+def _described(text: str) -> tuple[list[float], list[str]]:
     """Return micrometres between pixels down, across and between planes, and the channels' names."""
     root = ElementTree.fromstring(text)
     sizes = {each.get("Id"): each.findtext("Value", "nan") for each in root.iterfind(".//Scaling/Items/Distance")}
     metres = [float(sizes.get(axis, "nan")) for axis in "YXZ"]
     found = root.iterfind("./Metadata/Information/Image/Dimensions/Channels/Channel")
-    names = tuple(channel.get("Name", "") for channel in found)
-    return known(tuple(round(length * 1e6, 9) for length in metres)), names if any(names) else ()
+    return [round(length * 1e6, 9) for length in metres], [channel.get("Name", "") for channel in found]

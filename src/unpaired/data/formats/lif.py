@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from unpaired.data.bad_image import BadImage
-from unpaired.data.formats.meaning import PARTS, Box, Meaning
-from unpaired.data.formats.stacks import Stack, StackReader, cropped, known
+from unpaired.data.formats.meaning import Box, Meaning
+from unpaired.data.formats.stacks import Stack, StackReader, cropped, in_micrometres
 from unpaired.data.values import Image
 
 _UM = {"m": 1e6, "mm": 1e3, "µm": 1.0, "um": 1.0}
@@ -45,16 +45,14 @@ class LifReader(StackReader):
                 return cropped([image.frame(**place, **channel) for channel in every_channel], box)
 
             def meaning() -> Meaning:
-                spacing, names = _described(every[0].xml_element)
-                named = names if len(names) == colours * samples else ()
-                left_out = (PARTS,) if len(alike) < len(file.images) else ()
-                return Meaning(spacing=spacing, spacing_unit="um" * bool(spacing), channels=named, remarks=left_out)
+                described = _described(every[0].xml_element)
+                return in_micrometres(*described, colours * samples, is_whole=len(alike) == len(file.images))
 
             frames = {"series": len(alike), **sizes}
             yield Stack(frames, [(height, width)], colours * samples, dtype.newbyteorder("=").name, read, meaning)
 
 
-def _described(element: Any) -> tuple[tuple[float, ...], tuple[str, ...]]:
+def _described(element: Any) -> tuple[list[float], list[str]]:
     """Return micrometres between pixels down, across and between planes, and the channels' names."""
     found = dict[str, float]()
     for each in element.iterfind("./Data/Image/ImageDescription/Dimensions/DimensionDescription"):
@@ -63,6 +61,4 @@ def _described(element: Any) -> tuple[tuple[float, ...], tuple[str, ...]]:
             length = abs(float(each.get("Length", "nan"))) * _UM.get(each.get("Unit", ""), float("nan"))
             found[axis] = round(length / steps, 9)
     channels = element.iterfind("./Data/Image/ImageDescription/Channels/ChannelDescription")
-    names = tuple(each.get("LUTName", "") for each in channels)
-    spacing = tuple(found.get(axis, float("nan")) for axis in "YXZ")
-    return known(spacing), names if any(names) else ()
+    return [found.get(axis, float("nan")) for axis in "YXZ"], [each.get("LUTName", "") for each in channels]

@@ -10,7 +10,7 @@ import numpy as np
 
 from unpaired.data.bad_image import BadImage
 from unpaired.data.formats.meaning import Box, Meaning
-from unpaired.data.formats.stacks import Stack, StackReader, cropped, known
+from unpaired.data.formats.stacks import Stack, StackReader, cropped, in_micrometres
 from unpaired.data.values import Image
 
 
@@ -46,9 +46,7 @@ class Nd2Reader(StackReader):
                 except Exception:  # the library raises anything where a description is short
                     return Meaning()
                 calibrated = bool(described) and described[0].volume.axesCalibrated[0]
-                spacing = known((size.y, size.x, *([size.z] if "Z" in sizes else []))) if calibrated else ()
-                names = tuple(each.channel.name for each in described)
-                named = names if any(names) and len(names) == colours * samples else ()
-                return Meaning(spacing=spacing, spacing_unit="um" * bool(spacing), channels=named)
+                spacing = [size.y, size.x, *([size.z] if "Z" in sizes else [])] if calibrated else []
+                return in_micrometres(spacing, [each.channel.name for each in described], colours * samples)
 
             yield Stack(sizes, [(height, width)], colours * samples, np.dtype(file.dtype).name, read, meaning)

@@ -14,7 +14,7 @@ import numpy as np
 
 from unpaired.data.bad_image import BadImage
 from unpaired.data.formats.meaning import Box, Meaning
-from unpaired.data.formats.stacks import Stack, StackReader, known
+from unpaired.data.formats.stacks import Stack, StackReader, in_micrometres
 from unpaired.data.formats.tiff import MAGICS
 from unpaired.data.formats.tiff_tags import DESCRIPTION, MASK, REDUCED, SUB_IFDS, TILE_WIDTH, directories, flags
 from unpaired.data.formats.tiff_window import window
@@ -74,8 +74,7 @@ class OmeReader(StackReader):
                 return _read(path, file, found[level], at, box)
 
             def meaning() -> Meaning:
-                spacing, names = _spacing(path, file, first)
-                return Meaning(spacing=spacing, spacing_unit="um" if spacing else "", channels=names)
+                return in_micrometres(*_spacing(path, file, first), shapes[0][2] * channels)
 
             yield Stack(
                 {name: length for name, length in zip(first.axes, first.lead, strict=True) if name != "C"},
@@ -173,7 +172,7 @@ def _spacing(path: Path, file: tifffile.TiffFile, stack: Series) -> tuple[tuple[
     found = re.search(r"\bMPP\s*=\s*([0-9.eE+-]+)", text)
     if found is not None:
         with contextlib.suppress(ValueError):
-            return known((float(found[1]), float(found[1]))), ()
+            return (float(found[1]), float(found[1])), ()
     described = (file.imagej_metadata or {}) if file.is_imagej else {}
     unit = str(described.get("unit", "")).replace("\\u00B5", "µ")
     scale = _UM.get(unit) if file.is_imagej else {3: 1e4, 2: 25400.0}.get(int(page.resolutionunit))
@@ -185,7 +184,7 @@ def _spacing(path: Path, file: tifffile.TiffFile, stack: Series) -> tuple[tuple[
         return (), ()
     between = float(described.get("spacing", 0)) * scale
     flat = beside / left * scale, below / top * scale
-    return known((*flat, between) if between and "Z" in stack.axes else flat), ()
+    return ((*flat, between) if "Z" in stack.axes else flat), ()
 
 
 def _ome_spacing(path: Path, text: str, stack: Series) -> tuple[tuple[float, ...], tuple[str, ...]]:
@@ -196,13 +195,9 @@ def _ome_spacing(path: Path, text: str, stack: Series) -> tuple[tuple[float, ...
     pixels = root.find(".//{*}Pixels")
     if pixels is None:
         return (), ()
-    sizes = []
-    for axis in ("Y", "X", "Z"):
-        scale = _UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-        with contextlib.suppress(ValueError):
-            size = float(pixels.get(f"PhysicalSize{axis}", "nan"))
-            if scale is not None and math.isfinite(size):
-                sizes.append(size * scale)
     names = tuple(channel.get("Name", "") for channel in pixels.findall("{*}Channel"))
-    complete = 3 if "Z" in stack.axes and len(sizes) == 3 else 2
-    return known(tuple(sizes[:complete]) if len(sizes) >= 2 else ()), names if any(names) else ()
+    sized = {axis: pixels.get(f"PhysicalSize{axis}", "nan") for axis in ("YXZ" if "Z" in stack.axes else "YX")}
+    with contextlib.suppress(ValueError):
+        units = {axis: _UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"), math.nan) for axis in sized}
+        return tuple(float(size) * units[axis] for axis, size in sized.items()), names
+    return (), names

@@ -13,7 +13,7 @@ import numpy as np
 from unpaired.core.errors import needs_extra
 from unpaired.data.bad_image import BadImage
 from unpaired.data.formats.meaning import Box, Meaning
-from unpaired.data.formats.stacks import Stack, StackReader, known
+from unpaired.data.formats.stacks import Stack, StackReader, in_micrometres
 from unpaired.data.values import Image
 
 _UM = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
@@ -43,26 +43,25 @@ class OmeZarrReader(StackReader):
 
     @contextlib.contextmanager
     def stack(self, path: Path) -> Iterator[Stack]:
-        with _stored(path) as found:
-            lead = zip(found.axes[:-2].upper(), found.arrays[0].shape, strict=False)
-            frames = {name: int(length) for name, length in lead if name != "C"}
-            levels = [(int(array.shape[-2]), int(array.shape[-1])) for array in found.arrays]
+        found = _stored(path)
+        lead = zip(found.axes[:-2].upper(), found.arrays[0].shape, strict=False)
+        frames = {name: int(length) for name, length in lead if name != "C"}
+        levels = [(int(array.shape[-2]), int(array.shape[-1])) for array in found.arrays]
 
-            def read(at: Mapping[str, int], box: Box, level: int) -> Image:
-                return _part(found, at, box, level)
+        def read(at: Mapping[str, int], box: Box, level: int) -> Image:
+            return _part(found, at, box, level)
 
-            dtype = np.dtype(found.arrays[0].dtype).name
-            yield Stack(frames, levels, _channels(found), dtype, read, lambda: _meaning(found))
+        dtype = np.dtype(found.arrays[0].dtype).name
+        yield Stack(frames, levels, _channels(found), dtype, read, lambda: _meaning(found))
 
 
 def _meaning(found: Stored) -> Meaning:
     sizes = dict(zip(found.axes, found.scale, strict=True))
-    spacing = known((sizes["y"], sizes["x"], *([sizes["z"]] if "z" in sizes else [])))
-    return Meaning(spacing=spacing, spacing_unit="um" if spacing else "", channels=found.channels)
+    spacing = [sizes["y"], sizes["x"], *([sizes["z"]] if "z" in sizes else [])]
+    return in_micrometres(spacing, found.channels, _channels(found))
 
 
-@contextlib.contextmanager
-def _stored(path: Path) -> Iterator[Stored]:
+def _stored(path: Path) -> Stored:
     with needs_extra("microscopy", "an OME-Zarr folder", "zarr"):
         import zarr
     group = zarr.open_group(path, mode="r")
@@ -83,7 +82,7 @@ def _stored(path: Path) -> Iterator[Stored]:
         raise BadImage(path, "damaged: arrays and axes differ")
     if any(math.prod(array.chunks) * np.dtype(array.dtype).itemsize > _MOST_IN_CHUNK for array in arrays):
         raise BadImage(path, "chunks of more than 256 MiB; save it with smaller ones")
-    yield Stored(axes, arrays, _scale(image, axes), _names(described, arrays[0].shape, axes))
+    return Stored(axes, arrays, _scale(image, axes), _names(described))
 
 
 def _scale(image: Any, axes: str) -> tuple[float, ...]:
@@ -97,11 +96,9 @@ def _scale(image: Any, axes: str) -> tuple[float, ...]:
     return (0.0,) * len(axes)
 
 
-def _names(described: Any, shape: tuple[int, ...], axes: str) -> tuple[str, ...]:
+def _names(described: Any) -> tuple[str, ...]:
     with contextlib.suppress(KeyError, TypeError, AttributeError):
-        names = tuple(str(channel.get("label", "")) for channel in described["omero"]["channels"])
-        if "c" in axes and len(names) == shape[axes.index("c")] and any(names):
-            return names
+        return tuple(str(channel.get("label", "")) for channel in described["omero"]["channels"])
     return ()
 
 

@@ -13,7 +13,7 @@ from unpaired.core.errors import needs_extra
 from unpaired.data.bad_image import BadImage
 from unpaired.data.formats.base import over_white
 from unpaired.data.formats.meaning import Box, Meaning
-from unpaired.data.formats.stacks import Stack, StackReader
+from unpaired.data.formats.stacks import Stack, StackReader, in_micrometres
 from unpaired.data.formats.tiff import MAGICS
 from unpaired.data.formats.tiff_tags import TILE_WIDTH, directories
 from unpaired.data.values import Image
@@ -49,8 +49,7 @@ class SlideReader(StackReader):
 
             def meaning() -> Meaning:
                 with contextlib.suppress(TypeError, ValueError):
-                    spacing = tuple(float(slide.properties.get(f"openslide.mpp-{axis}") or "") for axis in "yx")
-                    return Meaning(spacing=spacing, spacing_unit="um")
+                    return in_micrometres([float(slide.properties.get(f"openslide.mpp-{axis}") or "") for axis in "yx"])
                 return Meaning()
 
             yield Stack({}, levels, 3, "uint8", lambda at, box, level: _region(slide, box, level), meaning)

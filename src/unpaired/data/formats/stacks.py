@@ -13,7 +13,7 @@ import numpy as np
 
 from unpaired.data.bad_image import BadImage
 from unpaired.data.formats.base import Header, Reader
-from unpaired.data.formats.meaning import Box, Meaning
+from unpaired.data.formats.meaning import PARTS, Box, Meaning
 from unpaired.data.formats.output import Output
 from unpaired.data.formats.pyramid import PyramidOutput
 from unpaired.data.values import DTYPE_RANGES, Domain, Image
@@ -109,7 +109,15 @@ def cropped(planes: Sequence[Image], box: Box) -> Image:
     return np.concatenate(parts, axis=2)
 
 
-def known(spacing: tuple[float, ...]) -> tuple[float, ...]:
-    """Return distances down, across and, where it is known, between planes; empty where they are no distances."""
+def in_micrometres(
+    spacing: Sequence[float], names: Sequence[str] = (), channels: int = 0, *, is_whole: bool = True
+) -> Meaning:
+    """Return what a file says: distances down, across and between planes, NaN where unknown, and names of channels.
+
+    `is_whole` is false where some of its images are left out.
+    """
     usable = [math.isfinite(length) and length > 0 for length in spacing]
-    return () if not all(usable[:2]) else spacing if all(usable) else spacing[:2]
+    kept = tuple(spacing) if all(usable) else tuple(spacing[:2]) if all(usable[:2]) else ()
+    named = tuple(names) if any(names) and len(names) == channels else ()
+    remarks = () if is_whole else (PARTS,)
+    return Meaning(spacing=kept, spacing_unit="um" if kept else "", channels=named, remarks=remarks)
