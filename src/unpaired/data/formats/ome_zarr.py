@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -47,12 +48,8 @@ class OmeZarrReader(StackReader):
         lead = zip(found.axes[:-2].upper(), found.arrays[0].shape, strict=False)
         frames = {name: int(length) for name, length in lead if name != "C"}
         levels = [(int(array.shape[-2]), int(array.shape[-1])) for array in found.arrays]
-
-        def read(at: Mapping[str, int], box: Box, level: int) -> Image:
-            return _part(found, at, box, level)
-
         dtype = np.dtype(found.arrays[0].dtype).name
-        yield Stack(frames, levels, _channels(found), dtype, read, lambda: _meaning(found))
+        yield Stack(frames, levels, _channels(found), dtype, partial(_part, found), partial(_meaning, found))
 
 
 def _meaning(found: Stored) -> Meaning:
