@@ -27,7 +27,7 @@ import torchvision_stand_in
 from train_step import MODES, batches, prepared_device, timed
 from unpaired.methods import ImageShapes
 from unpaired.methods.cut import CUT, Config, FastConfig
-from unpaired.models.convert import official_discriminator, official_generator
+from unpaired.models.convert.weights import official_discriminator, official_generator
 from unpaired.training.config import TrainingConfig
 from unpaired.training.trainer import Trainer
 

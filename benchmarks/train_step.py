@@ -31,7 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from unpaired.core.device import find_device
 from unpaired.methods import Batch, ImageShapes
 from unpaired.methods.cyclegan import Config, CycleGAN
-from unpaired.models.convert import official_discriminator, official_generator
+from unpaired.models.convert.weights import official_discriminator, official_generator
 from unpaired.training.config import TrainingConfig
 from unpaired.training.modes import peak_memory
 from unpaired.training.trainer import Trainer

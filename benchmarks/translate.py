@@ -1,6 +1,7 @@
 """Images per second of every engine against the authors' generator in eager float32: same weights, same images.
 
     python benchmarks/translate.py --peer CHECKOUT [--size 256] [--model MODEL] [--images DIR] [--threads 2] [--json]
+    python benchmarks/translate.py --peer CHECKOUT --device cuda [--batch-size 16]
 
 CHECKOUT is a checkout of the authors' PyTorch code. MODEL is a run or model with a ResNet generator of 6 or 9 blocks;
 without it the weights are random, which says nothing about how exact an engine is for trained ones. DIR holds photos to
@@ -41,7 +42,10 @@ from unpaired.models.folder import ModelCard, TranslatorCard, write_model
 from unpaired.models.translator import Translator
 from unpaired.networks import InitConfig, ResnetConfig, build_generator, describe_generator, initialize
 
-MODES = ("torch fp32", "torch bf16", "onnxruntime fp32", "openvino fp32", "openvino bf16")
+MODES = {
+    "cpu": ("torch fp32", "torch bf16", "onnxruntime fp32", "openvino fp32", "openvino bf16"),
+    "cuda": ("torch fp32", "torch bf16", "torch fp16", "torch-compile bf16"),
+}
 SLOW_TO_START = ("torch-compile fp32", "torch-compile bf16")
 MANY = 10_000
 
@@ -71,22 +75,22 @@ def peer_network(checkout: Path, translator: Translator) -> nn.Module:
 
 
 def pictures(arguments: Namespace) -> list[Tensor]:
-    """Return images [1, 3, size, size] in [-1, 1]."""
-    size = arguments.size
+    """Return batches [N, 3, size, size] in [-1, 1]."""
+    size, batch = arguments.size, arguments.batch_size
     if arguments.images is None:
-        return fixed_pictures(3, [(size, size)] * 4)[:-1]
+        return [image.expand(batch, -1, -1, -1) for image in fixed_pictures(3, [(size, size)] * 4)[:-1]]
     opened = [Image.open(path).convert("RGB").resize((size, size)) for path in list_images(arguments.images)[:8]]
     arrays = [np.asarray(image, np.float32).transpose(2, 0, 1)[None] / 127.5 - 1 for image in opened]
-    return [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
+    return [torch.from_numpy(np.ascontiguousarray(array)).expand(batch, -1, -1, -1) for array in arrays]
 
 
-def engines(model: Path, modes: list[str]) -> dict[str, Translator]:
+def engines(model: Path, modes: list[str], device: str) -> dict[str, Translator]:
     """Return a translator for each mode that works here."""
     ready = {}
     for mode in modes:
         engine, precision = mode.split()
         try:
-            ready[mode] = Translator.load(model, device="cpu", engine=engine, precision=precision)  # type: ignore[arg-type]
+            ready[mode] = Translator.load(model, device=device, engine=engine, precision=precision)  # type: ignore[arg-type]
         except UserError as error:
             print(f"left out {mode}: {error}", file=sys.stderr)
     return ready
@@ -96,19 +100,21 @@ def timed(run: Callable[[Tensor], Tensor], image: Tensor) -> float:
     """Return the seconds that one translation takes."""
     started = time.perf_counter()
     run(image)
+    if image.is_cuda:
+        torch.cuda.synchronize()
     return time.perf_counter() - started
 
 
-def files_per_second(model: Path, images: list[Tensor], count: int) -> tuple[float, str]:
+def files_per_second(model: Path, images: list[Tensor], count: int, device: str) -> tuple[float, str]:
     """Translate a folder of PNG files, and return images per second and what was chosen."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "in"
         folder.mkdir()
         for number, image in enumerate(islice(cycle(images), count)):
-            pixels = ((image[0].permute(1, 2, 0).numpy() + 1) * 127.5).round().astype(np.uint8)
+            pixels = ((image[0].permute(1, 2, 0).cpu().numpy() + 1) * 127.5).round().astype(np.uint8)
             Image.fromarray(pixels).save(folder / f"{number:04d}.png")
-        translator = Translator.load(model, device="cpu", precision="auto", images=MANY)
-        translator.translate_tensor(images[0])
+        translator = Translator.load(model, device=device, precision="auto", images=MANY)
+        translator.translate_tensor(images[0][:1])
         started = time.perf_counter()
         report = translate_files(translator, [folder], Path(place) / "out")
         assert report.written == count
@@ -117,10 +123,11 @@ def files_per_second(model: Path, images: list[Tensor], count: int) -> tuple[flo
 
 def measure(arguments: Namespace, model: Path) -> dict[str, Any]:
     """Run all rounds and return the figures."""
-    modes = [*MODES, *(SLOW_TO_START if arguments.compiled else ())]
-    ready, images = engines(model, modes), pictures(arguments)
+    device = arguments.device
+    modes = [*dict.fromkeys((*MODES[device], *(SLOW_TO_START if arguments.compiled else ())))]
+    ready, images = engines(model, modes, device), [image.to(device) for image in pictures(arguments)]
     exact = ready["torch fp32"]
-    peer = peer_network(arguments.peer, exact)
+    peer = peer_network(arguments.peer, exact).to(device)
     runs: dict[str, Callable[[Tensor], Tensor]] = {"peer": peer}
     runs |= {mode: translator.translate_tensor for mode, translator in ready.items()}
     with torch.inference_mode():
@@ -131,17 +138,19 @@ def measure(arguments: Namespace, model: Path) -> dict[str, Any]:
             rounds.append({name: timed(runs[name], image) for name in order})
     figures: dict[str, dict[str, Any]] = {
         name: {
-            "images_per_second": 1 / statistics.median(seconds[name] for seconds in rounds),
+            "images_per_second": arguments.batch_size / statistics.median(seconds[name] for seconds in rounds),
             "ratio": statistics.median(seconds["peer"] / seconds[name] for seconds in rounds),
             **exactness[name].to_json(),
         }
         for name in runs
     }
-    speed, chosen = files_per_second(model, images, arguments.files)
+    speed, chosen = files_per_second(model, images, arguments.files, device)
     ratio = speed / figures["peer"]["images_per_second"]
     figures[f"files, {chosen}"] = {"images_per_second": speed, "ratio": ratio}
     setting = {"weights": exact.card.origin, "network": describe_generator(exact.network), "size": arguments.size}
-    machine = {"threads": torch.get_num_threads(), "torch": torch.__version__, "rounds": arguments.rounds}
+    card = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
+    setting |= {"batch_size": arguments.batch_size, "device": f"{device}, {card}"}
+    machine = {"torch": torch.__version__, "rounds": arguments.rounds}
     return {"setting": {**setting, **machine}, "figures": figures}
 
 
@@ -156,6 +165,8 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=9, choices=(6, 9), help="of the random network")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--files", type=int, default=64, help="files of the last row")
+    parser.add_argument("--device", choices=MODES, default="cpu")
+    parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--threads", type=int, default=0, help="processor threads; PyTorch's choice by default")
     parser.add_argument("--compiled", action="store_true", help="PyTorch compiled too, which takes minutes to start")
     parser.add_argument("--json", action="store_true")
