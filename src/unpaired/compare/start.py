@@ -14,7 +14,7 @@ import torch
 
 from unpaired import __version__
 from unpaired.compare.document import SCORES, cost_table, with_tables, write
-from unpaired.compare.measure import Measuring, read_fcn, task_of, train_or_read
+from unpaired.compare.measure import Measuring, read_fcn, reported, task_of, train_or_read
 from unpaired.compare.plan import Entry, Plan
 from unpaired.compare.train import Outcome, carry_out, check_record, cost_of, images_done, keep_record, run_of, state_of
 from unpaired.compare.trainings import Training, data_settings, needs_pairs, shared_settings, trainings_of
@@ -29,6 +29,8 @@ from unpaired.data.labels import VOID, decoded
 from unpaired.data.training import Progress
 from unpaired.evaluation.segmentation.segmenter import Segmenter
 from unpaired.methods import ImageShapes, find_method
+from unpaired.metrics.features import has_lite0, open_features
+from unpaired.models.folder import newest_checkpoint
 from unpaired.report.results import ComparedDirection, ComparedMethod, MeasuredTraining, Published, made_now
 from unpaired.report.results import Comparison as Document
 from unpaired.report.results import Direction as Measured
@@ -141,14 +143,15 @@ def compare(
     comparison: Comparison,
     *,
     only: Sequence[str] = (),
-    checkpoint: str = "last",
+    checkpoint: str | None = None,
     quiet: bool = False,
     say: Callable[[str], None],
     counting: Counting,
 ) -> Done:
     """Train what is to be trained, measure everything that is finished, and write table and page.
 
-    `checkpoint` says which one of each training is measured: last, best or a number of images. A signal during a
+    `checkpoint` says which one of each training is measured: last, best or a number of images; by default the last and,
+    beside it, the best. Both are measured on images that chose no checkpoint, where there are some. A signal during a
     training leaves all of it in a state from which the same call goes on. Raises `UserError`.
     """
     folder, plan = comparison.folder, comparison.plan
@@ -166,7 +169,9 @@ def compare(
         done = Done(outcome=outcome, unfinished=unfinished)
         if outcome.signal is not None:
             return done
-        measuring = _measuring(comparison, checkpoint, counting)
+        finished = [run_of(folder, each) for each in comparison.trainings if each.name not in unfinished]
+        dataset = reported(comparison.dataset, (newest_checkpoint(run)[0] for run in finished))
+        measuring = _measuring(comparison, dataset, checkpoint, counting)
         done.document = _document(comparison, measuring, outcome, counting)
         done.written = write(done.document, folder)
         return done
@@ -175,7 +180,7 @@ def compare(
 def protocol(comparison: Comparison, measuring: Measuring | None = None) -> list[tuple[str, str]]:
     """Return how the comparison is done, as names and words."""
     plan, dataset = comparison.plan, comparison.dataset
-    test, counts = dataset.test, dataset.fingerprint
+    test, counts = (dataset if measuring is None else measuring.dataset).test, dataset.fingerprint
     assert dataset.size is not None
     height, width = dataset.size
     seeds = ", ".join(str(seed) for seed in plan.seeds)
@@ -189,6 +194,7 @@ def protocol(comparison: Comparison, measuring: Measuring | None = None) -> list
     rates = "; ".join(
         how if len(schedules) == 1 else f"{how} ({', '.join(labels)})" for how, labels in schedules.items()
     )
+    part = "" if test is dataset.test else ", which chose no checkpoint"
     words = [
         ("Budget", f"every translator sees {plan.images:,} images{_beyond(comparison)}; learning rate: {rates}"),
         ("Shared settings", _listed(comparison.shared) or "none but the defaults"),
@@ -196,7 +202,7 @@ def protocol(comparison: Comparison, measuring: Measuring | None = None) -> list
         ("Seeds", f"{seeds}; figures are means over seeds, ± one standard deviation" if len(plan.seeds) > 1 else seeds),
         ("Data", f"{', '.join(Path(place).name for place in comparison.places.values())}: {dataset.layout}"),
         ("Training images", f"{counts['train_a']:,} of A, {counts['train_b']:,} of B"),
-        ("Measured on", f"{', '.join(f'{count[d]:,} ({d})' for d in count)} {held_out}{pairs}, {dataset.part}"),
+        ("Measured on", f"{', '.join(f'{count[d]:,} ({d})' for d in count)} {held_out}{part}{pairs}, {dataset.part}"),
     ]
     for side in ("a", "b"):
         labels = dataset.labels(side)
@@ -205,7 +211,7 @@ def protocol(comparison: Comparison, measuring: Measuring | None = None) -> list
     if measuring is not None:
         segmenter = _segmenter_summary(comparison, measuring.segmenter)
         words += [("Segmenter", segmenter)] if segmenter else []
-        words.append(("Checkpoint", f"the {measuring.checkpoint} one of every training"))
+        words.append(("Checkpoint", f"the {measuring.checkpoint or 'last'} one of every training"))
     words.append(("Pictures", "rows evenly spread over the test images, of the first seed; none is chosen by its look"))
     versions = f"unpaired {__version__}, PyTorch {torch.__version__}, Python {platform.python_version()}"
     words.append(("Versions", versions))
@@ -249,7 +255,7 @@ def _require_classes(dataset: Dataset, plan: Plan) -> None:
                 )
 
 
-def _measuring(comparison: Comparison, checkpoint: str, counting: Counting) -> Measuring:
+def _measuring(comparison: Comparison, measured: Dataset, checkpoint: str | None, counting: Counting) -> Measuring:
     """Return what measures; where label maps become photos, with a segmenter that is trained now or was before."""
     plan, dataset = comparison.plan, comparison.dataset
     segmenter: Segmenter | None = None
@@ -260,13 +266,15 @@ def _measuring(comparison: Comparison, checkpoint: str, counting: Counting) -> M
         photos, device = sides(wanted[0])[1], find_device(comparison.device)
         with counting("Training the segmenter") as count:
             segmenter = train_or_read(comparison.folder, dataset, photos, plan.segmenter, device, progress=count)
+    features = {"features": open_features("lite0", device=comparison.device)} if has_lite0() else {}
     return Measuring(
         folder=comparison.folder,
-        dataset=dataset,
+        dataset=measured,
         test_images=plan.test_images,
         pictures=plan.pictures,
         segmenter=segmenter,
         device=comparison.device,
+        features=features,
         checkpoint=checkpoint,
     )
 
@@ -339,6 +347,7 @@ def _method(
         run = run_of(folder, training)
         with counting(f"Measuring {training.name} {direction}") as count:
             measured, checkpoint = measuring.measure(run, training.name, direction, count)
+            selected = measuring.selected(run, training.name, direction, count)
         first = first or measured
         trainings.append(
             MeasuredTraining(
@@ -346,6 +355,7 @@ def _method(
                 seed=training.seed,
                 checkpoint=checkpoint,
                 figures=measured.figures,
+                selected=selected,
                 tables=measured.tables,
                 cost=cost_of(run),
             )

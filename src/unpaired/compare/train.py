@@ -26,7 +26,7 @@ from unpaired.models.folder import DamagedError, checkpoints_of, newest_checkpoi
 from unpaired.report.results import Cost
 from unpaired.report.run_log import read_metrics
 from unpaired.training.health import NonFiniteError
-from unpaired.training.resume import CONFIG, RESUMABLE
+from unpaired.training.resume import CONFIG, FEATURES, RESUMABLE
 from unpaired.training.start import resume_run, start_run
 from unpaired.training.state import DOCUMENT
 
@@ -110,9 +110,9 @@ def _data(dataset: Dataset) -> dict[str, Any]:
 
 
 def _same(old: Mapping[str, Any], new: Mapping[str, Any], chosen: frozenset[str]) -> bool:
-    """Whether settings agree; one that a newer version has and nobody has set is at its default."""
-    later = {name for name in new if name not in old and name not in chosen}
-    return {name: value for name, value in new.items() if name not in later} == dict(old)
+    """Whether settings agree; one that a newer version has, or has by default, and nobody has set is free."""
+    free = {name for name in new if name not in chosen and (name not in old or name == "training.evaluate_images")}
+    return all(old.get(name) == new.get(name) for name in {*old, *new} - free)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -217,6 +217,8 @@ def _train(run: Path, training: Training, state: State, quiet: bool) -> int | No
     if state == "begun":
         # Where the data lies and where to train may be others now; what is not given any more is at its default.
         now = {name: value for name, value in settings_by_name(training).items() if name in RESUMABLE}
+        if now[FEATURES] is None:  # the run has recorded which it took
+            del now[FEATURES]
         return resume_run(run, [Given(now, "{name}", record=True)], quiet=quiet).signal
     return start_run(training.config, run, quiet=quiet).signal
 

@@ -220,10 +220,5 @@ def _scheduled(config: RunConfig, images: int, epoch_images: int) -> RunConfig:
     total = -(-images // epoch_images)
     # Rounded in favour of the full rate; the schedules without a phase of decay have all their epochs in `epochs`.
     decay = total * (training.total_epochs - training.epochs) // training.total_epochs
-    # Every training is measured in the end, by its last checkpoint; evaluations in between would cost time.
-    wanted = any(name.startswith(("training.evaluate_", "training.best")) for name in config.chosen)
-    evaluated = training.evaluate_images if wanted else 0
-    changed: TrainingConfig = dataclasses.replace(
-        training, epochs=total - decay, decay_epochs=decay, evaluate_images=evaluated
-    )
+    changed: TrainingConfig = dataclasses.replace(training, epochs=total - decay, decay_epochs=decay)
     return dataclasses.replace(config, training=changed)

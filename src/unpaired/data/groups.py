@@ -20,6 +20,8 @@ from unpaired.data.formats import Frame
 from unpaired.data.group_rule import PATIENT, PLACE
 
 _LISTED = 3
+LEAST_IN_PART = 20
+"""Images of each domain that both parts of the held-out images have, where nobody asks for parts."""
 
 
 class Group(NamedTuple):
@@ -81,6 +83,35 @@ def held_out(members: Mapping[Side, Sequence[tuple[Group, ImageInfo]]], share: f
                 "test images in a folder of their own."
             )
     return frozenset(chosen)
+
+
+def group_names(infos: Sequence[ImageInfo], rule: str | None) -> list[str]:
+    """Return what tells the group of each image from others, wherever the files lie: its name, or that of its file."""
+    groups = groups_of(infos, rule)
+    alone = names_below([Path(group.file) for group in groups if not group.name])
+    return [group.name or alone.pop(0) for group in groups]
+
+
+def names_below(paths: Sequence[Path]) -> list[str]:
+    """Return names without suffix, as paths below the folder that all lie in."""
+    parents = [path.parent.parts for path in paths]
+    common = 0
+    while all(len(parts) > common for parts in parents) and len({parts[common] for parts in parents}) == 1:
+        common += 1
+    return ["/".join(path.with_suffix("").parts[common:]) for path in paths]
+
+
+def selection_part(groups: Mapping[Side, Sequence[str]], most: int) -> dict[Side, list[int]]:
+    """Return the positions of the held-out images that choose checkpoints, by the groups of all of them.
+
+    At most half of the groups of each domain and at most `most`, whole. A digest of a group's name chooses, so that
+    partners of equal names stay together; a group that chooses in one domain does so in the other.
+    """
+    chosen = set[str]()
+    for names in groups.values():
+        keys = {name: hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest() for name in names}
+        chosen |= set(sorted(keys, key=keys.__getitem__)[: min(most, len(keys) // 2)])
+    return {side: [place for place, name in enumerate(names) if name in chosen] for side, names in groups.items()}
 
 
 def _ordered(members: Iterable[tuple[Group, ImageInfo]]) -> list[Group]:

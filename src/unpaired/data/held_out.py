@@ -18,6 +18,7 @@ from unpaired.data.check import ImageInfo
 from unpaired.data.config import DataConfig
 from unpaired.data.directions import Side
 from unpaired.data.formats import Frame
+from unpaired.data.groups import names_below
 from unpaired.data.labels import Labels, as_picture
 from unpaired.data.scale import whole_settings
 from unpaired.data.source import FolderSource, ImageSource
@@ -65,6 +66,11 @@ class ImageSet:
         """Return the path of one image."""
         return self.source.name(index)
 
+    def only(self, positions: Sequence[int]) -> ImageSet:
+        """Return some of the images, in this order."""
+        source = self.source.only(positions)
+        return replace(self, source=source, files=source.images, sizes=[self.sizes[place] for place in positions])
+
     def signed(self, positions: Sequence[int]) -> NDArray[np.float32]:
         """Return images of one size as networks see them, [N, C, H, W] in [-1, 1]."""
         return signed_batch(self, positions, self.domain)
@@ -85,6 +91,21 @@ class Split:
     def of(self, side: Side) -> ImageSet:
         """Return the images of one domain."""
         return self.a if side == "a" else self.b
+
+    def without(self, digests: Mapping[Side, frozenset[bytes]]) -> Split | None:
+        """Return the images that hold something else, pairs as a whole; None where a domain would have none."""
+        kept = {
+            side: [place for place, info in enumerate(self.of(side).files) if info.digest not in digests[side]]
+            for side in SIDES
+        }
+        if self.pairs:
+            in_a, in_b = {*kept["a"]}, {*kept["b"]}
+            whole = [(a, b) for a, b in self.pairs if a in in_a and b in in_b]
+            kept = {"a": [a for a, _ in whole], "b": [b for _, b in whole]}
+        if not all(kept.values()):
+            return None
+        pairs = tuple((place, place) for place in range(len(kept["a"]))) if self.pairs else ()
+        return replace(self, a=self.a.only(kept["a"]), b=self.b.only(kept["b"]), pairs=pairs)
 
     def contents(self, side: Side) -> str:
         """Return a digest of what the files of one domain hold, in order, wherever they lie."""
@@ -261,9 +282,4 @@ def _keys(images: ImageSet) -> list[str]:
 
 def _names(source: ImageSource) -> list[str]:
     """Return the images' names without suffix, as paths below the folder that all lie in."""
-    paths = [Path(source.name(index)) for index in range(len(source))]
-    parents = [path.parent.parts for path in paths]
-    common = 0
-    while all(len(parts) > common for parts in parents) and len({parts[common] for parts in parents}) == 1:
-        common += 1
-    return ["/".join(path.with_suffix("").parts[common:]) for path in paths]
+    return names_below([Path(source.name(index)) for index in range(len(source))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,6 +98,12 @@ class FolderSource:
             return self
         multiple, reading = self.size_multiple, self.reading
         return FolderSource(self.images, config, channels=self.channels, size_multiple=multiple, reading=reading)
+
+    def only(self, positions: Sequence[int]) -> FolderSource:
+        """Return some of the images, in this order."""
+        fewer = copy.copy(self)
+        fewer.images = [self.images[position] for position in positions]
+        return fewer
 
     def __len__(self) -> int:
         return len(self.images)

@@ -19,7 +19,7 @@ from unpaired.data.describe import Finding, describe_domain, overlaps
 from unpaired.data.directions import Side
 from unpaired.data.folders import Folders, Place, annotations_unread, find_folders, in_words, left_out, list_files
 from unpaired.data.formats import Frame, use_readers
-from unpaired.data.groups import groups_of, held_out, shared_groups, split_notice
+from unpaired.data.groups import group_names, groups_of, held_out, shared_groups, split_notice
 from unpaired.data.label_search import settled_labels
 from unpaired.data.order import Windows
 from unpaired.data.pairs import match_pairs, require_equal_sizes, whole_pairs
@@ -77,6 +77,8 @@ class TrainingData:
     """Whether the loader flips images at random."""
     paired: bool = False
     """Whether image i of A belongs to image i of B, held-out images too; the loader then keeps them together."""
+    group: str | None = None
+    """How the group of an image is found, `data.group`."""
     scale: Scale | None = None
     """The size at which networks see whole images, as in training."""
     folders: Folders
@@ -100,6 +102,13 @@ class TrainingData:
     def held_out_from(self) -> Literal["test", "train"]:
         """Whether the held-out images are test images; "train" where those of a domain are not."""
         return "test" if all(part.test for part in self.held_out_parts.values()) else "train"
+
+    def held_out_groups(self) -> dict[Side, list[str]]:
+        """Return the group of every held-out image, those of a pair in one; nothing where training images stand in."""
+        images = {side: self.sources[part].images for side, part in self.held_out_parts.items() if part.test}
+        if len(images) < len(SIDES):
+            return {}
+        return {side: group_names(images["a" if self.paired else side], self.group) for side in SIDES}
 
     def repaired(self) -> int:
         """Return how many training images were decoded again so far because the cache was damaged."""
@@ -177,6 +186,7 @@ def open_training_data(
         windows=windows_of(config, files[Part(False, "a")], files[Part(False, "b")]),
         flip=config.flip,
         paired=paired,
+        group=config.group,
         scale=scale_of(config, {side: files[Part(False, side)] for side in SIDES}),
         folders=folders,
         files=files,

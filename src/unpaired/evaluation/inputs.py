@@ -16,16 +16,24 @@ from unpaired.data.held_out import Dataset, ImageSet, open_dataset
 from unpaired.data.labels import Labels
 from unpaired.data.values import Domain
 from unpaired.evaluation.dataset import Images, Row, Task
+from unpaired.evaluation.options import HeldOutPart
 from unpaired.evaluation.translations import Translators
 from unpaired.methods import METHODS
 from unpaired.models.engines import EngineChoice, Precision
-from unpaired.models.folder import ModelCard, find_model
-from unpaired.models.loading import card_with_scale, load_generator, read_data_config, run_of
+from unpaired.models.folder import BEST, ModelCard, checkpoints_of, find_model, newest_checkpoint, read_card
+from unpaired.models.loading import card_with_scale, load_generator, read_data_config, run_of, selected_on
 from unpaired.models.sizing import TranslationSize
 from unpaired.models.translator import Translator
 from unpaired.report.results import Fact, Model
 
 Progress = Callable[[str, int, int], None]
+
+
+PARTS = {
+    "report": "report: images that chose no checkpoint",
+    "all": "all held-out images, which chose the best checkpoint too",
+}
+"""What is said of the held-out images of a training that chose its best checkpoint on some of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +47,8 @@ class ModelInputs:
     card: ModelCard
     translators: Mapping[str, Translator]
     fingerprints: Mapping[str, str]
+    computing: Mapping[str, Any]
+    """Where and how exactly the translators compute, and at which size."""
     directions: tuple[str, ...]
     """Those that are measured; there may be translators of others for the way back."""
     dataset: Dataset
@@ -61,10 +71,25 @@ class ModelInputs:
         translator = self.translators[direction]
         return {
             "checkpoint": self.model.checkpoint,
+            **({"part": PARTS[self.data["part"]]} if "part" in self.data else {}),
             "translated_at": str(translator.sizing),
             "engine": str(translator.engine),
             "device": str(translator.device),
         }
+
+    def last(self) -> Path | None:
+        """Return the last checkpoint of the run where this is the best one, and another."""
+        if self.run is None or self.folder.name != BEST or not checkpoints_of(self.run):
+            return None
+        last, _ = newest_checkpoint(self.run, to_translate=True)
+        return None if read_card(last).images_seen == self.card.images_seen else last
+
+    def at(self, folder: Path) -> ModelInputs:
+        """Return the same with the translators of another checkpoint of the run."""
+        card = card_with_scale(folder)
+        translators, fingerprints = _translators(folder, [*self.translators], self.computing)
+        model = self.model.model_copy(update={"checkpoint": real_path(folder).name, "images_seen": card.images_seen})
+        return replace(self, folder=folder, card=card, translators=translators, fingerprints=fingerprints, model=model)
 
     def task(self, direction: str, images: int | None = None) -> Task:
         """Return what a direction is measured on: at most so many images of each domain, spread evenly."""
@@ -82,6 +107,7 @@ def open_model(
     on_bad_image: Any = None,
     max_pixels: int | None = None,
     back: bool = True,
+    part: HeldOutPart = "report",
     device: str = "auto",
     engine: EngineChoice = "torch",
     precision: Precision = "fp32",
@@ -91,6 +117,7 @@ def open_model(
 
     Images are prepared as in training or, with `size`, to that size; `translate_size` is that of `Translator.load`.
     `direction` names one or `both` that the model has; `back` opens the other directions too, for reconstructions.
+    `part` says which of the held-out images are taken where a training chose its best checkpoint on some of them.
     Raises `UserError` where there is no such model or direction, where there are no images, where they are bad, or do
     not fit the model.
     """
@@ -98,18 +125,14 @@ def open_model(
     card = card_with_scale(folder)
     there = [name for name in DIRECTIONS if name in card.translators]
     measured = there if direction == "both" else [parse_direction(direction, card.domains)]
-    translators, fingerprints = dict[str, Translator](), dict[str, str]()
-    for name in dict.fromkeys([*measured, *(there if back else [])]):
-        loaded = load_generator(folder, name)
-        fingerprints[name] = loaded.fingerprint
-        computing: dict[str, Any] = {"device": device, "engine": engine, "precision": precision, "size": translate_size}
-        translators[name] = Translator(
-            loaded.network, loaded.card, loaded.direction, fingerprint=loaded.fingerprint, **computing
-        )
+    computing: dict[str, Any] = {"device": device, "engine": engine, "precision": precision, "size": translate_size}
+    names = list(dict.fromkeys([*measured, *(there if back else [])]))
+    translators, fingerprints = _translators(folder, names, computing)
     run = run_of(folder)
     dataset, config = open_model_data(
         folder, card, data=data, size=size, on_bad_image=on_bad_image, max_pixels=max_pixels, progress=progress
     )
+    dataset, taken = _part_of(dataset, folder, part)
     test = dataset.test
     return ModelInputs(
         folder=folder,
@@ -117,6 +140,7 @@ def open_model(
         card=card,
         translators=translators,
         fingerprints=fingerprints,
+        computing=computing,
         directions=tuple(measured),
         dataset=dataset,
         config=config,
@@ -131,6 +155,7 @@ def open_model(
         data={
             "root": str(data) if data is not None else config.root or f"{config.a} and {config.b}",
             "split": test.taken_from,
+            **taken,
             "images": {"a": len(test.a), "b": len(test.b)},
             "contents": {"a": test.contents("a"), "b": test.contents("b")},
             "layout": dataset.layout,
@@ -138,6 +163,29 @@ def open_model(
         },
         notices=(*notices, *dataset.notices),
     )
+
+
+def _translators(
+    folder: Path, names: Sequence[str], computing: Mapping[str, Any]
+) -> tuple[dict[str, Translator], dict[str, str]]:
+    loaded = {name: load_generator(folder, name) for name in names}
+    fingerprints = {name: one.fingerprint for name, one in loaded.items()}
+    translators = {
+        name: Translator(one.network, one.card, one.direction, fingerprint=one.fingerprint, **computing)
+        for name, one in loaded.items()
+    }
+    return translators, fingerprints
+
+
+def _part_of(dataset: Dataset, folder: Path, part: HeldOutPart) -> tuple[Dataset, dict[str, Any]]:
+    """Return the data with a part of its held-out images, and which that is; nothing where no checkpoint tells."""
+    selected = selected_on(folder)
+    if selected is None or dataset.test.taken_from == "train":
+        return dataset, {}
+    if selected.digests is None:
+        return dataset, {"part": "all"} if selected.contents == dataset.contents else {}
+    found = dataset.test.without(selected.digests) if part == "report" else None
+    return (dataset, {"part": "all"}) if found is None else (replace(dataset, test=found), {"part": part})
 
 
 def open_model_data(

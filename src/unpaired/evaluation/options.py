@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # --help must not wait for PyTorch
 
 IMAGES, METRICS, COMPUTING, RUN = "Images", "Metrics", "Computing", "Run and results"
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+HeldOutPart = Literal["report", "all"]
 
 
 class Options(Settings):
@@ -29,6 +30,8 @@ class Options(Settings):
     """A run, a checkpoint, a model folder, or a name: demo/NAME, model/NAME, hf:USER/NAME."""
     checkpoint: Annotated[str | int | None, Flag("--checkpoint", RUN)] = None
     """The checkpoint of a run: best, last or a number of images. [default: best where there is one, else last]"""
+    last: Annotated[bool, Flag("--last", RUN)] = True
+    """Measure the last checkpoint of a run as well, where the best one is measured."""
     data: Annotated[Place | None, Flag("--data", IMAGES)] = None
     """Folder with images of both domains, as for unpaired train; its test images are taken. [default: that of the
     run]"""
@@ -45,6 +48,8 @@ class Options(Settings):
     files say]"""
     direction: Annotated[str, Flag("--direction", IMAGES)] = "both"
     """a2b, b2a, by the domains' names (horse2zebra), or both that the model has."""
+    part: Annotated[HeldOutPart, Flag("--part", IMAGES)] = "report"
+    """Which held-out images of a run: those that chose no checkpoint, where it has set some apart (report), or all."""
     size: Annotated[Size | None, Flag("--size", IMAGES)] = None
     """Size at which images are measured: 256, or HEIGHTxWIDTH. [default: that of training; for other images their
     own]"""
@@ -183,6 +188,8 @@ class Options(Settings):
                 "fcn": self.fcn is not None,
                 "translate_size": self.translate_size is not None,
                 "direction": self.direction != "both",
+                "part": self.part != "report",
+                "last": not self.last,
                 "engine": self.engine != "torch",
                 "precision": self.precision != "fp32",
             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,12 +18,13 @@ from unpaired.core.settings import option
 from unpaired.data.folders import image_folders
 from unpaired.evaluation.engine import Plan, Progress, measure, plan
 from unpaired.evaluation.folders import open_folders
-from unpaired.evaluation.inputs import ModelInputs, open_model
+from unpaired.evaluation.inputs import PARTS, ModelInputs, open_model
 from unpaired.evaluation.networks import Networks, Notice, open_networks
 from unpaired.evaluation.options import Options
+from unpaired.evaluation.protocol import Protocol
 from unpaired.models.folder import find_model
 from unpaired.models.loading import run_of
-from unpaired.report.results import Evaluation, Model, made_now
+from unpaired.report.results import Direction, Evaluation, Model, Table, Value, made_now
 from unpaired.report.verdict import with_verdict
 
 EVALUATIONS = "evaluations"
@@ -38,6 +40,8 @@ class _Opened:
     plans: tuple[Plan, ...]
     model: Model | None
     data: dict[str, Any]
+    last: tuple[Plan, ...] = ()
+    """The same for the run's last checkpoint, where the best one is measured."""
     notices: list[str] = field(default_factory=list)
 
 
@@ -88,9 +92,30 @@ def _evaluate(options: Options, progress: Progress | None, notice: Notice | None
         **made_now(),
         model=opened.model,
         data=opened.data,
-        directions={one.task.direction: with_verdict(measure(one, progress=progress)) for one in opened.plans},
+        directions={
+            one.task.direction: _measured(one, last, progress)
+            for one, last in itertools.zip_longest(opened.plans, opened.last)
+        },
         notices=(*notices, *opened.notices),
     )
+
+
+def _measured(chosen: Plan, last: Plan | None, progress: Progress | None) -> Direction:
+    """Measure a direction; with `last`, also that of the run's last checkpoint, beside it in a table."""
+    found = with_verdict(measure(chosen, progress=progress))
+    if last is None:
+        return found
+    figures = measure(last, progress=progress).figures
+    both = [(one, other) for one in found.figures for other in figures if one.name == other.name and not one.detail]
+    table = Table(
+        title="Selected and last checkpoint",
+        columns=("metric", f"selected ({chosen.facts['checkpoint']})", f"last ({last.facts['checkpoint']})"),
+        rows=tuple(
+            (one.title, *(Value(value=each.value, error=each.error, unit=each.unit) for each in (one, other)))
+            for one, other in both
+        ),
+    )
+    return found.model_copy(update={"last": figures, "tables": (table, *found.tables)})
 
 
 def settled(options: Options) -> tuple[Options, Path, list[str]]:
@@ -157,6 +182,7 @@ def _open_model(options: Options, networks: Networks, progress: Progress | None)
         on_bad_image=options.on_bad_image,
         max_pixels=options.max_pixels,
         back=any(metric.group == "reconstruction" for metric in options.chosen),
+        part=options.part,
         device=options.device,
         engine=options.engine,
         precision=options.precision,
@@ -173,19 +199,32 @@ def _open_model(options: Options, networks: Networks, progress: Progress | None)
             f"at most {images} training images of each domain are measured, spread evenly; {option('images')} measures "
             "more or fewer"
         )
-    plans = tuple(
-        plan(
-            opened.task(direction, images),
-            options.chosen,
-            translators=opened.ways(direction),
-            networks=networks,
-            protocol=options.protocol,
-            asked=_asked(options),
-            facts=opened.facts(direction),
+    part = opened.data.get("part")
+    if part is not None and options.part == "report":
+        notices.append(f"measured on {PARTS[part]}")
+
+    def plans(inputs: ModelInputs, protocol: Protocol) -> tuple[Plan, ...]:
+        return tuple(
+            plan(
+                inputs.task(direction, images),
+                options.chosen,
+                translators=inputs.ways(direction),
+                networks=networks,
+                protocol=protocol,
+                asked=_asked(options),
+                facts=inputs.facts(direction),
+            )
+            for direction in inputs.directions
         )
-        for direction in opened.directions
+
+    last = opened.last() if options.last else None
+    return _Opened(
+        plans=plans(opened, options.protocol),
+        model=opened.model,
+        data=opened.data,
+        last=() if last is None else plans(opened.at(last), replace(options.protocol, bounds=False, pictures=False)),
+        notices=notices,
     )
-    return _Opened(plans=plans, model=opened.model, data=opened.data, notices=notices)
 
 
 def _require_fitting(networks: Networks, opened: ModelInputs) -> None:

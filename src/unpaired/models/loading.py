@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from unpaired.core.files import real_path
 from unpaired.core.given import Given, flatten, settings_of, without_none
 from unpaired.core.given import read_document as read_settings
 from unpaired.data.config import DataConfig
-from unpaired.data.directions import DIRECTIONS, parse_direction
+from unpaired.data.directions import DIRECTIONS, Side, parse_direction
 from unpaired.data.formats import missing_readers
 from unpaired.data.scale import scale_of
 from unpaired.models.folder import (
@@ -35,6 +36,8 @@ from unpaired.networks.weight_files import non_finite
 
 CONFIG = "config.json"
 """The settings of a run."""
+TRAINING = "training.json"
+"""What a checkpoint keeps for those who resume it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +105,32 @@ def read_data_config(run: Path) -> DataConfig:
     given = Given(flatten(without_none(read_settings(path, str(path)))), f"{path}: {{name}}", record=True)
     config: DataConfig = settings_of("data", DataConfig, [given])
     return config
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """On which held-out images a training has chosen its best checkpoint."""
+
+    contents: str
+    """Digest of all images of the training, held-out ones too."""
+    digests: Mapping[Side, frozenset[bytes]] | None
+    """Those of the images of the selection part; None where all held-out images chose."""
+
+
+def selected_on(checkpoint: Path) -> Selected | None:
+    """Return which images chose, as a checkpoint records it; None for a model without it, as of earlier versions."""
+    if not (checkpoint / TRAINING).is_file():
+        return None
+    kept = read_document(checkpoint, TRAINING).get("evaluation") or {}
+    try:
+        found = kept["selection"]
+        sides: tuple[Side, Side] = ("a", "b")
+        digests = {side: frozenset(map(bytes.fromhex, found[side])) for side in sides} if found else None
+        return Selected(str(kept["contents"]), digests)
+    except KeyError:
+        return None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DamagedError(f"{checkpoint} is damaged: {TRAINING} holds what no training wrote ({error}).") from error
 
 
 def _choose_direction(folder: Path, card: ModelCard, direction: str | None) -> str:

@@ -109,6 +109,10 @@ class EfficientNetLite0(nn.Module):
             raise UserError(f"{where} does not hold the weights of EfficientNet-Lite0.") from error
         return self
 
+    def train(self, mode: bool = True) -> EfficientNetLite0:
+        """Stay in evaluation mode: its statistics are fixed."""
+        return super().train(False)
+
     def positions(self, images: Tensor) -> Tensor:
         """Return the features of every position [N, 112, H / 16, W / 16], behind the fifth stage."""
         return self._until(images, _AT_MAPS)
@@ -128,6 +132,33 @@ class EfficientNetLite0(nn.Module):
         for block in self._blocks[:blocks]:
             x = block(x)
         return x
+
+
+SPREAD = 6.1
+"""Standard deviation of `positions` over photos (40 of horses, at 224 x 224), for distances of the order of 1."""
+
+
+@final
+class Lite0Maps(nn.Module):
+    """What a method compares images by while it trains: [N, 1 or 3, H, W] in [-1, 1] to [N, 112, H / 16, W / 16].
+
+    Nothing trains its weights, and they stand in no state dict. Without weights it gives shapes alone.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor] | None = None, where: str = "") -> None:
+        super().__init__()
+        self.network = EfficientNetLite0() if weights is None else EfficientNetLite0().load(weights, where)
+        self._is_loaded = weights is not None
+        for module in self.network.modules():  # so that no optimiser and no checkpoint meets them
+            fixed = {**module._parameters, **module._buffers}
+            module._parameters.clear()
+            for name, value in fixed.items():
+                module.register_buffer(name, value, persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        assert self._is_loaded or image.is_meta, "EfficientNet-Lite0 has no weights"
+        levels = ((image + 1) * 127.5).expand(-1, 3, -1, -1)
+        return self.network.positions((levels - 127) / 128) / SPREAD
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:

@@ -183,6 +183,8 @@ class Direction(Answer):
     """Figures of other images by the same metrics: `untranslated`, `real_halves`, ..."""
     checks: tuple[Check, ...] = ()
     """Of an audit: what was found beside hidden information, which its own verdict, tables and charts are about."""
+    last: tuple[Figure, ...] = ()
+    """Figures of the run's last checkpoint, where `figures` are those of the best one."""
     reference_reused: bool = False
     """Whether the statistics of the real images came from the user's cache; it changes no figure."""
 
@@ -346,6 +348,8 @@ class MeasuredTraining(Part):
     checkpoint: str
     """Of the checkpoint that was measured, such as `000012000`."""
     figures: tuple[Figure, ...] = ()
+    selected: tuple[Figure, ...] = ()
+    """Figures of the checkpoint that was selected during training; empty where none was."""
     tables: tuple[Table, ...] = ()
     cost: Cost
 
@@ -376,12 +380,13 @@ class ComparedMethod(Part):
     pictures: tuple[Picture, ...] = ()
     """Its translations of the sample images, of the first seed."""
 
-    def mean(self, name: str) -> Figure | None:
-        """Return the mean of a figure over seeds; None where one of them lacks it.
+    def mean(self, name: str, *, selected: bool = False) -> Figure | None:
+        """Return the mean of a figure over seeds, of the last or the selected checkpoints; None where one lacks it.
 
         Its error is the standard error of the mean over seeds or, for one seed, that of the figure.
         """
-        found = [figure for each in self.trainings for figure in each.figures if figure.name == name]
+        of = [each.selected if selected else each.figures for each in self.trainings]
+        found = [figure for figures in of for figure in figures if figure.name == name]
         values = [figure.value for figure in found if figure.value is not None]
         if not values or len(values) < len(self.trainings):
             return None

@@ -50,7 +50,16 @@ _TABLES = frozenset({"losses", "learning_rates", "evaluation"})
 _WORDS = frozenset({"event", "text", "reason", "time", "device"})
 
 EventKind = Literal[
-    "warning", "resumed", "changed", "initialized", "checkpoint", "thinned", "finished", "interrupted", "failed"
+    "warning",
+    "resumed",
+    "changed",
+    "initialized",
+    "checkpoint",
+    "thinned",
+    "reported",
+    "finished",
+    "interrupted",
+    "failed",
 ]
 
 

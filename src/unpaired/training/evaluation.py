@@ -21,7 +21,9 @@ import torch
 from torch import nn
 
 from unpaired.core.errors import UserError
+from unpaired.core.settings import option
 from unpaired.data.directions import DIRECTIONS, Side, heading, reverse, sides
+from unpaired.data.groups import LEAST_IN_PART, selection_part
 from unpaired.data.held_out import evenly
 from unpaired.data.source import CentreCropped, ImageSource
 from unpaired.data.training import TrainingData
@@ -38,6 +40,7 @@ from unpaired.models.engines.base import NotFiniteError
 from unpaired.models.padding import forward_padded
 from unpaired.models.translation import Translation
 from unpaired.networks import Generator, Search
+from unpaired.training.config import TrainingConfig
 
 MEASURED = ("swd", "colour", "frechet", "kernel", "structure_edges", "l1", "psnr", "ssim", "reconstruction_l1")
 """The metrics that are quick enough; those whose needs are met are logged."""
@@ -52,19 +55,61 @@ class Measured:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Positions of the held-out images that choose the best checkpoint, and of those that are reported on."""
+
+    selection: Mapping[Side, Sequence[int]]
+    report: Mapping[Side, Sequence[int]] | None
+    """None where all held-out images choose."""
+
+
+def divided(data: TrainingData, config: TrainingConfig) -> Parts:
+    """Divide the held-out images of a training as `training.select_on` says; raises `UserError` where it cannot be."""
+    everything: dict[Side, range] = {"a": range(len(data.held_out_a)), "b": range(len(data.held_out_b))}
+    chosen = selection_part(data.held_out_groups(), config.evaluate_images)
+    if config.select_on == "all" or not config.evaluate_images or not (chosen or config.select_on == "part"):
+        return Parts(everything, None)
+    rest = {side: sorted({*places} - {*chosen.get(side, ())}) for side, places in everything.items()}
+    smallest = min(map(len, (*chosen.values(), *rest.values()))) if chosen else 0
+    if smallest >= (LEAST_IN_PART if config.select_on == "auto" else 1):
+        return Parts(chosen, rest)
+    if config.select_on == "auto":
+        return Parts(everything, None)
+    raise UserError(
+        f"{option('training.select_on', 'part')}: the held-out images cannot be divided, which takes at least two "
+        "groups (files, patients) of test images of each domain. Give more test images, or set "
+        f"{option('data.held_out')}."
+    )
+
+
 class HeldOut:
     """A run's held-out images, and how far its translators are from them.
 
-    At most `count` images per domain, spread evenly over all; the same in every evaluation. Memory does not grow with
-    their number. `features` are what `training.evaluate_features` names, None for none; the held-out images pass
+    At most `count` images per domain, spread evenly over `places`; the same in every evaluation. Memory does not grow
+    with their number. `features` are what `training.evaluate_features` names, None for none; the held-out images pass
     through them at once. Raises `UserError` where they cannot, or where there are fewer than two of a domain.
     """
 
-    def __init__(self, data: TrainingData, count: int, device: torch.device, features: Features | None = None) -> None:
+    def __init__(
+        self,
+        data: TrainingData,
+        count: int,
+        device: torch.device,
+        features: Features | None = None,
+        places: Mapping[Side, Sequence[int]] | None = None,
+    ) -> None:
+        """`places` are the positions of the images that may be taken; all of them for None."""
         self._device, self._paired = device, data.paired
         self._domains: dict[str, Domain] = {"a": data.domain_a, "b": data.domain_b}
         sources: dict[Side, ImageSource] = {"a": data.held_out_a, "b": data.held_out_b}
-        self._images = {side: _images(sources[side], self._domains[side], count, data.size) for side in sources}
+        every = {side: range(len(source)) for side, source in sources.items()} if places is None else places
+        self._images = {
+            side: _images(
+                source, self._domains[side], [every[side][i] for i in evenly(len(every[side]), count)], data.size
+            )
+            for side, source in sources.items()
+        }
         self._split = data.held_out_from
         self._networks = Networks(features={} if features is None else {"features": features})
         self._references: dict[str, Reference] = {}
@@ -189,8 +234,7 @@ def _generated(search: Search, direction: str, task: Task) -> list[Batch]:
     return [batch]
 
 
-def _images(source: ImageSource, domain: Domain, count: int, cropped: Size | None) -> Images:
-    places = evenly(len(source), count)
+def _images(source: ImageSource, domain: Domain, places: Sequence[int], cropped: Size | None) -> Images:
     sizes = [cropped or (0, 0)] * len(source)
     if cropped is None or not isinstance(source, CentreCropped):
         for place in places:

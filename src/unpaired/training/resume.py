@@ -43,6 +43,8 @@ RESUMABLE = frozenset(
     }
 )
 """Settings that a resumed training may change: where the data lies, how long to go on, what to keep, where to run."""
+_FORMER = {"feature_gan": {"method.features": "vgg"}}
+"""By method: the values of settings that runs of earlier versions do not name."""
 RESCUING = frozenset(f"training.{name}" for name in ("learning_rate", "clip_norm", "precision"))
 """Settings that it may change as well, to be rescued where it diverged; they lead to other weights."""
 
@@ -82,7 +84,8 @@ def read_run(folder: Path) -> Given:
             f"changed setting when you resume: unpaired train --resume {printable(folder)} --set NAME=VALUE. Or start "
             f"a new run with the edited file: unpaired train --config {printable(path)} --out RUN."
         )
-    return Given(flat, f"{path}: {{name}}", record=True)
+    former = _FORMER.get(flat.get("method.name", ""), {})
+    return Given({**former, **flat}, f"{path}: {{name}}", record=True)
 
 
 def _kept_settings(folder: Path) -> dict[str, Any]:

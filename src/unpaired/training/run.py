@@ -300,6 +300,8 @@ class Run:
             self._log(log, loader)
             checkpoint = self.save(log)
         peaks = [peak for peak in self.world.collect(peak_memory(self.trainer.device)) if peak is not None]
+        if state == "finished" and (report := self.best_checkpoints.report(self.watchdog)):
+            self._event(log, "reported", **report)
         early = self.selection.reason_to_end() if state == "finished" and self.images_seen < self.total_images else None
         memory = max(peaks, default=None)
         self._event(

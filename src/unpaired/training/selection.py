@@ -149,7 +149,8 @@ class Selection:
     def title(self) -> str:
         """Return what is compared, such as `SWD (mean of a2b and b2a)`."""
         of = self.directions[0] if len(self.directions) == 1 else f"mean of {' and '.join(self.directions)}"
-        return f"{' + '.join(short(metric.name) for metric in self.metrics)} ({of})"
+        seen = " of EfficientNet-Lite0" if self.is_of_features and self._config.evaluate_features == "lite0" else ""
+        return f"{' + '.join(short(metric.name) for metric in self.metrics)}{seen} ({of})"
 
     def why(self) -> str:
         """Say why the best was the best when it was found."""

@@ -31,6 +31,7 @@ from unpaired.models.folder import (
 )
 from unpaired.report.image_grid import SAMPLES
 from unpaired.report.run_log import Log, MetricsLog, NoLog, event, read_metrics
+from unpaired.training.best_checkpoint import with_judge
 from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import World, process_group
 from unpaired.training.init import freeze, load_weights, with_generator_of
@@ -336,11 +337,17 @@ def _prepare(
     data = world.first_on_each_machine(open_data)
     shapes = ImageShapes(channels_a=data.domain_a.channels, channels_b=data.domain_b.channels, size=data.size)
     kind = find_method(config.method)
+    judge, said = world.on_all_ranks(lambda: with_judge(config.training, data)) if begins else (config.training, "")
     settings, notices = kind.adapt(config.settings, shapes, config.chosen_settings())
-    for notice in [*data.notices, *notices, explained(config.training, training, device, world)]:
+    for notice in [
+        *data.notices,
+        *notices,
+        *([said] if said else []),
+        explained(config.training, training, device, world),
+    ]:
         display.message(notice)
     # What arithmetic was chosen is kept with the run; how fast it is carried out may be chosen again elsewhere.
-    kept = dataclasses.replace(config.training, precision=training.precision)
+    kept = dataclasses.replace(judge, precision=training.precision)
     found = with_what_was_found(config.data, data)
     config = dataclasses.replace(config, settings=settings, training=kept, data=found)
     _rehearse(config, shapes)
