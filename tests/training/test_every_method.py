@@ -17,7 +17,7 @@ from unpaired.models.folder import checkpoints_of
 from unpaired.training import preview
 from weights import write_vgg
 
-BOTH = {"cyclegan", "bigan", "dclgan", "cogan"}
+BOTH = {"cyclegan", "stegogan", "bigan", "dclgan", "cogan"}
 SMALL = {
     **{name: value for name, value in TINY.items() if not name.startswith("method.")},
     "training.decay_epochs": 0,
@@ -30,6 +30,7 @@ NETWORKS: dict[str, Any] = {
 }
 OF: dict[str, dict[str, Any]] = {
     "cyclegan": NETWORKS,
+    "stegogan": NETWORKS,
     "bigan": NETWORKS,
     "simgan": NETWORKS,
     "feature_gan": {**NETWORKS, "method.feature_size": 0},

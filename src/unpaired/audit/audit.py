@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from unpaired.audit.classes import check_classes, why_not_classes
 from unpaired.audit.hidden import check_hidden, why_not_hidden
 from unpaired.audit.inputs import Asked, HeldOutImages, open_audited
 from unpaired.audit.options import CHECKS, AuditOptions, CheckName
@@ -27,6 +28,7 @@ Answer = Callable[[Asked], tuple[tuple[Figure, ...], Check]]
 QUESTIONS: Mapping[CheckName, tuple[Answer, Callable[[Asked], str | None]]] = {
     "hidden": (check_hidden, why_not_hidden),
     "planted": (check_planted, why_not_planted),
+    "classes": (check_classes, why_not_classes),
 }
 """What answers each question, and what says why a direction cannot be asked it, or None."""
 

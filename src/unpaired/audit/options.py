@@ -11,7 +11,7 @@ from unpaired.core.settings import Count, Flag, Place, Settings, option
 from unpaired.core.text import listing
 from unpaired.data.config import Size
 
-CheckName = Literal["hidden", "planted"]
+CheckName = Literal["hidden", "planted", "classes"]
 CHECKS: tuple[CheckName, ...] = get_args(CheckName)
 """What an audit can ask, in the order of the results."""
 LARGEST_SEED = 2**32 - 1
@@ -30,6 +30,10 @@ class AuditOptions(Settings):
     checks: Annotated[str | tuple[str, ...] | None, Flag("--checks")] = None
     """What is asked, with commas between: hidden (is the input hidden in the output?), planted (do planted structures
     survive?). [default: all that the model allows]"""
+    segmenter_a: Annotated[Place | None, Flag("--segmenter-a")] = None
+    """Segmenter (`unpaired segment train`) that labels images of A, for the check of classes; label maps need none."""
+    segmenter_b: Annotated[Place | None, Flag("--segmenter-b")] = None
+    """The same for images of B."""
     direction: Annotated[str, Flag("--direction")] = "both"
     """Which way: a2b, b2a, by the domains' names such as horse2zebra, or both."""
     images: Annotated[Count, Flag("--images")] = 50

@@ -16,11 +16,13 @@ from unpaired.methods.dclgan import DCLGAN
 from unpaired.methods.feature_gan import FeatureGAN
 from unpaired.methods.pix2pix import Pix2pix
 from unpaired.methods.simgan import SimGAN
+from unpaired.methods.stegogan import StegoGAN
 
 __all__ = ["METHODS", "Batch", "Direction", "ImageShapes", "Method", "Player", "Term", "Update", "find_method"]
 
 METHODS: dict[str, type[Method]] = {
     "cyclegan": CycleGAN,
+    "stegogan": StegoGAN,
     "pix2pix": Pix2pix,
     "cut": CUT,
     "fastcut": FastCUT,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Annotated, final
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -90,7 +90,6 @@ class Config(AdversarialConfig):
         return self.cycle_weight if self.cycle_b_weight is None else self.cycle_b_weight
 
 
-@final
 class CycleGAN(Method):
     """Two translators that undo one another, and a discriminator for each domain."""
 

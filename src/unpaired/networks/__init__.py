@@ -8,7 +8,7 @@
 """
 
 from unpaired.networks.base import Discriminator, Generator, Search, SearchError, mixes_images
-from unpaired.networks.blocks import InitConfig, initialize
+from unpaired.networks.blocks import InitConfig, ResidualBlock, initialize
 from unpaired.networks.coupled import (
     CoupledDiscriminator,
     CoupledDiscriminatorConfig,
@@ -28,6 +28,7 @@ from unpaired.networks.families import (
     generator_from_description,
 )
 from unpaired.networks.latent_search import LatentSearch, LatentSearchConfig, SearchConfig
+from unpaired.networks.masked_resnet import MaskedResnetConfig, MaskedResnetGenerator
 from unpaired.networks.patchgan import (
     PatchganConfig,
     PatchganDiscriminator,
@@ -42,9 +43,10 @@ from unpaired.networks.unet import UnetConfig, UnetGenerator
 __all__ = [
     "DISCRIMINATORS", "GENERATORS", "CoupledDiscriminator", "CoupledDiscriminatorConfig", "CoupledGenerator",
     "CoupledGeneratorConfig", "Discriminator", "DiscriminatorConfig", "Disturbance", "Generator", "GeneratorConfig",
-    "InitConfig", "LatentSearch", "LatentSearchConfig", "PatchganConfig", "PatchganDiscriminator", "PixelConfig",
-    "PixelDiscriminator", "ResnetConfig", "ResnetGenerator", "Search", "SearchConfig", "SearchError", "UnetConfig",
-    "UnetGenerator", "build_discriminator", "build_generator", "describe_generator", "generator_class",
-    "generator_from_description", "initialize", "mixes_images", "receptive_field",
+    "InitConfig", "LatentSearch", "LatentSearchConfig", "MaskedResnetConfig", "MaskedResnetGenerator", "PatchganConfig",
+    "PatchganDiscriminator", "PixelConfig", "PixelDiscriminator", "ResidualBlock", "ResnetConfig", "ResnetGenerator",
+    "Search", "SearchConfig", "SearchError", "UnetConfig", "UnetGenerator", "build_discriminator", "build_generator",
+    "describe_generator", "generator_class", "generator_from_description", "initialize", "mixes_images",
+    "receptive_field",
 ]
 # fmt: on

@@ -13,12 +13,14 @@ from unpaired.core.families import Families
 from unpaired.core.given import validated
 from unpaired.networks.base import Discriminator, Generator
 from unpaired.networks.latent_search import LatentSearch
+from unpaired.networks.masked_resnet import MaskedResnetGenerator
 from unpaired.networks.patchgan import PatchganDiscriminator, PixelDiscriminator
 from unpaired.networks.resnet import ResnetGenerator
 from unpaired.networks.unet import UnetGenerator
 
 GENERATORS: dict[str, type[Generator]] = {
     "resnet": ResnetGenerator,
+    "masked_resnet": MaskedResnetGenerator,
     "unet": UnetGenerator,
     "latent_search": LatentSearch,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, final
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -33,11 +33,10 @@ class ResnetConfig(Settings):
     """Drop half of the values between the two convolutions of every residual block."""
 
 
-@final
 class ResnetGenerator(Generator):
     """Translate [N, in_channels, H, W] to [N, out_channels, H, W] in [-1, 1]; H and W multiples of 4, at least 8."""
 
-    config_class = ResnetConfig
+    config_class: ClassVar[type[ResnetConfig]] = ResnetConfig
     config: ResnetConfig
 
     def __init__(self, config: ResnetConfig, in_channels: int, out_channels: int) -> None:
@@ -70,9 +69,19 @@ class ResnetGenerator(Generator):
         return [self.stem, *self.down, *self.residual, *self.up, self.head]
 
     def forward(self, image: Tensor) -> Tensor:
+        return self.decode(self.encode(image))
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Return what the residual blocks make of an image [N, in_channels, H, W]: [N, 4 width, H / 4, W / 4]."""
         self.check(image)
-        features = image
-        for stage in self.stages():
+        return self._run([self.stem, *self.down, *self.residual], image)
+
+    def decode(self, features: Tensor) -> Tensor:
+        """Return the image [N, out_channels, H, W] that the rest makes of such features."""
+        return self._run([*self.up, self.head], features)
+
+    def _run(self, stages: Sequence[nn.Module], features: Tensor) -> Tensor:
+        for stage in stages:
             features = self.run(stage, features)
         return features
 

@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from unpaired.models.tiling.local import Network, NotLocalError, inside, read_network, take
 from unpaired.models.tiling.plan import plans
 from unpaired.models.tiling.run import Moments, TiledRun
-from unpaired.networks import GENERATORS, Generator, ResnetConfig, UnetConfig, build_generator
+from unpaired.networks import (
+    GENERATORS,
+    Generator,
+    MaskedResnetConfig,
+    ResnetConfig,
+    UnetConfig,
+    build_generator,
+)
 
 CPU = torch.device("cpu")
 NORMS = ("instance", "batch", "none")
@@ -27,6 +34,7 @@ CONFIGS: list[Any] = [
         for up in UPSAMPLINGS
         for down in ("strided", "blur")
     ),
+    *(MaskedResnetConfig(width=2, blocks=1, norm=norm) for norm in NORMS),
     *(UnetConfig(width=2, depth=3, norm=norm, upsampling=up) for norm in NORMS for up in UPSAMPLINGS),
 ]
 

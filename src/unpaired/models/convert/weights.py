@@ -79,7 +79,7 @@ def official_discriminator(weights: Mapping[str, Tensor]) -> tuple[Discriminator
 
 def to_official(config: GeneratorConfig | DiscriminatorConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the state of our network under the authors' names, which their code loads; UserError where it cannot."""
-    if not isinstance(config, ResnetConfig | UnetConfig | PatchganConfig | PixelConfig):
+    if type(config) not in (ResnetConfig, UnetConfig, PatchganConfig, PixelConfig):
         raise UserError(
             f"The authors' code has no network of the family {getattr(config, 'family', '')!r}; only ResNet "
             "and U-Net generators can be written in their format."
