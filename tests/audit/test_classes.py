@@ -88,8 +88,8 @@ def maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _audited(root: Path, **options: Any) -> Audit:
-    asked = AuditOptions(model=root / "model", data=root / "data", out=root / "out", checks="classes", size=16, **options)
-    return audit(asked).document
+    places = {"model": root / "model", "data": root / "data", "out": root / "out"}
+    return audit(AuditOptions(**places, checks="classes", size=16, **options)).document
 
 
 def test_what_is_added_and_removed_is_told_with_its_baselines(maps: Path) -> None:
@@ -117,7 +117,8 @@ def test_photos_need_a_segmenter_of_the_same_classes(make_model: Any, images: Pa
     model, asked = make_model(), {"data": images, "out": tmp_path / "out", "size": 16}
     with pytest.raises(UserError, match=r"classes images of A and B show; give segmenter_a = FOLDER and"):
         audit(AuditOptions(model=model, checks="classes", **asked))
-    assert any("classes: left out" in notice for notice in audit(AuditOptions(model=model, **asked)).document.notices)
+    with pytest.raises(UserError, match="segmenter_a: add classes to checks"):
+        AuditOptions(model=model, checks="planted", segmenter_a=tmp_path)
     given = {}
     for side, names in {"a": ("sky", "road"), "b": ("sky", "car")}.items():
         labels = Labels(kind="index", palette=(RED, BLUE), names=names)
@@ -137,8 +138,9 @@ def test_photos_need_a_segmenter_of_the_same_classes(make_model: Any, images: Pa
     with pytest.raises(UserError, match="sky and road; sky and car"):
         audit(AuditOptions(model=model, checks="classes", **given, **asked))
     given["segmenter_b"] = given["segmenter_a"]
-    found = audit(AuditOptions(model=model, checks="classes", **given, **asked)).document
+    found = audit(AuditOptions(model=model, checks="classes", against=make_model("against"), **given, **asked)).document
     assert set(found.directions) == {"a2b", "b2a"}
+    assert found.directions["a2b"].figure("lost_share_against") is not None
     for direction in found.directions.values():
         assert all(0 <= figure.value <= 1 for figure in direction.figures if figure.value is not None)
         assert direction.figures[0].protocol["segmenter_a"]

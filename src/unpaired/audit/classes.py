@@ -8,7 +8,7 @@ input; lost are those of an input whose class is not in the translation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from unpaired.audit.charts import displayed
 from unpaired.audit.findings import mean_of
 from unpaired.audit.inputs import Asked
 from unpaired.audit.measure import Values, batches, partner_of
+from unpaired.audit.planted_findings import other_model
 from unpaired.core.errors import UserError
 from unpaired.core.settings import option
 from unpaired.core.text import listing, percent
@@ -85,19 +86,26 @@ def check_classes(asked: Asked) -> tuple[tuple[Figure, ...], Check]:
     """Compare the classes of inputs and translations of one direction; return the figures and what they say."""
     labellers, labels = _labellers(asked)
     images, count, progress = asked.images, len(labels.palette), asked.on_progress("comparing classes of")
-    found, identity, heat = list[Changes](), list[Changes](), list[Values]()
+    found, heat, other = dict[str, list[Changes]](), list[Values](), other_model(asked)
     for numbers in batches(images):
         x = images.batch(numbers)
-        before, after = labellers[0](x), labellers[1](asked.forward.translate_tensor(x))
-        found.append(compared(before, after, count))
+        made = {"": asked.forward.translate_tensor(x)}
+        if other is not None:
+            made["_against"] = other.translate_tensor(x)
         if asked.forward.source.channels == asked.forward.target.channels:
-            identity.append(compared(before, labellers[1](x), count))
-        heat.append(_places(before, after, found[-1]).sum(1))
+            made["_identity"] = x
+        before, after = labellers[0](x), {name: labellers[1](images) for name, images in made.items()}
+        for name, each in after.items():
+            found.setdefault(name, []).append(compared(before, each, count))
+        heat.append(_places(before, after[""], found[""][-1]).sum(1))
         if progress is not None:
             progress(numbers[-1] + 1, len(images))
-    changes = _joined(found)
+    joined = {name: _joined(parts) for name, parts in found.items()}
+    changes, shuffled = joined[""], [partner_of(number, len(images)) for number in range(len(images))]
+    if len(images) > 1:
+        joined["_other"] = replace(changes, source=changes.source[shuffled])
     names = [class_name(labels, index) for index in range(count)]
-    figures = _figures(asked, changes, _joined(identity) if identity else None)
+    figures = _figures(asked, joined)
     real = [_shares(labellers[1](asked.real.batch(numbers)), count) for numbers in batches(asked.real)]
     return figures, Check(
         name="classes",
@@ -162,20 +170,25 @@ def _joined(parts: Sequence[Changes]) -> Changes:
 # --------------------------------------------------------------------------------------------------- what is reported
 
 
-def _figures(asked: Asked, changes: Changes, identity: Changes | None) -> tuple[Figure, ...]:
-    count, options = len(changes.source), asked.options
-    others = replace(changes, source=changes.source[[partner_of(number, count) for number in range(count)]])
+BASELINES = {
+    "": "",
+    "_against": "the other model",
+    "_identity": "untranslated inputs",
+    "_other": "compared with another image's input",
+}
+"""What figures are of, by the ends of their names."""
+
+
+def _figures(asked: Asked, every: Mapping[str, Changes]) -> tuple[Figure, ...]:
+    options = asked.options
     given = {"segmenter_a": options.segmenter_a, "segmenter_b": options.segmenter_b}
     labelled = {name: str(folder) for name, folder in given.items() if folder is not None}
     facts: Any = {"group": "classes", "protocol": {**asked.protocol(), **labelled, "in_an_image_from": LEAST}}
     figures = list[Figure]()
-    for suffix, (of, found) in {
-        "": ("", changes),
-        "_identity": (", untranslated inputs", identity),
-        "_other": (", compared with another image's input", others if count > 1 else None),
-    }.items():
-        for what, parts in ({} if found is None else found.parts).items():
-            where = f"not in the {'input' if what == 'invented' else 'translation'}{of}"
+    for suffix, found in every.items():
+        for what, parts in found.parts.items():
+            where = f"not in the {'input' if what == 'invented' else 'translation'}"
+            where += f", {BASELINES[suffix]}" if suffix else ""
             for name, title, values in (
                 ("share", f"Share of pixels whose class is {where}", parts.sum(1)),
                 ("images", f"Share of images with a class that is {where}", _of_images(parts)),
@@ -203,8 +216,7 @@ def _summary(figures: Sequence[Figure]) -> str:
     def of(suffix: str) -> str:
         return " and ".join(f"{percent(values[f'{what}_share{suffix}'], 1)} {what}" for what in ("invented", "lost"))
 
-    baselines = {"_identity": "untranslated inputs, labelled alike", "_other": "translations of other images"}
-    others = [f"{name}: {of(suffix)}" for suffix, name in baselines.items() if f"lost_share{suffix}" in values]
+    others = [f"{name}: {of(end)}" for end, name in BASELINES.items() if end and f"lost_share{end}" in values]
     return (
         f"Of the pixels, {of('')} ({'; '.join(others)}). A class counts as invented where the translation shows it "
         f"(from {percent(LEAST, 1)} of the pixels) and the input does not, as lost where it is the other way round."

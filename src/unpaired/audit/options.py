@@ -29,7 +29,7 @@ class AuditOptions(Settings):
     """Folder with test images of both domains, as for `unpaired train`. [default: that of the run]"""
     checks: Annotated[str | tuple[str, ...] | None, Flag("--checks")] = None
     """What is asked, with commas between: hidden (is the input hidden in the output?), planted (do planted structures
-    survive?). [default: all that the model allows]"""
+    survive?), classes (was content added or removed?). [default: all that the model allows]"""
     segmenter_a: Annotated[Place | None, Flag("--segmenter-a")] = None
     """Segmenter (`unpaired segment train`) that labels images of A, for the check of classes; label maps need none."""
     segmenter_b: Annotated[Place | None, Flag("--segmenter-b")] = None
@@ -41,7 +41,7 @@ class AuditOptions(Settings):
     size: Annotated[Size | None, Flag("--size")] = None
     """Size of the images: 256, or HEIGHTxWIDTH. [default: that of training]"""
     against: Annotated[Place | None, Flag("--against")] = None
-    """Another model of the same domains, asked beside this one whether planted structures survive."""
+    """Another model of the same domains, asked beside this one what survives and what is added or removed."""
     plant: Annotated[Place | None, Flag("--plant")] = None
     """A picture of your own that is planted in place of discs, lines and textures."""
     plant_mask: Annotated[Place | None, Flag("--plant-mask")] = None
@@ -65,9 +65,12 @@ class AuditOptions(Settings):
         """Refuse checks that do not exist; raises `UserError`."""
         if not self.chosen or not set(self.chosen) <= set(CHECKS):
             raise UserError(f"{option('checks', self.checks)}: allowed are {', '.join(CHECKS)}, with commas between.")
-        named = ("against", "plant", "plant_mask", "plant_sizes", "plant_contrasts")
-        if (given := [option(name) for name in named if self.is_set(name)]) and "planted" not in self.chosen:
-            raise UserError(f"{listing(given)}: add planted to {option('checks')}, which uses it.")
+        used: dict[str, tuple[str, ...]] = {"against": ("planted", "classes")}
+        used |= dict.fromkeys(("plant", "plant_mask", "plant_sizes", "plant_contrasts"), ("planted",))
+        used |= dict.fromkeys(("segmenter_a", "segmenter_b"), ("classes",))
+        for name, by in used.items():
+            if self.is_set(name) and not set(by) & set(self.chosen):
+                raise UserError(f"{option(name)}: add {listing(by, 'or')} to {option('checks')}, which uses it.")
         if self.plant_sizes is not None and (self.plant is not None or self.plant_mask is not None):
             raise UserError(f"{option('plant_sizes')}: a picture or mask of your own has the size of its file.")
 

@@ -48,7 +48,7 @@ def check_planted(asked: Asked) -> tuple[tuple[Figure, ...], Check]:
     Raises `UserError` where the other model does not fit.
     """
     forward, images, options = asked.forward, asked.images, asked.options
-    structures, other = _structures(asked), _other_model(asked)
+    structures, other = _structures(asked), other_model(asked)
     deep = any(domain.dtype != "uint8" for domain in (forward.source, forward.target))
     found = measure_planted(
         views_of(forward, other),
@@ -84,7 +84,8 @@ def _structures(asked: Asked) -> list[Structure]:
     return drawn(options.plant_sizes or sizes_for(*asked.size))
 
 
-def _other_model(asked: Asked) -> Translator | None:
+def other_model(asked: Asked) -> Translator | None:
+    """Return the model that is asked beside the audited one; `UserError` where its domains are others."""
     options, own = asked.options, asked.forward
     if options.against is None:
         return None
