@@ -15,7 +15,6 @@ from unpaired.audit.disturb import (
     LEVEL,
     Disturbance,
     applies_to,
-    blurred,
     disturb,
     disturbances_for,
     jpeg_coded,
@@ -25,6 +24,7 @@ from unpaired.audit.disturb import (
 )
 from unpaired.data.labels import Labels
 from unpaired.data.values import Domain
+from unpaired.networks.disturbance import blurred
 
 LABELS = Labels(kind="index", palette=((255, 0, 0), (0, 0, 255)))
 

@@ -14,7 +14,6 @@ from unpaired.audit.disturb import (
     INVISIBLE_DB,
     INVISIBLE_NOISE,
     Family,
-    blurred,
     fits_jpeg,
     jpeg_coded,
     noisy,
@@ -24,6 +23,7 @@ from unpaired.data.held_out import evenly
 from unpaired.data.labels import as_picture
 from unpaired.data.values import Domain
 from unpaired.models.translator import Translator
+from unpaired.networks.disturbance import blurred
 from unpaired.report.image_grid import grid
 from unpaired.report.results import Chart, Line
 

@@ -7,20 +7,19 @@ Images are [N, C, H, W] in [-1, 1] on the CPU. Strengths are in levels: 1/255 of
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as nnf
 from PIL import Image as PillowImage
 from torch import Tensor
 
 from unpaired.core.text import plural
 from unpaired.data.labels import classes_of, encoded
 from unpaired.data.values import Domain, from_signed
+from unpaired.networks.disturbance import blurred
 
 LEVEL = 2.0 / 255.0
 """One level in units of [-1, 1]."""
@@ -119,19 +118,6 @@ def noisy(images: Tensor, levels: float, numbers: Sequence[int], seed: int) -> T
     """
     noise = torch.stack([_unit_noise(images.shape[1:], number, seed) for number in numbers])
     return (images + noise * (levels * LEVEL)).clamp(-1, 1)
-
-
-def blurred(images: Tensor, sigma: float) -> Tensor:
-    """Convolve with a Gaussian of `sigma` pixels, integrated over each pixel and cut at 4 sigma; borders repeat."""
-    radius = max(1, math.ceil(4 * sigma))
-    # Sampled at whole pixels, a Gaussian of a quarter of a pixel would be no blur at all.
-    edges = (torch.arange(2 * radius + 2, dtype=torch.float64) - radius - 0.5) / (sigma * math.sqrt(2))
-    weights = torch.erf(edges).diff()
-    kernel = (weights / weights.sum()).to(images.dtype)
-    channels = images.shape[1]
-    padded = nnf.pad(images, (radius, radius, radius, radius), mode="replicate")
-    padded = nnf.conv2d(padded, kernel.expand(channels, 1, 1, -1), groups=channels)
-    return nnf.conv2d(padded, kernel[:, None].expand(channels, 1, -1, 1), groups=channels)
 
 
 def jpeg_coded(images: Tensor, quality: int) -> Tensor:

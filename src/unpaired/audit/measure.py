@@ -23,7 +23,6 @@ from unpaired.audit.disturb import (
     LEVEL,
     Disturbance,
     applies_to,
-    blurred,
     disturb,
     disturbances_for,
     fits_jpeg,
@@ -34,6 +33,7 @@ from unpaired.metrics.spectrum import high_frequency_share, radial_spectrum
 from unpaired.models.padding import crop_back, pad_to
 from unpaired.models.translator import Translator, images_per_batch
 from unpaired.networks import Generator
+from unpaired.networks.disturbance import blurred
 
 Values = NDArray[np.float64]
 """[N], one value for each image."""

@@ -17,13 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unpaired.audit.disturb import LEVEL, blurred
+from unpaired.audit.disturb import LEVEL
 from unpaired.audit.findings import Share
 from unpaired.audit.measure import Images, OnProgress, batches
 from unpaired.audit.observe import Area, area, error_of, mean_area, scores
 from unpaired.audit.plant import Plan, Structure, box, plan_for
 from unpaired.data.values import rounded
 from unpaired.models.translator import Translator
+from unpaired.networks.disturbance import blurred
 
 View = Callable[[Tensor], Tensor]
 """Makes of images [N, C, H, W] in [-1, 1] what an observer sees of them, as files hold it."""

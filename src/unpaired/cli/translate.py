@@ -52,6 +52,7 @@ def translate(
     detail: bool | None = None,
     deidentify: bool = False,
     keep_metadata: bool = False,
+    doubt: bool = False,
     out_of_range: Literal["clip", "refuse"] = "clip",
     crf: Whole | None = None,
     smooth: float = 0.0,
@@ -107,6 +108,9 @@ def translate(
         de-identification: see docs/fields/ct.md.
     keep_metadata
         Write resolution and EXIF of pictures (also the place where they were taken) into their translations.
+    doubt
+        Write a map beside every output (NAME.doubt.png, or .doubt.tif where files have more than 8 bits): how little of
+        each place of the input comes back from the translation, so where content may be lost or invented.
     out_of_range
         Values outside the range that the model was trained on: clip them (reported), or refuse their files.
     crf
@@ -150,10 +154,12 @@ def translate(
         settings = {**files, **computing, **sizing, "sink": sink}
         if keep_metadata:
             raise UserError(f"{option('keep_metadata')}: only without --cluster is it written.")
+        if doubt:
+            raise UserError(f"{option('doubt')}: only without --cluster are maps of doubt written.")
         if deidentify:
             raise UserError(f"{option('deidentify')}: only without --cluster are files written like their inputs.")
         return _translate_collection(model, inputs, out, settings, extensions=extension or [], quiet=quiet, **where)
-    files |= {"deidentify": deidentify, "keep_metadata": keep_metadata, "crf": crf, "smooth": smooth}
+    files |= {"deidentify": deidentify, "keep_metadata": keep_metadata, "crf": crf, "smooth": smooth, "doubt": doubt}
     _refuse_collections(inputs, out, sink)
     return _translate_files(model, inputs, out, files, direction, checkpoint, {**computing, **sizing}, quiet=quiet)
 
@@ -170,6 +176,7 @@ def _translate_files(
     quiet: bool,
 ) -> int:
     from unpaired.data.check import listed
+    from unpaired.models.doubt import SCALE
     from unpaired.models.files import count_images, translate_files
     from unpaired.models.translator import Translator
 
@@ -192,6 +199,8 @@ def _translate_files(
     failed = listed(report.failed) if report.failed else ""
     _print_report(report, len(report.failed), failed, out, quiet=quiet)
     if not quiet:
+        if settings["doubt"]:
+            say(f"maps: {SCALE}; beside files of more than 8 bits the values themselves.")
         _print_search_errors(report)
         _print_smoothed(report)
     return 1 if report.failed else 0

@@ -22,6 +22,7 @@ from unpaired.data.folders import in_frames, in_words, left_out
 from unpaired.data.parallel import num_threads
 from unpaired.data.reading import Half, half_of
 from unpaired.models.containers import translate_container
+from unpaired.models.doubt import Doubt, with_maps
 from unpaired.models.fit import fit_notices
 from unpaired.models.outputs import (
     AUTO,
@@ -91,6 +92,7 @@ def translate_files(
     out_of_range: OutOfRange = "clip",
     crf: int | None = None,
     smooth: float = 0.0,
+    doubt: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Translate files and folders into `out`; the same as `unpaired translate`.
@@ -123,6 +125,9 @@ def translate_files(
     Clips are written in H.264 (VP9 in WebM) with the rate factor `crf`, 16 by default and 0 for no loss; times and
     sound are those of the input. `smooth` from 0 to 1 averages the change from frame to frame, see `Smoother`.
 
+    `doubt` writes a map beside every output, see `models.doubt`: `zebra.doubt.png`, grey with `doubt.SCALE`, beside
+    files of 8 bits, `zebra.doubt.tif` of float32 values beside others. The model needs both directions.
+
     An input's alpha is kept where the format can hold it (PNG, WebP, TIFF), beside the translation of the image over
     white; `alpha="drop"` writes opaque images, `"keep"` refuses formats without alpha.
 
@@ -144,6 +149,8 @@ def translate_files(
         raise UserError(f"{option('out_of_range', out_of_range)}: allowed are {', '.join(get_args(OutOfRange))}.")
     check_numbers(batch_size=(batch_size, 1, 65_536), workers=(workers, 0, 1024), max_pixels=(max_pixels, 1, 2**40))
     jobs = _plan([Path(path) for path in inputs], out, (format, plain), checked_name(name), translator)
+    jobs = with_maps(jobs, written_as) if doubt else jobs
+    maps = Doubt.of(translator) if doubt else None
     if f".{plain}" in FORMATS or any(job.plain is None for job in jobs):
         output_domain(single(translator.target), plain, bit_depth)  # refuses what the format cannot hold
     clips = clips_of(translator, [job.source for job in jobs if job.images > 1], crf, smooth, format)
@@ -163,6 +170,8 @@ def translate_files(
 
     def load(job: Job) -> LoadedImage | LargeJob | Failure:
         large = find_large(job, translator, with_alpha=with_alpha, **reading)
+        if large is not None and doubt:
+            return Failure(job, f"it is translated by parts, which have no map: leave {option('doubt')} out")
         return large or load_image(job, translator, with_alpha=with_alpha, **reading)
 
     def write(job: Job, content: bytes) -> None:
@@ -170,6 +179,7 @@ def translate_files(
 
     engine_said = len(translator.notices)
     run = Run(translator, written_as, batch_size, num_threads(workers), load, write, report, clips=clips)
+    run.doubt = maps
     run.made_by, run.deidentify, run.keep_metadata = translator.made_by, deidentify, keep_metadata
     run.translate(job for job in missing if job.images == 1)
     for job in missing:
@@ -202,8 +212,10 @@ def _report(run: Run, skipped: int, notices: Sequence[str]) -> Report:
 
 def _there(jobs: Sequence[Job], existing: Existing) -> list[Job]:
     """Return the jobs whose outputs exist; `UserError` where they may not, or one is an input."""
-    there = [job for job in jobs if job.output.exists() or (job.plain is not None and job.plain.exists())]
+    there = [job for job in jobs if any(path.exists() for path in _places(job))]
     _protect_inputs(jobs, there)
+    if existing == "skip":  # an output without the map that is asked for is made again
+        return [job for job in there if job.doubt is None or job.doubt.exists()]
     if there and existing == "fail":
         others = f" and {len(there) - 1} more of the outputs exist" if len(there) > 1 else " exists"
         raise UserError(
@@ -285,12 +297,16 @@ def whole_files_notice(translator: Translator, half: Half | None, count: int) ->
 
 def _protect_inputs(jobs: Sequence[Job], there: Sequence[Job]) -> None:
     inputs = {(status.st_dev, status.st_ino) for job in jobs if there and (status := _status(job.source))}
-    for output in (path for job in there for path in (job.output, job.plain) if path is not None):
+    for output in (path for job in there for path in _places(job)):
         if (status := _status(output)) and (status.st_dev, status.st_ino) in inputs:
             raise UserError(
                 f"{printable(output)} is an input and would be replaced by a translation. Nothing was translated. "
                 f"Choose another {option('out')}."
             )
+
+
+def _places(job: Job) -> list[Path]:
+    return [path for path in (job.output, job.plain, job.doubt) if path is not None]
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -7,7 +7,7 @@ import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, final
 
@@ -30,6 +30,7 @@ from unpaired.data.streams.shards import StoredImage
 from unpaired.data.values import Domain, Image, Signed
 from unpaired.data.windows import trained_level
 from unpaired.models.conversion import open_image
+from unpaired.models.doubt import Doubt, encode_doubt
 from unpaired.models.engines.base import NotFiniteError
 from unpaired.models.fit import GOOD_FIT, Fit, refuse_outside, said_of
 from unpaired.models.slabs import middle
@@ -55,6 +56,8 @@ class Job(NamedTuple):
     """How many images the file holds: more than one are translated in their order, see `models.containers`."""
     plain: Path | None = None
     """Where the output is to be a file like the input: its place as an ordinary image, or a folder of them."""
+    doubt: Path | None = None
+    """Where its map of doubt is written, where one was asked for."""
 
 
 class LoadedImage(NamedTuple):
@@ -162,6 +165,8 @@ class Run:
     """Whether such files leave out what names a person."""
     keep_metadata: bool = False
     """Whether ordinary pictures get the resolution and EXIF of their inputs."""
+    doubt: Doubt | None = None
+    """What makes maps of doubt, where they were asked for."""
     remarks: Counter[Remark] = field(default_factory=Counter)
     """What reading did that is reported, by how many files."""
 
@@ -265,6 +270,9 @@ class Run:
             if self.translator.search is not None:
                 jobs = [loaded.job for loaded in batch]
                 self.searched += zip(jobs, self.translator.search.last_errors, strict=True)
+            if self.doubt is not None:
+                maps = self.doubt.maps([loaded.image for loaded in batch], translated)
+                translated = [replace(one, doubt=found) for one, found in zip(translated, maps, strict=True)]
             return translated
         except NotFiniteError as error:
             return Failure(batch[0].job, str(error))
@@ -278,6 +286,8 @@ class Run:
 
     def _write(self, loaded: LoadedImage, translation: Translation) -> None:
         job = loaded.job
+        if job.doubt is not None and translation.doubt is not None:  # first: no output is without its map
+            self.write(job._replace(output=job.doubt), encode_doubt(translation.doubt, job.doubt.suffix))
         translation = middle(translation)
         if job.plain is not None:
             image = translation.stored_as(self.written_as)

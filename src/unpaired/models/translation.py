@@ -26,6 +26,8 @@ class Translation:
     """The domain that it belongs to."""
     missing: NDArray[np.bool_] | None = None
     """Where the input has no value, [H, W]; None where every pixel has one."""
+    doubt: NDArray[np.float32] | None = None
+    """The map of doubt, [H, W], where one was asked for: see `models.doubt`."""
 
     @property
     def image(self) -> Image:

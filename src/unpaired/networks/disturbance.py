@@ -156,3 +156,16 @@ def _padded(plane: Tensor, multiple: int) -> Tensor:
     height, width = plane.shape[-2:]
     below, right = -height % multiple, -width % multiple
     return nnf.pad(plane, (0, right, 0, below), mode="replicate") if below or right else plane
+
+
+def blurred(images: Tensor, sigma: float) -> Tensor:
+    """Convolve with a Gaussian of `sigma` pixels, integrated over each pixel and cut at 4 sigma; borders repeat."""
+    radius = max(1, math.ceil(4 * sigma))
+    # Sampled at whole pixels, a Gaussian of a quarter of a pixel would be no blur at all.
+    edges = (torch.arange(2 * radius + 2, dtype=torch.float64) - radius - 0.5) / (sigma * math.sqrt(2))
+    weights = torch.erf(edges).diff()
+    kernel = (weights / weights.sum()).to(images.dtype)
+    channels = images.shape[1]
+    padded = nnf.pad(images, (radius, radius, radius, radius), mode="replicate")
+    padded = nnf.conv2d(padded, kernel.expand(channels, 1, 1, -1), groups=channels)
+    return nnf.conv2d(padded, kernel[:, None].expand(channels, 1, -1, 1), groups=channels)

@@ -59,7 +59,7 @@ class Tiler:
 
     def __init__(self, engine: Engine, network: Generator, budget: int | None) -> None:
         """Take the engine and its network; `budget` is for the whole process, None takes of what is free."""
-        self._engine, self._original, self._budget = engine, network, budget
+        self._engine, self._original, self.budget = engine, network, budget
         self._read: tuple[TorchEngine, Network | NotLocalError, object] | None = None
         self.progress: Callable[[TileProgress], None] | None = None
         """Called with how far the translation of an image is."""
@@ -67,14 +67,14 @@ class Tiler:
     @property
     def available(self) -> int:
         """Bytes that a translation may take now."""
-        if self._budget is not None:
-            return max(self._budget - used_memory(), 0)
+        if self.budget is not None:
+            return max(self.budget - used_memory(), 0)
         return int(free_memory() * _SHARE)
 
     def is_needed(self, height: int, width: int, count: int = 1) -> bool:
         """Return whether a batch of images of this (padded) size needs tiles, and can be cut into them."""
         pixels = height * width * count
-        if self._original.is_search or pixels <= (_SMALL if self._budget is None else _SMALL >> 3):
+        if self._original.is_search or pixels <= (_SMALL if self.budget is None else _SMALL >> 3):
             return False
         device = self._engine.device
         network = self._network()
