@@ -143,23 +143,20 @@ def translate_files(
     written_as = single(stored_domain(translator.target, bit_depth))
     plain = default_format(written_as) if format == AUTO else format
     check_out(out, reads=[path for path in map(Path, inputs) if path.is_dir()], replaces=())
-    if existing not in get_args(Existing):
-        raise UserError(f"{option('existing', existing)}: allowed are {', '.join(get_args(Existing))}.")
-    if out_of_range not in get_args(OutOfRange):
-        raise UserError(f"{option('out_of_range', out_of_range)}: allowed are {', '.join(get_args(OutOfRange))}.")
+    for name_of, chosen, allowed in (("existing", existing, Existing), ("out_of_range", out_of_range, OutOfRange)):
+        if chosen not in get_args(allowed):
+            raise UserError(f"{option(name_of, chosen)}: allowed are {', '.join(get_args(allowed))}.")
     check_numbers(batch_size=(batch_size, 1, 65_536), workers=(workers, 0, 1024), max_pixels=(max_pixels, 1, 2**40))
     jobs = _plan([Path(path) for path in inputs], out, (format, plain), checked_name(name), translator)
     jobs = with_maps(jobs, written_as) if doubt else jobs
-    maps = Doubt.of(translator) if doubt else None
     if f".{plain}" in FORMATS or any(job.plain is None for job in jobs):
         output_domain(single(translator.target), plain, bit_depth)  # refuses what the format cannot hold
     clips = clips_of(translator, [job.source for job in jobs if job.images > 1], crf, smooth, format)
     with_alpha = keeps_alpha(alpha, translator, plain, written_as)
     check_metadata(keep_metadata, deidentify, translator, plain)
-    there = _there(jobs, existing)
-    skipped = [job for job in there if existing == "skip"]
-    there_already = {job.number for job in skipped}
-    missing = [job for job in jobs if job.number not in there_already]
+    skipped = _skipped(jobs, existing)
+    left_out = {job.number for job in skipped}
+    missing = [job for job in jobs if job.number not in left_out]
     images, before = sum(job.images for job in jobs), sum(job.images for job in skipped)
 
     reading: dict[str, Any] = {"max_pixels": max_pixels, "half": half, "out_of_range": out_of_range}
@@ -170,16 +167,13 @@ def translate_files(
 
     def load(job: Job) -> LoadedImage | LargeJob | Failure:
         large = find_large(job, translator, with_alpha=with_alpha, **reading)
-        if large is not None and doubt:
+        if large and doubt:
             return Failure(job, f"it is translated by parts, which have no map: leave {option('doubt')} out")
         return large or load_image(job, translator, with_alpha=with_alpha, **reading)
 
-    def write(job: Job, content: bytes) -> None:
-        write_atomic(job.output, content, durable=False)
-
     engine_said = len(translator.notices)
-    run = Run(translator, written_as, batch_size, num_threads(workers), load, write, report, clips=clips)
-    run.doubt = maps
+    run = Run(translator, written_as, batch_size, num_threads(workers), load, _write, report, clips=clips)
+    run.doubt = Doubt.of(translator) if doubt else None
     run.made_by, run.deidentify, run.keep_metadata = translator.made_by, deidentify, keep_metadata
     run.translate(job for job in missing if job.images == 1)
     for job in missing:
@@ -188,6 +182,10 @@ def translate_files(
     others = _other_kinds(inputs, missing, run.changed, plain)
     notices = [*whole_files_notice(translator, half, run.twice_as_wide), *others]
     return _report(run, len(skipped), [*notices, *translator.notices[engine_said:]])
+
+
+def _write(job: Job, content: bytes) -> None:
+    write_atomic(job.output, content, durable=False)
 
 
 def _report(run: Run, skipped: int, notices: Sequence[str]) -> Report:
@@ -210,12 +208,10 @@ def _report(run: Run, skipped: int, notices: Sequence[str]) -> Report:
     )
 
 
-def _there(jobs: Sequence[Job], existing: Existing) -> list[Job]:
-    """Return the jobs whose outputs exist; `UserError` where they may not, or one is an input."""
+def _skipped(jobs: Sequence[Job], existing: Existing) -> list[Job]:
+    """Return the jobs that are left out, as asked; `UserError` where outputs exist and may not, or one is an input."""
     there = [job for job in jobs if any(path.exists() for path in _places(job))]
     _protect_inputs(jobs, there)
-    if existing == "skip":  # an output without the map that is asked for is made again
-        return [job for job in there if job.doubt is None or job.doubt.exists()]
     if there and existing == "fail":
         others = f" and {len(there) - 1} more of the outputs exist" if len(there) > 1 else " exists"
         raise UserError(
@@ -223,7 +219,8 @@ def _there(jobs: Sequence[Job], existing: Existing) -> list[Job]:
             f"{option('existing', 'skip')} to leave what is there, {option('existing', 'overwrite')} to replace it, "
             f"or another {option('out')}."
         )
-    return there
+    # An output without the map that is asked for is made again.
+    return [job for job in there if existing == "skip" and (job.doubt is None or job.doubt.exists())]
 
 
 def count_images(inputs: Sequence[Path]) -> int:
