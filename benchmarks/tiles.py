@@ -23,6 +23,7 @@ import torch
 from unpaired.data.formats import Box, Header, Reader
 from unpaired.data.values import Domain, Image
 from unpaired.models.folder import ModelCard
+from unpaired.models.tiling.run import TileProgress
 from unpaired.models.translator import Translator
 from unpaired.networks import InitConfig, ResnetConfig, ResnetGenerator, UnetConfig, UnetGenerator, initialize
 
@@ -79,10 +80,10 @@ def measure(height: int, width: int, memory: str | None) -> dict[str, float]:
     image = np.tile(painted(Box(0, 0, height, width)), (1, 1, 3))
     told = [0.0]
 
-    def show(tiles: object) -> None:
-        if time.monotonic() > told[0] + 60:
+    def show(tiles: TileProgress) -> None:
+        if time.monotonic() > told[0] + 60 or tiles.tiles == tiles.of:
             told[0] = time.monotonic()
-            print(f"  {tiles}", file=sys.stderr, flush=True)
+            print(f"  {tiles}; {time.process_time():.1f} s of CPU time", file=sys.stderr, flush=True)
 
     translator.tiler.progress = show
     translator.tiler.require()  # the network is read once for all images
@@ -106,9 +107,10 @@ def measure(height: int, width: int, memory: str | None) -> dict[str, float]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "seconds": seconds,
-        "cpu_seconds": time.process_time() - cpu,
+        "cpu_seconds": (used := time.process_time() - cpu),
         "peak_gb": peak / 1e9,
-        "ns_per_pixel": seconds / (height * width) * 1e9,
+        "us_per_pixel": seconds / (height * width) * 1e6,
+        "cpu_us_per_pixel": used / (height * width) * 1e6,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,6 +24,8 @@ Image = NDArray[np.generic]
 Signed = NDArray[np.float32]
 """[H, W, C] in [-1, 1]."""
 
+_VALUES = 1 << 20
+"""Larger images are converted in parts of so many values."""
 LOW = -1.0
 """What networks see where a pixel has no value: the low end of the range."""
 DTYPE_RANGES: dict[str, tuple[float, float]] = {
@@ -114,9 +117,14 @@ def value_range(dtype: np.dtype[np.generic], declared: tuple[float, float] | Non
 def to_signed(image: Image, declared: tuple[float, float] | None = None) -> Signed:
     """Map stored values to [-1, 1], float32; values outside the range are clipped, and NaN stays."""
     low, high = value_range(image.dtype, declared)
-    scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(2.0 / (high - low)) - np.float32(1.0)
-    clipped: Signed = np.clip(scaled, -1.0, 1.0).astype(np.float32, copy=False)
-    return clipped
+
+    def scaled(part: Image) -> Signed:
+        values = (part.astype(np.float32) - np.float32(low)) * np.float32(2.0 / (high - low)) - np.float32(1.0)
+        clipped: Signed = np.clip(values, -1.0, 1.0).astype(np.float32, copy=False)
+        return clipped
+
+    signed: Signed = _by_parts(scaled, image, np.dtype(np.float32))
+    return signed
 
 
 def with_nan(image: Image, valid: NDArray[np.bool_] | None) -> Image:
@@ -143,14 +151,30 @@ def from_signed(signed: Signed, domain: Domain) -> Image:
     NaN stays NaN in floats and becomes the low end of the range in integers.
     """
     dtype = np.dtype(domain.dtype)
-    if dtype.kind in "iu" and np.isnan(signed).any():
-        signed = np.nan_to_num(signed, nan=LOW)
     low, high = value_range(dtype, domain.range)
-    values = (np.clip(signed, -1.0, 1.0).astype(np.float64) + 1.0) * ((high - low) / 2.0) + low
-    if dtype.kind in "iu":
-        bounds = np.iinfo(dtype)
-        values = np.clip(np.rint(values), bounds.min, bounds.max)
-    return values.astype(dtype)
+
+    def stored(part: Signed) -> Image:
+        if dtype.kind in "iu" and np.isnan(part).any():
+            part = np.nan_to_num(part, nan=LOW)
+        values = (np.clip(part, -1.0, 1.0).astype(np.float64) + 1.0) * ((high - low) / 2.0) + low
+        if dtype.kind in "iu":
+            bounds = np.iinfo(dtype)
+            values = np.clip(np.rint(values), bounds.min, bounds.max)
+        return values.astype(dtype)
+
+    image: Image = _by_parts(stored, signed, dtype)
+    return image
+
+
+def _by_parts(function: Callable[[NDArray[Any]], NDArray[Any]], image: NDArray[Any], dtype: np.dtype[Any]) -> Any:
+    """Return a function of each value; of a large image part by part, so that no wider copy of it stands beside it."""
+    if image.size <= _VALUES:
+        return function(image)
+    result = np.empty(image.shape, dtype)
+    lines = max(_VALUES * len(image) // image.size, 1)
+    for first in range(0, len(image), lines):
+        result[first : first + lines] = function(image[first : first + lines])
+    return result
 
 
 def as_stored(signed: Signed, domain: Domain) -> Image:

@@ -422,6 +422,8 @@ class Translator:
     def _translate(self, images: Sequence[Signed]) -> list[Signed]:
         """Return what the network makes of arrays [H, W, C] in [-1, 1] that have one size when they are padded."""
         sizes = [(image.shape[0], image.shape[1]) for image in images]
+        if len(images) == 1 and self.tiler.is_needed(*self.padded_size(*sizes[0])):
+            return [self.tiler.array(images[0])]
         tensors = [torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None] for image in images]
         if len(set(sizes)) > 1:
             tensors = [pad_to(t, self.network.size_multiple, self.network.minimum_size)[0] for t in tensors]

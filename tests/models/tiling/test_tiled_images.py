@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +56,7 @@ def made_translator(network: Generator | None = None, *, dtype: Any = "uint8", *
 def little(monkeypatch: pytest.MonkeyPatch, available: int = 3_000_000) -> None:
     """Leave so many bytes to every translation, whatever this machine has."""
     monkeypatch.setattr(tiler.Tiler, "available", property(lambda self: available))
+    monkeypatch.setattr(tiler, "_FIXED", 0)
 
 
 def counting(translator: Translator) -> list[Any]:
@@ -79,7 +83,7 @@ def test_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     image = np.random.default_rng(0).random((192, 160, 3), np.float32) * 2 - 1
     translator = made_translator()
     whole = translator.translate_values([image])[0].values
-    little(monkeypatch, 1_500_000)
+    little(monkeypatch, 870_000)
     seen = counting(translator)
     difference = np.abs(translator.translate_values([image])[0].values - whole).max(2)
     assert seen[-1].of > 4
@@ -139,6 +143,45 @@ def test_the_budget_is_for_the_process() -> None:
     assert 0 < translator.tiler.available <= 10**9
     with pytest.raises(UserError, match="4GB"):
         made_translator(memory="much")
+
+
+def test_the_least_memory_that_is_named_suffices() -> None:
+    image = np.zeros((400, 400, 3), np.float32)
+    with pytest.raises(UserError, match="memory") as error:
+        made_translator(memory=used_memory()).translate_values([image])
+    named = re.search(r"memory = ([\d.,]+ .B)", str(error.value))
+    assert named
+    made_translator(memory=named[1].replace(",", "")).translate_values([image])
+
+
+WIDE = """
+import gc, re, sys
+from pathlib import Path
+import numpy as np
+from unpaired.core.memory import used_memory
+from unpaired.data.values import Domain
+from unpaired.models.folder import ModelCard
+from unpaired.models.translator import Translator
+from unpaired.networks import ResnetConfig, ResnetGenerator
+
+gc.disable()  # what waits to be collected counts
+card = ModelCard(origin="a test", domains={side: Domain(channels=3) for side in "ab"}, translators={})
+network = ResnetGenerator(ResnetConfig(width=32, blocks=1), 3, 3)
+Translator(network, card, "a2b", engine="torch", device="cpu").tiler.require()  # loads all libraries
+budget = used_memory() + int(sys.argv[1])
+translator = Translator(network, card, "a2b", engine="torch", device="cpu", memory=budget)
+translator.tiler.array(np.random.default_rng(0).random((640, 640, 3), np.float32) * 2 - 1)
+print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024, budget)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the system does not tell the peak of a process")
+def test_a_wide_network_keeps_to_the_budget() -> None:
+    """Counted by the system, in a process of its own; one result of the first layers takes 52 MB."""
+    command = [sys.executable, "-c", WIDE, str(160_000_000)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    peak, budget = map(int, done.stdout.split())
+    assert peak <= 1.1 * budget
 
 
 def test_results_that_are_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,12 +65,8 @@ class Pointwise(Operation):
         self._function, self._args, self._kwargs = function, args, kwargs
 
     def apply(self, parts: list[Tensor], spans: Spans) -> Tensor:
-        def filled(value: Any) -> Any:
-            if isinstance(value, list | tuple):
-                return [filled(each) for each in value]
-            return parts[value.number] if isinstance(value, Place) else value
-
-        result: Tensor = self._function(*map(filled, self._args), **self._kwargs)
+        args = (_filled(value, parts) for value in self._args)
+        result: Tensor = self._function(*args, **self._kwargs)
         return result
 
 
@@ -79,6 +75,13 @@ class Place:
     """Stands for an input among the arguments of a function."""
 
     number: int
+
+
+def _filled(value: Any, parts: list[Tensor]) -> Any:
+    # Not within `apply`: a function that calls itself is a cycle, which would hold the parts until they are collected.
+    if isinstance(value, list | tuple):
+        return [_filled(each, parts) for each in value]
+    return parts[value.number] if isinstance(value, Place) else value
 
 
 @final
@@ -307,6 +310,25 @@ class Network:
             height, width = sizes[made.inputs[0]]
             sizes.append((made.length(height, 0), made.length(width, 1)))
         return sizes
+
+    def boxes(self, steps: Sequence[int], targets: dict[int, Spans], sizes: list[Size]) -> dict[int, Spans]:
+        """Return the part of every result that is needed for parts of some; `steps` are computed, others are there."""
+        boxes = dict(targets)
+        for number in reversed(steps):
+            if number not in boxes:
+                continue
+            made = self.operation(number)
+            for source in set(made.inputs):
+                rows, columns = (
+                    inside(made.reach(boxes[number][axis], axis), sizes[source][axis], made.border) for axis in (0, 1)
+                )
+                has = boxes.get(source, (rows, columns))
+                boxes[source] = _hull(has[0], rows), _hull(has[1], columns)
+        return boxes
+
+
+def _hull(one: Span, other: Span) -> Span:
+    return min(one[0], other[0]), max(one[1], other[1])
 
 
 def read_network(network: Any, device: torch.device, dtype: torch.dtype) -> Network:

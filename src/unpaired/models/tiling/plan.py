@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import final
+from typing import NamedTuple, final
 
-from unpaired.models.tiling.local import Network, Norm, Size
+from unpaired.models.tiling.local import Network, Norm, Pointwise, Size
+from unpaired.models.tiling.stored import Grid
 
-_MAC, _VALUE = 1e-11, 1.5e-9
-"""Seconds for a multiplication, and for a value that is computed without any: measured on one core with AVX-512. Only
-their proportion to the next two decides anything."""
-_MEMORY_BYTE, _DISK_BYTE = 2e-10, 1.2e-9
-"""Seconds for a byte that is kept and read again."""
+_MAC, _VALUE, _STEP = 1.2e-11, 1e-9, 1e-4
+"""Seconds for a multiplication, for a value that is computed without any, and for an operation on a tile beside that:
+measured on one core with AVX-512. Only their proportion to the next two decides anything."""
+_LARGE, _SLOWED = 1 << 23, 2.0
+"""A result of more numbers goes back to the system after each operation, and each value takes so many times as long."""
+_MEMORY_BYTE, _DISK_BYTE = 6e-10, 1.2e-9
+"""Seconds for a byte that is kept, or read again."""
 _LIMITS = (0.0, *(2.0**power * part for power in range(-4, 10) for part in (1.0, 1.5)))
 """Numbers for each pixel of the image that a plan keeps after a pass; each makes another plan."""
-_OVERHEAD = 1.3
-"""Libraries copy the inputs of some operations."""
+_OVERHEAD = 1.25
+"""What allocators hold of memory that is free."""
+_ROWS = 3
+"""Rows of tiles in which what is new is there while the old is not forgotten yet."""
 
 
 @final
@@ -35,25 +41,61 @@ class Pass:
     drops: tuple[int, ...]
     """What was kept and is needed no more after this pass."""
 
+    def targets(self, network: Network) -> set[int]:
+        """Return the results for which the pass is made."""
+        measured = {network.operation(norm).inputs[0] for norm in self.measures}
+        return {*measured, *self.keeps} if self.measures else {network.output}
+
+
+class Demand(NamedTuple):
+    """What a plan takes with tiles of some size."""
+
+    numbers: float
+    """In the memory of one tile at most."""
+    seconds: list[float]
+    """For each pixel of the image, of each pass, roughly."""
+
 
 @final
 @dataclass(slots=True)
 class Plan:
-    """Passes in order, and what they take for each pixel of the image."""
+    """Passes in order, and what they keep for each pixel of the image."""
 
     passes: list[Pass] = field(default_factory=list)
     kept: float = 0.0
     """Numbers that are kept at most."""
-    working: float = 0.0
-    """Numbers in the memory of one tile at most."""
-    seconds: list[float] = field(default_factory=list)
-    """Of each pass, roughly."""
-    traffic: list[float] = field(default_factory=list)
-    """Numbers that each pass writes and reads."""
+    turned: float = 0.0
+    """Numbers that are kept at most in the rows of tiles where a pass is, old and new."""
+    traffic: float = 0.0
+    """Numbers that are written and read."""
 
-    def cost(self, item_bytes: int, *, on_disk: bool) -> float:
-        """Return roughly how many seconds a pixel takes."""
-        return sum(self.seconds) + sum(self.traffic) * item_bytes * (_DISK_BYTE if on_disk else _MEMORY_BYTE)
+    def kept_numbers(self, size: Size, tile: int) -> float:
+        """Return how many numbers are kept at once of an image in tiles of this side."""
+        return size[1] * (self.kept * size[0] + self.turned * min(_ROWS * tile, size[0]))
+
+    def traffic_seconds(self, item_bytes: int, *, on_disk: bool) -> float:
+        """Return roughly how long writing and reading takes for each pixel."""
+        return self.traffic * item_bytes * (_DISK_BYTE if on_disk else _MEMORY_BYTE)
+
+    def demand(self, network: Network, size: Size, tile: int) -> Demand:
+        """Return what tiles of this side take of an image: counted for a tile in the middle."""
+        grid, sizes = Grid(size, (tile, tile)), network.sizes(size)
+        place = (grid.rows - 1) // 2, (grid.columns - 1) // 2
+        middle = grid.spans(*place, size)
+        pixels = math.prod(high - low for low, high in middle)
+        most, seconds = 0.0, []
+        for each in self.passes:
+            targets = {number: grid.spans(*place, sizes[number]) for number in each.targets(network)}
+            boxes = network.boxes(each.steps, targets, sizes)
+            areas = {number: math.prod(high - low for low, high in spans) for number, spans in boxes.items()}
+            numbers = {number: network.channels(number) * area for number, area in areas.items()}
+            # The next tile is read while this one is computed.
+            ahead = sum(numbers[number] for number in each.loads if number in numbers)
+            most = max(most, ahead + _held(network, each.loads, each.steps, numbers))
+            working = sum(_seconds(network, number, areas[number]) for number in each.steps if number in areas)
+            measured = sum(numbers[network.operation(norm).inputs[0]] for norm in each.measures)
+            seconds.append((working + measured * _VALUE) / pixels)
+        return Demand(most * _OVERHEAD, seconds)
 
 
 def plans(network: Network, size: Size) -> list[Plan]:
@@ -63,11 +105,39 @@ def plans(network: Network, size: Size) -> list[Plan]:
     return [_Planner(network, share).plan(limit) for limit in _LIMITS]
 
 
-def working_numbers(network: Network, size: Size) -> float:
-    """Return how many numbers the whole network, without tiles, holds at once for each pixel of an image."""
-    share = [height * width / (size[0] * size[1]) for height, width in network.sizes(size)]
-    planner = _Planner(network, share)
-    return planner.working(planner.needed([network.output], {0}), {network.output})
+def whole_numbers(network: Network, size: Size) -> float:
+    """Return how many numbers the whole network, without tiles, holds at once for an image of (height, width)."""
+    numbers = {n: network.channels(n) * height * width for n, (height, width) in enumerate(network.sizes(size))}
+    return _held(network, (0,), range(1, len(numbers)), numbers, norm_copies=2) * _OVERHEAD
+
+
+def _held(
+    network: Network, loads: Sequence[int], steps: Sequence[int], numbers: Mapping[int, float], norm_copies: int = 0
+) -> float:
+    """Return how many numbers are in memory at once while results of these numbers are computed."""
+    uses = {number: len(set(network.consumers[number]) & set(steps)) for number in numbers}
+    there = most = sum(numbers.get(number, 0.0) for number in loads)
+    for number in steps:
+        if number not in numbers:
+            continue
+        made = network.operation(number)
+        # Padding copies an input, and libraries hold another copy in a layout of their own.
+        copies = norm_copies if isinstance(made, Norm) else 0 if isinstance(made, Pointwise) else 2
+        there += numbers[number]
+        most = max(most, there + copies * sum(numbers[source] for source in made.inputs))
+        for source in set(made.inputs):
+            uses[source] -= 1
+            if uses[source] == 0:
+                there -= numbers[source]
+    return most
+
+
+def _seconds(network: Network, number: int, area: int) -> float:
+    made = network.operation(number)
+    if made.macs:
+        return area * made.macs * _MAC + _STEP
+    values = area * made.channels * (2 if isinstance(made, Norm) else 1)
+    return values * _VALUE * (_SLOWED if area * made.channels > _LARGE else 1.0) + _STEP
 
 
 @final
@@ -75,7 +145,6 @@ class _Planner:
     def __init__(self, network: Network, share: list[float]) -> None:
         self._network = network
         self._numbers = [network.channels(number) * part for number, part in enumerate(share)]
-        self._share = share
 
     def plan(self, limit: float) -> Plan:
         """Return the passes that keep about `limit` numbers for each pixel between them."""
@@ -104,21 +173,6 @@ class _Planner:
                     open_ends += self._network.operation(number).inputs
         return found
 
-    def working(self, found: set[int], held: set[int]) -> float:
-        """Return how many numbers are in memory at once while these results are computed."""
-        uses = {each: len(set(self._network.consumers[each]) & found) for each in found}
-        there = most = 0.0
-        for number in sorted(found):
-            there += self._numbers[number]
-            sources = set(self._network.operation(number).inputs) & found if number else set()
-            # Libraries hold the input of a convolution in a layout of their own.
-            most = max(most, there + 0.5 * sum(self._numbers[source] for source in sources))
-            for source in sources:
-                uses[source] -= 1
-                if uses[source] == 0 and source not in held:
-                    there -= self._numbers[source]
-        return most * _OVERHEAD
-
     def _above(self, norm: int, kept: set[int]) -> set[int]:
         return self.needed(self._network.operation(norm).inputs, kept)
 
@@ -145,14 +199,5 @@ class _Planner:
         plan.passes.append(Pass(loads, steps, tuple(norms), tuple(sorted(new)), tuple(sorted(before - after))))
         total = [sum(self._numbers[each] for each in kept) for kept in (before, after)]
         plan.kept = max(plan.kept, *total)
-        plan.working = max(plan.working, self.working(found, {*targets}))
-        plan.seconds.append(sum(self._seconds(number) for number in steps) + sum(map(self._measuring, targets)))
-        plan.traffic.append(sum(self._numbers[each] for each in {*loads, *new} - {0}))
-
-    def _seconds(self, number: int) -> float:
-        made = self._network.operation(number)
-        values = 0.0 if made.macs else self._numbers[number] * (2 if isinstance(made, Norm) else 1)
-        return self._share[number] * made.macs * _MAC + values * _VALUE
-
-    def _measuring(self, number: int) -> float:
-        return self._numbers[number] * _VALUE
+        plan.turned = max(plan.turned, min(sum(self._numbers[each] for each in old) for old in (before - after, new)))
+        plan.traffic += sum(self._numbers[each] for each in {*loads, *new} - {0})

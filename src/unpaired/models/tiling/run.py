@@ -16,13 +16,16 @@ from torch import Tensor
 
 from unpaired.core.files import write_atomic
 from unpaired.core.text import duration
-from unpaired.models.tiling.local import Network, Norm, Size, Spans, Statistics, inside, take
+from unpaired.models.tiling.local import Network, Norm, Size, Spans, Statistics, take
 from unpaired.models.tiling.plan import Pass, Plan
 from unpaired.models.tiling.stored import Grid, Stored
 
 STATE = "state.json"
 _SAVED_EVERY = 20.0
 """Seconds between two states, where a killed translation resumes."""
+
+_NUMBERS = 1 << 18
+"""Statistics are taken of so many numbers at a time: a copy of them stays in the cache of a core."""
 
 Read = Callable[[Spans], Tensor]
 """Returns a part of the image (padded as the network needs it), [1, C, h, w] in the network's type, as a copy."""
@@ -70,9 +73,13 @@ class Moments:
 
     def add(self, part: Tensor) -> None:
         """Merge a part [1, C, h, w]."""
+        count = part.shape[1] * part.shape[3] if part.device.type == "cpu" else part.numel()
+        for lines in torch.split(part, max(_NUMBERS // max(count, 1), 1), 2):
+            if lines.numel():
+                self._add(lines)
+
+    def _add(self, part: Tensor) -> None:
         count = part.shape[2] * part.shape[3]
-        if count == 0:
-            return
         wide = part.float()
         mean = wide.mean((2, 3), keepdim=True)
         apart = wide - mean
@@ -104,20 +111,24 @@ class TiledRun:
         *,
         device: torch.device,
         dtype: torch.dtype,
+        seconds: list[float] | None = None,
         folder: Path | None = None,
         key: str = "",
         progress: Callable[[TileProgress], None] | None = None,
     ) -> None:
         """Take the size of the image, padded as the network needs it; `key` tells this translation from all others.
 
+        `seconds` are those that each pass takes of each pixel, about, for the progress.
+
         What is kept between passes lies in the folder or, without one, in memory.
         """
         self._network, self._plan, self._device = network, plan, device
+        self._seconds = seconds or [1.0] * len(plan.passes)
         self._grid = Grid(size, tile)
         self._sizes = network.sizes(size)
         self._stored = Stored(self._grid, folder)
         self._dtype = dtype
-        self._folder, self._key, self._progress = folder, f"{key} {size} {tile} {plan.passes}", progress
+        self._folder, self._key, self._progress = folder, f"{key} rows {size} {tile} {plan.passes}", progress
         self._known: dict[int, Moments] = {}
         self._statistics: dict[int, Statistics] = {}
         self._started, self._start_share, self._saved = time.monotonic(), 0.0, time.monotonic()
@@ -174,29 +185,11 @@ class TiledRun:
         array = self._stored.read(number, box, self._sizes[number], channels, _bits(self._dtype)[1])
         return torch.from_numpy(array).view(self._dtype).permute(2, 0, 1)[None]
 
-    def _targets(self, each: Pass) -> set[int]:
-        measured = {self._network.operation(norm).inputs[0] for norm in each.measures}
-        return {*measured, *each.keeps} if each.measures else {self._network.output}
-
     def _boxes(self, each: Pass, row: int, column: int) -> dict[int, Spans]:
         """Return the part of every result that this tile needs."""
-        boxes: dict[int, Spans] = {}
-        for target in self._targets(each):
-            spans = self._grid.spans(row, column, self._sizes[target])
-            if all(low < high for low, high in spans):
-                boxes[target] = spans
-        for number in reversed(each.steps):
-            if number not in boxes:
-                continue
-            made = self._network.operation(number)
-            for source in set(made.inputs):
-                rows, columns = (
-                    inside(made.reach(boxes[number][axis], axis), self._sizes[source][axis], made.border)
-                    for axis in (0, 1)
-                )
-                has = boxes.get(source, (rows, columns))
-                boxes[source] = _hull(has[0], rows), _hull(has[1], columns)
-        return boxes
+        targets = {number: self._grid.spans(row, column, self._sizes[number]) for number in each.targets(self._network)}
+        targets = {number: spans for number, spans in targets.items() if all(low < high for low, high in spans)}
+        return self._network.boxes(each.steps, targets, self._sizes)
 
     def _compute(
         self,
@@ -220,8 +213,8 @@ class TiledRun:
                 if number in measured:
                     moments[measured[number]].add(core)
                 if number in each.keeps:
-                    bits = core[0].permute(1, 2, 0).contiguous().view(_bits(self._dtype)[0])
-                    self._stored.put(number, *place, bits.cpu().numpy())
+                    bits = core[0].view(_bits(self._dtype)[0]).permute(1, 2, 0)
+                    self._stored.put(number, *place, bits.cpu().numpy(), self._sizes[number])
                 if not each.measures and number == self._network.output:
                     write(boxes[number], core)
             for source in set(self._network.operation(number).inputs) if number in each.steps else ():
@@ -271,7 +264,7 @@ class TiledRun:
         boxes = self._boxes(each, row + 1, 0)
         for number in each.drops:
             if number in boxes:
-                needed = self._grid.across(0, boxes[number][0], self._sizes[number][0])
+                needed = self._grid.rows_across(boxes[number][0], self._sizes[number][0])
                 self._stored.drop(number, range(dropped[number], needed.start))
                 dropped[number] = max(dropped[number], needed.start)
 
@@ -310,7 +303,7 @@ class TiledRun:
         return state["step"], state["row"], moments(state["now"])
 
     def _share(self, step: int, part: float) -> float:
-        seconds = self._plan.seconds
+        seconds = self._seconds
         return (sum(seconds[:step]) + part * sum(seconds[step : step + 1])) / (sum(seconds) or 1.0)
 
     def _so_far(self, step: int, row: int, column: int) -> TileProgress:
@@ -324,7 +317,3 @@ class TiledRun:
 def _bits(dtype: torch.dtype) -> tuple[torch.dtype, np.dtype[Any]]:
     """Return whole numbers of the same size: NumPy has no bfloat16."""
     return (torch.int16, np.dtype("i2")) if dtype.itemsize == 2 else (torch.int32, np.dtype("i4"))
-
-
-def _hull(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
-    return min(one[0], other[0]), max(one[1], other[1])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import mmap
 from pathlib import Path
 from typing import Any, final
 
@@ -26,14 +29,11 @@ class Grid:
         """Return the part of a result of `size` that belongs to a tile; it may be empty."""
         return self._span(0, row, size[0]), self._span(1, column, size[1])
 
-    def across(self, axis: int, span: Span, length: int) -> range:
-        """Return the rows (axis 0) or columns (axis 1) of tiles that hold a part of a result of this length."""
-        count = self.rows if axis == 0 else self.columns
-        about = span[0] * count // length  # tiles but the last are equal
-        near = range(max(about - 1, 0), count)
+    def rows_across(self, span: Span, length: int) -> range:
+        """Return the rows of tiles that hold a part, from top to bottom, of a result of this height."""
         found = []
-        for each in near:
-            part = self._span(axis, each, length)
+        for each in range(max(span[0] * self.rows // length - 1, 0), self.rows):  # tiles but the last are equal
+            part = self._span(0, each, length)
             if part[0] >= span[1]:
                 break
             found += [each] if max(part[0], span[0]) < min(part[1], span[1]) else []
@@ -46,57 +46,70 @@ class Grid:
 
 @final
 class Stored:
-    """Parts of results, [h, w, C] each, one for each tile of a grid."""
+    """Results, [h, W, C] for each row of tiles.
+
+    In memory each is a mapping of its own: what is dropped leaves the process, whatever was allocated after it.
+    """
 
     def __init__(self, grid: Grid, folder: Path | None) -> None:
         """Keep them in files of an existing folder, or in memory."""
         self._grid, self._folder = grid, folder
-        self._arrays: dict[tuple[int, int, int], NDArray[Any]] = {}
+        self._arrays: dict[tuple[int, int], NDArray[Any]] = {}
 
-    def put(self, number: int, row: int, column: int, part: NDArray[Any]) -> None:
-        """Keep what belongs to a tile of result `number`."""
+    def put(self, number: int, row: int, column: int, part: NDArray[Any], size: Size) -> None:
+        """Keep what belongs to a tile of result `number`, which has `size` as a whole."""
         if part.size == 0:
             return
+        (top, bottom), (left, right) = self._grid.spans(row, column, size)
         if self._folder is None:
-            self._arrays[number, row, column] = part
+            array = self._arrays.get((number, row))
+            if array is None:
+                shape = (bottom - top, size[1], part.shape[2])
+                array = np.frombuffer(_mapping(math.prod(shape) * part.itemsize), part.dtype).reshape(shape)
+                self._arrays[number, row] = array
+            array[:, left:right] = part
         else:
-            part.tofile(self._path(number, row, column))
+            path, pixel_bytes = self._path(number, row), part.shape[2] * part.itemsize
+            with path.open("r+b" if path.exists() else "w+b", buffering=0) as file:
+                for line, values in enumerate(part):
+                    file.seek((line * size[1] + left) * pixel_bytes)
+                    file.write(np.ascontiguousarray(values).data.cast("B"))
 
     def read(self, number: int, spans: Spans, size: Size, channels: int, dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return a part [h, w, C] of a result of `size`, a copy."""
-        rows, columns = spans
-        array = np.empty((rows[1] - rows[0], columns[1] - columns[0], channels), dtype)
-        for row in self._grid.across(0, rows, size[0]):
-            for column in self._grid.across(1, columns, size[1]):
-                has = self._grid.spans(row, column, size)
-                if any(first == last for first, last in has):
-                    continue
-                target, source = (
-                    tuple(
-                        slice(max(h[0], s[0]) - origin[axis][0], min(h[1], s[1]) - origin[axis][0])
-                        for axis, (h, s) in enumerate(zip(has, spans, strict=True))
-                    )
-                    for origin in (spans, has)
-                )
-                array[target] = self._array(number, row, column, has, channels, dtype)[source]
+        (top, bottom), (left, right) = spans
+        array = np.empty((bottom - top, right - left, channels), dtype)
+        for row in self._grid.rows_across(spans[0], size[0]):
+            first, last = self._grid.spans(row, 0, size)[0]
+            lines = range(max(first, top), min(last, bottom))
+            if self._folder is None:
+                kept = self._arrays[number, row]
+                array[lines.start - top : lines.stop - top] = kept[lines.start - first : lines.stop - first, left:right]
+                continue
+            with self._path(number, row).open("rb", buffering=0) as file:
+                for line in lines:
+                    file.seek(((line - first) * size[1] + left) * channels * dtype.itemsize)
+                    file.readinto(array[line - top].data.cast("B"))
         return array
 
     def drop(self, number: int, rows: range) -> None:
-        """Forget the parts of a result in these rows of tiles."""
+        """Forget a result in these rows of tiles."""
         for row in rows:
-            for column in range(self._grid.columns):
-                self._arrays.pop((number, row, column), None)
-                if self._folder is not None:
-                    self._path(number, row, column).unlink(missing_ok=True)
+            self._arrays.pop((number, row), None)
+            if self._folder is not None:
+                self._path(number, row).unlink(missing_ok=True)
 
-    def _array(
-        self, number: int, row: int, column: int, has: Spans, channels: int, dtype: np.dtype[Any]
-    ) -> NDArray[Any]:
-        if self._folder is None:
-            return self._arrays[number, row, column]
-        shape = (has[0][1] - has[0][0], has[1][1] - has[1][0], channels)
-        return np.memmap(self._path(number, row, column), dtype, "r", shape=shape)
-
-    def _path(self, number: int, row: int, column: int) -> Path:
+    def _path(self, number: int, row: int) -> Path:
         assert self._folder is not None
-        return self._folder / f"{number}-{row}-{column}.bin"
+        return self._folder / f"{number}-{row}.bin"
+
+
+def _mapping(size: int) -> mmap.mmap:
+    """Return memory that leaves the process as soon as nobody holds it; in large pages where the system has them."""
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(-1, size)
+    mapping = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):
+            mapping.madvise(mmap.MADV_HUGEPAGE)
+    return mapping

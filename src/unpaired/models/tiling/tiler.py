@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from unpaired.models.engines.base import Engine, not_finite
 from unpaired.models.engines.pytorch import TorchEngine
 from unpaired.models.padding import padded_size
 from unpaired.models.tiling.local import Network, NotLocalError, Size, Spans, read_network
-from unpaired.models.tiling.plan import Plan, plans, working_numbers
+from unpaired.models.tiling.plan import Plan, plans, whole_numbers
 from unpaired.models.tiling.run import NotFiniteStatistics, TiledRun, TileProgress
 from unpaired.networks import Generator
 
@@ -35,11 +34,14 @@ _SMALL = 1 << 20
 """Pixels up to which nobody asks whether the memory suffices."""
 _SHARE = 0.7
 """Of the memory that is free, where no budget was given."""
-_LARGEST_TILE, _SMALLEST_TILE, _COMFORTABLE_TILE = 1024, 32, 192
+_TILES = (32, 64, 96, 128, 192, 256, 512, 1024)
+"""Heights and widths of tiles."""
 _ITEM = 4
 """Bytes of a number while it is computed: norms are computed in float32."""
-_BORDER = 32
-"""Pixels around a tile that are computed for its neighbours too, about."""
+_FIXED = 48 << 20
+"""Bytes that reading, writing and libraries take beside the numbers of a tile."""
+_ROUNDED = 50_000_000
+"""Bytes to which the least memory is rounded up."""
 
 
 class Layout(NamedTuple):
@@ -50,7 +52,10 @@ class Layout(NamedTuple):
     """Height and width of a tile."""
     on_disk: bool
     """Whether what is kept between passes lies in files."""
-    kept_bytes: int
+    memory: int
+    """Bytes that are needed."""
+    seconds: list[float]
+    """Of each pass, for each pixel, roughly."""
 
 
 @final
@@ -66,9 +71,9 @@ class Tiler:
 
     @property
     def available(self) -> int:
-        """Bytes that a translation may take now."""
+        """Bytes that a translation may take now; below 0 where the process holds more than its budget."""
         if self.budget is not None:
-            return max(self.budget - used_memory(), 0)
+            return self.budget - used_memory()
         return int(free_memory() * _SHARE)
 
     def is_needed(self, height: int, width: int, count: int = 1) -> bool:
@@ -80,7 +85,7 @@ class Tiler:
         network = self._network()
         if isinstance(network, NotLocalError):
             return False
-        needed = working_numbers(network, (height, width)) * pixels * _ITEM
+        needed = whole_numbers(network, (height, width)) * count * _ITEM
         return needed > (self.available if device.type == "cpu" else _free_on(device))
 
     def require(self) -> None:
@@ -95,20 +100,27 @@ class Tiler:
             )
 
     def translate(
-        self, read: ReadWindow, write: WriteWindow, size: Size, *, folder: Path | None = None, key: str = ""
+        self,
+        read: ReadWindow,
+        write: WriteWindow,
+        size: Size,
+        *,
+        folder: Path | None = None,
+        key: str = "",
+        reserved: int = 0,
     ) -> None:
         """Translate an image of (height, width) that is read and written by parts.
 
         In an existing `folder` a translation that was interrupted resumes where it was, if `key` is the same; what is
-        kept between passes lies there. Raises `UserError` where the memory or the disk does not suffice, or a result
-        is not finite.
+        kept between passes lies there. `reserved` bytes will be taken by whoever calls. Raises
+        `UserError` where the memory or the disk does not suffice, or a result is not finite.
         """
         self.require()
         while True:
             engine, network, _ = self._opened()
             assert isinstance(network, Network)
             try:
-                self._run(engine, network, read, write, size, folder, key)
+                self._run(engine, network, read, write, size, folder, key, reserved)
                 return
             except NotFiniteStatistics as error:
                 if not engine.fall_back():
@@ -125,7 +137,7 @@ class Tiler:
         def write(box: Box, part: Signed) -> None:
             result[box.top : box.top + box.height, box.left : box.left + box.width] = part
 
-        self.translate(read, write, (height, width))
+        self.translate(read, write, (height, width), reserved=result.nbytes)
         return result
 
     # ------------------------------------------------------------------------------------------------------- details
@@ -159,9 +171,11 @@ class Tiler:
         size: Size,
         folder: Path | None,
         key: str,
+        reserved: int,
     ) -> None:
         padded = padded_size(*size, network.multiple, network.minimum)
-        layout = choose_layout(network, padded, self.available, engine, folder)
+        room = self.available - reserved if engine.device.type == "cpu" else _free_on(engine.device)
+        layout = choose_layout(layouts(network, padded, engine, folder), padded, room, self.budget)
         with tempfile.TemporaryDirectory(prefix="unpaired-") as own:
             place = folder or (Path(own) if layout.on_disk else None)
             run = TiledRun(
@@ -169,6 +183,7 @@ class Tiler:
                 layout.plan,
                 padded,
                 (layout.tile, layout.tile),
+                seconds=layout.seconds,
                 device=engine.device,
                 dtype=engine.dtype,
                 folder=place,
@@ -179,36 +194,46 @@ class Tiler:
                 run.translate(_padded(read, size, engine.dtype), _cut(write, size))
 
 
-def choose_layout(network: Network, size: Size, available: int, engine: TorchEngine, folder: Path | None) -> Layout:
-    """Return the fastest way that fits: what is kept lies in memory, or in files of `folder` or of the system's own.
+def layouts(network: Network, size: Size, engine: TorchEngine, folder: Path | None) -> list[Layout]:
+    """Return the ways to translate an image of (height, width), the fastest first.
 
-    Raises `UserError` where none does.
+    What is kept lies in memory, or in files of `folder` or of the system's own.
     """
-    pixels = size[0] * size[1]
+    item = engine.dtype.itemsize
     disk = shutil.disk_usage(folder or tempfile.gettempdir()).free * 0.6
     ways: list[tuple[float, Layout]] = []
-    for plan in plans(network, size):
-        kept = int(plan.kept * pixels * engine.dtype.itemsize)
-        for on_disk in (False, True) if folder is None else (True,):  # or nothing could go on later
-            room = available - (0 if on_disk else 2 * kept)  # what is new is there before the old is forgotten
-            tile = _tile(plan, room if engine.device.type == "cpu" else min(room, _free_on(engine.device)))
-            if tile >= _SMALLEST_TILE and (not on_disk or kept < disk):
-                cost = plan.cost(engine.dtype.itemsize, on_disk=on_disk) * (1 if tile >= _COMFORTABLE_TILE else 3)
-                ways.append((cost, Layout(plan, tile, on_disk and kept > 0, kept)))
-    if not ways:
-        least = min(plan.working for plan in plans(network, size)) * (_SMALLEST_TILE + _BORDER) ** 2 * _ITEM
-        raise UserError(
-            f"there is not enough memory to translate {size[0]} x {size[1]} pixels (height x width) by tiles: "
-            f"{megabytes(available)} are left and {megabytes(int(1.3 * least))} are needed. Give more with "
-            f"{option('memory')}."
+    for plan in {str(plan.passes): plan for plan in plans(network, size)}.values():
+        for tile in _TILES:
+            numbers, seconds = plan.demand(network, size, tile)
+            kept = int(plan.kept_numbers(size, tile) * item)
+            for on_disk in (False, True) if folder is None else (True,):  # or nothing could go on later
+                if not on_disk or kept < disk:
+                    needed = int(numbers * _ITEM) + _FIXED + (0 if on_disk else kept)
+                    cost = sum(seconds) + plan.traffic_seconds(item, on_disk=on_disk)
+                    ways.append((cost, Layout(plan, tile, on_disk and kept > 0, needed, seconds)))
+            if tile >= max(size):
+                break
+    return [layout for _, layout in sorted(ways, key=lambda way: way[0])]
+
+
+def choose_layout(ways: list[Layout], size: Size, available: int, budget: int | None) -> Layout:
+    """Return the fastest way that fits; raises `UserError`, which names the least memory that does, where none does."""
+    for layout in ways:
+        if layout.memory <= available:
+            return layout
+    least = min(layout.memory for layout in ways)
+    if budget is None:
+        rest = f"{megabytes(max(available, 0))} are left. Free some."
+    else:
+        taken = budget - available
+        enough = -(-(least + taken) // _ROUNDED) * _ROUNDED
+        rest = (
+            f"the program and the image take {megabytes(taken)}. Give at least {option('memory', megabytes(enough))}."
         )
-    return min(ways, key=lambda way: way[0])[1]
-
-
-def _tile(plan: Plan, room: int) -> int:
-    """Return the side of the largest tile that fits into so many bytes; 0 where none does."""
-    side = math.isqrt(max(int(0.8 * room / (plan.working * _ITEM)), 0)) - _BORDER
-    return min(side // 32 * 32, _LARGEST_TILE) if side > 0 else 0
+    raise UserError(
+        f"there is not enough memory to translate {size[0]} x {size[1]} pixels (height x width) by tiles: they need "
+        f"{megabytes(least)}, and {rest}"
+    )
 
 
 def _free_on(device: torch.device) -> int:
