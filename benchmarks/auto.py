@@ -97,9 +97,9 @@ REPORT = 60
 """Of the test images, those that report."""
 SETS: dict[str, Callable[[Path], dict[str, Images]]] = {
     "horse2zebra": prepare_horse2zebra,
-    "camvid": prepare_camvid,
-    "facades": prepare_facades,
     "digits": prepare_digits,
+    "facades": prepare_facades,
+    "camvid": prepare_camvid,
 }
 
 
@@ -184,7 +184,8 @@ def train(work: Path, name: str, method: str, seed: int, args: argparse.Namespac
     if method == AUTO:
         from unpaired.plan.auto import train_auto
 
-        given = [Given({**settings, "training.evaluate_images": 20}, "{name}")]
+        own = {"training.evaluate_images": 20, "training.evaluate_features": "lite0"}
+        given = [Given({**settings, **own}, "{name}")]
         result = train_auto(given, run, budget=f"{args.budget:g}s", share=args.share, go_on=True, quiet=True)
     else:
         images = round(args.budget / costs[method])
@@ -292,8 +293,8 @@ def main() -> None:
     seeds = [int(seed) for seed in args.seeds.split(",")]
     prepare(args.work, args.data, args.size)
     costs = measure_costs(args.work, args.size)
-    for seed in seeds:
-        for name in SETS:
+    for name in SETS:
+        for seed in seeds:
             for method in args.only.split(","):
                 train(args.work, name, method, seed, args, costs[name])
     if not args.train_only:

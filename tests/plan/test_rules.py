@@ -133,7 +133,7 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     (
         {"both": {"images": 10**6}},
         {},
-        {"training.epochs": 0, "training.decay_epochs": 1, "training.max_images": 300_000},
+        {"training.epochs": 1, "training.decay_epochs": 0, "training.max_images": 300_000},
     ),
     ({"both": NO_TESTS}, {}, {"data.held_out": 0.1}),
     (

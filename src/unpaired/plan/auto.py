@@ -20,10 +20,11 @@ from unpaired.core.errors import UserError, option
 from unpaired.core.files import LOCK, check_out, locked, read_regular, require_new, write_atomic
 from unpaired.core.given import Given
 from unpaired.core.terminal import note, show, stages
-from unpaired.core.text import number, printable
+from unpaired.core.text import duration, number, percent, plural, printable
 from unpaired.data.directions import Direction
 from unpaired.data.folders import image_folders
 from unpaired.data.held_out import open_dataset
+from unpaired.data.streams.stream import absolute
 from unpaired.evaluation.options import Options
 from unpaired.evaluation.start import evaluate, settled
 from unpaired.methods import find_method
@@ -31,7 +32,7 @@ from unpaired.models.folder import CHECKPOINTS
 from unpaired.plan.document import METHOD, Decision, Plan, read_plan
 from unpaired.plan.fingerprint import take_fingerprint
 from unpaired.plan.make import plan_by_rules, read_budget, seconds_per_image
-from unpaired.plan.probes import RECORD, Budget, Prober, Probes
+from unpaired.plan.probes import RECORD, Prober, Probes
 from unpaired.report.tables import render, to_terminal
 from unpaired.training.progress import Progress
 from unpaired.training.restart import has_begun
@@ -64,6 +65,16 @@ class Asked(BaseModel):
         """The user's settings."""
         return [Given(self.settings, "{name}")]
 
+    def changed_by(self, given: Sequence[Given]) -> list[Given]:
+        """Return the settings that are given otherwise now: one that is only repeated leaves what was decided since."""
+        found = []
+        for source in given:
+            now = {n: absolute(v) if n.removeprefix("data.") in FOLDERS else v for n, v in source.values.items()}
+            plain = json.loads(json.dumps(now, default=str))
+            changed = {name: value for name, value in now.items() if plain[name] != self.settings.get(name)}
+            found.append(dataclasses.replace(source, values=changed))
+        return found
+
 
 class Candidate(BaseModel):
     """What probes try."""
@@ -71,10 +82,6 @@ class Candidate(BaseModel):
     plan: Plan
     cost: float
     """Of an image, in the unit of the budget."""
-
-    def config(self, asked: Asked) -> RunConfig:
-        """Return the settings of its training."""
-        return with_absolute_paths(resolve([self.plan.given(), *asked.given]))
 
 
 def is_auto(folder: Path) -> bool:
@@ -109,7 +116,7 @@ def train_auto(
             if not (folder / PLAN).is_file():
                 _decide(folder, asked, quiet).write(folder / PLAN)
             _begin(folder, read_plan(folder / PLAN))
-    result = resume_run(folder, given if go_on else [], data_changed=data_changed, quiet=quiet)
+    result = resume_run(folder, asked.changed_by(given) if go_on else [], data_changed=data_changed, quiet=quiet)
     if result.state == "finished":
         options, place, _ = settled(Options(model=str(folder)))
         with stages(quiet=quiet) as progress:
@@ -150,10 +157,8 @@ def _read(folder: Path, given: Sequence[Given], budget: str | None, share: float
         raise UserError(f"{printable(folder / ASKED)} is damaged. Choose another {option('out')}.") from error
     changed = [option("budget", budget)] if budget is not None and read_budget(budget) != asked.seconds else []
     changed += ["--no-probe"] if not share and asked.share else []
-    for source in given if not has_begun(folder) else ():  # a run compares them itself
-        for name, value in source.values.items():
-            same = json.loads(json.dumps(value, default=str)) == asked.settings.get(name)
-            changed += [] if same or name.removeprefix("data.") in FOLDERS else [source.called(name)]
+    if not has_begun(folder):  # a run compares them itself
+        changed += [source.called(name) for source in asked.changed_by(given) for name in source.values]
     if changed:
         raise UserError(
             f"{changed[0]}: {printable(folder)} was begun without it. Leave it out, or choose another {option('out')}."
@@ -172,12 +177,11 @@ def _decide(folder: Path, asked: Asked, quiet: bool) -> Plan:
         note(f"{'warning: ' if finding.severity == 'warning' else ''}{finding.text}")
     if len(candidates) == 1:
         return plans[0]
-    configs = {name: candidate.config(asked) for name, candidate in candidates.items()}
-    first = next(iter(configs.values())).training
-    epoch = _epoch_images(next(iter(configs.values())))
-    planned = first.total_epochs * epoch
-    total = asked.seconds or min(planned, first.max_images or planned)
-    budget = Budget(total=total, unit="seconds" if asked.seconds else "images")
+    configs = {name: with_absolute_paths(resolve([one.plan.given(), *asked.given])) for name, one in candidates.items()}
+    first = next(iter(configs.values()))
+    epoch = _epoch_images(first)
+    planned, most = first.training.total_epochs * epoch, first.training.max_images
+    total = asked.seconds or min(planned, most or planned)
     ways: list[Direction] = [way for one in configs.values() if (way := getattr(one.settings, "direction", None))]
     prober = Prober(
         folder=folder / PROBES,
@@ -186,15 +190,15 @@ def _decide(folder: Path, asked: Asked, quiet: bool) -> Plan:
         direction=ways[0] if ways else "a2b",
         say=(lambda _: None) if quiet else note,
     )
-    probes = prober.probe(asked.share * budget.total)
+    probes = prober.probe(asked.share * total)
     if not quiet:
-        show(to_terminal(probes.table(budget)))
+        show(to_terminal(probes.table()))
     winner = probes.ranking[0]
     # The plan's own method, and a budget of images, which includes the probes, make room for what probes decide.
     decisions = candidates[winner].plan.decisions
     kept = tuple(one for one in decisions if one.setting not in (METHOD, "training.max_images"))
     plan = candidates[winner].plan.model_copy(update={"decisions": kept})
-    return plan.decided(*_by_probes(probes, budget, configs[winner], epoch))
+    return plan.decided(*_by_probes(probes, total, asked.seconds is not None, configs[winner], epoch))
 
 
 def _candidates(path: Path, asked: Asked, quiet: bool) -> dict[str, Candidate]:
@@ -225,18 +229,18 @@ def _candidates(path: Path, asked: Asked, quiet: bool) -> dict[str, Candidate]:
     return found
 
 
-def _by_probes(probes: Probes, budget: Budget, config: RunConfig, epoch: int) -> list[Decision]:
+def _by_probes(probes: Probes, total: float, is_time: bool, config: RunConfig, epoch: int) -> list[Decision]:
     """Return what probes decide: the method, and the images for which the rest of the budget is enough."""
     winner, training = probes.winner, config.training
-    images = winner.images + int(max(budget.total - probes.spent, 0.0) / winner.cost)
-    total = -(-images // epoch)
-    decay = total * (training.total_epochs - training.epochs) // training.total_epochs
-    reason = f"{budget.in_words(budget.total)}, of which probes took {budget.in_words(probes.spent)}"
-    reason += f"; an image takes {number(winner.cost, 2)} s" if budget.unit == "seconds" else ""
+    images = winner.images + int(max(total - probes.spent, 0.0) / winner.cost)
+    epochs = -(-images // epoch)
+    decay = epochs * (training.total_epochs - training.epochs) // training.total_epochs
+    reason = f"{duration(total)} at {number(winner.cost, 2)} s an image" if is_time else plural(round(total), "image")
+    reason += f", of which probes took {percent(probes.spent / total)}"
     decided = {
         METHOD: (config.method, probes.reason()),
         "training.max_images": (images, reason),
-        "training.epochs": (total - decay, "as many as these images make, divided as the plan has it"),
+        "training.epochs": (epochs - decay, "as many as these images make, divided as the plan has it"),
         "training.decay_epochs": (decay, "the rest of them"),
     }
     return [Decision(setting=name, value=value, reason=why, by="probe") for name, (value, why) in decided.items()]

@@ -22,7 +22,7 @@ from unpaired.compare.train import carry_out, images_done, run_of
 from unpaired.compare.trainings import Training
 from unpaired.core.errors import UserError, option
 from unpaired.core.files import write_atomic
-from unpaired.core.text import duration, listing, number, percent, plural
+from unpaired.core.text import listing, number, percent, plural
 from unpaired.data.directions import Direction, sides
 from unpaired.data.held_out import evenly, open_dataset
 from unpaired.metrics.features.base import as_colour
@@ -41,20 +41,6 @@ ENDLESS = 1_000_000
 INTERVALS = ("evaluate_every_images", "sample_every_images", "checkpoint_every_images")
 """What happens at the end of a round alone."""
 TITLES = {"kernel": "kernel distance", "swd": "SWD"}
-
-
-class Budget(BaseModel):
-    """What all training together may take."""
-
-    total: float
-    unit: str
-    """`seconds` of training steps, as they were measured before, or `images`."""
-
-    def in_words(self, amount: float) -> str:
-        """Return a part of it with its unit."""
-        if self.unit == "seconds":
-            return duration(amount) if amount >= 10 else f"{amount:.1f} s"
-        return plural(round(amount), "image")
 
 
 class Tried(BaseModel):
@@ -119,21 +105,21 @@ class Probes(BaseModel):
         others = [f"{name} {each.in_words()}" for name, each in self.tried.items() if each is not self.winner]
         return f"{TITLES[self.measure]} of {self.direction} {self.winner.in_words()}; {'; '.join(others)}"
 
-    def table(self, budget: Budget) -> Table:
+    def table(self) -> Table:
         """Return all candidates with their figures, the best first."""
         rows = []
         for name, each in sorted(self.tried.items(), key=lambda item: -(item[1].ended or ENDLESS)):
             why = "diverged" if each.rank[0] else "keeps too little" if each.rank[1] else "worse"
             result = f"ended in round {each.ended}: {why}" if each.ended else "goes on"
             found = number(each.distance, 3), percent(each.kept)
-            rows.append((name, f"{each.images:,}", budget.in_words(each.images * each.cost), *found, result))
+            rows.append((name, f"{each.images:,}", f"{each.images * each.cost / self.spent:.0%}", *found, result))
         content = (
             f"Content kept: edges in common with the input; 0 % is what unrelated images share. Below {FLOOR:.0%} a "
             "candidate loses to any that keeps more."
         )
         return Table(
             title=f"Probes, {self.direction}",
-            columns=("candidate", "images", "spent", TITLES[self.measure], "content kept", "result"),
+            columns=("candidate", "images", "of the probes", TITLES[self.measure], "content kept", "result"),
             rows=tuple(rows),
             notes=() if self.unrelated is None else (content,),
         )

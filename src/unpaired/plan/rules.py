@@ -342,12 +342,12 @@ def length(facts: Fingerprint, values: Values, limits: Limits) -> Iterator[Decis
         images, reason = limits.images, limits.why_images
     elif facts.device == "cpu":
         images, reason = 20_000, "a first result on a CPU; --budget 2h fits it to this machine"
-    epochs = max(1, images // epoch)
-    decay = max(1, epochs // 2)
-    yield _is("training.epochs", epochs - decay, f"{number(min(images, epochs * epoch))} images in all: {reason}")
+    epochs = max(1, -(-images // epoch))
+    decay = epochs // 2
+    yield _is("training.epochs", epochs - decay, f"{number(images)} images in all: {reason}")
     yield _is("training.decay_epochs", decay, "the learning rate falls to zero over half of the length")
-    if images < epoch:
-        yield _is("training.max_images", images, f"less than an epoch: {reason}")
+    if images < epochs * epoch:
+        yield _is("training.max_images", images, f"the last epoch is not whole: {reason}")
 
 
 def evaluation(facts: Fingerprint, values: Values, limits: Limits) -> Iterator[Decision]:
