@@ -179,7 +179,7 @@ def test_nothing_that_a_run_says_becomes_part_of_the_page(tmp_path: Path) -> Non
     ("families", "auditable"),
     [
         ({"a2b": "resnet", "b2a": "resnet"}, True),
-        ({"a2b": "resnet"}, False),
+        ({"a2b": "resnet"}, True),
         ({"a2b": "latent_search", "b2a": "latent_search"}, False),
     ],
 )

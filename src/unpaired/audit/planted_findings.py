@@ -27,7 +27,7 @@ from unpaired.report.results import Cell, Chart, Check, Figure, Line, Picture, P
 
 DEEP = 16
 """Images of more than 8 bits may show structures that are so many times fainter than a level of 255."""
-RATES = np.concatenate([np.linspace(0, 0.1, 11), np.linspace(0.15, 1, 18)])
+RATES = np.linspace(0, 0.3, 31)
 """Rates of false alarms at which ROC curves are drawn."""
 
 
@@ -174,11 +174,8 @@ def charts_of(found: Planted, heading: str) -> tuple[Chart, ...]:
     """Return the area over contrast, kind by kind, and the ROC curve of every contrast, with those of the inputs."""
     x, rates = tuple(100 * each for each in found.contrasts), tuple(map(float, RATES))
     over_contrast, roc = list[Line](), list[Line]()
-    for view in (TRANSLATION, INPUT, OTHER):
-        if (seen := found.views.get(view)) is None:
-            continue
-        thin: dict[str, Any] = {} if view == TRANSLATION else {"reference": view == INPUT, "label": ""}
-        before = "" if view == TRANSLATION else f"{view}, "
+    for view, before in ((TRANSLATION, ""), (INPUT, "input, ")):
+        seen, thin = found.views[view], {"reference": True, "label": ""} if before else dict[str, Any]()
         for place, kind in enumerate(dict.fromkeys(one.kind for one in found.structures)):
             of_kind = [s for s, one in enumerate(found.structures) if one.kind == kind]
             y = [float(np.mean([seen.area(s, k).value for s in of_kind])) for k in range(len(x))]
@@ -186,6 +183,9 @@ def charts_of(found: Planted, heading: str) -> tuple[Chart, ...]:
         for k, contrast in enumerate(found.contrasts):
             y = seen.hits(k, RATES).tolist()
             roc.append(Line(name=f"{before}contrast {contrast:g}", x=rates, y=tuple(y), style=k, **thin))
+    if (other := found.views.get(OTHER)) is not None:
+        y = [other.area(contrast=k).value for k in range(len(x))]
+        over_contrast.append(Line(name="other model, all", x=x, y=tuple(y)))
     note = "Of an observer who sees one translation alone. Thin: the same structures in the inputs themselves."
     return (
         Chart(

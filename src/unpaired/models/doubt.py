@@ -51,7 +51,7 @@ class Doubt:
     """Makes maps of doubt for the translations of one translator."""
 
     def __init__(self, forward: Translator, backward: Translator, features: Features | None = None) -> None:
-        self._source, self._target, self._backward, self._features = forward.source, forward.target, backward, features
+        self.backward, self._target, self._features = backward, forward.target, features
 
     @classmethod
     def of(cls, forward: Translator) -> Doubt:
@@ -70,7 +70,7 @@ class Doubt:
 
     def maps(self, images: Sequence[Signed], translations: Sequence[Translation]) -> list[Map]:
         """Return the maps of images [H, W, C] in [-1, 1] and their translations, at the images' own sizes."""
-        returned = self._backward.translate_values([self._as_read(made.values) for made in translations])
+        returned = self.backward.translate_values([self._as_read(made.values) for made in translations])
         return [self._map(*filled(image), back.values) for image, back in zip(images, returned, strict=True)]
 
     def _as_read(self, made: Signed) -> Signed:

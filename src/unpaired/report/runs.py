@@ -285,7 +285,7 @@ def _of_newest_checkpoint(path: Path, damage: list[str]) -> tuple[dict[str, str]
         except (UserError, ValueError, KeyError, TypeError, AttributeError):
             damage.append(f"{folder} is damaged: device and versions are not known.")
             continue
-        auditable = not searches or (len(searches) == 2 and not any(searches))
+        auditable = not any(searches)
         return versions, str(device) if device else None, directions, auditable
     return {}, None, directions, True
 
