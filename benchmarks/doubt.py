@@ -90,7 +90,7 @@ def planted(run: Path, count: int) -> None:
 
 
 def drawn_scenes(run: Path, data: Path) -> None:
-    """Print areas for pixels whose class in the translation is not that of the drawn scene, and for the invented class."""
+    """Print areas for pixels whose class in the translation is not that of the scene, and for the invented class."""
     forward = Translator.load(run, "a2b", device="cpu", engine="torch", precision="fp32", checkpoint="last")
     files = sorted((data / "testA").glob("*.png"))
     x = [np.asarray(Image.open(file).convert("RGB"), np.float32) / 127.5 - 1 for file in files]
@@ -108,6 +108,7 @@ def report(values: Mapping[str, Values], truths: Mapping[str, NDArray[np.bool_]]
 
 
 def main() -> None:
+    """Measure a run."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--images", type=int, default=24)
