@@ -104,10 +104,14 @@ class Lite0Features(Features):
 
     def classes(self, images: Tensor) -> Tensor:
         """Return the class that is seen in the middle square of each image [N, 1 or 3, H, W]: [N], 0 to 999."""
+        return self.scores(images).argmax(1)
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Return the score of every class for the middle square of each image, [N, 1000], before softmax."""
         side = min(images.shape[2:])
         top, left = ((length - side) // 2 for length in images.shape[2:])
         middle = images[:, :, top : top + side, left : left + side]
-        return self._in_parts(middle, lambda part: self._network(_seen(part)), "scores").argmax(1)
+        return self._in_parts(middle, lambda part: self._network(_seen(part)), "scores")
 
     def _vectors(self, images: Tensor) -> Tensor:
         return self._network.vectors(_seen(images))
