@@ -30,7 +30,7 @@ Progress = Callable[[str, int, int], None]
 
 
 PARTS = {
-    "report": "report: images that chose no checkpoint",
+    "report": "the report part, images that chose no checkpoint",
     "all": "all held-out images, which chose the best checkpoint too",
 }
 """What is said of the held-out images of a training that chose its best checkpoint on some of them."""
