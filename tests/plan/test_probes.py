@@ -70,6 +70,7 @@ def test_rounds_spend_the_same_and_trainings_go_on(tmp_path: Path, monkeypatch: 
     table = found.table()
     assert [row[0] for row in table.rows] == ["B", "C", "A"]
     assert table.rows[2][-1] == "ended in round 1: worse"
+    assert "A candidate saw 12 images alone" in table.notes[-1]
 
 
 def test_who_keeps_too_little_content_loses_to_whoever_keeps_more(

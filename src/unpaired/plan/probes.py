@@ -36,6 +36,8 @@ FLOOR = 0.05
 """Content that a candidate must keep: 1 is that of the input, 0 what an unrelated image of the target has of it."""
 UNRELATED = 50
 """Pairs of unrelated images that are compared for that."""
+ENOUGH = 200
+"""Images of a candidate; with fewer it is said that probes tell little (docs/auto.md has a case)."""
 ENDLESS = 1_000_000
 """Epochs at the full learning rate, while the length of the real run is not known."""
 INTERVALS = ("evaluate_every_images", "sample_every_images", "checkpoint_every_images")
@@ -117,11 +119,16 @@ class Probes(BaseModel):
             f"Content kept: edges in common with the input; 0 % is what unrelated images share. Below {FLOOR:.0%} a "
             "candidate loses to any that keeps more."
         )
+        least = min(each.images for each in self.tried.values())
+        short = (
+            f"A candidate saw {plural(least, 'image')} alone, which says little: who begins worst may end best. "
+            "Give a larger budget, or --no-probe."
+        )
         return Table(
             title=f"Probes, {self.direction}",
             columns=("candidate", "images", "of the probes", TITLES[self.measure], "content kept", "result"),
             rows=tuple(rows),
-            notes=() if self.unrelated is None else (content,),
+            notes=(*([content] if self.unrelated is not None else []), *([short] if least < ENOUGH else [])),
         )
 
 
