@@ -118,7 +118,7 @@ def test_ones_own_structure_in_an_audit(make_model: Any, larger: Path, tmp_path:
     assert "own, 4 px" in result.document.directions["a2b"].checks[0].summary
     with pytest.raises(UserError, match="has the size of its file"):
         AuditOptions(model=model, plant=tmp_path / "own.png", plant_sizes=(4,))
-    with pytest.raises(UserError, match="add planted to checks"):
+    with pytest.raises(UserError, match="add planted or classes to checks"):
         AuditOptions(model=model, checks="hidden", against=model)
     with pytest.raises(UserError, match="no room for 1 structure"):
         audit(AuditOptions(model=model, plant=larger / "testA" / "0.png", **options))
