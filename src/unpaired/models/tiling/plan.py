@@ -121,10 +121,10 @@ def _held(
         if number not in numbers:
             continue
         made = network.operation(number)
-        # Padding copies an input, and libraries hold another copy in a layout of their own.
+        # Padding copies an input, and libraries hold another copy in a layout of their own, of the weights too.
         copies = norm_copies if isinstance(made, Norm) else 0 if isinstance(made, Pointwise) else 2
         there += numbers[number]
-        most = max(most, there + copies * sum(numbers[source] for source in made.inputs))
+        most = max(most, there + copies * sum(numbers[source] for source in made.inputs) + made.macs)
         for source in set(made.inputs):
             uses[source] -= 1
             if uses[source] == 0:
@@ -135,7 +135,7 @@ def _held(
 def _seconds(network: Network, number: int, area: int) -> float:
     made = network.operation(number)
     if made.macs:
-        return area * made.macs * _MAC + _STEP
+        return area * made.macs * _MAC + made.macs * _VALUE + _STEP  # weights are copied for every tile
     values = area * made.channels * (2 if isinstance(made, Norm) else 1)
     return values * _VALUE * (_SLOWED if area * made.channels > _LARGE else 1.0) + _STEP
 
