@@ -9,15 +9,31 @@ et al. 2018 and of StegoGAN, Wu et al. 2024). What is there is not made again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as nnf
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 import unpaired
+from unpaired.audit.audit import audit
+from unpaired.audit.options import AuditOptions
+from unpaired.audit.plant import drawn
+from unpaired.audit.planted import measure_planted
+from unpaired.metrics.features import open_features
+from unpaired.metrics.kernel import kernel_distance
+from unpaired.metrics.paired import ssim
+from unpaired.metrics.sliced import Patches, sliced_wasserstein
 
 Pixels = NDArray[np.uint8]
 SIZE = 24
@@ -107,7 +123,7 @@ SETTINGS: dict[str, Any] = {
 def train(out: Path, method: str, share: int, seed: int, images: int) -> Path:
     """Train one small model and return its run; what is finished is kept, what was interrupted goes on."""
     run = out / "runs" / f"{method}-{share}-{seed}"
-    if not (run / "result.json").exists():
+    if not (run / "checkpoints" / f"{images:09d}").exists():
         data = write_domains(out / "data" / str(share), share)
         epochs = images // (2 * COUNTS["train"])
         own = {"training.seed": seed, "training.epochs": epochs, "training.decay_epochs": epochs}
@@ -117,3 +133,147 @@ def train(out: Path, method: str, share: int, seed: int, images: int) -> Path:
         else:
             unpaired.train(method, data=data, out=run, settings={**SETTINGS, **own, **often}, quiet=True)
     return run
+
+
+# ------------------------------------------------------------------------------------------------------- what is found
+
+
+def train_segmenter(out: Path, side: str) -> Path:
+    """Train a small segmenter of drawn photos or maps, with labels, and return its folder."""
+    folder, data = out / f"segmenter-{side}", out / f"labelled-{side}"
+    if not folder.exists():
+        for split in ("train", "test"):
+            for name in (split, f"{split}-labels"):
+                (data / name).mkdir(parents=True, exist_ok=True)
+            for number, (picture, classes) in enumerate(scenes(split + side.upper(), 50, seed=1)):
+                Image.fromarray(picture).save(data / split / f"{number:03d}.png")
+                Image.fromarray(classes).save(data / f"{split}-labels" / f"{number:03d}.png")
+        command = [sys.executable, "-m", "unpaired", "segment", "train", "--out", str(folder), "--quiet"]
+        command += ["--photos", str(data / "train"), "--labels", str(data / "train-labels"), "--size", str(SIZE)]
+        command += ["--test-photos", str(data / "test"), "--test-labels", str(data / "test-labels")]
+        command += ["--images", "3200", "--batch-size", "16", "--device", "cpu", "--set", "segmenter.network=unet"]
+        command += ["--set", "data.labels_a.kind=index", "--set", "data.labels_a.names=" + json.dumps(CLASSES)]
+        command += ["--set", "segmenter.learning_rate=3e-3", "--set", "segmenter.threads=1"]
+        subprocess.run(command, check=True)
+    return folder
+
+
+Translate = Callable[[Tensor], Tensor]
+
+
+class Stack:
+    """Images [N, C, H, W] in [-1, 1], by number."""
+
+    def __init__(self, pictures: Sequence[Pixels]) -> None:
+        self.images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, numbers: Sequence[int]) -> Tensor:
+        """Return those of these numbers."""
+        return self.images[list(numbers)]
+
+    @cached_property
+    def features(self) -> NDArray[np.float32]:
+        """Features of all, of EfficientNet-Lite0."""
+        return open_features("lite0")(self.images).numpy()
+
+
+def measured(translate: Translate, photos: Stack, classes: Pixels, true: Stack, real: Stack) -> dict[str, float]:
+    """Return what is known of a translator (`true ...`) and what the usual metrics and planted structures say of it.
+
+    `true` are the maps of the photos, `real` other maps.
+    """
+    made = translate(photos.images).clamp(-1, 1)
+    levels = (made.permute(0, 2, 3, 1).numpy() + 1) * 127.5
+    nearest = np.square(levels[..., None, :] - np.array(MAP, np.float64)).sum(-1).argmin(-1)
+    patches = [Patches(), Patches()]
+    for each, images in zip(patches, (real.images, made), strict=True):
+        each.add(images)
+    views = {"input": lambda images: images, "translation": lambda images: translate(images).clamp(-1, 1)}
+    planted = measure_planted(views, photos, drawn([6]), (0.15, 0.2), seed=0)
+    return {
+        "true invented": float((nearest == TITLE).mean()),
+        "true errors": float((nearest != classes).mean()),
+        "SSIM to the true maps": float(ssim(made, true.images).mean()),
+        "SSIM to the input": float(ssim(made, photos.images).mean()),
+        "SWD": sliced_wasserstein(*patches).mean,
+        "kernel distance": kernel_distance(real.features, open_features("lite0")(made).numpy()).value,
+        "planted AUC": planted.views["translation"].area().value,
+        "planted AUC, input": planted.views["input"].area().value,
+    }
+
+
+def made_translators() -> dict[str, Translate]:
+    """Return translators of known truth, made by a rule that knows the colours of the classes."""
+    photo, colours = (torch.tensor(each[:TITLE]) / 127.5 - 1 for each in (PHOTO, MAP))
+    title = torch.tensor(MAP[TITLE]).view(3, 1, 1) / 127.5 - 1
+
+    def classes(images: Tensor) -> Tensor:
+        means = nnf.avg_pool2d(nnf.pad(images, (1, 1, 1, 1), mode="reflect"), 3, 1)
+        return (means[:, None] - photo.view(1, -1, 3, 1, 1)).square().sum(2).argmin(1)
+
+    def painted(images: Tensor) -> Tensor:
+        return colours[classes(images)].permute(0, 3, 1, 2)
+
+    def faithful(images: Tensor) -> Tensor:
+        return painted(images) + images - photo[classes(images)].permute(0, 3, 1, 2)
+
+    def titled(images: Tensor) -> Tensor:
+        made = painted(images)
+        made[torch.arange(len(images)) % 20 < 13, :, 1:5, 2:-2] = title
+        return made
+
+    return {"class colours and all detail": faithful, "class colours": painted, "class colours, titles": titled}
+
+
+def share_of_classes(run: Path, segmenters: dict[str, Path]) -> dict[str, float]:
+    """Return what `unpaired audit --checks classes` finds of a run from photos to maps."""
+    asked = AuditOptions(
+        model=run, direction="a2b", checks="classes", images=COUNTS["test"], device="cpu",
+        segmenter_a=segmenters["a"], segmenter_b=segmenters["b"],
+    )  # fmt: skip
+    found = audit(asked).document.directions["a2b"].figures
+    return {figure.name: figure.value for figure in found if figure.value is not None}
+
+
+COLUMNS = (
+    *("true invented", "invented_share", "invented_images", "invented_share_identity", "invented_share_other"),
+    *("true errors", "SSIM to the true maps", "SSIM to the input", "SWD", "kernel distance", "planted AUC"),
+)
+
+
+def main() -> None:
+    """Train, measure, and print one line for each translator; the real maps are those of the largest share."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--shares", type=int, nargs="+", default=[0, 15, 30, 50, 65])
+    parser.add_argument("--remedied", type=int, nargs="+", default=[0, 65], help="shares that stegogan is trained on")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--images", type=int, default=1600)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    test, rng = list(scenes("testA", 0)), np.random.default_rng(9)
+    photos, classes = Stack([picture for picture, _ in test]), np.stack([each for _, each in test])
+    true = Stack([render(each, rng, photo=False) for each in classes])
+    real = Stack([picture for picture, _ in scenes("testB", max(options.shares))])
+    segmenters = {side: train_segmenter(options.out, side) for side in "ab"}
+    wanted = [("cyclegan", share) for share in options.shares] + [("stegogan", share) for share in options.remedied]
+    print("translator", *COLUMNS, sep=" | ")
+
+    def show(name: str, found: dict[str, float]) -> None:
+        print(name, *(f"{found[each]:.3f}" if each in found else "-" for each in COLUMNS), sep=" | ", flush=True)
+
+    for name, translate in made_translators().items():
+        show(name, measured(translate, photos, classes, true, real))
+    for seed in options.seeds:
+        for method, share in wanted:
+            run = train(options.out, method, share, seed, options.images)
+            translator = unpaired.Translator.load(run, "a2b", device="cpu")
+            found = measured(translator.translate_tensor, photos, classes, true, real)
+            show(f"{method}, {share} %, seed {seed}", found | share_of_classes(run, segmenters))
+
+
+if __name__ == "__main__":
+    main()
