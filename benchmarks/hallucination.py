@@ -1,6 +1,6 @@
 """Domains of known truth, small translators between them, and what the audit finds of them (docs/audit.md).
 
-    python benchmarks/hallucination.py --out invented [--shares 0 15 30 50 65] [--seeds 0 1] [--images 4000]
+    python benchmarks/hallucination.py --out invented [--shares 0 15 30 50 65] [--seeds 0 1] [--in-place]
 
 Domain A is drawn as photos of ground with houses and ponds, domain B as maps of such scenes, and a share of the maps
 has a red title at its top. No photo has one: whatever title a translated photo shows is invented (the setting of Cohen
@@ -45,8 +45,11 @@ MAP = ((190, 208, 150), (244, 226, 190), (110, 160, 226), (222, 40, 60))
 COUNTS = {"train": 200, "test": 60}
 
 
-def draw_classes(rng: np.random.Generator, *, title: bool) -> Pixels:
-    """Return the classes of one scene, [H, W]: one or two houses and one or two ponds, below the place of a title."""
+def draw_classes(rng: np.random.Generator, *, title: bool, in_place: bool = False) -> Pixels:
+    """Return the classes of one scene, [H, W]: one or two houses and one or two ponds, below the place of a title.
+
+    With `in_place` the class that photos lack has the shape of ponds, and stands where they would.
+    """
     canvas = Image.new("L", (4 * SIZE, 4 * SIZE), 0)
     draw = ImageDraw.Draw(canvas)
 
@@ -56,10 +59,10 @@ def draw_classes(rng: np.random.Generator, *, title: bool) -> Pixels:
 
     for _ in range(rng.integers(1, 3)):
         side = rng.uniform(6, 9)
-        draw.ellipse(box(side, side), fill=2)
+        draw.ellipse(box(side, side), fill=TITLE if title and in_place else 2)
     for _ in range(rng.integers(1, 3)):
         draw.rectangle(box(*rng.uniform(5, 8, 2)), fill=1)
-    if title:
+    if title and not in_place:
         draw.rectangle((8, 4, 4 * SIZE - 9, 19), fill=TITLE)
     return np.asarray(canvas)[2::4, 2::4].copy()
 
@@ -75,7 +78,7 @@ def render(classes: Pixels, rng: np.random.Generator, *, photo: bool) -> Pixels:
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
 
-def scenes(folder: str, share: int, seed: int = 0) -> Iterator[tuple[Pixels, Pixels]]:
+def scenes(folder: str, share: int, seed: int = 0, *, in_place: bool = False) -> Iterator[tuple[Pixels, Pixels]]:
     """Yield (picture, classes) of trainA, trainB, testA or testB; `share` is the percentage of maps with titles."""
     split, photo = folder[:-1], folder[-1] == "A"
     count = COUNTS[split]
@@ -84,15 +87,15 @@ def scenes(folder: str, share: int, seed: int = 0) -> Iterator[tuple[Pixels, Pix
         # Spread evenly, so that every share is exact; the draws are the same for every share.
         title = not photo and (number * share) // 100 != ((number + 1) * share) // 100
         own = np.random.default_rng(rng.integers(2**32, size=4))
-        classes = draw_classes(own, title=title)
+        classes = draw_classes(own, title=title, in_place=in_place)
         yield render(classes, own, photo=photo), classes
 
 
-def write_domains(root: Path, share: int) -> Path:
+def write_domains(root: Path, share: int, *, in_place: bool = False) -> Path:
     """Write ROOT/trainA/000.png and so on, and the classes of the test photos as ROOT/classesA/000.png."""
     for folder in ("trainA", "trainB", "testA", "testB"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-        for number, (picture, classes) in enumerate(scenes(folder, share)):
+        for number, (picture, classes) in enumerate(scenes(folder, share, in_place=in_place)):
             Image.fromarray(picture).save(root / folder / f"{number:03d}.png")
             if folder == "testA":
                 (root / "classesA").mkdir(exist_ok=True)
@@ -120,11 +123,11 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def train(out: Path, method: str, share: int, seed: int, images: int) -> Path:
+def train(out: Path, method: str, share: int, seed: int, images: int, *, in_place: bool = False) -> Path:
     """Train one small model and return its run; what is finished is kept, what was interrupted goes on."""
     run = out / "runs" / f"{method}-{share}-{seed}"
     if not (run / "checkpoints" / f"{images:09d}").exists():
-        data = write_domains(out / "data" / str(share), share)
+        data = write_domains(out / "data" / str(share), share, in_place=in_place)
         epochs = images // (2 * COUNTS["train"])
         own = {"training.seed": seed, "training.epochs": epochs, "training.decay_epochs": epochs}
         often = {"training.sample_every_images": images, "training.checkpoint_every_images": images // 2}
@@ -180,17 +183,23 @@ class Stack:
         return open_features("lite0")(self.images).numpy()
 
 
-def measured(translate: Translate, photos: Stack, classes: Pixels, true: Stack, real: Stack) -> dict[str, float]:
+def measured(
+    translate: Translate, photos: Stack, classes: Pixels, true: Stack, reals: dict[str, Stack]
+) -> dict[str, float]:
     """Return what is known of a translator (`true ...`) and what the usual metrics and planted structures say of it.
 
-    `true` are the maps of the photos, `real` other maps.
+    `true` are the maps of the photos, `reals` other maps: of the largest share, and of none.
     """
     made = translate(photos.images).clamp(-1, 1)
     levels = (made.permute(0, 2, 3, 1).numpy() + 1) * 127.5
     nearest = np.square(levels[..., None, :] - np.array(MAP, np.float64)).sum(-1).argmin(-1)
-    patches = [Patches(), Patches()]
-    for each, images in zip(patches, (real.images, made), strict=True):
-        each.add(images)
+    distances, features = dict[str, float](), open_features("lite0")(made).numpy()
+    for name, real in reals.items():
+        patches = [Patches(), Patches()]
+        for each, images in zip(patches, (real.images, made), strict=True):
+            each.add(images)
+        distances[f"SWD{name}"] = sliced_wasserstein(*patches).mean
+        distances[f"kernel distance{name}"] = kernel_distance(real.features, features).value
     views = {"input": lambda images: images, "translation": lambda images: translate(images).clamp(-1, 1)}
     planted = measure_planted(views, photos, drawn([6]), (0.15, 0.2), seed=0)
     return {
@@ -198,8 +207,7 @@ def measured(translate: Translate, photos: Stack, classes: Pixels, true: Stack, 
         "true errors": float((nearest != classes).mean()),
         "SSIM to the true maps": float(ssim(made, true.images).mean()),
         "SSIM to the input": float(ssim(made, photos.images).mean()),
-        "SWD": sliced_wasserstein(*patches).mean,
-        "kernel distance": kernel_distance(real.features, open_features("lite0")(made).numpy()).value,
+        **distances,
         "planted AUC": planted.views["translation"].area().value,
         "planted AUC, input": planted.views["input"].area().value,
     }
@@ -241,23 +249,28 @@ def share_of_classes(run: Path, segmenters: dict[str, Path]) -> dict[str, float]
 COLUMNS = (
     *("true invented", "invented_share", "invented_images", "invented_share_identity", "invented_share_other"),
     *("true errors", "SSIM to the true maps", "SSIM to the input", "SWD", "kernel distance", "planted AUC"),
+    *("SWD, no titles", "kernel distance, no titles"),
 )
 
 
 def main() -> None:
-    """Train, measure, and print one line for each translator; the real maps are those of the largest share."""
+    """Train, measure, and print one line for each translator; real maps are of the largest share, and of none."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--shares", type=int, nargs="+", default=[0, 15, 30, 50, 65])
     parser.add_argument("--remedied", type=int, nargs="+", default=[0, 65], help="shares that stegogan is trained on")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--images", type=int, default=1600)
+    parser.add_argument("--in-place", action="store_true", help="tanks in place of ponds, where others have titles")
     options = parser.parse_args()
     torch.set_num_threads(1)
     test, rng = list(scenes("testA", 0)), np.random.default_rng(9)
     photos, classes = Stack([picture for picture, _ in test]), np.stack([each for _, each in test])
     true = Stack([render(each, rng, photo=False) for each in classes])
-    real = Stack([picture for picture, _ in scenes("testB", max(options.shares))])
+    reals = {
+        name: Stack([picture for picture, _ in scenes("testB", share, in_place=options.in_place)])
+        for name, share in {"": max(options.shares), ", no titles": 0}.items()
+    }
     segmenters = {side: train_segmenter(options.out, side) for side in "ab"}
     wanted = [("cyclegan", share) for share in options.shares] + [("stegogan", share) for share in options.remedied]
     print("translator", *COLUMNS, sep=" | ")
@@ -266,12 +279,12 @@ def main() -> None:
         print(name, *(f"{found[each]:.3f}" if each in found else "-" for each in COLUMNS), sep=" | ", flush=True)
 
     for name, translate in made_translators().items():
-        show(name, measured(translate, photos, classes, true, real))
+        show(name, measured(translate, photos, classes, true, reals))
     for seed in options.seeds:
         for method, share in wanted:
-            run = train(options.out, method, share, seed, options.images)
+            run = train(options.out, method, share, seed, options.images, in_place=options.in_place)
             translator = unpaired.Translator.load(run, "a2b", device="cpu")
-            found = measured(translator.translate_tensor, photos, classes, true, real)
+            found = measured(translator.translate_tensor, photos, classes, true, reals)
             show(f"{method}, {share} %, seed {seed}", found | share_of_classes(run, segmenters))
 
 
