@@ -26,11 +26,11 @@ from unpaired.training.settings import resolve
 from unpaired.training.trainer import Trainer
 
 DEVICE = os.environ.get("UNPAIRED_TEST_DEVICE") or ("cuda" if torch.cuda.is_available() else "")
-pytestmark = pytest.mark.skipif(not DEVICE, reason="needs a CUDA device, or UNPAIRED_TEST_DEVICE=cpu")
+needs_device = pytest.mark.skipif(not DEVICE, reason="needs a CUDA device, or UNPAIRED_TEST_DEVICE=cpu")
 SHAPES = ImageShapes(channels_a=3, channels_b=3, size=(32, 32))
 SMALL: dict[str, Any] = {"method.generator.width": 8, "method.discriminator.width": 8}
 OF: dict[str, dict[str, Any]] = {
-    **{key: {**SMALL, "method.generator.blocks": 2} for key in ("cyclegan", "bigan", "simgan")},
+    **{key: {**SMALL, "method.generator.blocks": 2} for key in ("cyclegan", "stegogan", "bigan", "simgan")},
     **{key: {**SMALL, "method.generator.blocks": 2, "method.nce_layers": [0, 4, 8]} for key in ("cut", "fastcut")},
     "dclgan": {**SMALL, "method.generator.blocks": 2, "method.nce_layers": [4, 8]},
     "pix2pix": {**SMALL, "method.generator.depth": 4, "method.generator.dropout": False},
@@ -48,6 +48,7 @@ def _on_device() -> Iterator[Batch]:
         yield Batch(x.to(DEVICE), y.to(DEVICE))
 
 
+@needs_device
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("name", OF)
 def test_every_method_trains(name: str, precision: str) -> None:
@@ -77,6 +78,7 @@ def _weights(run: Path) -> dict[str, torch.Tensor]:
     return {f"{file.stem}.{name}": value for file in files for name, value in load_file(file).items()}
 
 
+@needs_device
 def test_a_resumed_training_ends_as_one_that_was_not_stopped(data: Path, tmp_path: Path) -> None:
     """Batches, pools, rates and random numbers agree; on a GPU convolutions may add in another order."""
     settings = {**TINY, "training.device": DEVICE, "training.max_images": 16, "training.precision": "fp32"}
@@ -90,6 +92,7 @@ def test_a_resumed_training_ends_as_one_that_was_not_stopped(data: Path, tmp_pat
     assert max(differences) <= (0 if DEVICE == "cpu" else 2e-3)
 
 
+@needs_device
 def test_pictures_are_those_of_the_cpu(data: Path, tmp_path: Path) -> None:
     settings = {**TINY, "training.device": DEVICE, "training.max_images": 8}
     unpaired.train("cyclegan", data=data, out=tmp_path / "run", settings=settings, quiet=True)
@@ -101,6 +104,7 @@ def test_pictures_are_those_of_the_cpu(data: Path, tmp_path: Path) -> None:
         assert np.abs(np.asarray(translator(picture), np.int16) - exact).max() <= levels, precision
 
 
+@needs_device
 def test_a_recorded_step_is_that_of_the_training_command(data: Path, tmp_path: Path) -> None:
     """`training.graph = on` for a whole run, and its log says nothing of falling back."""
     if DEVICE == "cpu":
