@@ -76,7 +76,8 @@ def _of_both(facts: Fingerprint) -> Iterator[Finding]:
         yield _note("pairs", "files of one name in A and B show the same: they are pairs, from which pix2pix learns")
     if not (a.test_images and b.test_images):
         yield _note("no-tests", "there are no test images of both domains; some training images are held out")
-    for each in () if a.labels or b.labels or a.declared_labels or b.declared_labels else facts.outside:
+    labelled = any(domain.labels or domain.declared_labels for domain in (a, b))
+    for each in () if labelled or (facts.alignment or 0) >= ALIGNED else facts.outside:
         if each.share < 0.95:  # all of a domain is what a translation changes
             mine, other = (a, b) if each.side == "a" else (b, a)
             word = _WORDS[each.property][0 if each.more else 1]

@@ -437,6 +437,6 @@ def _outside(train: Mapping[Side, list[ImageInfo]], samples: Mapping[Part, Sampl
             margin = 0.25 * float(np.ptp(theirs)) + 0.03
             for more in (True, False):
                 beyond = mine > theirs.max() + margin if more else mine < theirs.min() - margin
-                if beyond.mean() >= 0.05:
+                if beyond.mean() >= 0.1 and beyond.sum() > 1:
                     found.append(Outside(property=name, side=side, share=float(beyond.mean()), more=more))
     return tuple(found)

@@ -330,11 +330,16 @@ def augment(facts: Fingerprint, values: Values, limits: Limits) -> Iterator[Deci
         yield _is("training.augment", ["colour", *kinds], f"{least} images, which a discriminator learns by heart")
 
 
+def _epoch(facts: Fingerprint, values: Values) -> int:
+    """Return the images of an epoch, without those that are held out."""
+    return max(1, round(max(facts.a.images, facts.b.images) * (1 - float(values.get("data.held_out", 0)))))
+
+
 def length(facts: Fingerprint, values: Values, limits: Limits) -> Iterator[Decision]:
     """How long to train, in images seen, as epochs at the full rate and epochs of decay."""
     if "training.epochs" in values or "training.decay_epochs" in values:
         return
-    epoch = max(facts.a.images, facts.b.images)
+    epoch = _epoch(facts, values)
     images, reason = min(max(200 * epoch, 60_000), 300_000), "between 60,000 and 300,000, as publications have it"
     if (most := values.get("training.max_images")) not in (None, "none"):
         images, reason = int(most), "as many as you gave"
@@ -353,7 +358,7 @@ def length(facts: Fingerprint, values: Values, limits: Limits) -> Iterator[Decis
 def evaluation(facts: Fingerprint, values: Values, limits: Limits) -> Iterator[Decision]:
     """How often held-out images are translated, measured and shown."""
     epochs = values.get("training.epochs", 100) + values.get("training.decay_epochs", 100)
-    total, most = epochs * max(facts.a.images, facts.b.images), values.get("training.max_images")
+    total, most = epochs * _epoch(facts, values), values.get("training.max_images")
     interval = max(1, (total if most in (None, "none") else min(total, int(most))) // 20)
     interval = round(interval, 1 - len(str(interval)))  # one digit
     for name in ("evaluate", "sample", "checkpoint"):
@@ -364,16 +369,16 @@ def split(facts: Fingerprint, values: Values, limits: Limits) -> Iterator[Decisi
     """Which images are kept out of training; whole groups."""
     groups = facts.a.groups + facts.b.groups
     if facts.group_rule is not None and "data.group" not in values:
-        reason = f"names tell {plural(groups, 'group')} (patients, scenes, clips), which are never split"
+        reason = f"names tell {plural(groups, 'group')} (patients, scenes or clips): never split"
         yield _is("data.group", facts.group_rule, reason)
     least = min(domain.groups or domain.images for domain in facts.domains.values())
     if least >= 3 and not (facts.a.test_images or facts.b.test_images):
-        share = min(max(0.1, round(20 / least, 2)), 0.2)
+        share = min(max(0.1, round(40 / least, 2)), 0.2)
         what = f"{percent(share)} of the {'groups' if groups else 'images'}"
         yield _is("data.held_out", share, f"no test images: {what}, a part to choose by and a part to report")
 
 
 RULES: tuple[Rule, ...] = (
     *(sources, method, direction, channels, ranges, size, batch, flip, generator, upsampling, identity),
-    *(augment, length, evaluation, split),
+    *(augment, split, length, evaluation),
 )
