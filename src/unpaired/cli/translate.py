@@ -110,7 +110,7 @@ def translate(
         Write resolution and EXIF of pictures (also the place where they were taken) into their translations.
     doubt
         Write a map beside every output (NAME.doubt.png, or .doubt.tif where files have more than 8 bits): how little of
-        each place of the input comes back from the translation, so where content may be lost or invented.
+        each place of the input comes back from the translation, so where content may be lost. Low values are no proof.
     out_of_range
         Values outside the range that the model was trained on: clip them (reported), or refuse their files.
     crf

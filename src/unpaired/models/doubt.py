@@ -2,8 +2,8 @@
 
 The translation is rounded as its file is, gets noise that cannot be seen, so that nothing that it hides (Chu et al.
 2017) makes the way back look good, and is translated back. Doubt is the difference to the input plus a tenth of the
-difference of what EfficientNet-Lite0 sees in both, where its weights are installed. docs/audit.md says how well that
-points at lost and invented content.
+difference of what EfficientNet-Lite0 sees in both, where its weights are installed. It points at lost content; what is
+invented so that the way back removes it again has little doubt. docs/audit.md has figures of both.
 """
 
 from __future__ import annotations
