@@ -182,11 +182,13 @@ def train(work: Path, name: str, method: str, seed: int, args: argparse.Namespac
     settings = settings_of(work, name, args.size, seed)
     begun = time.process_time()
     if method == AUTO:
-        from unpaired.plan.auto import train_auto
+        from unpaired.plan import auto
 
+        # One cost for all: what is timed at another moment, under another load, is another budget.
+        vars(auto)["seconds_per_image"] = lambda config, _: costs[config.method]
         own = {"training.evaluate_images": 20, "training.evaluate_features": "lite0"}
         given = [Given({**settings, **own}, "{name}")]
-        result = train_auto(given, run, budget=f"{args.budget:g}s", share=args.share, go_on=True, quiet=True)
+        result = auto.train_auto(given, run, budget=f"{args.budget:g}s", share=args.share, go_on=True, quiet=True)
     else:
         images = round(args.budget / costs[method])
         epochs = -(-images // max(len(list((work / "data" / name / f"train{side}").glob("*.png"))) for side in "AB"))
