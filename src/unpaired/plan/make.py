@@ -23,6 +23,7 @@ from unpaired.plan.findings import findings
 from unpaired.plan.fingerprint import Fingerprint, Progress, take_fingerprint
 from unpaired.plan.rules import ENOUGH, LEVELS, Limits, by_rules, default_limits
 from unpaired.training.config import TrainingConfig
+from unpaired.training.init import find_init
 from unpaired.training.settings import RunConfig
 from unpaired.training.trainer import Trainer
 
@@ -46,6 +47,8 @@ def make_plan(
     joined.values.pop("method.name", None)
     seconds = read_budget(budget) if isinstance(budget, str) else budget
     training: TrainingConfig = joined.build(TrainingConfig, "training")
+    if training.init_from is not None:
+        find_init(training)  # a wrong one is refused before anything slow
     facts = take_fingerprint(joined.build(DataConfig, "data"), device=training.device, progress=progress)
     return plan_by_rules(facts, chosen, budget=seconds)
 

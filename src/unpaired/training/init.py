@@ -56,7 +56,7 @@ def with_generator_of(config: RunConfig) -> RunConfig:
     fields = {field.name for field in dataclasses.fields(config.settings)}
     if config.training.init_from is None or "generator" not in fields or "generator" in config.chosen_settings():
         return config
-    folder, _ = _find(config.training)
+    folder, _ = find_init(config.training)
     card = read_card(folder)
     described = next(iter(card.translators.values()))
     if described.is_search:
@@ -73,7 +73,7 @@ def load_weights(method: Method, config: RunConfig) -> tuple[list[Fit], str]:
     checkpoint of the same method the other networks are taken too; optimisers, image pools and counters never are.
     Raises `UserError` where nothing fits.
     """
-    folder, notices = _find(config.training)
+    folder, notices = find_init(config.training)
     card = read_card(folder)
     found: dict[str, dict[str, Tensor]] = {
         direction: read_tensors(folder, described.weights) for direction, described in card.translators.items()
@@ -120,7 +120,8 @@ def freeze(method: Method, names: tuple[str, ...]) -> None:
         raise UserError(f"{option('training.freeze', list(names))} leaves nothing to train. Name fewer parts.")
 
 
-def _find(training: TrainingConfig) -> tuple[Path, list[str]]:
+def find_init(training: TrainingConfig) -> tuple[Path, list[str]]:
+    """Return the folder of `training.init_from` and what was passed over; raises `UserError` where there is none."""
     assert training.init_from is not None
     try:
         return find_model(training.init_from, training.init_checkpoint)
