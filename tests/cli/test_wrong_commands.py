@@ -244,7 +244,7 @@ def test_what_is_refused_is_named_as_it_was_typed(
 
     assert code == 2, error
     assert REFUSED[command] in error
-    assert len(error) < 600
+    assert len(error) < 800
     assert not list(tmp_path.iterdir())
 
 

@@ -34,7 +34,7 @@ def test_a_plan_is_read_back_and_training_takes_its_file(tmp_path: Path) -> None
     config = resolve([read_file(path)])
     assert (config.method, config.settings.generator.blocks) == ("cyclegan", 6)
     assert (config.data.crop_size, config.data.flip, config.training.learning_rate) == ((128, 256), False, 1e-5)
-    assert config == PLAN.resolve()
+    assert config == PLAN.config()
 
 
 def test_every_reason_is_a_comment_on_its_line(tmp_path: Path) -> None:

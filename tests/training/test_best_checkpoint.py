@@ -81,7 +81,9 @@ def test_with_and_without_evaluations_the_weights_are_the_same(data: Path, tmp_p
 def test_the_log_tells_what_was_measured_and_what_it_cost(data: Path, tmp_path: Path) -> None:
     records = _evaluations(_train(data, tmp_path / "run").run)
     assert [record["images"] for record in records] == [4, 8, 12, 16, 20]
-    names = {f"{name}_{way}" for name in ("swd", "colour", "reconstruction_l1") for way in ("a2b", "b2a")}
+    names = {
+        f"{name}_{way}" for name in ("swd", "colour", "structure_edges", "reconstruction_l1") for way in ("a2b", "b2a")
+    }
     spent = 0.0
     for record in records:
         assert record["evaluation"].keys() == names

@@ -70,7 +70,7 @@ def _tensor(image: np.ndarray[Any, Any]) -> Tensor:
 def test_the_distance_is_that_of_all_held_out_images(images: Path) -> None:
     data = _open(images)
     found = HeldOut(data, 50, CPU).measure({"a2b": Shifted(0.25)}).figures
-    assert found.keys() == {"swd_a2b", "colour_a2b"}
+    assert found.keys() == {"swd_a2b", "colour_a2b", "structure_edges_a2b"}
     real, fake = Patches(per_image=TRAINING.patches), Patches(per_image=TRAINING.patches)
     for index in range(5):
         real.add(_tensor(data.held_out_b[index]))
@@ -95,7 +95,7 @@ def test_pairs_are_compared_with_what_was_wanted_and_with_what_comes_back(images
     assert found["l1_a2b"] == pytest.approx(np.mean(l1s), rel=1e-5)
     assert found["psnr_a2b"] == pytest.approx(np.mean(psnrs), rel=1e-5)
     assert found["reconstruction_l1_a2b"] == pytest.approx(np.mean(returned), rel=1e-5)
-    names = {"swd", "colour", "l1", "psnr", "ssim", "reconstruction_l1"}
+    names = {"swd", "colour", "l1", "psnr", "ssim", "reconstruction_l1", "structure_edges"}
     assert found.keys() == {f"{name}_{direction}" for name in names for direction in ("a2b", "b2a")}
     assert -1 <= found["ssim_a2b"] < 1
     assert (there.seen, back.seen) == (10, 10), "each translates its own five images and brings back five"
@@ -240,7 +240,7 @@ def test_distances_of_features_are_those_of_all_held_out_images(images: Path) ->
     state = torch.get_rng_state()
     found = HeldOut(data, 50, CPU, colours).measure({"a2b": Shifted(0.25)}).figures
     assert torch.equal(torch.get_rng_state(), state), "what the network draws is not taken from the training"
-    assert found.keys() == {"swd_a2b", "colour_a2b", "frechet_a2b", "kernel_a2b"}
+    assert found.keys() == {"swd_a2b", "colour_a2b", "structure_edges_a2b", "frechet_a2b", "kernel_a2b"}
     real = torch.cat([colours(_tensor(data.held_out_b[index])) for index in range(5)])
     fake = torch.cat([colours(rounded(_tensor(data.held_out_a[index]) + 0.25, data.domain_b)) for index in range(5)])
     moments = Moments(6), Moments(6)

@@ -88,8 +88,15 @@ def test_advice_names_settings_that_the_method_has(name: str) -> None:
     assert len(warnings) == 2
     for text in warnings.values():
         assert all(setting in settings for setting in re.findall(r"method\.(\w+)", text)), text
-        assert ("cycle" in text) <= (name == "cyclegan")
-    weights = {"pix2pix": "l1", "cut": "nce", "fastcut": "nce", "dclgan": "nce", "cyclegan": "cycle"}
+        assert ("cycle" in text) <= (name in ("cyclegan", "stegogan"))
+    weights = {
+        "pix2pix": "l1",
+        "cut": "nce",
+        "fastcut": "nce",
+        "dclgan": "nce",
+        "cyclegan": "cycle",
+        "stegogan": "cycle",
+    }
     weights |= dict.fromkeys(("simgan", "feature_gan"), "regularization")
     named = re.findall(r"method\.(\w+)_weight", warnings["collapse-a2b"])
     assert named == ([weights[name]] if name in weights else [])

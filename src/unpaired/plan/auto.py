@@ -214,7 +214,7 @@ def _candidates(path: Path, asked: Asked, quiet: bool) -> dict[str, Candidate]:
     def add(name: str, *method: Given) -> None:
         try:  # a setting that the user chose may be one of some methods alone
             plan = plan_by_rules(facts, [*asked.given, *method], budget=asked.seconds)
-            found[name] = Candidate(plan=plan, cost=seconds_per_image(plan.resolve(), facts) if asked.seconds else 1.0)
+            found[name] = Candidate(plan=plan, cost=seconds_per_image(plan.config(), facts) if asked.seconds else 1.0)
         except UserError as error:
             refused.append(error)
 
@@ -256,7 +256,7 @@ def _epoch_images(config: RunConfig) -> int:
 
 def _begin(folder: Path, plan: Plan) -> None:
     """Make the folder a run: the winner's probe, where it is how the run would begin, else a new one."""
-    config = with_absolute_paths(plan.resolve())
+    config = with_absolute_paths(plan.config())
     record, runs = folder / PROBES / RECORD, folder / PROBES / "runs"
     run = runs / next((name for name, method in OPEN.items() if method == config.method), "")
     images = Probes.model_validate_json(record.read_bytes()).tried[run.name].images if record.is_file() else 0

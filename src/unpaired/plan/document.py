@@ -101,7 +101,7 @@ class Plan(BaseModel):
         """Return the settings as one source of a training's, over which flags and `--set` may win."""
         return Given(self.settings, "plan: {name}")
 
-    def resolve(self) -> RunConfig:
+    def config(self) -> RunConfig:
         """Return the checked settings of the training, with all defaults; raises `UserError`."""
         return resolve([self.given()])
 

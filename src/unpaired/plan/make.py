@@ -68,7 +68,7 @@ def plan_by_rules(
     if budget is not None:
         limits = fitted(facts, plan, budget, timing or seconds_per_image)
     plan = by_rules(facts, plan, limits)
-    plan.resolve()
+    plan.config()
     return plan
 
 
@@ -91,7 +91,7 @@ def fitted(facts: Fingerprint, plan: Plan, budget: float, timing: Timing) -> Lim
 
     def timed(number_of: int) -> float:
         limits = Limits(allowed[number_of], "", ENOUGH)
-        return timing(by_rules(facts, plan, limits).resolve(), facts)
+        return timing(by_rules(facts, plan, limits).config(), facts)
 
     last = len(allowed) - 1
     chosen, seconds = last, timed(last)
