@@ -185,12 +185,16 @@ class CycleGAN(Method):
         yield Update("generators", **terms)
 
         if c.gan_weight:
-            fake_x, fake_y = self.pool_x(fake_x), self.pool_y(fake_y)
-            yield Update(
-                "discriminators",
-                discriminator_a=discriminator_loss(c, self.D_X, x, fake_x),
-                discriminator_b=discriminator_loss(c, self.D_Y, y, fake_y),
-            )
+            yield self.judge(x, y, fake_x, fake_y)
+
+    def judge(self, x: Tensor, y: Tensor, fake_x: Tensor, fake_y: Tensor) -> Update:
+        """Return the discriminators' update: real images against fakes of this step and of earlier ones."""
+        fake_x, fake_y = self.pool_x(fake_x), self.pool_y(fake_y)  # both draw before anything else does
+        return Update(
+            "discriminators",
+            discriminator_a=discriminator_loss(self.config, self.D_X, x, fake_x),
+            discriminator_b=discriminator_loss(self.config, self.D_Y, y, fake_y),
+        )
 
     def translate(self, network: nn.Module, image: Tensor, other: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the translation of `image`, and what the network makes of an image already in its target domain."""

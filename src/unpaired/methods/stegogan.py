@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from unpaired import networks
 from unpaired.methods import cyclegan
 from unpaired.methods.base import Batch, ImageShapes, Player, Term, Update
-from unpaired.methods.losses import Weight, discriminator_loss, generator_loss, l1
+from unpaired.methods.losses import Weight, generator_loss, l1
 
 
 class Config(cyclegan.Config):
@@ -91,12 +91,7 @@ class StegoGAN(cyclegan.CycleGAN):
         yield Update("generators", **terms)
 
         if c.gan_weight:
-            fake_x, fake_y = self.pool_x(fake_x), self.pool_y(fake_y)
-            yield Update(
-                "discriminators",
-                discriminator_a=discriminator_loss(c, self.D_X, x, fake_x),
-                discriminator_b=discriminator_loss(c, self.D_Y, y, fake_y),
-            )
+            yield self.judge(x, y, fake_x, fake_y)
 
 
 def _unmatched(mask: Tensor) -> Tensor:
