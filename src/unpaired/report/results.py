@@ -274,9 +274,10 @@ class Document(Part):
         unpaired has not written.
         """
         contents: dict[str, str | bytes] = {each.file: each.content for each in self.pictures if each.content}
-        folder = self.check_out(folder, contents)
-        contents |= files or {}
+        folder = self.check_out(folder)
         with one_at_a_time(folder, then):
+            self.check_out(folder, contents)  # earlier, another process may have written pictures and no document yet
+            contents |= files or {}
             try:
                 earlier = {picture.file for picture in type(self).read(folder).pictures if is_plain(picture.file)}
             except UserError:
