@@ -143,7 +143,7 @@ def channels(facts: Fingerprint, values: Values, limits: Limits) -> Iterator[Dec
         count = _channels(facts, values, side)
         reason = "grey images" if count == 1 else "colour images"
         if count == 1 and 3 in domain.channels:
-            reason = "three channels, and none of the images looked at has colours"
+            reason = "three channels, and none of the inspected images has colours"
         elif count == 3 and 1 in domain.channels:
             reason = f"colour, but for {plural(domain.channels[1], 'grey image')}"
         yield _is(f"data.channels_{side}", count, reason)
@@ -249,7 +249,7 @@ def flip(facts: Fingerprint, values: Values, limits: Limits) -> Iterator[Decisio
     if any(domain.unit == "HU" or domain.spacing_unit == "mm" for domain in facts.domains.values()):
         yield _is("data.flip", False, "scans: left and right of a body differ")
     elif oriented > ORIENTED:
-        reason = f"the mean image is unlike its mirror image (correlation {oriented:.2f} lower)"
+        reason = f"the mean image is unlike itself flipped (correlation {oriented:.2f} lower)"
         yield _is("data.flip", False, reason)
     else:
         yield _is("data.flip", True, "left and right look alike; text is not detected: false where there is some")

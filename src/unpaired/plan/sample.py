@@ -33,7 +33,7 @@ _SHARED = 0.6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Images of one part (A, A for tests, ...) as they were looked at; row i is image `positions[i]`."""
+    """Images of one part (A, A for tests, ...) as they were inspected; row i is image `positions[i]`."""
 
     positions: tuple[int, ...]
     small: Floats
@@ -138,13 +138,13 @@ def near_duplicates(one: Sample, other: Sample | None = None) -> int:
 
 
 def orientation(sample: Sample) -> float:
-    """Return by how much the mean of half of the images is more like that of the other half than like its mirror image.
+    """Return by how much the mean of half of the images is more like that of the other half than like itself flipped.
 
     Correlations are compared, so it is from 0 (left and right are alike, or images have nothing in common) to 2.
     """
     one, two = (_normal(sample.small[start::2].mean(0)[None])[0] for start in (0, 1))
-    mirrored = two.reshape(SMALL, SMALL)[:, ::-1].ravel()
-    return max(0.0, float(one @ two - one @ mirrored)) if len(sample.small) >= 16 and one @ two > _SHARED else 0.0
+    flipped = two.reshape(SMALL, SMALL)[:, ::-1].ravel()
+    return max(0.0, float(one @ two - one @ flipped)) if len(sample.small) >= 16 and one @ two > _SHARED else 0.0
 
 
 def alignment(

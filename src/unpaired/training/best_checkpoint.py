@@ -277,7 +277,7 @@ class BestCheckpoints:
         return best is None or restore_best(best)
 
     def _choose_anew(self, why: str) -> None:
-        """Forget what was measured, which is of no use any more."""
+        """Forget what was measured, which no longer compares."""
         self._display.message(f"{why}: the best checkpoint is chosen anew.")
         self.selection.forget()
 

@@ -238,7 +238,7 @@ def inside(span: Span, length: int, border: Border) -> Span:
     if border != "reflect":
         first = min(max(low, 0), length - 1)
         return first, max(min(high, length), first + 1)
-    points = [_mirrored(low, length), _mirrored(high - 1, length)]
+    points = [_reflected(low, length), _reflected(high - 1, length)]
     points += [edge for edge in (0, length - 1) if low <= edge < high]
     return min(points), max(points) + 1
 
@@ -263,7 +263,7 @@ def take(tensor: Tensor, axis: int, has: Span, span: Span, length: int, border: 
     return tensor.index_select(dim, positions.clamp(0, length - 1) - has[0])
 
 
-def _mirrored(position: int, length: int) -> int:
+def _reflected(position: int, length: int) -> int:
     return length - 1 - abs(length - 1 - abs(position))
 
 
