@@ -70,7 +70,7 @@ class Tried(BaseModel):
 
     def in_words(self) -> str:
         """Return its figures."""
-        kept = "" if self.kept is None else f", content kept {percent(self.kept)}"
+        kept = "" if self.kept is None else f", content kept {percent(self.kept, 1)}"
         found = "diverged" if self.distance is None else number(self.distance, 3)
         return f"{found} after {plural(self.images, 'image')}{kept}"
 
@@ -113,7 +113,7 @@ class Probes(BaseModel):
         for name, each in sorted(self.tried.items(), key=lambda item: -(item[1].ended or ENDLESS)):
             why = "diverged" if each.rank[0] else "keeps too little" if each.rank[1] else "worse"
             result = f"ended in round {each.ended}: {why}" if each.ended else "goes on"
-            found = number(each.distance, 3), percent(each.kept)
+            found = number(each.distance, 3), percent(each.kept, 1)
             rows.append((name, f"{each.images:,}", f"{each.images * each.cost / self.spent:.0%}", *found, result))
         content = (
             f"Content kept: edges in common with the input; 0 % is what unrelated images share. Below {FLOOR:.0%} a "
