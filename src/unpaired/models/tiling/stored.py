@@ -82,6 +82,8 @@ class Stored:
         for row in self._grid.rows_across(spans[0], size[0]):
             first, last = self._grid.spans(row, 0, size)[0]
             lines = range(max(first, top), min(last, bottom))
+            if not lines:  # where a result is much smaller than the image, some rows of tiles hold nothing of it
+                continue
             if self._folder is None:
                 kept = self._arrays[number, row]
                 array[lines.start - top : lines.stop - top] = kept[lines.start - first : lines.stop - first, left:right]
