@@ -17,7 +17,7 @@ from unpaired.models.folder import checkpoints_of
 from unpaired.training import preview
 from weights import write_vgg
 
-BOTH = {"cyclegan", "stegogan", "bigan", "dclgan", "cogan"}
+BOTH = {"cyclegan", "stegogan", "bigan", "dclgan", "cogan", "masked"}
 SMALL = {
     **{name: value for name, value in TINY.items() if not name.startswith("method.")},
     "training.decay_epochs": 0,
@@ -40,6 +40,11 @@ OF: dict[str, dict[str, Any]] = {
     "pix2pix": {
         "method.generator": {"width": 4, "depth": 3, "dropout": False},
         "method.discriminator": {"width": 4, "layers": 1},
+        "training.batch_size": 2,
+    },
+    "masked": {
+        "method.generator": {"width": 4, "depth": 2, "tokens": 12, "heads": 3, "blocks": 1},
+        "method.patch": 4,
         "training.batch_size": 2,
     },
     "cogan": {

@@ -35,6 +35,7 @@ OF: dict[str, dict[str, Any]] = {
     "dclgan": {**SMALL, "method.generator.blocks": 2, "method.nce_layers": [4, 8]},
     "pix2pix": {**SMALL, "method.generator.depth": 4, "method.generator.dropout": False},
     "cogan": {**SMALL, "method.generator.latent": 8},
+    "masked": {"method.generator.width": 8, "method.generator.tokens": 24, "method.patch": 8},
 }
 """Of every method but feature_gan, which needs weights."""
 

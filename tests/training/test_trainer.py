@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from unpaired.core.device import find_device
 from unpaired.core.errors import UserError
 from unpaired.methods import Batch, ImageShapes, Player
 from unpaired.methods.cyclegan import Config, CycleGAN
-from unpaired.networks import PatchganConfig, ResnetConfig, UnetConfig, build_generator
+from unpaired.networks import PatchganConfig, ResnetConfig, UnetConfig, VitUnetConfig, build_generator
 from unpaired.training.config import TrainingConfig
 from unpaired.training.trainer import Trainer
 
@@ -140,9 +141,15 @@ def test_recomputing_through_batch_norm_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "generator", [ResnetConfig(width=4, blocks=1, dropout=True), UnetConfig(depth=4, width=4)], ids=str
+    "generator",
+    [
+        ResnetConfig(width=4, blocks=1, dropout=True),
+        UnetConfig(depth=4, width=4),
+        VitUnetConfig(width=4, depth=2, tokens=8, heads=2, blocks=1),
+    ],
+    ids=lambda config: config.family,
 )
-def test_recomputing_activations_changes_nothing(generator: ResnetConfig | UnetConfig) -> None:
+def test_recomputing_activations_changes_nothing(generator: Any) -> None:
     results = []
     for recompute in (False, True):
         torch.manual_seed(1)

@@ -14,6 +14,7 @@ from unpaired.methods.cut import CUT, FastCUT
 from unpaired.methods.cyclegan import CycleGAN
 from unpaired.methods.dclgan import DCLGAN
 from unpaired.methods.feature_gan import FeatureGAN
+from unpaired.methods.masked import Masked
 from unpaired.methods.pix2pix import Pix2pix
 from unpaired.methods.simgan import SimGAN
 from unpaired.methods.stegogan import StegoGAN
@@ -31,6 +32,7 @@ METHODS: dict[str, type[Method]] = {
     "feature_gan": FeatureGAN,
     "bigan": BiGAN,
     "cogan": CoGAN,
+    "masked": Masked,
 }
 
 _families = Families("method", Method, METHODS)

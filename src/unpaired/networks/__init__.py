@@ -38,6 +38,7 @@ from unpaired.networks.patchgan import (
 )
 from unpaired.networks.resnet import ResnetConfig, ResnetGenerator
 from unpaired.networks.unet import UnetConfig, UnetGenerator
+from unpaired.networks.vit_unet import VitUnetConfig, VitUnetGenerator
 
 # fmt: off
 __all__ = [
@@ -45,8 +46,8 @@ __all__ = [
     "CoupledGeneratorConfig", "Discriminator", "DiscriminatorConfig", "Disturbance", "Generator", "GeneratorConfig",
     "InitConfig", "LatentSearch", "LatentSearchConfig", "MaskedResnetConfig", "MaskedResnetGenerator", "PatchganConfig",
     "PatchganDiscriminator", "PixelConfig", "PixelDiscriminator", "ResidualBlock", "ResnetConfig", "ResnetGenerator",
-    "Search", "SearchConfig", "SearchError", "UnetConfig", "UnetGenerator", "build_discriminator", "build_generator",
-    "describe_generator", "generator_class", "generator_from_description", "initialize", "mixes_images",
-    "receptive_field",
+    "Search", "SearchConfig", "SearchError", "UnetConfig", "UnetGenerator", "VitUnetConfig", "VitUnetGenerator",
+    "build_discriminator", "build_generator", "describe_generator", "generator_class", "generator_from_description",
+    "initialize", "mixes_images", "receptive_field",
 ]
 # fmt: on

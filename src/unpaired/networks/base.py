@@ -60,6 +60,8 @@ class Generator(Network):
     """Whether other runtimes can compute it."""
     is_search: ClassVar[bool] = False
     """Whether it is a `Search`: an optimisation for each image in place of a network."""
+    sees_whole_image: ClassVar[bool] = False
+    """Whether a part of its result depends on the whole image, as through attention, by more than the norms."""
     out_channels: int
     """Channels of the images that it returns."""
     size_multiple: int
@@ -86,13 +88,13 @@ class Generator(Network):
     def forward(self, image: Tensor) -> Tensor:
         """Translate [N, in_channels, H, W] to [N, out_channels, H, W]; UserError for a size that does not fit."""
 
-    def run(self, stage: nn.Module, features: Tensor) -> Tensor:
+    def run(self, stage: nn.Module, *inputs: Tensor) -> Tensor:
         """Apply one stage; with `recompute`, what it would keep for the gradient is made again when needed."""
         if self.recompute and torch.is_grad_enabled():
             # Reading the state of random numbers is forbidden while a CUDA graph is recorded; only dropout needs it.
             draws = any(isinstance(part, nn.Dropout) for part in stage.modules())
-            return cast(Tensor, checkpoint(stage, features, use_reentrant=False, preserve_rng_state=draws))
-        return cast(Tensor, stage(features))
+            return cast(Tensor, checkpoint(stage, *inputs, use_reentrant=False, preserve_rng_state=draws))
+        return cast(Tensor, stage(*inputs))
 
     def check(self, image: Tensor) -> None:
         """Raise UserError unless the network accepts images of this shape."""

@@ -17,11 +17,13 @@ from unpaired.networks.masked_resnet import MaskedResnetGenerator
 from unpaired.networks.patchgan import PatchganDiscriminator, PixelDiscriminator
 from unpaired.networks.resnet import ResnetGenerator
 from unpaired.networks.unet import UnetGenerator
+from unpaired.networks.vit_unet import VitUnetGenerator
 
 GENERATORS: dict[str, type[Generator]] = {
     "resnet": ResnetGenerator,
     "masked_resnet": MaskedResnetGenerator,
     "unet": UnetGenerator,
+    "vit_unet": VitUnetGenerator,
     "latent_search": LatentSearch,
 }
 DISCRIMINATORS: dict[str, type[Discriminator]] = {"patchgan": PatchganDiscriminator, "pixel": PixelDiscriminator}

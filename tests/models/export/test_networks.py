@@ -16,6 +16,7 @@ from unpaired.networks import (
     InitConfig,
     ResnetConfig,
     UnetConfig,
+    VitUnetConfig,
     build_generator,
     describe_generator,
     initialize,
@@ -24,6 +25,7 @@ from unpaired.networks import (
 NETWORKS: dict[str, GeneratorConfig] = {
     "antialiased": ResnetConfig(width=4, blocks=1, downsampling="blur", upsampling="blur"),  # cut, fastcut
     "unet-batch": UnetConfig(width=4, depth=3, norm="batch"),  # pix2pix
+    "vit": VitUnetConfig(width=4, depth=3, tokens=12, heads=3, blocks=2),
 }
 
 

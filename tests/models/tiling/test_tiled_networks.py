@@ -21,6 +21,7 @@ from unpaired.networks import (
     MaskedResnetConfig,
     ResnetConfig,
     UnetConfig,
+    VitUnetConfig,
     build_generator,
 )
 
@@ -126,9 +127,11 @@ def test_tiles_equal_the_whole(number: int, units: tuple[int, int], tile: tuple[
     assert (made - network(image)).abs().max() <= 1e-5
 
 
-def test_every_family_can_be_tiled_or_is_a_search() -> None:
+def test_every_family_can_be_tiled_or_says_that_it_cannot() -> None:
     tested = {config.family for config in CONFIGS}
-    assert {name for name, family in GENERATORS.items() if not family.is_search} == tested
+    whole = {name for name, family in GENERATORS.items() if family.is_search or family.sees_whole_image}
+    assert set(GENERATORS) - whole == tested
+    assert whole == {"latent_search", "vit_unet"}
 
 
 @pytest.mark.parametrize("tile", [(5, 7), (16, 9), (64, 64)])
@@ -179,6 +182,9 @@ def test_parts_beyond_the_border(border: Any) -> None:
 def test_what_is_not_local_is_refused() -> None:
     with pytest.raises(NotLocalError, match="mean"):
         read_network(Averaging(), CPU, torch.float32)
+    attending = build_generator(VitUnetConfig(width=2, depth=1, tokens=2, heads=1, blocks=1), 3, 3)
+    with pytest.raises(NotLocalError, match="depends on the whole image, through attention"):
+        read_network(attending, CPU, torch.float32)
 
 
 class _Killed(Exception):

@@ -341,6 +341,8 @@ def read_network(network: Any, device: torch.device, dtype: torch.dtype) -> Netw
 
     from unpaired.models.tiling.reading import Reading
 
+    if network.sees_whole_image:
+        raise NotLocalError("each part of its result depends on the whole image, through attention")
     size = [max(network.minimum_size, 2 * network.size_multiple) + n * network.size_multiple for n in (1, 2)]
     example = torch.rand(1, network.in_channels, *size, device=device, dtype=dtype)
     with torch.no_grad():
