@@ -151,7 +151,7 @@ def two_ranks_equal_one(make: Callable[[], Method], stream: Callable[[], Iterato
         Trainer(copy.deepcopy(alone.method), TrainingConfig(precision="fp32"), torch.device("cpu"), world=rank)
         for rank in ranks
     ]
-    batches = [Batch(b.x.double(), b.y.double()) for b in itertools.islice(stream(), 3)]
+    batches = [Batch(b.x.double(), b.y.double()) for b in itertools.islice(stream(), 4)]
     with ThreadPoolExecutor(2) as threads:
         rows = [iter([Batch(b.x[r : r + 1], b.y[r : r + 1]) for b in batches]) for r in range(2)]
         for _ in range(_steps(alone, iter(batches))):

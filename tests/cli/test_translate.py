@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ from PIL import Image
 from unpaired import cli
 from unpaired.data.values import Domain
 from unpaired.models.engines import choice
-from unpaired.models.folder import ModelCard, TranslatorCard, write_model
-from unpaired.networks import ResnetConfig, build_generator, describe_generator
+from unpaired.models.folder import ModelCard, TranslatorCard, read_card, write_model
+from unpaired.networks import BridgeResnetConfig, ResnetConfig, build_generator, describe_generator
 
 
 @pytest.fixture
@@ -61,6 +62,38 @@ def test_the_engine_is_named_with_its_exactness(
     assert "PyTorch, fp32" in shown, "bf16 has too few digits for 16 bits"
     shown, _ = translate(capsys, *options, "--quiet")
     assert shown == ""
+
+
+def test_steps_and_seed_of_a_bridge(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    network = build_generator(BridgeResnetConfig(width=4, blocks=1, steps=3), 3, 3)
+    card = replace(
+        read_card(model),
+        translators={"a2b": TranslatorCard(network=describe_generator(network), weights="n.safetensors")},
+    )
+    write_model(tmp_path / "bridge", card, {"n.safetensors": network.state_dict()})
+    made = {}
+    for name, options in {"all": [], "3": ["--steps", 3], "1": ["--steps", 1], "other": ["--seed", 5]}.items():
+        place = tmp_path / name
+        translate(capsys, tmp_path / "bridge", photos / "0.png", "--device", "cpu", "--out", place, *options)
+        with Image.open(place / "0.png") as image:
+            made[name] = np.asarray(image)
+    assert (made["all"] == made["3"]).all()
+    assert not (made["all"] == made["1"]).all()
+    assert not (made["all"] == made["other"]).all()
+    wrong = {
+        (tmp_path / "bridge", "--steps", 4): "--steps 4: this model has 3 steps. Choose from 1 to 3",
+        (tmp_path / "bridge", "--steps", 0): "from 1 to 3",
+        (tmp_path / "bridge", "--seed", -1): "--seed -1",
+        (model, "--steps", 1): "--steps 1: this model translates in one step",
+        (model, "--seed", 1): "--seed 1: this model translates in one step, without noise",
+    }
+    for (where, *options), words in wrong.items():
+        _, error = translate(capsys, where, photos, "--out", tmp_path / "no", *options, code=2)
+        assert words in error
+    assert not (tmp_path / "no").exists()
 
 
 def test_half_of_side_by_side_files(

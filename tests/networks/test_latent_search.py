@@ -184,5 +184,7 @@ def test_a_description_that_is_wrong_says_so(change: dict[str, object], words: s
 
 
 def test_nobody_can_choose_it_as_a_generator() -> None:
-    with pytest.raises(UserError, match=r"no such family: 'latent_search'.*Allowed: resnet, masked_resnet, unet"):
+    with pytest.raises(
+        UserError, match=r"no such family: 'latent_search'.*Allowed: resnet, masked_resnet, bridge_resnet, unet"
+    ):
         resolve([Given({"method.generator.family": "latent_search"}, "{name}")])

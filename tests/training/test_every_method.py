@@ -37,6 +37,7 @@ OF: dict[str, dict[str, Any]] = {
     "cut": {**NETWORKS, "method.nce_layers": [0, 4, 8], "method.num_patches": 8, "method.embedding_width": 4},
     "fastcut": {**NETWORKS, "method.nce_layers": [0, 4, 8], "method.num_patches": 8, "method.embedding_width": 4},
     "dclgan": {**NETWORKS, "method.nce_layers": [4, 8], "method.num_patches": 8, "method.embedding_width": 4},
+    "unsb": {**NETWORKS, "method.nce_layers": [4, 8], "method.num_patches": 8, "method.embedding_width": 4},
     "pix2pix": {
         "method.generator": {"width": 4, "depth": 3, "dropout": False},
         "method.discriminator": {"width": 4, "layers": 1},

@@ -99,7 +99,7 @@ def test_advice_names_settings_that_the_method_has(name: str) -> None:
     }
     weights |= dict.fromkeys(("simgan", "feature_gan"), "regularization")
     named = re.findall(r"method\.(\w+)_weight", warnings["collapse-a2b"])
-    assert named == ([weights[name]] if name in weights else [])
+    assert named == (["sb", "nce"] if name == "unsb" else [weights[name]] if name in weights else [])
 
 
 def test_the_weight_of_the_cycle_that_counts_is_named() -> None:

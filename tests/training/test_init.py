@@ -46,6 +46,20 @@ def _equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> dict
     return {name: torch.equal(value, other[name]) for name, value in one.items()}
 
 
+def test_a_method_with_a_generator_of_its_own_takes_what_fits(data: Path, source: Path, tmp_path: Path) -> None:
+    settings = {"generator.width": 4, "generator.blocks": 1, "discriminator.layers": 1, "nce_layers": [0, 4]}
+    dotted = {f"method.{name}": value for name, value in settings.items()}
+    shared = {name: value for name, value in TINY.items() if not name.startswith("method.")}
+    merged = {**shared, **dotted, "training.max_images": 4, "training.init_from": str(source)}
+    result = package.train("unsb", data=data, out=tmp_path / "bridge", settings=merged, quiet=True)
+    fits = {fit.network: fit for fit in result.initialized}
+    assert 0 < fits["a2b"].taken < fits["a2b"].count
+    assert any(name.startswith("residual.0.time") for name in fits["a2b"].misfits)
+    with pytest.raises(UserError, match="this model translates in one step"):
+        package.Translator.load(source, steps=2)
+    assert package.Translator.load(tmp_path / "bridge", steps=1, device="cpu").network.last == 0
+
+
 def test_a_new_run_takes_all_networks_and_frozen_ones_stay(data: Path, source: Path, tmp_path: Path) -> None:
     checkpoint = checkpoints_of(source)[0]
     result = _train(data, tmp_path / "run", source, training__init_checkpoint="last", training__freeze=["generators"])

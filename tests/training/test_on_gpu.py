@@ -32,7 +32,7 @@ SMALL: dict[str, Any] = {"method.generator.width": 8, "method.discriminator.widt
 OF: dict[str, dict[str, Any]] = {
     **{key: {**SMALL, "method.generator.blocks": 2} for key in ("cyclegan", "stegogan", "bigan", "simgan")},
     **{key: {**SMALL, "method.generator.blocks": 2, "method.nce_layers": [0, 4, 8]} for key in ("cut", "fastcut")},
-    "dclgan": {**SMALL, "method.generator.blocks": 2, "method.nce_layers": [4, 8]},
+    **{key: {**SMALL, "method.generator.blocks": 2, "method.nce_layers": [4, 8]} for key in ("dclgan", "unsb")},
     "pix2pix": {**SMALL, "method.generator.depth": 4, "method.generator.dropout": False},
     "cogan": {**SMALL, "method.generator.latent": 8},
     "masked": {"method.generator.width": 8, "method.generator.tokens": 24, "method.patch": 8},

@@ -56,6 +56,8 @@ def translate(
     out_of_range: Literal["clip", "refuse"] = "clip",
     crf: Whole | None = None,
     smooth: float = 0.0,
+    steps: Whole | None = None,
+    seed: Whole | None = None,
     memory: str | None = None,
     max_pixels: Whole | None = None,
     existing: Literal["fail", "skip", "overwrite"] = "fail",
@@ -118,6 +120,10 @@ def translate(
     smooth
         Lower the flicker of clips: average the change from frame to frame along the motion of the input, from 0 (not at
         all) to below 1; 0.8 is a good start.
+    steps
+        Steps that a model of several takes (unsb). [default: all of its training]
+    seed
+        Of the noise of such a model: another seed gives another translation. [default: that of the model, 0]
     memory
         What the command may take, such as 4GB. An image that needs more is translated by tiles, with the same result,
         and a file that is larger is read by parts where its format can. [default: what is free]
@@ -136,6 +142,7 @@ def translate(
     allow(extension)
     computing: dict[str, Any] = {"device": device, "engine": engine, "precision": precision}
     sizing: dict[str, Any] = {"size": size, "detail": detail, "memory": memory}
+    bridge: dict[str, Any] = {"steps": steps, "seed": seed}
     files: dict[str, Any] = {
         "format": format,
         "name": name,
@@ -150,7 +157,12 @@ def translate(
     if cluster is not None:
         if crf is not None or smooth:
             raise UserError("--crf and --smooth are for clips, which are translated without --cluster.")
-        where = {"address": cluster[0] if cluster else "local", "direction": direction, "checkpoint": checkpoint}
+        where = {
+            "address": cluster[0] if cluster else "local",
+            "direction": direction,
+            "checkpoint": checkpoint,
+            **bridge,
+        }
         settings = {**files, **computing, **sizing, "sink": sink}
         if keep_metadata:
             raise UserError(f"{option('keep_metadata')}: only without --cluster is it written.")
@@ -161,7 +173,9 @@ def translate(
         return _translate_collection(model, inputs, out, settings, extensions=extension or [], quiet=quiet, **where)
     files |= {"deidentify": deidentify, "keep_metadata": keep_metadata, "crf": crf, "smooth": smooth, "doubt": doubt}
     _refuse_collections(inputs, out, sink)
-    return _translate_files(model, inputs, out, files, direction, checkpoint, {**computing, **sizing}, quiet=quiet)
+    return _translate_files(
+        model, inputs, out, files, direction, checkpoint, {**computing, **sizing, **bridge}, quiet=quiet
+    )
 
 
 def _translate_files(

@@ -76,6 +76,8 @@ def translate_on_cluster(
     address: str = LOCAL,
     direction: str | None = None,
     checkpoint: str | int | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
     extensions: Sequence[str] = (),
     started: Callable[[Translator], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -83,7 +85,8 @@ def translate_on_cluster(
     """Translate a collection on a Ray cluster; the same as `unpaired translate --cluster`.
 
     `address` is `local` (a cluster in this machine, which ends with the call), `auto` (the one that runs here) or
-    `ray://host:port`. `sources` and `out` are folders, patterns or URLs. Each output is written exactly once; the same
+    `ray://host:port`. `sources` and `out` are folders, patterns or URLs; `steps`
+    and `seed` as in `Translator.load`. Each output is written exactly once; the same
     call goes on where one was interrupted. `started` is called before the first image is translated, `progress` with
     how many images (of shards: shards) are done, and of how many.
 
@@ -95,7 +98,7 @@ def translate_on_cluster(
     _require_ray()
     allow_extensions(extensions)
     sources = [sources] if isinstance(sources, str) else list(sources)
-    loaded = load_generator(model, direction, checkpoint=checkpoint)
+    loaded = load_generator(model, direction, checkpoint=checkpoint, steps=steps, seed=seed)
     format = settings.format.lower().removeprefix(".")
     if format == AUTO:
         target = loaded.card.domains_of(loaded.direction)[1]

@@ -49,6 +49,8 @@ class ModelInputs:
     fingerprints: Mapping[str, str]
     computing: Mapping[str, Any]
     """Where and how exactly the translators compute, and at which size."""
+    steps: int | None
+    """How many steps of a model of several were asked for."""
     directions: tuple[str, ...]
     """Those that are measured; there may be translators of others for the way back."""
     dataset: Dataset
@@ -73,6 +75,7 @@ class ModelInputs:
             "checkpoint": self.model.checkpoint,
             **({"part": PARTS[self.data["part"]]} if "part" in self.data else {}),
             "translated_at": str(translator.sizing),
+            **({"steps": self.steps} if self.steps is not None else {}),
             "engine": str(translator.engine),
             "device": str(translator.device),
         }
@@ -87,7 +90,7 @@ class ModelInputs:
     def at(self, folder: Path) -> ModelInputs:
         """Return the same with the translators of another checkpoint of the run."""
         card = card_with_scale(folder)
-        translators, fingerprints = _translators(folder, [*self.translators], self.computing)
+        translators, fingerprints = _translators(folder, [*self.translators], self.computing, self.steps)
         model = self.model.model_copy(update={"checkpoint": real_path(folder).name, "images_seen": card.images_seen})
         return replace(self, folder=folder, card=card, translators=translators, fingerprints=fingerprints, model=model)
 
@@ -104,6 +107,7 @@ def open_model(
     direction: str = "both",
     size: tuple[int, int] | None = None,
     translate_size: TranslationSize | str | None = None,
+    steps: int | None = None,
     on_bad_image: Any = None,
     max_pixels: int | None = None,
     back: bool = True,
@@ -115,7 +119,8 @@ def open_model(
 ) -> ModelInputs:
     """Open a run, checkpoint or model folder and find its held-out images.
 
-    Images are prepared as in training or, with `size`, to that size; `translate_size` is that of `Translator.load`.
+    Images are prepared as in training or, with `size`, to that size; `translate_size` is the `size` of
+    `Translator.load`, and `steps` are those of it.
     `direction` names one or `both` that the model has; `back` opens the other directions too, for reconstructions.
     `part` says which of the held-out images are taken where a training chose its best checkpoint on some of them.
     Raises `UserError` where there is no such model or direction, where there are no images, where they are bad, or do
@@ -127,7 +132,7 @@ def open_model(
     measured = there if direction == "both" else [parse_direction(direction, card.domains)]
     computing: dict[str, Any] = {"device": device, "engine": engine, "precision": precision, "size": translate_size}
     names = list(dict.fromkeys([*measured, *(there if back else [])]))
-    translators, fingerprints = _translators(folder, names, computing)
+    translators, fingerprints = _translators(folder, names, computing, steps)
     run = run_of(folder)
     dataset, config = open_model_data(
         folder, card, data=data, size=size, on_bad_image=on_bad_image, max_pixels=max_pixels, progress=progress
@@ -141,6 +146,7 @@ def open_model(
         translators=translators,
         fingerprints=fingerprints,
         computing=computing,
+        steps=steps,
         directions=tuple(measured),
         dataset=dataset,
         config=config,
@@ -166,9 +172,9 @@ def open_model(
 
 
 def _translators(
-    folder: Path, names: Sequence[str], computing: Mapping[str, Any]
+    folder: Path, names: Sequence[str], computing: Mapping[str, Any], steps: int | None
 ) -> tuple[dict[str, Translator], dict[str, str]]:
-    loaded = {name: load_generator(folder, name) for name in names}
+    loaded = {name: load_generator(folder, name, steps=steps) for name in names}
     fingerprints = {name: one.fingerprint for name, one in loaded.items()}
     translators = {
         name: Translator(one.network, one.card, one.direction, fingerprint=one.fingerprint, **computing)

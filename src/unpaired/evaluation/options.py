@@ -55,6 +55,8 @@ class Options(Settings):
     own]"""
     translate_size: Annotated[str | int | None, Flag("--translate-size", IMAGES)] = None
     """The size at which the model translates, that of unpaired translate --size. [default: as unpaired translate]"""
+    steps: Annotated[Count | None, Flag("--steps", IMAGES)] = None
+    """Steps that a model of several takes (unsb), as unpaired translate --steps. [default: all of its training]"""
     images: Annotated[Count | None, Flag("--images", IMAGES)] = None
     """At most so many images of every set, spread evenly. [default: all; 500 where there are training images only]"""
     on_bad_image: Annotated[Literal["fail", "skip"] | None, Flag("--on-bad-image", IMAGES)] = None
@@ -187,6 +189,7 @@ class Options(Settings):
                 "checkpoint": self.checkpoint is not None,
                 "fcn": self.fcn is not None,
                 "translate_size": self.translate_size is not None,
+                "steps": self.steps is not None,
                 "direction": self.direction != "both",
                 "part": self.part != "report",
                 "last": not self.last,

@@ -179,6 +179,7 @@ def _open_model(options: Options, networks: Networks, progress: Progress | None)
         direction=options.direction,
         size=options.image_size,
         translate_size=options.translate_size,
+        steps=options.steps,
         on_bad_image=options.on_bad_image,
         max_pixels=options.max_pixels,
         back=any(metric.group == "reconstruction" for metric in options.chosen),

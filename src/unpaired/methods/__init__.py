@@ -18,6 +18,7 @@ from unpaired.methods.masked import Masked
 from unpaired.methods.pix2pix import Pix2pix
 from unpaired.methods.simgan import SimGAN
 from unpaired.methods.stegogan import StegoGAN
+from unpaired.methods.unsb import UNSB
 
 __all__ = ["METHODS", "Batch", "Direction", "ImageShapes", "Method", "Player", "Term", "Update", "find_method"]
 
@@ -28,6 +29,7 @@ METHODS: dict[str, type[Method]] = {
     "cut": CUT,
     "fastcut": FastCUT,
     "dclgan": DCLGAN,
+    "unsb": UNSB,
     "simgan": SimGAN,
     "feature_gan": FeatureGAN,
     "bigan": BiGAN,

@@ -39,7 +39,22 @@ Maps = list[Tensor] | None
 """Features of an image, one map per compared layer, or None where they are not at hand."""
 
 
-class Config(AdversarialConfig):
+class PatchConfig(AdversarialConfig):
+    """Settings of the contrastive loss of patches."""
+
+    nce_layers: tuple[Layer, ...] = (0, 4, 8, 12, 16)
+    """Layers of the generator whose features are compared, numbered as in the authors' code."""
+    num_patches: Annotated[int, Field(ge=1, le=1_000_000)] = 256
+    """Patches per layer and image, drawn anew in every step."""
+    temperature: Annotated[float, Field(gt=0)] = 0.07
+    """tau of the contrastive loss (Eq. 2 of CUT)."""
+    embedding_width: Annotated[int, Field(ge=1, le=65_536)] = 256
+    """Units of the two-layer network that embeds the features of each layer."""
+    init: networks.InitConfig = networks.InitConfig(scheme="xavier")
+    """How the weights start."""
+
+
+class Config(PatchConfig):
     """Settings of CUT. Defaults are those of the authors' code."""
 
     direction: Direction = "a2b"
@@ -53,12 +68,6 @@ class Config(AdversarialConfig):
     both is taken, as in the authors' code. Off in FastCUT."""
     flip_equivariance: bool = False
     """Whether every second batch is flipped before G, and its features flipped back; on in FastCUT."""
-    nce_layers: tuple[Layer, ...] = (0, 4, 8, 12, 16)
-    """Layers of the generator whose features are compared, numbered as in the authors' code."""
-    num_patches: Annotated[int, Field(ge=1, le=1_000_000)] = 256
-    """Patches per layer and image, drawn anew in every step."""
-    temperature: Annotated[float, Field(gt=0)] = 0.07
-    """tau of Eq. 2."""
     queries: Literal["random", "attention"] = "random"
     """Which patches are compared: random ones, or, in the layers of the coarsest resolution, those whose attention over
     the image has the smallest entropy, with features gathered by it (QS-Attn, global)."""
@@ -71,14 +80,10 @@ class Config(AdversarialConfig):
     relation_weight: Weight = 0.0
     """Weight of the semantic relation consistency of Hneg-SRC: patches of the translation resemble one another as their
     sources do. Its authors take 0.05."""
-    embedding_width: Annotated[int, Field(ge=1, le=65_536)] = 256
-    """Units of the two-layer network that embeds the features of each layer."""
     generator: networks.ResnetConfig = networks.ResnetConfig(downsampling="blur", upsampling="blur")
     """ResNet with 9 blocks and anti-aliased sampling."""
     discriminator: networks.DiscriminatorConfig = networks.PatchganConfig(downsampling="blur")
     """PatchGAN with anti-aliased sampling."""
-    init: networks.InitConfig = networks.InitConfig(scheme="xavier")
-    """How the weights start."""
 
     def check(self) -> None:
         """Refuse settings that nothing would use."""
@@ -158,6 +163,24 @@ def select_queries(features: Sequence[Tensor], count: int) -> list[Tensor]:
             rows = entropy.topk(min(count, fewest), largest=False).indices
             places[number] = attention.gather(1, rows[:, :, None].expand(-1, -1, fewest))
     return places
+
+
+def patch_nce(
+    config: PatchConfig,
+    queries: Sequence[Tensor],
+    keys: Sequence[Tensor],
+    embed: PatchEmbedding,
+    embed_keys: PatchEmbedding,
+) -> Tensor:
+    """Return the mean over the layers of Eq. 3 for the features of translations and those of their sources, a scalar.
+
+    Both are maps [N, C_l, H_l, W_l], embedded by networks of their own or by the same one.
+    """
+    with torch.no_grad():  # the loss does not differentiate keys
+        places = draw_places(keys, config.num_patches)
+        embedded_keys = embed_keys(keys, places)
+    pairs = zip(embed(queries, places), embedded_keys, strict=True)
+    return torch.stack([info_nce(q, k, config.temperature) for q, k in pairs]).mean()
 
 
 def with_keys(

@@ -18,19 +18,17 @@ from torch import Tensor
 from unpaired import networks
 from unpaired.core.errors import UserError
 from unpaired.methods.base import Batch, ImageShapes, Method, Player, Term, Update
-from unpaired.methods.cut import Layer, Maps, PatchEmbedding, draw_places, with_keys
+from unpaired.methods.cut import Layer, Maps, PatchConfig, PatchEmbedding, patch_nce, with_keys
 from unpaired.methods.losses import (
-    AdversarialConfig,
     Weight,
     discriminator_loss,
     generator_loss,
-    info_nce,
     l1,
     require_one_size,
 )
 
 
-class Config(AdversarialConfig):
+class Config(PatchConfig):
     """Settings of DCLGAN. Defaults are those of the authors' code."""
 
     gan_weight: Annotated[float, Field(gt=0)] = 1.0
@@ -41,18 +39,10 @@ class Config(AdversarialConfig):
     """lambda_idt: weight of the L1 distance between an image and what the generator into its own domain makes of it."""
     nce_layers: tuple[Layer, ...] = (4, 8, 12, 16)
     """Layers of the generators whose features are compared, numbered as in the authors' code."""
-    num_patches: Annotated[int, Field(ge=1, le=1_000_000)] = 256
-    """Patches per layer and image, drawn anew in every step."""
-    temperature: Annotated[float, Field(gt=0)] = 0.07
-    """tau of the contrastive loss."""
-    embedding_width: Annotated[int, Field(ge=1, le=65_536)] = 256
-    """Units of the two-layer networks that embed the features of each layer."""
     generator: networks.ResnetConfig = networks.ResnetConfig(downsampling="blur", upsampling="blur")
     """ResNet with 9 blocks and anti-aliased sampling."""
     discriminator: networks.DiscriminatorConfig = networks.PatchganConfig(downsampling="blur")
     """PatchGAN with anti-aliased sampling."""
-    init: networks.InitConfig = networks.InitConfig(scheme="xavier")
-    """How the weights start."""
 
 
 @final
@@ -134,9 +124,6 @@ class DCLGAN(Method):
         domains = (self.G, self.H_X), (self.F, self.H_Y)
         (source, embed_source), (target, embed_target) = domains if direction == "a2b" else domains[::-1]
         queries = target.features(output, c.nce_layers)
-        with torch.no_grad():  # the loss does not differentiate keys
+        with torch.no_grad():
             keys = source.features(image, c.nce_layers) if keys is None else keys
-            places = draw_places(keys, c.num_patches)
-            embedded_keys = embed_source(keys, places)
-        pairs = zip(embed_target(queries, places), embedded_keys, strict=True)
-        return torch.stack([info_nce(q, k, c.temperature) for q, k in pairs]).mean()
+        return patch_nce(c, queries, keys, embed_target, embed_source)

@@ -85,13 +85,22 @@ def l1(image: Tensor, target: Tensor) -> Tensor:
 
     Within `counting_known` it is the mean over the values that neither lacks (NaN); 0 where there are none.
     """
+    return _mean_distance(nnf.l1_loss, image, target)
+
+
+def l2(image: Tensor, target: Tensor) -> Tensor:
+    """Return the mean squared difference of two tensors of one shape, a float32 scalar; NaN as in `l1`."""
+    return _mean_distance(nnf.mse_loss, image, target)
+
+
+def _mean_distance(distance: Callable[..., Tensor], image: Tensor, target: Tensor) -> Tensor:
     assert image.shape == target.shape, (image.shape, target.shape)
     image, target = precise(image), precise(target)
     if not _counts_known.get():
-        return nnf.l1_loss(image, target)
+        return distance(image, target)
     missing = image.isnan() | target.isnan()
-    distance = nnf.l1_loss(image.masked_fill(missing, 0), target.masked_fill(missing, 0), reduction="sum")
-    return distance / (~missing).sum().clamp(min=1)
+    total = distance(image.masked_fill(missing, 0), target.masked_fill(missing, 0), reduction="sum")
+    return total / (~missing).sum().clamp(min=1)
 
 
 @contextlib.contextmanager
@@ -207,17 +216,21 @@ def require_one_size(config: AdversarialConfig, shapes: ImageShapes) -> None:
         )
 
 
-def discriminator_loss(config: AdversarialConfig, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+def discriminator_loss(
+    config: AdversarialConfig, discriminator: nn.Module, real: Tensor, fake: Tensor, *conditions: Tensor
+) -> Tensor:
     """Return a discriminator's loss, divided by 2 to slow it down relative to the generators (CycleGAN, appendix 7.1).
 
     `real` and `fake` are [N, C, H, W] and carry no gradient to a generator (detach them). Both go through the
-    discriminator in one call where their shapes and its norm allow it.
+    discriminator in one call where their shapes and its norm allow it, with `conditions` that hold for all images.
     """
     if real.shape == fake.shape and not mixes_images(discriminator):
-        on_real, on_fake = discriminator(torch.cat([real, fake])).chunk(2)
+        on_real, on_fake = discriminator(torch.cat([real, fake]), *conditions).chunk(2)
     else:
-        on_real, on_fake = discriminator(real), discriminator(fake)
+        on_real, on_fake = discriminator(real, *conditions), discriminator(fake, *conditions)
     loss = (real_loss(config.objective, on_real) + fake_loss(config.objective, on_fake)) / 2
     if config.objective == "wgangp":
-        loss = loss + gradient_penalty(discriminator, real, fake, config.gradient_penalty_weight)
+        loss = loss + gradient_penalty(
+            lambda image: discriminator(image, *conditions), real, fake, config.gradient_penalty_weight
+        )
     return loss

@@ -20,7 +20,7 @@ from unpaired.methods.base import Batch, Method
 from unpaired.methods.pool import ImagePool, RaggedImagePool
 from unpaired.networks import Generator
 
-_CALLED = ("forward", "features", "with_features")
+_CALLED = ("forward", "predict", "features", "with_features")
 """What methods call of networks with images."""
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from unpaired.core.errors import UserError
+from unpaired.core.errors import UserError, option
 from unpaired.core.files import real_path
 from unpaired.core.given import Given, flatten, settings_of, without_none
 from unpaired.core.given import read_document as read_settings
@@ -31,7 +31,7 @@ from unpaired.models.folder import (
     read_document,
     read_tensors,
 )
-from unpaired.networks import Generator, generator_from_description
+from unpaired.networks import Generator, generator_class, generator_from_description
 from unpaired.networks.weight_files import non_finite
 
 CONFIG = "config.json"
@@ -57,10 +57,18 @@ class Loaded:
     """A message for each damaged checkpoint that was passed over."""
 
 
-def load_generator(model: str | Path, direction: str | None = None, *, checkpoint: str | int | None = None) -> Loaded:
+def load_generator(
+    model: str | Path,
+    direction: str | None = None,
+    *,
+    checkpoint: str | int | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+) -> Loaded:
     """Read one direction of a run, a checkpoint or a model folder.
 
-    `direction` may be left out: `a2b`, or the only one there is; `checkpoint` as in `find_model`. Raises `UserError`
+    `direction` may be left out: `a2b`, or the only one there is; `checkpoint` as in `find_model`. `steps` and `seed` of
+    a translation are for networks that take a time and noise; by default as they were trained. Raises `UserError`
     where there is no such model or direction, `DamagedError` where its files are not intact.
     """
     folder, notices = find_model(model, checkpoint)
@@ -71,7 +79,10 @@ def load_generator(model: str | Path, direction: str | None = None, *, checkpoin
             f'--extension {reader} on the command line, extensions=["{reader}"] in Python.'
         )
     chosen = _choose_direction(folder, card, direction)
+    card = _with_steps(card, chosen, steps, seed)
     network = _load_network(folder, card, chosen).eval().requires_grad_(False)
+    if seed is not None:
+        network.draw()
     return Loaded(
         network=network,
         card=card,
@@ -152,6 +163,27 @@ def _choose_direction(folder: Path, card: ModelCard, direction: str | None) -> s
             )
         raise UserError(f'{folder} has no direction "{direction}"; it has {" and ".join(there)}.{one_way}')
     return chosen
+
+
+def _with_steps(card: ModelCard, direction: str, steps: int | None, seed: int | None) -> ModelCard:
+    """Return what a model says of itself with other steps and another seed of its translations."""
+    described = card.translators[direction]
+    for name, value, needed in (("steps", steps, "time"), ("seed", seed, "noise")):
+        if value is not None and needed not in generator_class(described.network).takes:
+            raise UserError(
+                f"{option(name, value)}: this model translates in one step, without noise. Leave it out; models that "
+                "were trained with unsb take several steps."
+            )
+    if seed is not None and not 0 <= seed < 1 << 31:
+        raise UserError(f"{option('seed', seed)}: allowed are whole numbers from 0 to {(1 << 31) - 1:,}.")
+    trained: int = described.network.get("steps", 1)
+    if steps is not None and not 1 <= steps <= trained:
+        raise UserError(
+            f"{option('steps', steps)}: this model has {trained} steps. Choose a number from 1 to {trained}."
+        )
+    given = {"stop_after": steps, "seed": seed}
+    network = {**described.network, **{name: value for name, value in given.items() if value is not None}}
+    return replace(card, translators={**card.translators, direction: replace(described, network=network)})
 
 
 def _load_network(folder: Path, card: ModelCard, direction: str) -> Generator:

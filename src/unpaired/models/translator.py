@@ -112,9 +112,8 @@ class Translator:
         )
         self.engine, self._exactness = open_engine(job)
         self.device = self.engine.device
-        budget = None if memory is None else read_memory(memory)
         self._digest = fingerprint
-        self.tiler = Tiler(self.engine, self.network, budget)
+        self.tiler = Tiler(self.engine, self.network, None if memory is None else read_memory(memory))
         self.notices = self.engine.notices = [*notices, *self.engine.notices]  # one list: the engine may add to it
 
     @classmethod
@@ -132,6 +131,8 @@ class Translator:
         size: TranslationSize | str | None = None,
         detail: bool | None = None,
         memory: int | str | None = None,
+        steps: int | None = None,
+        seed: int | None = None,
         extensions: Sequence[str] = (),
     ) -> Translator:
         """Return the translator that a run, a checkpoint or a model folder holds.
@@ -154,6 +155,7 @@ class Translator:
           image, which keeps its detail (the default for pictures of the same channels), or the translation is resized.
         - `memory` is what the process may take, in bytes or such as `4GB`: an image that needs more is translated by
           tiles, with the same result. By default what is free.
+        - `steps` is how many steps of its bridge a model of several takes (UNSB), and `seed` that of their noise.
         - `extensions` are the user's own parts that the model needs, `package.module:Name`: what only a model names is
           not imported.
 
@@ -161,7 +163,7 @@ class Translator:
         `DamagedError` where the model's files are not intact.
         """
         allow_extensions(extensions)
-        loaded = load_generator(model, direction, checkpoint=checkpoint)
+        loaded = load_generator(model, direction, checkpoint=checkpoint, steps=steps, seed=seed)
         return cls(
             loaded.network,
             loaded.card,
@@ -240,8 +242,7 @@ class Translator:
         if self._digest is None:
             digest = hashlib.sha256(json.dumps(describe_generator(self.network), sort_keys=True, default=str).encode())
             for name, value in self.network.state_dict().items():
-                digest.update(name.encode())
-                digest.update(value.contiguous().numpy().tobytes())
+                digest.update(name.encode() + value.contiguous().numpy().tobytes())
             self._digest = digest.hexdigest()
         return self._digest
 

@@ -9,6 +9,12 @@
 
 from unpaired.networks.base import Discriminator, Generator, Search, SearchError, mixes_images
 from unpaired.networks.blocks import InitConfig, ResidualBlock, initialize
+from unpaired.networks.bridge_resnet import (
+    BridgeResnetConfig,
+    BridgeResnetGenerator,
+    TimedPatches,
+    TimedPatchgan,
+)
 from unpaired.networks.coupled import (
     CoupledDiscriminator,
     CoupledDiscriminatorConfig,
@@ -42,11 +48,12 @@ from unpaired.networks.vit_unet import VitUnetConfig, VitUnetGenerator
 
 # fmt: off
 __all__ = [
-    "DISCRIMINATORS", "GENERATORS", "CoupledDiscriminator", "CoupledDiscriminatorConfig", "CoupledGenerator",
-    "CoupledGeneratorConfig", "Discriminator", "DiscriminatorConfig", "Disturbance", "Generator", "GeneratorConfig",
-    "InitConfig", "LatentSearch", "LatentSearchConfig", "MaskedResnetConfig", "MaskedResnetGenerator", "PatchganConfig",
-    "PatchganDiscriminator", "PixelConfig", "PixelDiscriminator", "ResidualBlock", "ResnetConfig", "ResnetGenerator",
-    "Search", "SearchConfig", "SearchError", "UnetConfig", "UnetGenerator", "VitUnetConfig", "VitUnetGenerator",
+    "DISCRIMINATORS", "GENERATORS", "BridgeResnetConfig", "BridgeResnetGenerator", "CoupledDiscriminator",
+    "CoupledDiscriminatorConfig", "CoupledGenerator", "CoupledGeneratorConfig", "Discriminator", "DiscriminatorConfig",
+    "Disturbance", "Generator", "GeneratorConfig", "InitConfig", "LatentSearch", "LatentSearchConfig",
+    "MaskedResnetConfig", "MaskedResnetGenerator", "PatchganConfig", "PatchganDiscriminator", "PixelConfig",
+    "PixelDiscriminator", "ResidualBlock", "ResnetConfig", "ResnetGenerator", "Search", "SearchConfig", "SearchError",
+    "TimedPatches", "TimedPatchgan", "UnetConfig", "UnetGenerator", "VitUnetConfig", "VitUnetGenerator",
     "build_discriminator", "build_generator", "describe_generator", "generator_class", "generator_from_description",
     "initialize", "mixes_images", "receptive_field",
 ]

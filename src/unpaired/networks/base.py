@@ -53,7 +53,8 @@ class Generator(Network):
     """
 
     takes: ClassVar[tuple[Input, ...]] = ("image",)
-    """What `forward` takes, in order; all but the image have defaults, so that an image alone can be translated."""
+    """What a step of it takes, in order. `forward` takes an image alone: with a time, it makes all steps by itself
+    (`stop_after` of its settings), with noise drawn from a seed (`seed`), so that a translation can be repeated."""
     differentiable: ClassVar[bool] = True
     """Whether gradients flow from the result to the image."""
     exportable: ClassVar[bool] = True
@@ -87,6 +88,18 @@ class Generator(Network):
     @abstractmethod
     def forward(self, image: Tensor) -> Tensor:
         """Translate [N, in_channels, H, W] to [N, out_channels, H, W]; UserError for a size that does not fit."""
+
+    def draw(self) -> None:
+        """Draw the noise of translations anew from `config.seed`, where it takes noise."""
+
+    def fields(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Return what `forward` sees at positions beside the image, [F, h, w], by default nothing (F = 0).
+
+        `rows` [h] and `columns` [w] are int64, from the top left of the image. Where F is not 0, `forward` takes the
+        fields of the image [N, F, H, W] as a second argument, by default those that it makes itself: so that an image
+        can be computed by tiles.
+        """
+        return torch.empty(0, len(rows), len(columns))
 
     def run(self, stage: nn.Module, *inputs: Tensor) -> Tensor:
         """Apply one stage; with `recompute`, what it would keep for the gradient is made again when needed."""

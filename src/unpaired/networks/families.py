@@ -12,6 +12,7 @@ from unpaired.core.errors import UserError
 from unpaired.core.families import Families
 from unpaired.core.given import validated
 from unpaired.networks.base import Discriminator, Generator
+from unpaired.networks.bridge_resnet import BridgeResnetGenerator
 from unpaired.networks.latent_search import LatentSearch
 from unpaired.networks.masked_resnet import MaskedResnetGenerator
 from unpaired.networks.patchgan import PatchganDiscriminator, PixelDiscriminator
@@ -22,6 +23,7 @@ from unpaired.networks.vit_unet import VitUnetGenerator
 GENERATORS: dict[str, type[Generator]] = {
     "resnet": ResnetGenerator,
     "masked_resnet": MaskedResnetGenerator,
+    "bridge_resnet": BridgeResnetGenerator,
     "unet": UnetGenerator,
     "vit_unet": VitUnetGenerator,
     "latent_search": LatentSearch,

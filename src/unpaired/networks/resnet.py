@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -97,7 +97,7 @@ class ResnetGenerator(Generator):
         """Return the translation of [N, in_channels, H, W] and the `features` that it went through."""
         return self._through(self.layers(), image, taps)
 
-    def _through(self, layers: Sequence[nn.Module], image: Tensor, taps: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
+    def _through(self, layers: Sequence[Any], image: Tensor, taps: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
         self.check(image)
         features, found = image, []
         for number, layer in enumerate(layers):
@@ -124,7 +124,7 @@ class ResnetGenerator(Generator):
         return found
 
 
-def _overwritten(following: Sequence[nn.Module]) -> bool:
+def _overwritten(following: Sequence[Any]) -> bool:
     first = next((layer for layer in following if not isinstance(layer, nn.Identity)), None)
     return isinstance(first, nn.ReLU) and first.inplace
 

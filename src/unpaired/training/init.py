@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unpaired.core.errors import UserError, did_you_mean, option
+from unpaired.core.families import families_of
 from unpaired.core.text import listing, plural
 from unpaired.methods import Method
 from unpaired.methods.pool import ImagePool, RaggedImagePool
@@ -63,6 +65,9 @@ def with_generator_of(config: RunConfig) -> RunConfig:
         return config
     with torch.device("meta"):
         generator = generator_from_description(described.network).config
+    hint = typing.get_type_hints(type(config.settings), include_extras=True)["generator"]
+    if families_of(hint) is None and type(generator) is not type(config.settings.generator):
+        return config  # the method has one kind of generator, and takes of the weights what fits
     return dataclasses.replace(config, settings=dataclasses.replace(config.settings, generator=generator))
 
 

@@ -12,6 +12,7 @@ from unpaired.models.export.formats import load_format
 from unpaired.models.export.model import export_model
 from unpaired.models.folder import ModelCard, TranslatorCard, write_model
 from unpaired.networks import (
+    BridgeResnetConfig,
     GeneratorConfig,
     InitConfig,
     ResnetConfig,
@@ -24,6 +25,7 @@ from unpaired.networks import (
 
 NETWORKS: dict[str, GeneratorConfig] = {
     "antialiased": ResnetConfig(width=4, blocks=1, downsampling="blur", upsampling="blur"),  # cut, fastcut
+    "bridge": BridgeResnetConfig(width=4, blocks=1, steps=2, downsampling="blur", upsampling="blur"),  # unsb
     "unet-batch": UnetConfig(width=4, depth=3, norm="batch"),  # pix2pix
     "vit": VitUnetConfig(width=4, depth=3, tokens=12, heads=3, blocks=2),
 }

@@ -343,9 +343,16 @@ def read_network(network: Any, device: torch.device, dtype: torch.dtype) -> Netw
 
     if network.sees_whole_image:
         raise NotLocalError("each part of its result depends on the whole image, through attention")
+    channels, nowhere = network.in_channels, torch.arange(0, device=device)
+    fields = len(network.fields(nowhere, nowhere))  # behind the channels of the image
+
+    def forward(image: Tensor) -> Any:
+        given = [image.narrow(1, 0, channels), image.narrow(1, channels, fields)] if fields else [image]
+        return network.forward(*given)
+
     size = [max(network.minimum_size, 2 * network.size_multiple) + n * network.size_multiple for n in (1, 2)]
-    example = torch.rand(1, network.in_channels, *size, device=device, dtype=dtype)
+    example = torch.rand(1, channels + fields, *size, device=device, dtype=dtype)
     with torch.no_grad():
-        traced = make_fx(lambda image: network.forward(image), tracing_mode="real", pre_dispatch=True)(example)
+        traced = make_fx(forward, tracing_mode="real", pre_dispatch=True)(example)
     reading = Reading(traced, (size[0], size[1]))
-    return Network(reading.operations, reading.output, network.in_channels, network)
+    return Network(reading.operations, reading.output, channels + fields, network)

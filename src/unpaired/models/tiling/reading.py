@@ -105,6 +105,8 @@ class Reading:
         named = self._named(node)
         if name == "cat":
             return self._joined(node, named)
+        if name in ("narrow", "slice") and named["dim"] == 1:
+            return self._pointwise(node)
         first = named.get("input", named.get("self"))
         if name not in _RULES or not isinstance(first, _Result):
             raise NotLocalError(f"it uses {node.target}")

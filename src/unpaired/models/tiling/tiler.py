@@ -191,7 +191,8 @@ class Tiler:
                 progress=self.progress,
             )
             with torch.inference_mode():
-                run.translate(_padded(read, size, engine.dtype), _cut(write, size))
+                part = _padded(read, size, engine.dtype)
+                run.translate(_with_fields(part, engine), _cut(write, size))
 
 
 def layouts(network: Network, size: Size, engine: TorchEngine, folder: Path | None) -> list[Layout]:
@@ -258,6 +259,17 @@ def _padded(read: ReadWindow, size: Size, dtype: torch.dtype) -> Callable[[Spans
             image = image[rows - top][:, columns - left]
         # A copy, since operations may work in place.
         return torch.from_numpy(np.array(image, np.float32, order="C")).permute(2, 0, 1)[None].to(dtype)
+
+    return part
+
+
+def _with_fields(read: Callable[[Spans], Tensor], engine: TorchEngine) -> Callable[[Spans], Tensor]:
+    """Return what reads a part of the image with what the network sees beside it, see `Generator.fields`."""
+
+    def part(spans: Spans) -> Tensor:
+        image = read(spans)
+        fields = engine.network.fields(*(torch.arange(*span, device=engine.device) for span in spans))
+        return torch.cat([image, fields[None].to(image)], 1) if len(fields) else image
 
     return part
 
