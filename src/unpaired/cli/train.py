@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 METHODS_HELP = (
     "The method: auto (a plan and short probes choose), cyclegan, stegogan, cut, fastcut, dclgan, unsb, pix2pix (learns"
-    " from pairs), simgan, feature_gan, bigan, cogan, masked (fills in covered patches; for --init-from), or your own as "
-    "package.module:Name. Those of one direction translate A to B; --set method.direction=b2a changes that."
+    " from pairs), simgan, feature_gan, bigan, cogan, masked (fills in covered patches; for --init-from), or your own "
+    "as package.module:Name. Those of one direction translate A to B; --set method.direction=b2a changes that."
 )
 
 

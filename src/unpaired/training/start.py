@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -395,7 +396,7 @@ def _rehearse(config: RunConfig, shapes: ImageShapes) -> None:
         batch = Batch(
             torch.empty(rows, shapes.channels_a, *shapes.size), torch.empty(rows, shapes.channels_b, *shapes.size)
         )
-        next(method.step(iter([batch])))
+        next(method.step(itertools.repeat(batch)))
 
 
 def _set_damaged_aside(folder: Path, good: Path | None) -> None:
