@@ -142,7 +142,7 @@ def translate(
     allow(extension)
     computing: dict[str, Any] = {"device": device, "engine": engine, "precision": precision}
     sizing: dict[str, Any] = {"size": size, "detail": detail, "memory": memory}
-    bridge: dict[str, Any] = {"steps": steps, "seed": seed}
+    chosen: dict[str, Any] = {"direction": direction, "checkpoint": checkpoint, "steps": steps, "seed": seed}
     files: dict[str, Any] = {
         "format": format,
         "name": name,
@@ -157,12 +157,7 @@ def translate(
     if cluster is not None:
         if crf is not None or smooth:
             raise UserError("--crf and --smooth are for clips, which are translated without --cluster.")
-        where = {
-            "address": cluster[0] if cluster else "local",
-            "direction": direction,
-            "checkpoint": checkpoint,
-            **bridge,
-        }
+        chosen |= {"address": cluster[0] if cluster else "local", "extensions": extension or []}
         settings = {**files, **computing, **sizing, "sink": sink}
         if keep_metadata:
             raise UserError(f"{option('keep_metadata')}: only without --cluster is it written.")
@@ -170,12 +165,10 @@ def translate(
             raise UserError(f"{option('doubt')}: only without --cluster are maps of doubt written.")
         if deidentify:
             raise UserError(f"{option('deidentify')}: only without --cluster are files written like their inputs.")
-        return _translate_collection(model, inputs, out, settings, extensions=extension or [], quiet=quiet, **where)
+        return _translate_collection(model, inputs, out, settings, quiet=quiet, **chosen)
     files |= {"deidentify": deidentify, "keep_metadata": keep_metadata, "crf": crf, "smooth": smooth, "doubt": doubt}
     _refuse_collections(inputs, out, sink)
-    return _translate_files(
-        model, inputs, out, files, direction, checkpoint, {**computing, **sizing, **bridge}, quiet=quiet
-    )
+    return _translate_files(model, inputs, out, files, {**chosen, **computing, **sizing}, quiet=quiet)
 
 
 def _translate_files(
@@ -183,9 +176,7 @@ def _translate_files(
     given: list[PATH],
     out: PATH,
     settings: dict[str, Any],
-    direction: str | None,
-    checkpoint: str | None,
-    computing: dict[str, Any],
+    loading: dict[str, Any],
     *,
     quiet: bool,
 ) -> int:
@@ -197,11 +188,9 @@ def _translate_files(
     inputs = [Path(each) for each in given]
     translator = Translator.load(
         model,
-        direction,
-        checkpoint=checkpoint,
         images=count_images(inputs),
         fine=True if settings["bit_depth"] in (16, 32) else None,
-        **computing,
+        **loading,
     )
     _introduce(translator, quiet=quiet)
     if not quiet:
