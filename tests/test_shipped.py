@@ -22,7 +22,8 @@ SHAPES = ImageShapes(channels_a=3, channels_b=3, size=(128, 128))
 def test_there_are_those_of_the_paper() -> None:
     assert shipped("plan") == ("ablation", "cut", "identity", "paper")
     names = ("cycle-only", "gan-backward", "gan-forward", "gan-only", "identity", "no-identity", "no-pool")
-    assert {name for name in shipped("run") if name.startswith("cyclegan-")} == {f"cyclegan-{name}" for name in names}
+    of_cyclegan = {f"cyclegan-{name}" for name in (*names, "best", "fast")}
+    assert {name for name in shipped("run") if name.startswith("cyclegan-")} == of_cyclegan
     assert {"published-256", "published-128", "small-64", "grey-16bit"} <= set(shipped("run"))
     assert len(list(FOLDER.glob("*.toml"))) == len(shipped("plan")) + len(shipped("run"))
 
@@ -93,7 +94,7 @@ def test_a_file_comes_first_and_unknown_names_list_what_there_is(
     assert find_config("elsewhere/paper.toml") is None
     assert find_config(tmp_path / "paper.toml") is None
     with pytest.raises(
-        UserError, match=r'there is no such file. Did you mean "cyclegan-no-pool".*Shipped: cyclegan-cyc'
+        UserError, match=r'there is no such file. Did you mean "cyclegan-no-pool".*Shipped: cyclegan-best'
     ):
         read_file("cyclegan-nopool")
     with pytest.raises(UserError, match="paper: this is the plan of a comparison, for: unpaired compare paper"):

@@ -1,6 +1,6 @@
 """The measurements of `run.sh`: each a command of its own with a time limit, its figures as JSON, and one report.
 
-python benchmarks/gpu/run.py PART... --out OUT [--packed build/gpu] [--device cuda] [--tiny]
+python benchmarks/gpu/run.py PART... --out OUT [--packed build/gpu] [--device cuda] [--recipe best] [--tiny]
 """
 
 from __future__ import annotations
@@ -15,9 +15,13 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
+
+from unpaired.core.given import Given
+from unpaired.training.config import Recipe
+from unpaired.training.settings import RECIPE, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "benchmarks"
@@ -26,6 +30,7 @@ TINY_STEP = ("--size=32", "--width=8", "--blocks=6", "--rounds=1")
 FASTEST = "bf16-graph"
 """The mode of training by which the number of images of part 3 is chosen."""
 TRAINING_SECONDS = 400
+RECIPES = get_args(Recipe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,38 +82,45 @@ def translation(batch: int, size: int) -> Callable[[Namespace], list[str]]:
     return command
 
 
-def train(arguments: Namespace) -> list[str]:
-    """Return the command of the training, as long as the time for it lasts at the speed measured before."""
-    found, seconds = arguments.out / "steps-1.json", None
-    if found.is_file():
-        row = json.loads(found.read_text())["figures"].get(FASTEST)
-        seconds = None if row is None else row["median_seconds"]
-    images = 8 if arguments.tiny else int(TRAINING_SECONDS / (1.3 * (seconds or 0.02)))
-    epochs = max(1, images // (2 * 1334))
-    settings = {
-        "training.epochs": epochs,
-        "training.decay_epochs": epochs,
-        "training.max_images": images,
-        "training.evaluate_every_images": max(1, images // 8),
-        "training.checkpoint_every_images": max(1, images // 4),
-    }
-    if arguments.tiny:
-        small = {"data.load_size": 36, "data.crop_size": 32, "training.evaluate_images": 4}
-        settings |= {
-            **small,
-            "method.generator.width": 4,
-            "method.generator.blocks": 1,
-            "method.discriminator.width": 4,
+def train(recipe: str) -> Callable[[Namespace], list[str]]:
+    """Return the command of a training by a recipe, as long as the time for it lasts at the speed measured before."""
+
+    def command(arguments: Namespace) -> list[str]:
+        batch = 1 if arguments.tiny else resolve([Given({RECIPE: recipe}, "--recipe")]).training.batch_size
+        found, seconds = arguments.out / f"steps-{1 if batch < 8 else 16}.json", None
+        if found.is_file():
+            measured = json.loads(found.read_text())
+            row = measured["figures"].get(FASTEST)
+            seconds = None if row is None else row["median_seconds"] / measured["setting"]["batch_size"]
+        images = 8 if arguments.tiny else int(TRAINING_SECONDS / (1.3 * (seconds or 0.02)))
+        epochs = max(1, images // (2 * 1334))
+        settings = {
+            "training.epochs": epochs,
+            "training.decay_epochs": epochs,
+            "training.max_images": images,
+            "training.evaluate_every_images": max(1, images // 8),
+            "training.checkpoint_every_images": max(1, images // 4),
         }
-    command = [sys.executable, "-m", "unpaired", "train", "cyclegan", "--data", str(arguments.packed / "data")]
-    chosen = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-    return [*command, "--out", str(arguments.out / "run"), "--resume", "auto", "--device", arguments.device, *chosen]
+        if arguments.tiny:
+            settings |= {"data.load_size": 36, "data.crop_size": 32, "training.evaluate_images": 4}
+            settings |= {"training.batch_size": batch, "method.generator.width": 4, "method.generator.blocks": 1}
+            settings |= {"method.discriminator.width": 4}
+        chosen = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+        place = ["--data", str(arguments.packed / "data"), "--out", str(arguments.out / f"run-{recipe}")]
+        own = ["--recipe", recipe, "--resume", "auto", "--device", arguments.device]
+        return [sys.executable, "-m", "unpaired", "train", "cyclegan", *place, *own, *chosen]
+
+    return command
 
 
-def evaluate(arguments: Namespace) -> list[str]:
+def evaluate(recipe: str) -> Callable[[Namespace], list[str]]:
     """Return the command of its evaluation."""
-    own = ["--images", "6"] if arguments.tiny else ["--class", "zebra"]
-    return [sys.executable, "-m", "unpaired", "evaluate", str(arguments.out / "run"), *own]
+
+    def command(arguments: Namespace) -> list[str]:
+        own = ["--images", "6"] if arguments.tiny else ["--class", "sorrel,zebra"]
+        return [sys.executable, "-m", "unpaired", "evaluate", str(arguments.out / f"run-{recipe}"), *own]
+
+    return command
 
 
 # -------------------------------------------------------------------------------------------------------------- tables
@@ -170,8 +182,8 @@ MEASUREMENTS = (
     Measurement(2, "profile", 90, profile, profile_table),
     Measurement(2, "translation-256", 100, translation(16, 256), translation_table),
     Measurement(2, "translation-1024", 100, translation(1, 1024), translation_table),
-    Measurement(3, "training", 470, train),
-    Measurement(3, "evaluation", 70, evaluate),
+    *(Measurement(3, f"training-{recipe}", 470, train(recipe)) for recipe in RECIPES),
+    *(Measurement(3, f"evaluation-{recipe}", 70, evaluate(recipe)) for recipe in RECIPES),
 )
 
 
@@ -271,6 +283,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder of the results")
     parser.add_argument("--packed", type=Path, default=ROOT / "build" / "gpu", help="what pack.py put together")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--recipe", choices=RECIPES, default=RECIPES[0], help="that part 3 trains with")
     parser.add_argument("--tiny", action="store_true", help="tiny sizes, which measure nothing")
     arguments = parser.parse_args()
     if arguments.parts == ["profile"]:
@@ -284,7 +297,8 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     done = []
     for measurement in MEASUREMENTS:
-        if str(measurement.part) in arguments.parts:
+        of_part = measurement.part != 3 or measurement.name.endswith(f"-{arguments.recipe}")
+        if str(measurement.part) in arguments.parts and of_part:
             done.append(carry_out(measurement, arguments))
             print(f"{measurement.name}: {done[-1]['ended']}, {done[-1]['seconds']:.0f} s", flush=True)
             (arguments.out / "report.md").write_text(report(arguments, done))

@@ -4,7 +4,8 @@
 #   python benchmarks/gpu/pack.py --data HORSE2ZEBRA --peer CHECKOUT     # where there is a network
 #   benchmarks/gpu/run.sh 1 --out OUT     # tests; steps of a training, batch 1
 #   benchmarks/gpu/run.sh 2 --out OUT     # steps at batch 16, a profile, translation
-#   benchmarks/gpu/run.sh 3 --out OUT     # horse2zebra at 256 x 256, trained and evaluated
+#   benchmarks/gpu/run.sh 3 --out OUT     # horse2zebra at 256 x 256, trained and evaluated: track GPU-256
+#   benchmarks/gpu/run.sh 3 --out OUT --recipe best     # the same by a recipe, beside it
 #   benchmarks/gpu/run.sh 1 2 3 --device cpu --tiny --out OUT     # a rehearsal on any machine
 #
 # OUT gets report.md, one JSON and one log per measurement, and the trained model. What fails is reported, and the next

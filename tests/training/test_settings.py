@@ -251,3 +251,37 @@ def test_one_section_alone() -> None:
     )
     with pytest.raises(UserError, match=r'--set data\.flpi: unknown setting of data\. Did you mean "flip"'):
         settings_of("data", DataConfig, [Given({"data.flpi": 1}, "--set {name}")])
+
+
+def test_a_recipe_sets_what_nothing_else_sets(tmp_path: Path) -> None:
+    published, fast = _resolve(), _resolve("training.recipe=fast")
+    assert fast.training.recipe == "fast"
+    assert fast.training.batch_size > published.training.batch_size
+    assert fast.settings.generator.upsampling == "nearest"
+    assert fast.settings.generator.width == published.settings.generator.width
+    assert fast.chosen == {"training.recipe"}, "what a recipe sets is no choice"
+    own = _resolve("training.recipe=fast", "training.batch_size=2", "training.ema=none", "method.generator.family=unet")
+    assert (own.training.batch_size, own.training.ema, own.settings.generator) == (2, None, UnetConfig())
+    file = tmp_path / "config.json"
+    file.write_text(own.to_file())
+    again = resolve([read_file(file)])
+    assert (again.settings, again.training) == (own.settings, own.training), "the recipe is not read again"
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (("method.name=cut", "training.recipe=best"), "cut has no recipe 'best'. Allowed: published"),
+        (("training.recipe=bets",), "received 'bets'; allowed: published, fast or best. Did you mean \"best\""),
+    ],
+)
+def test_a_recipe_that_there_is_not_is_refused(assignments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        _resolve(*assignments)
+
+
+def test_a_recipe_below_a_run_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(_resolve().to_file())
+    with pytest.raises(UserError, match="a run's own file sets everything"):
+        resolve([read_file(file), read_overrides(["training.recipe=fast"])])

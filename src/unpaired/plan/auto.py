@@ -31,7 +31,7 @@ from unpaired.methods import find_method
 from unpaired.models.folder import CHECKPOINTS
 from unpaired.plan.document import METHOD, Decision, Plan, read_plan
 from unpaired.plan.fingerprint import take_fingerprint
-from unpaired.plan.make import plan_by_rules, read_budget, seconds_per_image
+from unpaired.plan.make import plan_by_rules, read_budget, refuse_recipe, seconds_per_image
 from unpaired.plan.probes import RECORD, Prober, Probes
 from unpaired.report.tables import render, to_terminal
 from unpaired.training.progress import Progress
@@ -135,6 +135,7 @@ def _asked(given: Sequence[Given], budget: str | None, share: float, folder: Pat
         chosen = option(name, settings[name])
         raise UserError(f"{option('budget', budget)} and {chosen} both say how long to train. Leave one of them out.")
     config = with_absolute_paths(resolve(given))
+    refuse_recipe(config.training)
     if share and not config.training.evaluate_images:
         raise UserError(
             f"{option('training.evaluate_images', 0)} turns off the evaluations by which probes are judged. Leave it "

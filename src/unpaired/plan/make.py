@@ -47,10 +47,20 @@ def make_plan(
     joined.values.pop("method.name", None)
     seconds = read_budget(budget) if isinstance(budget, str) else budget
     training: TrainingConfig = joined.build(TrainingConfig, "training")
+    refuse_recipe(training)
     if training.init_from is not None:
         find_init(training)  # a wrong one is refused before anything slow
     facts = take_fingerprint(joined.build(DataConfig, "data"), device=training.device, progress=progress)
     return plan_by_rules(facts, chosen, budget=seconds)
+
+
+def refuse_recipe(training: TrainingConfig) -> None:
+    """Raise `UserError` for a recipe: a plan decides what a recipe would, by the data."""
+    if training.recipe != "published":
+        chosen = option("training.recipe", training.recipe)
+        raise UserError(
+            f"{chosen}: a plan decides these settings itself. Leave it out, or use unpaired train cyclegan."
+        )
 
 
 def plan_by_rules(

@@ -15,12 +15,16 @@ Augmentation = Literal["colour", "translation", "cutout"]
 Choice = Literal["auto", "on", "off"]
 Schedule = Literal["linear", "cosine", "step", "plateau", "constant"]
 SelectOn = Literal["auto", "part", "all"]
+Recipe = Literal["published", "fast", "best"]
+"""What settings are where nobody set them: as published, or one of `unpaired.configs`."""
 Chosen = Literal["auto", "swd", "colour", "l1", "ssim", "psnr", "reconstruction_l1", "frechet", "kernel"]
 
 
 class TrainingConfig(Settings):
     """How the trainer carries out the updates of a method. Defaults are the published ones."""
 
+    recipe: Annotated[Recipe, Flag("--recipe")] = "published"
+    """What every setting is that nothing else sets: as published, or, for cyclegan, fast or best (docs/recipes.md)."""
     epochs: Annotated[CountOrZero, Flag("--epochs")] = 100
     """Epochs at the full learning rate; an epoch is as many images as the larger domain has."""
     decay_epochs: Annotated[CountOrZero, Flag("--decay-epochs")] = 100

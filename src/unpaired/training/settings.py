@@ -18,7 +18,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from unpaired.configs import FOLDER, find_config, shipped, suggestion
 from unpaired.core.errors import UserError, did_you_mean
@@ -26,8 +26,9 @@ from unpaired.core.extensions import is_extension
 from unpaired.core.given import Given, Joined, flatten, read_document, without_none
 from unpaired.data.config import DataConfig
 from unpaired.methods import METHODS, find_method
-from unpaired.training.config import TrainingConfig
+from unpaired.training.config import Recipe, TrainingConfig
 
+RECIPE = "training.recipe"
 SECTIONS = ("method", "data", "training")
 PLAN = "plan"
 """Section of a plan's file that says how it came about; no settings."""
@@ -93,7 +94,8 @@ def resolve(given: Sequence[Given]) -> RunConfig:
 
     Raises `UserError` that names the place, the name as typed, what was received and allowed, and the nearest match.
     """
-    joined = Joined()
+    recipe = _recipe(given)
+    joined = Joined(recipe)
     for source in given:
         for name in source.values:
             _check_section(name, source.called(name))
@@ -102,7 +104,7 @@ def resolve(given: Sequence[Given]) -> RunConfig:
     if method not in METHODS and not is_extension(method, "method"):
         raise unknown_method(str(method), joined.called("method.name"))
     kind = find_method(method)
-    chosen = frozenset(flatten(joined.values))
+    chosen = frozenset(name for name in flatten(joined.values) if joined.sources.get(name) not in recipe)
     joined.add_defaults(kind.defaults, method)
     return RunConfig(
         method=method,
@@ -111,6 +113,37 @@ def resolve(given: Sequence[Given]) -> RunConfig:
         training=joined.build(TrainingConfig, "training"),
         chosen=chosen,
     )
+
+
+def _recipe(given: Sequence[Given]) -> list[Given]:
+    """Return the settings of the recipe that was asked for, which all others win over; they are no choices.
+
+    A run wrote down what its recipe set, so that recipe is not read again: it may be another one meanwhile.
+    """
+    source = next((source for source in reversed(given) if RECIPE in source.values), None)
+    if source is None or source.record or source.values[RECIPE] in ("published", None):
+        return []
+    method = next((each.values["method.name"] for each in reversed(given) if "method.name" in each.values), "cyclegan")
+    recipe, called = str(source.values[RECIPE]), source.called(RECIPE)
+    own = [name for name in get_args(Recipe) if (FOLDER / recipe_file(str(method), name)).is_file()]
+    if recipe in get_args(Recipe) and recipe not in own:
+        allowed = ", ".join(["published", *own])
+        raise UserError(
+            f"{called}: {method} has no recipe {recipe!r}. Allowed: {allowed}. Leave it out, or train cyclegan."
+        )
+    if any(each.record for each in given):
+        raise UserError(
+            f"{called} sets what nothing else sets, and a run's own file sets everything. Leave one of them out."
+        )
+    if recipe not in own:
+        return []  # no recipe at all, which the settings' own check says
+    values = flatten(read_document(FOLDER / recipe_file(str(method), recipe), f"the recipe {recipe}"))
+    return [Given(values, f"{{name}} (of the recipe {recipe})", record=True)]
+
+
+def recipe_file(method: str, recipe: str) -> str:
+    """Return the name of the file of a recipe in `unpaired.configs`."""
+    return f"{method}-{recipe}.toml"
 
 
 def find_settings_class(method: str) -> type[Any]:
