@@ -10,11 +10,12 @@ import torch
 
 from unpaired.models.exactness import reference
 from unpaired.models.graph import AnySize, quiet_exporter, trace, trusting_copy
-from unpaired.networks import ResnetConfig, UnetConfig, build_generator
+from unpaired.networks import ResnetConfig, UnetConfig, VitUnetConfig, build_generator
 
 CONFIGS = [
     ResnetConfig(width=2, blocks=1),
     UnetConfig(width=2, depth=4, norm="batch", upsampling="nearest"),
+    VitUnetConfig(width=2, depth=1, tokens=4, heads=2, blocks=1),
 ]
 
 

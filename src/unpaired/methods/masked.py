@@ -1,9 +1,8 @@
 """Masked images: the self-supervised pretraining of UVCGAN, whose generators begin from it.
 
 Torbunov et al., WACV 2023, arXiv:2203.02557, section 3.3: squares of an image are covered at random and the generator
-is to give the whole image back, after BERT and "BEiT". As in the authors' code of both versions, one generator learns
-from the images of both domains, and what is covered becomes black. `training.init_from` gives its weights to a method
-that translates.
+is to give the whole image back. As in the authors' code of both versions, one generator learns from the images of
+both domains, and what is covered becomes black. `training.init_from` gives its weights to a method that translates.
 """
 
 from __future__ import annotations

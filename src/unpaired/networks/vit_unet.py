@@ -88,7 +88,7 @@ class VitUnetGenerator(Generator):
         for block in self.blocks:
             tokens = self.run(block, tokens)
         style, tokens = tokens[:, 0], tokens[:, 1:]
-        features = self.unembed(tokens).transpose(1, 2).reshape(-1, *features.shape[1:])
+        features = self.unembed(tokens).to(features.dtype).transpose(1, 2).reshape(-1, *features.shape[1:])
         for decode, skip in zip(reversed(self.decode), reversed(skips), strict=True):
             features = self.run(decode, features, skip, style)
         # The authors' images are in [0, 1] behind a sigmoid: 2 sigmoid(v) - 1 = tanh(v / 2).
@@ -106,9 +106,10 @@ class _Embedding(nn.Module):
         self.style = nn.Parameter(torch.randn(1, 1, tokens))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return [N, 1 + H W, tokens] for [N, channels, H, W]."""
+        """Return [N, 1 + H W, tokens] for [N, channels, H, W], which may be of another type than the tokens."""
         positions = self.positions(features)[None].expand(features.shape[0], -1, -1)
-        tokens = self.join(torch.cat([positions, features.flatten(2).transpose(1, 2)], 2))
+        features = features.flatten(2).transpose(1, 2).to(positions.dtype)
+        tokens = self.join(torch.cat([positions, features], 2))
         return torch.cat([self.style.to(tokens.dtype).expand(tokens.shape[0], -1, -1), tokens], 1)
 
     def positions(self, features: Tensor) -> Tensor:
@@ -122,7 +123,7 @@ class _Embedding(nn.Module):
             weight, bias = self.position.weight, self.position.bias
             wide = torch.promote_types(weight.dtype, torch.float32)
             values: Tensor = nnf.linear(grid.to(wide), weight.to(wide), bias.to(wide)).sin()
-            return values.to(features.dtype)
+            return values.to(weight.dtype)
 
 
 def coordinates(length: int, device: torch.device) -> Tensor:

@@ -17,7 +17,6 @@ from unpaired.networks import (
     InitConfig,
     ResnetConfig,
     UnetConfig,
-    VitUnetConfig,
     build_generator,
     describe_generator,
     initialize,
@@ -27,7 +26,6 @@ NETWORKS: dict[str, GeneratorConfig] = {
     "antialiased": ResnetConfig(width=4, blocks=1, downsampling="blur", upsampling="blur"),  # cut, fastcut
     "bridge": BridgeResnetConfig(width=4, blocks=1, steps=2, downsampling="blur", upsampling="blur"),  # unsb
     "unet-batch": UnetConfig(width=4, depth=3, norm="batch"),  # pix2pix
-    "vit": VitUnetConfig(width=4, depth=3, tokens=12, heads=3, blocks=2),
 }
 
 

@@ -23,11 +23,20 @@ from unpaired.core.memory import used_memory
 from unpaired.data.scale import Scale
 from unpaired.data.values import Domain
 from unpaired.models.engines.base import Engine, NotFiniteError
+from unpaired.models.engines.pytorch import TorchEngine
 from unpaired.models.files import translate_files
 from unpaired.models.folder import ModelCard
 from unpaired.models.tiling import tiler
 from unpaired.models.translator import Translator
-from unpaired.networks import Generator, InitConfig, ResnetConfig, UnetConfig, build_generator, initialize
+from unpaired.networks import (
+    Generator,
+    InitConfig,
+    ResnetConfig,
+    UnetConfig,
+    VitUnetConfig,
+    build_generator,
+    initialize,
+)
 
 EXTENSION = "painted:PaintedReader"
 
@@ -282,3 +291,11 @@ def test_small_files_are_read_whole(tmp_path: Path, make_model: Callable[..., Pa
     assert ended.value.code == 0
     with PillowImage.open(tmp_path / "out" / "small.png") as made:
         assert made.size == (30, 40)
+
+
+def test_a_budget_that_nothing_would_keep_to_is_refused() -> None:
+    network = build_generator(VitUnetConfig(width=2, depth=1, tokens=2, heads=1, blocks=0), 3, 3).eval()
+    engine = TorchEngine(network, "fp32", torch.device("cpu"))
+    assert not tiler.Tiler(engine, network, None).is_needed(2000, 2000)
+    with pytest.raises(UserError, match=r"memory.* is kept to by tiles.*attention\. Leave it out"):
+        tiler.Tiler(engine, network, 1 << 30).is_needed(2000, 2000)

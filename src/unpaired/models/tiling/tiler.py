@@ -77,13 +77,21 @@ class Tiler:
         return int(free_memory() * _SHARE)
 
     def is_needed(self, height: int, width: int, count: int = 1) -> bool:
-        """Return whether a batch of images of this (padded) size needs tiles, and can be cut into them."""
+        """Return whether a batch of images of this (padded) size needs tiles, and can be cut into them.
+
+        Raises `UserError` where a budget was given and tiles, which alone would keep to it, are not possible.
+        """
         pixels = height * width * count
         if self._original.is_search or pixels <= (_SMALL if self.budget is None else _SMALL >> 3):
             return False
         device = self._engine.device
         network = self._network()
         if isinstance(network, NotLocalError):
+            if self.budget is not None:
+                raise UserError(
+                    f"{option('memory')} is kept to by tiles, by which this model's network cannot be computed: "
+                    f"{network}. Leave it out, or translate smaller images."
+                )
             return False
         needed = whole_numbers(network, (height, width)) * count * _ITEM
         return needed > (self.available if device.type == "cpu" else _free_on(device))
