@@ -39,7 +39,8 @@ from unpaired.training.trainer import Trainer
 Step = Callable[[], dict[str, torch.Tensor]]
 GPU: dict[str, Any] = {"precision": "bf16", "graph": "on"}
 MODES: dict[str, dict[str, Any]] = {
-    "fp32": {"precision": "fp32"},
+    "fp32": {"precision": "fp32", "convolution": "direct"},
+    "fp32-winograd": {"precision": "fp32", "convolution": "winograd"},
     "bf16": {"precision": "bf16"},
     "bf16-recompute": {"precision": "bf16", "recompute": True},
     "fp32-compiled": {"precision": "fp32", "compile": "on"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -54,10 +55,35 @@ def test_auto_on_cuda_records_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_was_chosen_stays() -> None:
-    chosen = TrainingConfig(precision="fp32", compile="on", memory_format="channels_last", graph="off")
+    ways: dict[str, Any] = {"precision": "fp32", "compile": "on", "memory_format": "channels_last"}
+    chosen = TrainingConfig(**ways, graph="off", convolution="direct")
     assert settle(chosen, CPU, 256) == chosen
     assert explained(chosen, chosen, CPU) == "computing on cpu in fp32, compiled, channels last"
     assert settle(settle(TrainingConfig(), CPU, 256), CPU, 256) == settle(TrainingConfig(), CPU, 256)
+
+
+def test_wide_residual_blocks_are_convolved_by_winograd_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modes, "fast_bf16", lambda device: False)
+    fp32 = TrainingConfig(precision="fp32")
+    for given, device, residual, convolution in (
+        (fp32, CPU, 256, "winograd"),
+        (fp32, CPU, 128, "direct"),
+        (fp32, CUDA, 256, "direct"),
+        (replace(fp32, precision="bf16"), CPU, 256, "direct"),
+        (replace(fp32, compile="on"), CPU, 256, "direct"),
+        (replace(fp32, memory_format="channels_last"), CPU, 256, "direct"),
+        (replace(fp32, convolution="winograd"), CPU, 8, "winograd"),
+        (replace(fp32, convolution="direct"), CPU, 256, "direct"),
+    ):
+        settled = settle(given, device, 256, residual=residual)
+        assert settled.convolution == convolution
+        assert settle(settled, device, 256, residual=residual) == settled
+        if device == CPU:
+            assert ("Winograd" in explained(given, settled, device)) == (convolution == "winograd")
+    wrongs: tuple[tuple[dict[str, Any], int], ...] = (({"precision": "bf16"}, 256), ({"compile": "on"}, 256), ({}, 0))
+    for wrong, residual in wrongs:
+        with pytest.raises(UserError, match=r"training\.convolution.*winograd"):
+            settle(replace(fp32, convolution="winograd", **wrong), CPU, 256, residual=residual)
 
 
 def test_a_graph_without_cuda_is_refused() -> None:

@@ -16,6 +16,7 @@ from unpaired.core.errors import UserError
 from unpaired.methods import Batch, ImageShapes, Player
 from unpaired.methods.cyclegan import Config, CycleGAN
 from unpaired.networks import PatchganConfig, ResnetConfig, UnetConfig, VitUnetConfig, build_generator
+from unpaired.networks.winograd import Kernels
 from unpaired.training.config import TrainingConfig
 from unpaired.training.trainer import Trainer
 
@@ -163,6 +164,23 @@ def test_recomputing_activations_changes_nothing(generator: Any) -> None:
         torch.equal(value, other[name]) for one, other in zip(plain, again, strict=True) for name, value in one.items()
     )
     assert all(torch.equal(value, again_state[name]) for name, value in plain_state.items())
+
+
+def test_convolving_by_winograd_trains_the_same() -> None:
+    results = []
+    for convolution in ("direct", "winograd", "winograd"):
+        torch.manual_seed(1)
+        method = CycleGAN(CONFIG, SHAPES)
+        trainer = Trainer(method, TrainingConfig(precision="fp32", convolution=convolution), CPU)
+        stream = batches(3, 3, 16)
+        results.append([{name: value.item() for name, value in trainer.step(stream).items()} for _ in range(3)])
+        stage = method.G.residual[0].first
+        if stage.kernels is not None:
+            assert torch.equal(stage.kernels.of(stage.convolution.weight), Kernels().of(stage.convolution.weight))
+    direct, winograd, again = results
+    assert winograd == again != direct
+    assert direct[0] == pytest.approx(winograd[0], rel=1e-4)
+    assert direct[2] == pytest.approx(winograd[2], rel=1e-2)  # Adam's first steps follow the gradients' signs
 
 
 def test_recomputing_keeps_less_for_the_gradient() -> None:

@@ -56,7 +56,7 @@ Direction = Annotated[
 ]
 Device = Annotated[str, Parameter(group=COMPUTING, help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1 or mps.")]
 Engine = Annotated[
-    Literal["auto", "torch", "torch-compile", "onnxruntime", "openvino"],
+    Literal["auto", "torch", "torch-winograd", "torch-compile", "onnxruntime", "openvino"],
     Parameter(group=COMPUTING, help="What runs the networks; onnxruntime and openvino run on the CPU only."),
 ]
 Precision = Annotated[

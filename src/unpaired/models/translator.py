@@ -141,8 +141,8 @@ class Translator:
           out: `a2b`, or the only one there is.
         - `checkpoint` of a run: `best`, `last` or a number of images; by default the best, or else the newest.
         - `device` is `auto` (CUDA, else MPS, else CPU) or a name that PyTorch knows.
-        - `engine` is `torch`, `torch-compile`, `auto`, `onnxruntime` or `openvino`. The last two compute on the CPU and
-          want a graph, which is made once per model and kept in the user's cache.
+        - `engine` is `torch`, `torch-winograd`, `torch-compile`, `auto`, `onnxruntime` or `openvino`. The last two
+          compute on the CPU and want a graph, which is made once per model and kept in the user's cache.
         - `precision` is `fp32`, `bf16`, `fp16` or `auto`: bf16 where the device has instructions for it and its results
           for this model are within 40 dB of float32, measured once; else fp32.
         - `images` is how many will be translated, where known: `auto` takes an engine that is slow to start for many

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal, final
+from typing import Annotated, Literal, cast, final
 
 import torch
 import torch.nn.functional as nnf
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from unpaired.core.settings import Settings
 from unpaired.networks.base import Norm, Upsampling
+from unpaired.networks.winograd import Kernels, convolve_reflected
 
 EPSILON = 1e-5
 """Added to the variance in every norm."""
@@ -99,6 +100,8 @@ class Stage(nn.Module):
         self.activation = activation
         self.dropout = dropout
         self.after = after
+        self.kernels: Kernels | None = None
+        """Where padding and convolution are computed together by Winograd's algorithm: its transformed weights."""
 
     def layers(self) -> list[nn.Module]:
         """Return the layers in the order in which they work."""
@@ -106,7 +109,11 @@ class Stage(nn.Module):
         return [layer for layer in slots if layer is not None]
 
     def forward(self, features: Tensor) -> Tensor:
-        for layer in self.layers():
+        layers = self.layers()
+        if self.kernels is not None:
+            convolution = cast(nn.Conv2d, self.convolution)
+            features, layers = convolve_reflected(features, convolution, self.kernels), layers[2:]
+        for layer in layers:
             features = layer(features)
         return features
 
@@ -130,10 +137,19 @@ class ResidualBlock(nn.Module):
             before=nn.ReflectionPad2d(1),
             norm=normalization(norm, channels),
         )
+        self._contiguous = False
+
+    def use_winograd(self, *, last: bool) -> None:
+        """Convolve by `networks.winograd` from now on, in channels_last, which the `last` of several blocks ends."""
+        self.first.kernels, self.second.kernels = Kernels(), Kernels()
+        self._contiguous = last
 
     def forward(self, features: Tensor) -> Tensor:
+        if self.first.kernels is not None:
+            features = features.contiguous(memory_format=torch.channels_last)
         residual: Tensor = self.second(self.first(features))
-        return features + residual
+        result = features + residual
+        return result.contiguous() if self._contiguous else result
 
 
 def upsampling_layers(

@@ -56,6 +56,20 @@ class ResnetGenerator(Generator):
         self.up = nn.ModuleList(_up(channels, config) for channels in (4 * width, 2 * width))
         self.head = Stage(nn.Conv2d(width, out_channels, 7), before=nn.ReflectionPad2d(3), activation=nn.Tanh())
 
+    @property
+    def residual_channels(self) -> int:
+        """Channels of the residual blocks that `use_winograd` computes; 0 where there are none."""
+        return 4 * int(self.config.width) if any(isinstance(block, ResidualBlock) for block in self.residual) else 0
+
+    def use_winograd(self) -> None:
+        """Compute the residual blocks by `networks.winograd` from now on, which takes float32 on the CPU.
+
+        To be called again after the step of a fused optimiser, see `winograd.Kernels`.
+        """
+        for number, block in enumerate(self.residual, start=1):
+            if isinstance(block, ResidualBlock):
+                block.use_winograd(last=number == len(self.residual))
+
     def layers(self) -> list[nn.Module]:
         """Return the layers in order, numbered like those of the authors' code.
 

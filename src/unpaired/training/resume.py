@@ -37,7 +37,7 @@ RESUMABLE = frozenset(
         *(f"data.{name}" for name in (*FOLDERS, "cache", "workers", "shard_cache")),
         *(f"training.{name}" for name in ("epochs", "decay_epochs", "max_images", "device", "threads")),
         *(f"training.{name}" for name in ("log_every_images", "sample_every_images", "checkpoint_every_images")),
-        *(f"training.{name}" for name in ("compile", "graph", "memory_format", "recompute")),
+        *(f"training.{name}" for name in ("compile", "graph", "memory_format", "convolution", "recompute")),
         *(f"training.{name}" for name in ("evaluate_every_images", "evaluate_features", "patience")),
         *(f"training.{name}" for name in ("num_samples", "keep_last", "keep_every", "tensorboard")),
     }

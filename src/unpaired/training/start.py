@@ -36,7 +36,7 @@ from unpaired.training.best_checkpoint import with_judge
 from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import World, process_group
 from unpaired.training.init import freeze, load_weights, with_generator_of
-from unpaired.training.modes import explained, settle, widest_layer
+from unpaired.training.modes import explained, residual_channels, settle, widest_layer
 from unpaired.training.progress import Progress
 from unpaired.training.restart import PATIENCE_SECONDS, has_begun, require_same_view, take_lock
 from unpaired.training.result import Callback, Result
@@ -320,8 +320,9 @@ def _prepare(
     """Open the data and build method and trainer; writes nothing. A run that `begins` may start from given weights."""
     if begins:
         config = world.on_all_ranks(lambda: with_generator_of(config))
-    multiple, minimum, widest = _demands(config)
-    training = settle(config.training, device, widest, fixed_sizes=training_size(config.data) is not None)
+    multiple, minimum, widest, residual = _demands(config)
+    fixed = training_size(config.data) is not None
+    training = settle(config.training, device, widest, residual=residual, fixed_sizes=fixed)
     if training.threads:
         torch.set_num_threads(training.threads)
 
@@ -378,12 +379,16 @@ def _build_without_storage(config: RunConfig, shapes: ImageShapes) -> Method:
         return find_method(config.method)(config.settings, shapes)
 
 
-def _demands(config: RunConfig) -> tuple[int, int, int]:
-    """Return what image sizes must be a multiple of, the smallest size, and the widest layer, of all translators."""
+def _demands(config: RunConfig) -> tuple[int, int, int, int]:
+    """Return what all translators together demand and have.
+
+    What image sizes must be a multiple of, the smallest size, and the channels of the widest layer and residual block.
+    """
     shapes = ImageShapes(channels_a=3, channels_b=3, size=training_size(config.data))
     method = _build_without_storage(config, shapes)
     generators = list(method.translators().values())
-    return max(g.size_multiple for g in generators), max(g.minimum_size for g in generators), widest_layer(method)
+    multiple, minimum = max(g.size_multiple for g in generators), max(g.minimum_size for g in generators)
+    return multiple, minimum, widest_layer(method), residual_channels(method)
 
 
 def _rehearse(config: RunConfig, shapes: ImageShapes) -> None:

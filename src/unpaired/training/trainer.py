@@ -17,12 +17,12 @@ from unpaired.core.errors import UserError, option
 from unpaired.methods.base import Batch, Method, Update
 from unpaired.methods.losses import counting_known
 from unpaired.methods.missing import leave_out_missing, share_missing
-from unpaired.networks import Discriminator, Generator
+from unpaired.networks import Discriminator, Generator, ResnetGenerator
 from unpaired.training.averages import Averages
 from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import ALONE, World, synchronize_batch_norm
 from unpaired.training.graph import Losses, RecordedStep
-from unpaired.training.modes import settle, widest_layer
+from unpaired.training.modes import residual_channels, settle, widest_layer
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -47,13 +47,14 @@ class Trainer:
         missing: bool = False,
         warn: Callable[[str], None] = warnings.warn,
     ) -> None:
-        self.config = config = settle(config, device, widest_layer(method), fixed_sizes=fixed_sizes)
+        residual = residual_channels(method)
+        self.config = config = settle(config, device, widest_layer(method), residual=residual, fixed_sizes=fixed_sizes)
         self.device, self.world = device, world
         if config.sync_batchnorm:
             synchronize_batch_norm(method, world)
         self.method = method.to(device).train()
-        # On CPUs two small float32 calls are a few per cent faster than one of twice the size.
-        method.join_calls = device.type != "cpu" or config.precision != "fp32"
+        # On CPUs two small float32 calls are a few per cent faster than one of twice the size, but for Winograd's.
+        method.join_calls = device.type != "cpu" or config.precision != "fp32" or config.convolution == "winograd"
         self._channels_last = config.memory_format == "channels_last"
         if self._channels_last:
             self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -92,6 +93,10 @@ class Trainer:
     def _prepare_networks(self, fixed_sizes: bool) -> None:
         """After the averages have been copied: a copy of a compiled network would be compiled again."""
         networks = [network for player in self.method.players().values() for network in player.networks]
+        by_winograd = self.config.convolution == "winograd"
+        self._by_winograd = [each for each in networks if by_winograd and isinstance(each, ResnetGenerator)]
+        for generator in self._by_winograd:
+            generator.use_winograd()
         if self.config.recompute:
             _require_recomputable([network for network in networks if isinstance(network, Generator)])
         for network in networks:
@@ -244,6 +249,8 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.parameters[player], self.config.clip_norm)
         self.scaler.step(optimizer)
         self.scaler.update()  # after every update: a player may move twice in one step
+        for generator in self._by_winograd:
+            generator.use_winograd()  # anew: the fused Adam does not tell that weights have changed
 
 
 def _require_recomputable(generators: list[Generator]) -> None:

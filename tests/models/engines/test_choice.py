@@ -61,6 +61,19 @@ def test_no_bf16_without_instructions_or_for_fine_values(network: Generator, mac
     assert order(network) == ["torch fp32"]
 
 
+def test_wide_residual_blocks_are_convolved_by_winograd_where_there_is_no_bf16(machine: dict[str, Any]) -> None:
+    with torch.device("meta"):
+        wide = build_generator(ResnetConfig(width=64, blocks=1), 3, 3)
+        narrow = build_generator(ResnetConfig(width=32, blocks=1), 3, 3)
+    assert order(wide) == ["torch bf16", "torch fp32"]
+    machine["bf16"] = False
+    assert order(wide) == ["torch-winograd fp32", "torch fp32"]
+    assert order(wide, images=WORTH_MAKING)[0] == "torch-winograd fp32"
+    assert order(wide, precision="fp32") == ["torch fp32"], "the reference, where float32 was asked for"
+    assert order(narrow) == ["torch fp32"]
+    assert order(narrow, engine="torch-winograd") == ["torch-winograd fp32"]
+
+
 def test_what_was_asked_for_is_all_that_is_tried(network: Generator, machine: dict[str, Any]) -> None:
     many = WORTH_MAKING
     assert order(network, engine="torch", precision="fp16", images=many) == ["torch fp16"]
@@ -124,6 +137,7 @@ def test_auto_passes_over_what_does_not_work(
         ({"precision": "int8"}, r'no precision "int8"; choose one of auto, fp32, bf16, fp16'),
         ({"engine": "onnxruntime", "precision": "bf16"}, r"does not compute in bf16; it does in fp32.*torch"),
         ({"engine": "openvino", "precision": "fp16"}, r"does not compute in fp16; it does in fp32, bf16"),
+        ({"engine": "torch-winograd"}, r"residual blocks of ResNets on the CPU; received ResnetGenerator on cpu"),
     ],
 )
 def test_what_cannot_be_done_is_said(network: Generator, asked: dict[str, Any], message: str) -> None:

@@ -138,6 +138,19 @@ def test_pytorch_in_float32_is_the_reference() -> None:
     assert str(engine) == "PyTorch, fp32"
 
 
+def test_winograd_is_as_exact_as_float32_and_leaves_the_network_alone() -> None:
+    torch.manual_seed(0)
+    network = build_generator(ResnetConfig(width=4, blocks=2), 3, 3).eval()
+    engine = TorchEngine(network, "fp32", CPU, winograd=True)
+    images = torch.rand(2, 3, 33, 41) * 2 - 1
+    expected = reference(network)(images)
+    difference = (engine.translate(images) - expected).abs().max()
+    assert 0 < difference < 1e-4
+    assert torch.equal(reference(network)(images), expected)
+    assert str(engine) == "PyTorch with Winograd's convolutions, fp32"
+    assert not engine.is_reference
+
+
 def test_pytorch_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[torch.nn.Module, dict[str, object]]] = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **options: calls.append((module, options)))

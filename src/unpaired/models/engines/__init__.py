@@ -5,5 +5,5 @@ To add an engine: one file with a subclass of `Engine`, one line in `choice.ENGI
 
 from typing import Literal
 
-EngineChoice = Literal["auto", "torch", "torch-compile", "onnxruntime", "openvino"]
+EngineChoice = Literal["auto", "torch", "torch-winograd", "torch-compile", "onnxruntime", "openvino"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]

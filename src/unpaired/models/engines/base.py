@@ -11,7 +11,7 @@ from torch import Tensor
 from unpaired.core.errors import UserError
 from unpaired.networks import Search
 
-EngineName = Literal["torch", "torch-compile", "onnxruntime", "openvino"]
+EngineName = Literal["torch", "torch-winograd", "torch-compile", "onnxruntime", "openvino"]
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
 Arithmetic = Literal["fp32", "bf16", "fp16"]
 

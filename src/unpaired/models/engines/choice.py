@@ -21,7 +21,7 @@ from unpaired.models.engines.base import ENGINE_NAMES, Arithmetic, Engine, Engin
 from unpaired.models.engines.pytorch import TorchEngine
 from unpaired.models.exactness import EXACT, Exactness, compare, fixed_pictures, reference
 from unpaired.models.graph import graph_file, has_graph, recall_exactness
-from unpaired.networks import Generator
+from unpaired.networks import Generator, ResnetGenerator
 
 FromGraph = Callable[[Path, Arithmetic], Engine]
 """Opens an ONNX file in some precision."""
@@ -29,6 +29,8 @@ SUFFICIENT_PSNR = 40.0
 """dB: `auto` takes a reduced precision only where it measured at least this for the model at hand."""
 WORTH_LOADING = 32
 """Images from which `auto` takes the time (half a second) to load a graph that is there already."""
+WINOGRAD_CHANNELS = 256
+"""Channels of the residual blocks from which `auto` takes Winograd's algorithm, where there is no bf16."""
 WORTH_MAKING = 400
 """Images from which `auto` takes the time (five to ten seconds) to make a model's graph."""
 
@@ -45,6 +47,7 @@ class _Kind(NamedTuple):
 
 ENGINES: dict[EngineName, _Kind] = {
     "torch": _Kind(("fp32", "bf16", "fp16")),
+    "torch-winograd": _Kind(("fp32",)),
     "torch-compile": _Kind(("fp32", "bf16", "fp16")),
     "onnxruntime": _Kind(("fp32",), ("onnxruntime", "onnxscript"), f"{__package__}.onnx_runtime:OnnxRuntimeEngine"),
     "openvino": _Kind(("fp32", "bf16"), ("openvino", "onnxscript"), f"{__package__}.openvino:OpenVinoEngine"),
@@ -130,6 +133,9 @@ def candidates(job: Job, device: torch.device) -> Iterator[tuple[EngineName, Ari
     graphs: list[EngineName] = ["openvino", "onnxruntime"]
     fit = worth and device.type == "cpu" and job.network.exportable
     auto: list[EngineName] = [*(name for name in graphs if fit and not _missing(name)), "torch"]
+    asked_for_speed = job.precision == "auto" and device.type == "cpu" and not fast_bf16(device)
+    if asked_for_speed and _residual_channels(job.network) >= WINOGRAD_CHANNELS:
+        auto.insert(0, "torch-winograd")
     engines: list[EngineName] = auto if job.engine == "auto" else [job.engine]
     pairs = [(name, precision) for precision in precisions for name in engines]
     possible = [(name, precision) for name, precision in pairs if precision in ENGINES[name].precisions]
@@ -144,8 +150,14 @@ def _open(job: Job, name: EngineName, precision: Arithmetic, device: torch.devic
             f"--engine {name} does not compute in {precision}; it does in {', '.join(kind.precisions)}. Engines for "
             f"{precision}: {', '.join(able)}."
         )
+    winograd = name == "torch-winograd"
+    if winograd and (device.type != "cpu" or not _residual_channels(job.network)):
+        raise UserError(
+            f"{option('engine', name)} computes the residual blocks of ResNets on the CPU; received "
+            f"{type(job.network).__name__} on {device}. Choose {option('engine', 'torch')}, or leave it out."
+        )
     if not kind.opens:
-        engine = TorchEngine(job.network, precision, device, compiled=name == "torch-compile")
+        engine = TorchEngine(job.network, precision, device, compiled=name == "torch-compile", winograd=winograd)
         if precision == "fp16":  # whose range may not suffice: seen before anything is said of the engine
             with contextlib.suppress(NotFiniteError):
                 engine.translate(fixed_pictures(job.network.in_channels, ((64, 64),))[0])
@@ -170,6 +182,10 @@ def _open(job: Job, name: EngineName, precision: Arithmetic, device: torch.devic
         raise not_finite("fp32")  # OpenVINO would make a picture of it
     with graph_file(job.network, job.fingerprint) as graph:
         return from_graph(graph, precision)
+
+
+def _residual_channels(network: Generator) -> int:
+    return network.residual_channels if isinstance(network, ResnetGenerator) else 0
 
 
 def _missing(name: EngineName) -> list[str]:

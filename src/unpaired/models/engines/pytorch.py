@@ -1,4 +1,4 @@
-"""PyTorch, eager or compiled, on any device."""
+"""PyTorch, eager or compiled, on any device; on the CPU also with Winograd's algorithm in residual blocks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unpaired.core.errors import UserError
 from unpaired.models.engines.base import Arithmetic, Engine
 from unpaired.models.graph import quiet_exporter
 from unpaired.models.padding import crop_back, pad_to
-from unpaired.networks import Generator
+from unpaired.networks import Generator, ResnetGenerator
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -29,14 +29,26 @@ class TorchEngine(Engine):
     label = "PyTorch"
 
     def __init__(
-        self, network: Generator, precision: Arithmetic, device: torch.device, *, compiled: bool = False
+        self,
+        network: Generator,
+        precision: Arithmetic,
+        device: torch.device,
+        *,
+        compiled: bool = False,
+        winograd: bool = False,
     ) -> None:
-        """Take a network on the CPU to `device`; UserError where it is to be compiled and that cannot be done."""
+        """Take a network on the CPU to `device`; UserError where it is to be compiled and that cannot be done.
+
+        `winograd` takes a ResNet with residual blocks, and the CPU.
+        """
         super().__init__(precision, device)
         self.versions = {"torch": torch.__version__}
-        self.is_reference = precision == "fp32" and device.type == "cpu" and not compiled
+        self._winograd = winograd
+        self.is_reference = precision == "fp32" and device.type == "cpu" and not compiled and not winograd
         self._padding = network.size_multiple, network.minimum_size
         self._original, self._compiled = network, compiled
+        if winograd:
+            self.label = "PyTorch with Winograd's convolutions"
         if compiled:
             self.label = "PyTorch compiled"
             if device.type == "mps" or (device.type == "cpu" and not has_compiler()):
@@ -67,6 +79,8 @@ class TorchEngine(Engine):
         for module in self._network.modules() if self.precision != "fp32" else ():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 module.to(dtype=self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self._winograd and isinstance(self._network, ResnetGenerator):
+            self._network.use_winograd()
         if self._compiled:
             # Dynamic: an image of another size would otherwise mean another compilation.
             with quiet_exporter():
