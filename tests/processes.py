@@ -23,7 +23,7 @@ from typing import Any
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
-        *("unpaired.cli", "unpaired.training.start", "unpaired.evaluation.start", "unpaired.audit.audit"),
+        *("unpaired.cli", "unpaired.plan.start", "unpaired.evaluation.start", "unpaired.audit.audit"),
         *("unpaired.models.files", "unpaired.report.run_report"),
     ]
 )

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from unpaired.methods import losses
     from unpaired.models.files import translate_files as translate
     from unpaired.models.translator import Translator
+    from unpaired.plan.start import train
     from unpaired.training.result import Callback, Result
-    from unpaired.training.start import train
 
 _PLACES = {
     "Callback": "unpaired.training.result:Callback",
@@ -45,7 +45,7 @@ _PLACES = {
     "methods": "unpaired.methods",
     "metrics": "unpaired.metrics",
     "networks": "unpaired.networks",
-    "train": "unpaired.training.start:train",
+    "train": "unpaired.plan.start:train",
     "translate": "unpaired.models.files:translate_files",
 }
 """Public name -> where it lies: a module, or a name in one."""

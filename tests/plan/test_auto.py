@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,12 @@ from unpaired import cli
 from unpaired.core.errors import UserError
 from unpaired.core.given import Given
 from unpaired.evaluation.options import Options
-from unpaired.plan import auto
+from unpaired.plan import auto, probes
 from unpaired.plan.auto import ASKED, OPEN, PLAN, PROBES, train_auto
 from unpaired.plan.document import read_plan
 from unpaired.plan.probes import RECORD, Probes
-from unpaired.training.start import train
+from unpaired.plan.start import train
+from unpaired.training.result import Callback
 
 LEFT = ("training.epochs", "training.decay_epochs", "method.pool_size")  # the plan's, and CycleGAN's own
 SMALL = {name: value for name, value in TINY.items() if name not in LEFT}
@@ -33,7 +35,8 @@ SMALL |= {"training.max_images": 20, "training.num_samples": 0, "training.batch_
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the evaluation at the end with one metric."""
+    """Leave the evaluation at the end with one metric, and make one step of each candidate enough."""
+    monkeypatch.setattr(probes, "ENOUGH", 1)
     monkeypatch.setattr(auto, "Options", partial(Options, metrics="swd"))
 
 
@@ -62,9 +65,9 @@ def test_probes_choose_and_the_winner_goes_on_exactly(data: Path, tmp_path: Path
     assert {path.name for path in (run / PROBES / "runs").iterdir()} == {*OPEN}
     assert result.state == "finished"
     record = Probes.model_validate_json((run / PROBES / RECORD).read_text())
-    lost = sum(each.images for name, each in record.tried.items() if name != record.ranking[0])
+    lost = sum(each.images for name, each in record.tried.items() if name != record.left[0])
     assert result.images_seen == 20 - lost, "the budget includes the probes that lost"
-    assert lost == 1 + 4
+    assert 3 <= record.spent <= 10
     assert (run / "evaluations").is_dir()
     again = train(out=tmp_path / "again", config=run / PLAN, quiet=True)
     assert again.images_seen == result.images_seen
@@ -83,6 +86,7 @@ def _killed(at: int, run: str, data: str) -> list[Any]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(count)
+    probes.ENOUGH = 1
     auto.OPEN = {"CycleGAN": "cyclegan", "FastCUT": "fastcut"}
     auto.Options = partial(Options, metrics="swd")  # type: ignore[assignment, misc]
     result = train_auto(_given(Path(data)), Path(run), share=0.5, go_on=True, quiet=True)
@@ -109,10 +113,45 @@ def test_the_rules_alone_choose_without_probes(data: Path, tmp_path: Path) -> No
     assert {one.by for one in read_plan(tmp_path / "run" / PLAN).decisions} == {"rule", "user"}
 
 
-def test_settings_of_one_method_leave_that_one(data: Path, tmp_path: Path) -> None:
-    train_auto(_given(data, **{"method.cycle_weight": 3.0}), tmp_path / "run", quiet=True)
-    plan = read_plan(tmp_path / "run" / PLAN)
-    assert (plan.method, plan.settings["method.cycle_weight"]) == ("cyclegan", 3.0)
+def test_a_budget_too_short_for_probes_leaves_the_choice_to_the_rules(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(probes, "ENOUGH", 5)
+    result = train("auto", data=data, out=tmp_path / "run", settings=SMALL)
+    decided = next(one for one in read_plan(tmp_path / "run" / PLAN).decisions if one.setting == "method")
+    assert (result.images_seen, decided.by, decided.value) == (20, "rule", "cyclegan")
+    assert "too short" in decided.reason
+    assert "No probes" in capsys.readouterr().err
+
+
+def test_python_calls_it_and_settings_of_one_method_leave_that_one(data: Path, tmp_path: Path) -> None:
+    seen = list[str]()
+
+    class Saw(Callback):
+        def on_start(self, run: Path, settings: Mapping[str, Any]) -> None:
+            seen.append(settings["method"]["name"])
+
+    out, settings = tmp_path / "run", {**SMALL, "method.cycle_weight": 3.0}
+    result = train("auto", data=data, out=out, settings=settings, log_every_images=7, callbacks=[Saw()], quiet=True)
+    assert (result.state, result.images_seen, seen) == ("finished", 20, ["cyclegan"])
+    assert read_plan(out / PLAN).settings["training.log_every_images"] == 7
+    assert train(resume=out, quiet=True).images_seen == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"method": "auto", "budget": "soon"}, "such as 90s"),
+        ({"method": "auto", "epoch": 3}, "epochs"),
+        ({"method": "auto", "cycle_weight": 3.0}, "method.cycle_weight"),
+        ({"method": "cyclegan", "budget": "30m"}, "belongs to method="),
+        ({"method": "cyclegan", "probe": False}, "probe=False belongs"),
+    ],
+)
+def test_what_python_refuses(arguments: dict[str, Any], message: str, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        train(data=data, out=tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Successive halving: what is spent, who goes on, and that it goes on after a kill; trainings are made up here."""
+"""What probes spend, who goes on, and that it goes on after a kill; trainings are made up here."""
 
 from __future__ import annotations
 
@@ -15,10 +15,16 @@ from unpaired.core.errors import UserError
 from unpaired.core.files import write_atomic
 from unpaired.core.given import Given
 from unpaired.plan import probes
-from unpaired.plan.probes import Prober, Probes, unrelated_distance
+from unpaired.plan.probes import Prober, Probes, Tried, unrelated_distance
 from unpaired.training.settings import RunConfig, resolve
 
 COSTS = {"A": 0.5, "B": 1.0, "C": 2.0}
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a few steps enough."""
+    monkeypatch.setattr(probes, "ENOUGH", 5)
 
 
 class Trainings:
@@ -39,7 +45,8 @@ class Trainings:
 
     def read_metrics(self, run: Path) -> list[dict[str, Any]]:
         found = {"kernel_a2b": self.distances[run.name], "structure_edges_a2b": self.edges.get(run.name, 0.5)}
-        return [{"images": 1, "evaluation": {"kernel_a2b": 0.0}}, {"images": 2, "evaluation": found}]
+        half = {"images": self.images[run.name] // 2, "evaluation": found}
+        return [half, {**half, "images": self.images[run.name], "errors": {"kernel_a2b": 0.02}}]
 
     def use(self, monkeypatch: pytest.MonkeyPatch) -> Trainings:
         monkeypatch.setattr(probes, "carry_out", self.carry_out)
@@ -59,18 +66,60 @@ def _prober(folder: Path, costs: Mapping[str, float] = COSTS) -> Prober:
 
 
 def test_rounds_spend_the_same_and_trainings_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainings = Trainings({"A": 0.3, "B": 0.1, "C": 0.2}).use(monkeypatch)
+    trainings = Trainings({"A": 0.3, "B": 0.12, "C": 0.1}).use(monkeypatch)
     found = _prober(tmp_path).probe(allowed=60.0)
     assert trainings.calls == [("A", 20), ("B", 10), ("C", 5), ("B", 25), ("C", 12)], "30 for three, then 30 for two"
-    assert found.ranking == ["B"]
-    assert (found.tried["A"].ended, found.tried["C"].ended) == (1, 2)
+    assert found.left == ["B", "C"], "0.02 is within the error, so that the first of them is taken"
+    assert found.winner is found.tried["B"]
+    assert found.tried["A"].ended == 1
     assert 55 < found.spent <= 60
-    assert found.reason().startswith("kernel distance of a2b 0.1 after 25 images, content kept 50")
+    assert "cannot tell B and C apart" in found.reason()
+    assert "kernel distance of a2b 0.12 after 25 images, content kept 50" in found.reason()
     assert "; A 0.3 after 20 images" in found.reason()
     table = found.table()
     assert [row[0] for row in table.rows] == ["B", "C", "A"]
-    assert table.rows[2][-1] == "ended in round 1: worse"
-    assert "A candidate saw 12 images alone" in table.notes[-1]
+    assert [row[-1] for row in table.rows] == ["goes on", "cannot be told apart from it", "ended in round 1: worse"]
+
+
+def test_one_who_beats_all_others_ends_the_probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainings = Trainings({"A": 0.3, "B": 0.2, "C": 0.1}).use(monkeypatch)
+    found = _prober(tmp_path).probe(allowed=60.0)
+    assert trainings.calls == [("A", 20), ("B", 10), ("C", 5)]
+    assert found.left == ["C"]
+
+
+def test_a_short_budget_has_one_round_or_no_probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainings = Trainings({"A": 0.3, "B": 0.11, "C": 0.1}).use(monkeypatch)
+    prober = _prober(tmp_path / "one")
+    assert prober.least == 5 * 0.5 + 5 * 1.0 + 5 * 2.0
+    assert prober.probe(allowed=30.0).left == ["B", "C"]
+    assert trainings.calls == [("A", 20), ("B", 10), ("C", 5)], "half of it would not be enough for a round"
+    found = _prober(tmp_path / "none").probe(allowed=17.0)
+    assert (found.left[0], found.spent, len(trainings.calls)) == ("A", 0.0, 3)
+    assert "too short" in found.reason()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "beats"),
+    [
+        ({"distance": 0.1}, {"distance": 0.2}, True),
+        ({"distance": 0.2}, {"distance": 0.1}, False),
+        ({"distance": 0.1}, {"distance": 0.12}, False),  # within the error
+        ({"distance": 0.1}, {"distance": None}, True),
+        ({"distance": None}, {"distance": None}, False),
+        # who is worse and comes nearer is not beaten; who falls behind is
+        ({"distance": 0.4, "half": (0.45, None)}, {"distance": 0.6, "half": (0.75, None)}, False),
+        ({"distance": 0.4, "half": (0.45, None)}, {"distance": 0.6, "half": (0.60, None)}, True),
+        # content: below the floor, unless it has begun to rise
+        ({"distance": 0.4, "kept": 0.5}, {"distance": 0.1, "kept": 0.01}, True),
+        ({"distance": 0.4, "kept": 0.5}, {"distance": 0.1, "kept": 0.01, "half": (None, -0.1)}, False),
+        ({"distance": 0.1, "kept": 0.5}, {"distance": 0.4, "kept": 0.01, "half": (None, -0.1)}, True),
+        ({"distance": 0.1, "kept": 0.01}, {"distance": 0.4, "kept": 0.5}, False),
+        ({"distance": 0.1, "kept": 0.01}, {"distance": 0.4, "kept": 0.02}, True),
+    ],
+)
+def test_who_is_beaten(one: dict[str, Any], other: dict[str, Any], beats: bool) -> None:
+    assert Tried(cost=1.0, error=0.02, **one).beats(Tried(cost=1.0, error=0.02, **other)) is beats
 
 
 def test_who_keeps_too_little_content_loses_to_whoever_keeps_more(
@@ -78,7 +127,7 @@ def test_who_keeps_too_little_content_loses_to_whoever_keeps_more(
 ) -> None:
     Trainings({"A": 0.1, "B": 0.2, "C": 0.3}, {"A": 0.99, "B": 0.7, "C": 0.9}).use(monkeypatch)
     found = _prober(tmp_path).probe(60.0)
-    assert found.ranking == ["B"]
+    assert found.left == ["B"]
     assert found.tried["A"].kept == pytest.approx(0.01)
     assert found.tried["A"].ended == 1
     assert "keeps too little" in str(found.table().rows)
@@ -86,19 +135,19 @@ def test_who_keeps_too_little_content_loses_to_whoever_keeps_more(
 
 def test_where_all_keep_too_little_the_distance_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Trainings({"A": 0.3, "B": 0.1, "C": 0.2}, dict.fromkeys("ABC", 1.2)).use(monkeypatch)
-    assert _prober(tmp_path).probe(60.0).ranking == ["B"]
+    assert _prober(tmp_path).probe(60.0).left == ["B"]
 
 
 def test_who_diverges_loses_and_all_who_diverge_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Trainings({"A": math.inf, "B": 0.4, "C": math.inf}).use(monkeypatch)
-    assert _prober(tmp_path / "one").probe(60.0).ranking == ["B"]
+    assert _prober(tmp_path / "one").probe(60.0).left == ["B"]
     Trainings({"A": math.inf, "B": math.inf, "C": math.inf}).use(monkeypatch)
     with pytest.raises(UserError, match="not finite any more"):
         _prober(tmp_path / "all").probe(60.0)
 
 
 def test_a_kill_at_any_time_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    distances = {"A": 0.3, "B": 0.1, "C": 0.2}
+    distances = {"A": 0.3, "B": 0.12, "C": 0.1}
     Trainings(distances).use(monkeypatch)
     whole = _prober(tmp_path / "whole").probe(60.0)
     for kill in range(12):

@@ -23,7 +23,7 @@ EXPECTED: dict[str, tuple[dict[str, Any], set[str]]] = {
     "few": ({"training.augment": ["colour", "translation", "cutout"], "data.held_out": 0.2}, {"few-images"}),
     "panoramas": ({"data.preprocess": "scale_width_and_crop", "data.crop_size": 128}, {"few-images", "no-tests"}),
     "pairs": ({"method.name": "pix2pix", "method.generator.family": "unet", "data.held_out": None}, {"pairs"}),
-    "overlap": ({"method.name": "fastcut"}, {"overlap", "test-in-train"}),
+    "overlap": ({"method.name": "cyclegan"}, {"overlap", "test-in-train"}),
 }
 SMALL = {"method.generator.width": 2, "method.discriminator.width": 2, "training.evaluate_images": 1}
 SHORT = {"training.max_images": 2, "training.num_samples": 0, "training.tensorboard": False}

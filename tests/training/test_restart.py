@@ -21,10 +21,10 @@ from runs import TINY, arguments, write_images
 from unpaired.core.errors import ReportedElsewhere, UserError
 from unpaired.core.files import locked
 from unpaired.models.folder import checkpoints_of
+from unpaired.plan.start import train
 from unpaired.report.run_log import read_metrics
 from unpaired.training.distributed import World
 from unpaired.training.restart import has_begun, require_same_view, take_lock
-from unpaired.training.start import train
 
 SETTINGS = {**TINY, "training.num_samples": 0, "training.evaluate_images": 0, "training.log_every_images": 10}
 

@@ -29,14 +29,14 @@ from unpaired.evaluation.options import Options
 from unpaired.evaluation.start import evaluate, settled
 from unpaired.methods import find_method
 from unpaired.models.folder import CHECKPOINTS
-from unpaired.plan.document import METHOD, Decision, Plan, read_plan
+from unpaired.plan.document import METHOD, By, Decision, Plan, read_plan
 from unpaired.plan.fingerprint import take_fingerprint
 from unpaired.plan.make import plan_by_rules, read_budget, refuse_recipe, seconds_per_image
 from unpaired.plan.probes import RECORD, Prober, Probes
 from unpaired.report.tables import render, to_terminal
 from unpaired.training.progress import Progress
 from unpaired.training.restart import has_begun
-from unpaired.training.result import Result
+from unpaired.training.result import Callback, Result
 from unpaired.training.resume import CONFIG, FOLDERS, RESUMABLE, DataChanged, resumed_config, with_absolute_paths
 from unpaired.training.schedule import factor
 from unpaired.training.settings import RunConfig, resolve
@@ -98,12 +98,13 @@ def train_auto(
     go_on: bool = False,
     data_changed: DataChanged = "refuse",
     quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> Result:
     """Plan, probe, train and evaluate in a new folder; with `go_on`, go on there where that was begun.
 
     `given` are the settings that the user chose, which are kept; `training.max_images` is a budget of images. `budget`
-    is one of training time (`30m`), of which probes may take `share`; 0 leaves the choice to the rules. Raises
-    `UserError`, and `Stopped` for a signal during a probe.
+    is one of training time (`30m`), of which probes may take `share`; 0 leaves the choice to the rules. `callbacks` see
+    the run alone, not its probes. Raises `UserError`, and `Stopped` for a signal during a probe.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("train auto probes in one process. Start it without torchrun, or train its plan.toml with it.")
@@ -116,7 +117,8 @@ def train_auto(
             if not (folder / PLAN).is_file():
                 _decide(folder, asked, quiet).write(folder / PLAN)
             _begin(folder, read_plan(folder / PLAN))
-    result = resume_run(folder, asked.changed_by(given) if go_on else [], data_changed=data_changed, quiet=quiet)
+    changed = asked.changed_by(given) if go_on else []
+    result = resume_run(folder, changed, data_changed=data_changed, quiet=quiet, callbacks=callbacks)
     if result.state == "finished":
         options, place, _ = settled(Options(model=str(folder)))
         with stages(quiet=quiet) as progress:
@@ -192,9 +194,9 @@ def _decide(folder: Path, asked: Asked, quiet: bool) -> Plan:
         say=(lambda _: None) if quiet else note,
     )
     probes = prober.probe(asked.share * total)
-    if not quiet:
+    if probes.measure and not quiet:
         show(to_terminal(probes.table()))
-    winner = probes.ranking[0]
+    winner = probes.left[0]
     # The plan's own method, and a budget of images, which includes the probes, make room for what probes decide.
     decisions = candidates[winner].plan.decisions
     kept = tuple(one for one in decisions if one.setting not in (METHOD, "training.max_images"))
@@ -221,9 +223,11 @@ def _candidates(path: Path, asked: Asked, quiet: bool) -> dict[str, Candidate]:
 
     add("")
     if asked.share and (not found or found[""].plan.method in OPEN.values()):
+        ruled = found.pop("", None)
         for name, method in OPEN.items():
             add(name, Given({"method.name": method}, "{name}"))
-        found = {name: one for name, one in found.items() if name or len(found) == 1}
+        if ruled is not None:  # what the rules choose comes first: it is taken where probes cannot tell
+            found = dict(sorted(found.items(), key=lambda one: one[1].plan.method != ruled.plan.method))
     if refused and not found:
         raise refused[0]
     write_atomic(path, kind.dump_json(found, indent=2))
@@ -237,14 +241,15 @@ def _by_probes(probes: Probes, total: float, is_time: bool, config: RunConfig, e
     epochs = -(-images // epoch)
     decay = epochs * (training.total_epochs - training.epochs) // training.total_epochs
     reason = f"{duration(total)} at {number(winner.cost, 2)} s an image" if is_time else plural(round(total), "image")
-    reason += f", of which probes took {percent(probes.spent / total)}"
+    reason += f", of which probes took {percent(probes.spent / total)}" if probes.spent else ""
     decided = {
         METHOD: (config.method, probes.reason()),
         "training.max_images": (images, reason),
         "training.epochs": (epochs - decay, "as many as these images make, divided as the plan has it"),
         "training.decay_epochs": (decay, "the rest of them"),
     }
-    return [Decision(setting=name, value=value, reason=why, by="probe") for name, (value, why) in decided.items()]
+    by: By = "probe" if probes.measure else "rule"
+    return [Decision(setting=name, value=value, reason=why, by=by) for name, (value, why) in decided.items()]
 
 
 def _epoch_images(config: RunConfig) -> int:

@@ -114,7 +114,7 @@ def sources(facts: Fingerprint, values: Values, limits: Limits) -> Iterator[Deci
 
 
 def method(facts: Fingerprint, values: Values, limits: Limits) -> Iterator[Decision]:
-    """pix2pix for pairs; else by channels, labels and the machine, where no probe decides."""
+    """pix2pix for pairs, else CycleGAN, where no probe decides."""
     if facts.pairs in ("name", "file") and (facts.alignment or 0) >= ALIGNED:
         how = "files of one name" if facts.pairs == "name" else "both halves of a file"
         text = f"{how} show the same: {percent(facts.alignment)} of A are most like their partner, of 60 images of B"
@@ -123,8 +123,6 @@ def method(facts: Fingerprint, values: Values, limits: Limits) -> Iterator[Decis
         yield _is("method", "cyclegan", "A and B differ in channels, which CUT and FastCUT do not take")
     elif any(_is_labelled(facts, values, side) for side in SIDES):
         yield _is("method", "cyclegan", "no pairs; label maps in both directions")
-    elif facts.device == "cpu":
-        yield _is("method", "fastcut", "no pairs, no GPU: a step costs less than half of CycleGAN's; A to B alone")
     else:
         yield _is("method", "cyclegan", "no pairs; both directions. Only probes tell whether CUT is better here")
 
@@ -275,7 +273,7 @@ def generator(facts: Fingerprint, values: Values, limits: Limits) -> Iterator[De
         reason = f"as published for images {'of 256' if blocks == 9 else 'below 256'}"
         yield _is("method.generator.blocks", blocks, reason)
     width = limits.level.width
-    reason = "as published" if width == 64 else f"half or less of the published 64: {limits.why}"
+    reason = "as published" if width == 64 else f"1/{(64 // width) ** 2} of the arithmetic of the published 64"
     yield _is("method.generator.width", width, reason)
     layers = 3 if min(crop) >= 100 else 2 if min(crop) >= 48 else 1
     field = {3: 70, 2: 34, 1: 16}[layers]

@@ -46,7 +46,7 @@ _NUMBERS = frozenset(
         "peak_memory_bytes",
     ]
 )
-_TABLES = frozenset({"losses", "learning_rates", "evaluation"})
+_TABLES = frozenset({"losses", "learning_rates", "evaluation", "errors"})
 _WORDS = frozenset({"event", "text", "reason", "time", "device"})
 
 EventKind = Literal[

@@ -154,6 +154,7 @@ class BestCheckpoints:
         record = {
             "images": images_seen,
             "evaluation": measured.figures,
+            "errors": measured.errors,
             "seconds": seconds,
             "evaluation_seconds": measured.seconds,
             "evaluation_share": self.selection.share(seconds),

@@ -12,7 +12,7 @@ import contextlib
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import final
 
@@ -53,6 +53,8 @@ class Measured:
     figures: dict[str, float]
     """Metric and direction (`swd_a2b`) -> value; NaN where translations are not finite."""
     seconds: float
+    errors: dict[str, float] = field(default_factory=dict)
+    """Standard errors of those that have one, by the sampling of images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ class HeldOut:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)  # what is still to be computed belongs to the training
         begun = time.monotonic()
-        figures: dict[str, float] = {}
+        figures, errors = dict[str, float](), dict[str, float]()
         with _evaluating(translators.values()), own_random_numbers(self._device):
             for direction in translators:
                 chosen = self._plan(direction, translators)
@@ -150,7 +152,8 @@ class HeldOut:
                     continue
                 values = {one.name: one.value for one in found if not one.detail}
                 figures |= {f"{name}_{direction}": math.nan if x is None else x for name, x in values.items()}
-        return Measured(figures, time.monotonic() - begun)
+                errors |= {f"{one.name}_{direction}": one.error for one in found if one.error and not one.detail}
+        return Measured(figures, time.monotonic() - begun, errors)
 
     def _plan(self, direction: str, translators: Mapping[str, Generator] | None = None) -> Plan:
         """Return what is measured of a direction; without translators, of which only the real images are seen."""

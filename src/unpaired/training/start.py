@@ -1,4 +1,4 @@
-"""Beginning and resuming a training, from Python and from the command line."""
+"""Beginning and resuming a training, with settings of whatever origin."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import contextlib
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from unpaired.core.errors import UserError, did_you_mean
-from unpaired.core.extensions import allow_extensions, is_spec
+from unpaired.core.errors import UserError
 from unpaired.core.files import check_out, clear_leftovers, new_folder, remove, require_new, write_atomic
 from unpaired.core.given import Given
 from unpaired.data.config import DataConfig
@@ -33,7 +31,6 @@ from unpaired.models.folder import (
 from unpaired.report.image_grid import SAMPLES
 from unpaired.report.run_log import Log, MetricsLog, NoLog, event, read_metrics
 from unpaired.training.best_checkpoint import with_judge
-from unpaired.training.config import TrainingConfig
 from unpaired.training.distributed import World, process_group
 from unpaired.training.init import freeze, load_weights, with_generator_of
 from unpaired.training.modes import explained, residual_channels, settle, widest_layer
@@ -51,78 +48,9 @@ from unpaired.training.resume import (
     with_absolute_paths,
 )
 from unpaired.training.run import Run
-from unpaired.training.settings import RunConfig, find_settings_class, read_file, resolve
+from unpaired.training.settings import RunConfig, resolve
 from unpaired.training.state import DOCUMENT, seed_process
 from unpaired.training.trainer import Trainer
-
-AUTO = "auto"
-"""In place of a run to resume: begin, or resume what is there, as job schedulers want it."""
-_SECTIONS = (("data", DataConfig), ("training", TrainingConfig))
-
-
-def train(
-    method: str = "cyclegan",
-    *,
-    data: str | Path | None = None,
-    a: str | Path | None = None,
-    b: str | Path | None = None,
-    out: str | Path | None = None,
-    config: str | Path | None = None,
-    settings: Mapping[str, Any] | None = None,
-    resume: str | Path | None = None,
-    data_changed: DataChanged = "refuse",
-    quiet: bool = False,
-    callbacks: Sequence[Callback] = (),
-    extensions: Sequence[str] = (),
-    **named: Any,
-) -> Result:
-    """Train a method on two folders of images, or resume a run; the same as `unpaired train`.
-
-    - `data` is a folder with both domains, or `a` and `b` are one folder each; `out` is the run's new folder.
-    - Any setting may be given by its name: `crop_size=128`, `epochs=5`, `cycle_weight=5.0`. `config` is a TOML file (or
-      the name of a shipped one), `settings` maps dotted names to values (`{"training.epochs": 5}`); settings given by
-      name win over `settings`, and these over the file. `unpaired settings METHOD` lists all of them.
-    - `resume` is the run to resume, given with nothing else but settings that a resumed run may change and, where
-      its images have others places now, `data` or `a` and `b`. With `resume="auto"` and `out`, the run in `out` is
-      begun, or gone on with where it exists. `data_changed="continue"` goes on with other images than before.
-    - `init_from` is a run, checkpoint or model folder to start from, and `freeze` names parts that stay as they are.
-    - `callbacks` receive the log, samples, checkpoints and the end, see `unpaired.Callback`.
-    - `method` may be a user's own, `package.module:Name`, and so may families of networks. A run that is resumed needs
-      those that it names once more, in `extensions`.
-
-    Raises `UserError`.
-    """
-    allow_extensions([*extensions, *([method] if is_spec(method) else [])])
-    given = [read_file(config)] if config is not None else []
-    if settings:
-        given.append(Given(dict(settings), "settings['{name}']"))
-    places = {"data.root": data, "data.a": a, "data.b": b}
-    flags = {name: str(value) for name, value in places.items() if value is not None}
-    given.append(Given(flags | _by_name(method, named), "{name}"))
-    if resume is not None and str(resume) != AUTO:
-        if out is not None or config is not None:
-            raise UserError("resume takes everything from the run: leave out out and config.")
-        return resume_run(Path(resume), given, data_changed=data_changed, quiet=quiet, callbacks=callbacks)
-    if out is None:
-        raise UserError("out is missing: the folder that this run is to be written to.")
-    given.append(Given({"method.name": method}, "method"))
-    go_on = resume is not None
-    return begin_run(given, Path(out), go_on=go_on, data_changed=data_changed, quiet=quiet, callbacks=callbacks)
-
-
-def _by_name(method: str, named: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings that were given without their section by their dotted names."""
-    sections: dict[str, str] = {}
-    for section, kind in (("method", find_settings_class(method)), *_SECTIONS):
-        sections |= {field.name: section for field in dataclasses.fields(kind)}
-    for name in named:
-        if name not in sections:
-            near = did_you_mean(name, sections)
-            raise UserError(
-                f"{name}: train() has no such argument and {method} no such setting.{near} "
-                f"See: unpaired settings {method}."
-            )
-    return {f"{sections[name]}.{name}": value for name, value in named.items() if value is not None}
 
 
 def begin_run(

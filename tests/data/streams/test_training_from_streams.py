@@ -11,7 +11,7 @@ from processes import start
 from runs import TINY, arguments, write_images
 from shards import in_order, write_parquet, write_tars
 from unpaired.models.folder import checkpoints_of
-from unpaired.training.start import train
+from unpaired.plan.start import train
 
 LAST = "000000028"
 FILES = ("a2b.safetensors", "b2a.safetensors", "training.safetensors")
