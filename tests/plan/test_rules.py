@@ -129,6 +129,7 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ({"both": {"orientation": 0.4}}, {}, {"data.flip": False}),
     ({"a": {"statistics": {**PHOTOS.statistics, "brightness": (0.1, 0.1)}}}, {}, {"method.identity_weight": 0.0}),
     ({"both": {"images": 40}}, {}, {"training.augment": ["colour", "translation", "cutout"]}),
+    ({"both": {"images": 40}}, {"training.max_images": 700}, {"training.augment": []}),
     ({"both": {**GREY12, "images": 40}}, {}, {"training.augment": ["translation", "cutout"]}),
     ({"both": {"images": 40}}, {}, {"training.epochs": 750, "training.decay_epochs": 750}),
     (

@@ -21,6 +21,8 @@ SIDES: tuple[Side, Side] = ("a", "b")
 KEPT, ORIENTED, DISTINCT, ONE_SHAPE, LONG = 0.01, 0.15, 1.5, 1.3, 2.0
 ENOUGH = 10_000
 """Images that a training must see within its budget, or its images and networks are made smaller."""
+PASSES = 20
+"""Over the images, in fewer of which a discriminator is not augmented: it slows down the beginning (docs/auto.md)."""
 STEP_BYTES = 3.2 * 2**30
 """Of a step of CycleGAN at 256 x 256 with width 64 (docs/performance.md)."""
 
@@ -318,8 +320,11 @@ def identity(facts: Fingerprint, values: Values, limits: Limits) -> Iterator[Dec
 def augment(facts: Fingerprint, values: Values, limits: Limits) -> Iterator[Decision]:
     """Augmentation of what discriminators see."""
     least, kinds = min(facts.a.images, facts.b.images), ["translation", "cutout"]
+    passes = values.get("training.epochs", 100) + values.get("training.decay_epochs", 100)
     if least >= 400:
         yield _is("training.augment", [], f"{number(least)} images or more: discriminators do not learn them by heart")
+    elif passes < PASSES:
+        yield _is("training.augment", [], f"seen {plural(passes, 'time')}, {least} images are not learned by heart")
     elif any(_is_measured(domain) for domain in facts.domains.values()):
         yield _is(
             "training.augment", kinds, f"{least} images, which a discriminator learns by heart; values are measured"
@@ -378,5 +383,5 @@ def split(facts: Fingerprint, values: Values, limits: Limits) -> Iterator[Decisi
 
 RULES: tuple[Rule, ...] = (
     *(sources, method, direction, channels, ranges, size, batch, flip, generator, upsampling, identity),
-    *(augment, split, length, evaluation),
+    *(split, length, augment, evaluation),
 )
