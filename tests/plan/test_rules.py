@@ -127,7 +127,7 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ({"both": {"height": 32, "width": 32, "shortest": 32}}, {}, {"data.crop_size": 32, "training.batch_size": 16}),
     ({"both": {"height": 32, "width": 32, "shortest": 32}}, {}, {"method.discriminator.layers": 1}),
     ({"both": {"orientation": 0.4}}, {}, {"data.flip": False}),
-    ({"a": {"statistics": {**PHOTOS.statistics, "brightness": (0.1, 0.1)}}}, {}, {"method.identity_weight": 0.0}),
+    ({"a": {"statistics": {**PHOTOS.statistics, "brightness": (0.1, 0.1)}}}, {}, {"method.identity_weight": 5.0}),
     ({"both": {"images": 40}}, {}, {"training.augment": ["colour", "translation", "cutout"]}),
     ({"both": {"images": 40}}, {"training.max_images": 700}, {"training.augment": []}),
     ({"both": {**GREY12, "images": 40}}, {}, {"training.augment": ["translation", "cutout"]}),

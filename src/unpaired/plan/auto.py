@@ -237,7 +237,7 @@ def _candidates(path: Path, asked: Asked, quiet: bool) -> dict[str, Candidate]:
 def _by_probes(probes: Probes, total: float, is_time: bool, config: RunConfig, epoch: int) -> list[Decision]:
     """Return what probes decide: the method, and the images for which the rest of the budget is enough."""
     winner, training = probes.winner, config.training
-    images = winner.images + int(max(total - probes.spent, 0.0) / winner.cost)
+    images = winner.images + round(max(total - probes.spent, 0.0) / winner.cost)
     epochs = -(-images // epoch)
     decay = epochs * (training.total_epochs - training.epochs) // training.total_epochs
     reason = f"{duration(total)} at {number(winner.cost, 2)} s an image" if is_time else plural(round(total), "image")
