@@ -22,7 +22,7 @@ KEPT, ORIENTED, ONE_SHAPE, LONG = 0.01, 0.15, 1.3, 2.0
 ENOUGH = 10_000
 """Images that a training must see within its budget, or its images and networks are made smaller."""
 PASSES = 20
-"""Over the images, in fewer of which a discriminator is not augmented: it slows down the beginning (docs/auto.md)."""
+"""Over the images, in fewer of which no discriminator learns them by heart, so that none is augmented."""
 STEP_BYTES = 3.2 * 2**30
 """Of a step of CycleGAN at 256 x 256 with width 64 (docs/performance.md)."""
 
