@@ -84,7 +84,7 @@ def test_steps_and_seed_of_a_bridge(
     assert not (made["all"] == made["1"]).all()
     assert not (made["all"] == made["other"]).all()
     wrong = {
-        (tmp_path / "bridge", "--steps", 4): "--steps 4: this model has 3 steps. Choose from 1 to 3",
+        (tmp_path / "bridge", "--steps", 4): "--steps 4: this model has 3 steps. Choose a number from 1 to 3",
         (tmp_path / "bridge", "--steps", 0): "from 1 to 3",
         (tmp_path / "bridge", "--seed", -1): "--seed -1",
         (model, "--steps", 1): "--steps 1: this model translates in one step",
