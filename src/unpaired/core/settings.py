@@ -147,16 +147,17 @@ class Setting:
 def describe(kind: type[Any]) -> list[Setting]:
     """Return the fields of a settings class, in order."""
     found = []
-    documented = kind.__pydantic_fields__
+    classes = [vars(base).get("__pydantic_fields__", {}) for base in kind.__mro__]  # inherited fields keep their docs
     hints = typing.get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
+        docs = (fields[field.name].description for fields in classes if field.name in fields)
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         hint = hints[field.name]
         flags = [each for each in getattr(hint, "__metadata__", ()) if isinstance(each, Flag)]
         found.append(
             Setting(
                 name=field.name,
-                doc=" ".join((documented[field.name].description or "").split()),
+                doc=" ".join(next(filter(None, docs), "").split()),
                 default=getattr(default, "default", default) if type(default).__name__ == "FieldInfo" else default,
                 allowed=allowed_values(hint),
                 flag=flags[0] if flags else None,
