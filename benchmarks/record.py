@@ -209,7 +209,15 @@ def judge(model: Path, data: str) -> dict[str, dict[str, float]]:
     if not kept.exists():
         own: dict[str, Any] = {"checkpoint": "last"} if (model / "config.json").exists() else {}
         found = unpaired.evaluate(
-            model, data=data, size=SIZE, metrics=JUDGE, classes=CLASSES, features="lite0", bounds=False, **own
+            model,
+            data=data,
+            size=SIZE,
+            translate_size=SIZE,
+            metrics=JUDGE,
+            classes=CLASSES,
+            features="lite0",
+            bounds=False,
+            **own,
         )
         figures = {
             direction: {one.name: one.value for one in each.figures if one.value is not None}
