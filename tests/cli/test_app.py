@@ -92,7 +92,7 @@ def test_a_reader_that_has_gone_is_no_error(command: tuple[str, ...]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("seconds", [0.02, 0.25, 0.9])
+@pytest.mark.parametrize("seconds", [0.02, 0.6])
 def test_an_interruption_at_any_moment_is_quiet(seconds: float, tmp_path: Path) -> None:
     script = "import sys; from unpaired.__main__ import main; sys.argv = ['unpaired', *sys.argv[1:]]; main()"
     tokens = ("train", "cyclegan", "--data", str(tmp_path), "--out", str(tmp_path / "out"))

@@ -131,11 +131,11 @@ def _wrong() -> Iterator[tuple[str, str, str]]:
                 kind = "PATH"
             else:
                 kind = "TEXT"
-            # Every option meets three of the values, and every command all of them.
+            # Every option meets two of the values, and every command all of them.
             seen[kind] += 1
-            values, share = WRONG[kind], 3 if seen[kind] > 1 or name != "train" else len(WRONG[kind])
+            values, share = WRONG[kind], 2 if seen[kind] > 1 or name != "train" else len(WRONG[kind])
             for number in range(share):
-                yield name, flag, values[(seen[kind] * 3 + number) % len(values)]
+                yield name, flag, values[(seen[kind] * 2 + number) % len(values)]
 
 
 CASES = list(_wrong())

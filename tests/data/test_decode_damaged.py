@@ -83,7 +83,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 @given(content=st.one_of(damaged(), damaged(), st.binary(max_size=200)))
 @settings(
-    max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 def test_damaged_files_raise_bad_image_and_nothing_else(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], content: bytes

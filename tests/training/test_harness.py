@@ -65,7 +65,7 @@ def _race(data: Path, tmp_path: Path, rounds: int, **options: Any) -> Iterator[t
 
 
 def test_of_two_starts_of_one_run_one_trains_and_the_other_changes_nothing(data: Path, tmp_path: Path) -> None:
-    for first, second, run in _race(data, tmp_path, rounds=4):
+    for first, second, run in _race(data, tmp_path, rounds=3):
         outcomes = [first[0], second[0]]
         assert sorted(outcomes) == ["refused", "trained"], (first, second)
         winner = outcomes.index("trained") + 1
@@ -77,7 +77,7 @@ def test_of_two_starts_of_one_run_one_trains_and_the_other_changes_nothing(data:
 
 def test_two_starts_with_resume_auto_end_as_one_training(data: Path, tmp_path: Path) -> None:
     alone = package.train(data=data, out=tmp_path / "alone", settings=SETTINGS, quiet=True)
-    for first, second, run in _race(data, tmp_path, rounds=3, resume="auto"):
+    for first, second, run in _race(data, tmp_path, rounds=2, resume="auto"):
         for state, told in (first, second):
             assert (state, told) == ("trained", 6) or "another process" in told, (first, second)
         assert "trained" in (first[0], second[0])
@@ -85,12 +85,12 @@ def test_two_starts_with_resume_auto_end_as_one_training(data: Path, tmp_path: P
 
 
 def test_killed_at_a_file_operation_it_ends_bit_identical(data: Path, tmp_path: Path) -> None:
-    """In each sixth of some hundred operations once: begin, log, samples, checkpoints, best, page, end."""
+    """In each quarter of some hundred operations once: begin, log, samples, checkpoints, best, page, end."""
     whole = tmp_path / "whole"
     state, images, operations = Asked(train_until, at=0, run=whole, data=data, settings=SETTINGS).answer()
     assert (state, images) == ("trained", 6)
     assert operations > 60
-    parts, moments = 6, random.Random(9)
+    parts, moments = 4, random.Random(9)
     for part in range(parts):
         at = moments.randint(1 + operations * part // parts, operations * (part + 1) // parts)
         run = tmp_path / f"killed{at}"
@@ -104,7 +104,7 @@ def test_killed_at_a_file_operation_it_ends_bit_identical(data: Path, tmp_path: 
 def test_dead_output_ends_no_training(data: Path, tmp_path: Path) -> None:
     """The reader of a pipe goes, the disk of a log is full, a terminal is closed."""
     seldom = {f"training.{name}_every_images": 40 for name in ("checkpoint", "evaluate")}
-    settings = arguments({**SETTINGS, **seldom, "training.max_images": 80, "training.epochs": 20})
+    settings = arguments({**SETTINGS, **seldom, "training.max_images": 40, "training.epochs": 10})
     command = [sys.executable, "-m", "unpaired", "train", "cyclegan", "--data", str(data), *settings, "--out"]
     reader, pipe = os.pipe()
     controller, terminal = os.openpty()
@@ -136,7 +136,7 @@ def test_dead_output_ends_no_training(data: Path, tmp_path: Path) -> None:
         os.close(close)
     for name, process in started.items():
         code = process.wait()
-        assert checkpoints_of(tmp_path / name)[0].name == "000000080", name
+        assert checkpoints_of(tmp_path / name)[0].name == "000000040", name
         assert read_metrics(tmp_path / name)[-1]["event"] == "finished", name
         # 2: the summary could not be printed. The terminal may also be closed after the last step.
         assert code in {"pipe": (0,), "full": (0, 2), "terminal": (0, 2, -signal.SIGHUP)}[name], name
@@ -146,7 +146,7 @@ def test_an_interrupt_at_any_moment_ends_the_command(data: Path, tmp_path: Path)
     settings = arguments({**SETTINGS, "training.max_images": 100_000, "training.epochs": 100_000})
     script = "import os; from unpaired.__main__ import main; os.write(1, b'.'); main()"  # Python itself has started
     command = [sys.executable, "-c", script, "train", "cyclegan", "--data", str(data), *settings, "--out"]
-    for number, moment in enumerate((0.3, 1.5, 2.5, 4.0)):  # in imports, at the start, in the training
+    for number, moment in enumerate((1.5, 4.0)):  # in imports or at the start, in the training
         run = tmp_path / f"run{number}"
         process = subprocess.Popen(
             [*command, str(run)],

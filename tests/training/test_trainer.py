@@ -106,7 +106,7 @@ def test_devices() -> None:
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_over_hundreds_of_steps() -> None:
+def test_memory_does_not_grow_over_many_steps() -> None:
     import gc
     import resource
     import sys
@@ -125,14 +125,14 @@ def test_memory_does_not_grow_over_hundreds_of_steps() -> None:
         gc.collect()
         return sum(issubclass(type(item), torch.Tensor) for item in gc.get_objects())
 
-    for _ in range(100):  # until the pools of 10 are full and allocators have settled
+    for _ in range(30):  # until the pools of 10 are full and allocators have settled
         trainer.step(stream)
     count, peak = tensors(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(400):
+    for _ in range(100):
         trainer.step(stream)
     assert tensors() == count
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak
-    assert grown < 3 * 1024, f"{grown} KiB more after 400 steps"
+    assert grown < 3 * 1024, f"{grown} KiB more after 100 steps"
 
 
 def test_recomputing_through_batch_norm_is_an_error() -> None:

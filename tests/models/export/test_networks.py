@@ -30,8 +30,10 @@ NETWORKS: dict[str, GeneratorConfig] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt"])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    ("name", "suffix"),  # graphs of U-Nets are those of the engines, in ../engines
+    [("antialiased", ".onnx"), ("antialiased", ".xml"), ("antialiased", ".pt"), ("unet-batch", ".pt")],
+)
 def test_exports_and_takes_any_size(name: str, suffix: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = build_generator(NETWORKS[name], 3, 3)
