@@ -33,7 +33,7 @@ def test_defaults_are_published() -> None:
     config = resolve([unpaired.core.given.Given({"method.name": "masked"}, "{name}")])
     assert config.settings == Config(patch=32, covered=0.4, generator=VitUnetConfig())
     assert config.training.learning_rate == pytest.approx(3.125e-4)
-    assert (config.training.batch_size, config.training.betas) == (32, (0.9, 0.99))
+    assert (config.training.batch_size, config.training.betas) == (16, (0.9, 0.99))
 
 
 @pytest.mark.parametrize("size", [(32, 32), (21, 30)])
