@@ -167,13 +167,9 @@ class BridgeResnetGenerator(ResnetGenerator):
         return self.predict(state, self.step(self.last), self.vectors[self.last : self.last + 1])
 
     def fields(self, rows: Tensor, columns: Tensor) -> Tensor:
-        steps = (
-            self.field.index_select(1, (rows + step * SHIFT[0]) % PERIOD).index_select(
-                2, (columns + step * SHIFT[1]) % PERIOD
-            )
-            for step in range(self.last)
-        )
-        return torch.cat([self.field.new_empty(0, len(rows), len(columns)), *steps])
+        places = [((rows + k * SHIFT[0]) % PERIOD, (columns + k * SHIFT[1]) % PERIOD) for k in range(self.last)]
+        noise = [self.field.index_select(1, down).index_select(2, right) for down, right in places]
+        return torch.cat(noise) if noise else self.field.new_empty(0, len(rows), len(columns))
 
     def step(self, number: int) -> Tensor:
         """Return the number of a step as `predict` takes it."""
