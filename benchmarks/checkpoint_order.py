@@ -10,7 +10,8 @@ Writes `order/table.md` and `order/order.svg`; docs/evaluation.md shows both.
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,21 +40,36 @@ class Judge:
         assert isinstance(network, Lite0Features)
         self.network, self.numbers = network, list(class_numbers(name))
         self.features, self.patches = network(real).numpy(), _patches(real)
-        self.real = self.measure(real)
+        self.real = self.see(real).figures()
 
-    def measure(self, images: torch.Tensor) -> dict[str, Value]:
-        """Return the figures of images [N, 3, H, W] in [-1, 1]."""
-        distance = sliced_wasserstein(self.patches, _patches(images), projections=128)
-        kernel = kernel_distance(self.features, self.network(images).numpy())
+    def see(self, images: torch.Tensor) -> Seen:
+        """Return what is seen of images [N, 3, H, W] in [-1, 1]."""
         scores = self.network.scores(images).log_softmax(1)
-        of_class = scores[:, self.numbers].logsumexp(1)
         hits = torch.isin(scores.argmax(1), torch.tensor(self.numbers)).float()
-        spread = of_class.std().item() / len(images) ** 0.5
+        return Seen(self, images, self.network(images).numpy(), scores[:, self.numbers].logsumexp(1), hits)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Images, and what is seen of each, so that they can be resampled."""
+
+    judge: Judge
+    images: torch.Tensor
+    features: np.ndarray
+    scores: torch.Tensor
+    hits: torch.Tensor
+
+    def figures(self, drawn: np.ndarray | None = None) -> dict[str, Value]:
+        """Return the figures, of the images of these numbers or of all."""
+        drawn = np.arange(len(self.images)) if drawn is None else drawn
+        kernel = kernel_distance(self.judge.features, self.features[drawn])
+        scores = self.scores[drawn]
+        swd = sliced_wasserstein(self.judge.patches, _patches(self.images[drawn]), projections=128)
         return {
-            SWD: Value(value=distance.mean),
+            SWD: Value(value=swd.mean),
             KERNEL: Value(value=kernel.value, error=kernel.error),
-            SCORE: Value(value=of_class.mean().item(), error=spread),
-            HITS: Value(value=100 * hits.mean().item()),
+            SCORE: Value(value=scores.mean().item(), error=scores.std().item() / len(drawn) ** 0.5),
+            HITS: Value(value=100 * self.hits[drawn].mean().item()),
         }
 
 
@@ -65,6 +81,7 @@ def main() -> None:
     parser.add_argument("--class", dest="name", default="zebra")
     parser.add_argument("--images", type=int, default=None)
     parser.add_argument("--checkpoints", type=int, default=20)
+    parser.add_argument("--resamples", type=int, default=50, help="of the images; 20 of the checkpoints for each")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     config: DataConfig = replace(read_data_config(options.run), root=options.data)
@@ -73,16 +90,43 @@ def main() -> None:
     places = {side: [place for place, _ in test.positions(side, options.images)] for side in ("a", "b")}
     judge = Judge(torch.from_numpy(zebras.signed(places["b"])), options.name)
     inputs = [horses[place] for place in places["a"]]
-    rows = {"untranslated": judge.measure(torch.from_numpy(horses.signed(places["a"])))}
+    seen = {"untranslated": judge.see(torch.from_numpy(horses.signed(places["a"])))}
     folders = sorted(checkpoints_of(options.run))
     for folder in [folders[place] for place in evenly(len(folders), options.checkpoints)]:
         translations = unpaired.Translator.load(folder, "a2b").translate_images(inputs)
         made = np.stack([one.image for one in translations]).transpose(0, 3, 1, 2)
-        rows[f"{int(folder.name):,}"] = judge.measure(torch.from_numpy(made).float() / 127.5 - 1)
-        print(folder.name, {name: round(value.value, 4) for name, value in rows[f"{int(folder.name):,}"].items()})
+        name = f"{int(folder.name):,}"
+        seen[name] = judge.see(torch.from_numpy(made).float() / 127.5 - 1)
+        print(name, {what: round(value.value, 4) for what, value in seen[name].figures().items()}, flush=True)
+    rows = {name: each.figures() for name, each in seen.items()}
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "table.md").write_text(_written({**rows, "real images": judge.real}), encoding="utf-8")
+    text = _written({**rows, "real images": judge.real})
+    (options.out / "table.md").write_text(text, encoding="utf-8")
+    (options.out / "table.md").write_text(text + "\n" + differences(seen, options.resamples), encoding="utf-8")
     (options.out / "order.svg").write_text(svg_file(list(_charts(rows))), encoding="utf-8")
+
+
+def differences(seen: dict[str, Seen], resamples: int) -> str:
+    """Return by how much the kernel distance orders checkpoints more as the classifier does than SWD, with 95 %."""
+    every, rng = [one for name, one in seen.items() if name[0].isdigit()], np.random.default_rng(0)
+    columns, found = (SWD, KERNEL, SCORE, HITS), dict[str, list[float]]()
+    for _ in range(resamples):
+        drawn = rng.integers(0, len(every[0].images), len(every[0].images))
+        figures = [each.figures(drawn) for each in every]
+        table = np.array([[float(each[column].value or 0) for column in columns] for each in figures])
+        for _ in range(20):
+            swd, kernel, *judged = table[rng.integers(0, len(table), len(table))].T
+            for name, column in zip((SCORE, HITS), judged, strict=True):
+                for how, of in (("Spearman", stats.spearmanr), ("Kendall", stats.kendalltau)):
+                    with np.errstate(all="ignore"), warnings.catch_warnings():
+                        warnings.simplefilter("ignore")  # resamples without any difference have no correlation
+                        value = of(kernel, -column).statistic - of(swd, -column).statistic
+                    found.setdefault(f"{how} with {name}", []).append(float(value))
+    rows = []
+    for name, each in found.items():
+        low, middle, high = np.nanquantile(each, (0.025, 0.5, 0.975))
+        rows.append((name, f"{middle:+.2f}", f"{low:+.2f} to {high:+.2f}"))
+    return to_markdown(Table(columns=("kernel distance less SWD", "median", "95 % of resamples"), rows=tuple(rows)))
 
 
 def _patches(images: torch.Tensor) -> Patches:

@@ -46,9 +46,10 @@ COUNTS = {"train": 200, "test": 60}
 
 
 def draw_classes(rng: np.random.Generator, *, title: bool, in_place: bool = False) -> Pixels:
-    """Return the classes of one scene, [H, W]: one or two houses and one or two ponds, below the place of a title.
+    """Return the classes of one scene, [H, W]: a pond and two to four smaller houses, below the place of a title.
 
-    With `in_place` the class that photos lack has the shape of ponds, and stands where they would.
+    Number, size and shape tell houses from ponds, so that domains that match exchange neither. With `in_place` the class
+    that photos lack has the shape of ponds, and stands where they would.
     """
     canvas = Image.new("L", (4 * SIZE, 4 * SIZE), 0)
     draw = ImageDraw.Draw(canvas)
@@ -57,11 +58,10 @@ def draw_classes(rng: np.random.Generator, *, title: bool, in_place: bool = Fals
         x, y = rng.uniform(4, 4 * SIZE - 4 - 4 * width), rng.uniform(24, 4 * SIZE - 4 - 4 * height)
         return x, y, x + 4 * width, y + 4 * height
 
-    for _ in range(rng.integers(1, 3)):
-        side = rng.uniform(6, 9)
-        draw.ellipse(box(side, side), fill=TITLE if title and in_place else 2)
-    for _ in range(rng.integers(1, 3)):
-        draw.rectangle(box(*rng.uniform(5, 8, 2)), fill=1)
+    side = rng.uniform(9, 12)
+    draw.ellipse(box(side, side), fill=TITLE if title and in_place else 2)
+    for _ in range(rng.integers(2, 5)):
+        draw.rectangle(box(*rng.uniform(3, 6, 2)), fill=1)
     if title and not in_place:
         draw.rectangle((8, 4, 4 * SIZE - 9, 19), fill=TITLE)
     return np.asarray(canvas)[2::4, 2::4].copy()

@@ -112,6 +112,7 @@ def _check_table(shown: str, out: Path) -> None:
     assert "| sky |" in text
     assert "every translator sees 9 images; learning rate: constant for 1 of 2 epochs" in text
     assert "Checkpoint: the last one of every training" in text
+    assert "Part: all held-out images, which chose the best checkpoint too" in text
 
     found = Comparison.read(out)
     methods = {(m.label, way): m for way, direction in found.directions.items() for m in direction.methods}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from pathlib import Path
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from unpaired.core.text import with_error
 from unpaired.report.page import document_page
-from unpaired.report.results import Audit, Document, Evaluation
+from unpaired.report.results import GROUPS, Audit, Check, Document, Evaluation
 from unpaired.report.run_report import write_report
 from unpaired.report.tables import is_detail, render
 
@@ -58,7 +59,13 @@ def test_a_document_is_a_page_and_fits_a_terminal_of_80_columns(real_run: Path, 
     shown = " ".join(" ".join(lines).split())
     page = document_page(document, title="Found")
     for found in document.directions.values():
-        assert found.verdict in shown
         assert found.heading in shown
         assert found.heading in page
+        for part in found.answers:
+            assert part.verdict in shown
+            assert part.verdict in html.unescape(page)
+            assert part.summary in html.unescape(page)
+            assert all(f"<b>{chart.title}</b>" in page for chart in part.charts)
+            assert not isinstance(part, Check) or GROUPS[part.name] in page
+    assert kind == 0 or any(found.checks for found in document.directions.values())
     assert "Protocol" in shown

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,6 @@ from unpaired.core.errors import UserError
 from unpaired.core.files import read_json, write_atomic
 from unpaired.data.directions import Direction, Side, reverse, sides
 from unpaired.data.held_out import Dataset, displayed, evenly
-from unpaired.data.training import SIDES
 from unpaired.evaluation.dataset import Batch, Task
 from unpaired.evaluation.engine import Plan as EnginePlan
 from unpaired.evaluation.engine import measure, open_reference, plan
@@ -32,6 +31,7 @@ from unpaired.evaluation.inputs import model_task
 from unpaired.evaluation.metrics import METRICS
 from unpaired.evaluation.metrics.base import Context, Metric
 from unpaired.evaluation.networks import Networks
+from unpaired.evaluation.options import HeldOutPart
 from unpaired.evaluation.protocol import COMPARISON
 from unpaired.evaluation.segmentation.config import SegmenterConfig, settle
 from unpaired.evaluation.segmentation.dataset import LabelledPhotos
@@ -47,7 +47,6 @@ from unpaired.evaluation.statistics import Reference
 from unpaired.evaluation.translations import Translators
 from unpaired.metrics.features import Features
 from unpaired.models.folder import BEST, MANIFEST, DamagedError, find_model, read_card
-from unpaired.models.loading import selected_on
 from unpaired.models.translator import Translator
 from unpaired.report.image_grid import Picture as Pixels
 from unpaired.report.image_grid import is_image, png
@@ -178,6 +177,8 @@ class Measuring:
     device: str
     features: Mapping[str, Features] = field(default_factory=dict)
     """EfficientNet-Lite0, where it is installed."""
+    part: HeldOutPart | None = None
+    """Which part of the held-out images the data set holds; None where no checkpoint tells."""
     checkpoint: str | None = None
     """Which checkpoint of a training is measured; None for the last one and, beside it, the selected one."""
     _references: dict[Direction, Reference] = field(default_factory=dict)
@@ -282,14 +283,6 @@ class Measuring:
             "version": __version__,
         }
         return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
-
-
-def reported(dataset: Dataset, checkpoints: Iterable[Path]) -> Dataset:
-    """Return a data set whose held-out images chose none of the checkpoints; itself where none would be left."""
-    found = [one.digests for one in map(selected_on, checkpoints) if one is not None and one.digests is not None]
-    chose = {side: frozenset[bytes]().union(*(each[side] for each in found)) for side in SIDES}
-    test = dataset.test.without(chose) if found else None
-    return dataset if test is None else replace(dataset, test=test)
 
 
 def _samples(folder: str, chosen: Sequence[int]) -> type[Metric]:

@@ -14,7 +14,7 @@ import torch
 
 from unpaired import __version__
 from unpaired.compare.document import SCORES, cost_table, with_tables, write
-from unpaired.compare.measure import Measuring, read_fcn, reported, task_of, train_or_read
+from unpaired.compare.measure import Measuring, read_fcn, task_of, train_or_read
 from unpaired.compare.plan import Entry, Plan
 from unpaired.compare.train import Outcome, carry_out, check_record, cost_of, images_done, keep_record, run_of, state_of
 from unpaired.compare.trainings import Training, data_settings, needs_pairs, shared_settings, trainings_of
@@ -27,6 +27,8 @@ from unpaired.data.folders import image_folders
 from unpaired.data.held_out import Dataset, open_dataset
 from unpaired.data.labels import VOID, decoded
 from unpaired.data.training import Progress
+from unpaired.evaluation.inputs import PARTS, part_of
+from unpaired.evaluation.options import HeldOutPart
 from unpaired.evaluation.segmentation.segmenter import Segmenter
 from unpaired.methods import ImageShapes, find_method
 from unpaired.metrics.features import has_lite0, open_features
@@ -170,8 +172,8 @@ def compare(
         if outcome.signal is not None:
             return done
         finished = [run_of(folder, each) for each in comparison.trainings if each.name not in unfinished]
-        dataset = reported(comparison.dataset, (newest_checkpoint(run)[0] for run in finished))
-        measuring = _measuring(comparison, dataset, checkpoint, counting)
+        dataset, part = part_of(comparison.dataset, (newest_checkpoint(run)[0] for run in finished))
+        measuring = _measuring(comparison, dataset, part, checkpoint, counting)
         done.document = _document(comparison, measuring, outcome, counting)
         done.written = write(done.document, folder)
         return done
@@ -194,7 +196,6 @@ def protocol(comparison: Comparison, measuring: Measuring | None = None) -> list
     rates = "; ".join(
         how if len(schedules) == 1 else f"{how} ({', '.join(labels)})" for how, labels in schedules.items()
     )
-    part = "" if test is dataset.test else ", which chose no checkpoint"
     words = [
         ("Budget", f"every translator sees {plan.images:,} images{_beyond(comparison)}; learning rate: {rates}"),
         ("Shared settings", _listed(comparison.shared) or "none but the defaults"),
@@ -202,7 +203,7 @@ def protocol(comparison: Comparison, measuring: Measuring | None = None) -> list
         ("Seeds", f"{seeds}; figures are means over seeds, ± one standard deviation" if len(plan.seeds) > 1 else seeds),
         ("Data", f"{', '.join(Path(place).name for place in comparison.places.values())}: {dataset.layout}"),
         ("Training images", f"{counts['train_a']:,} of A, {counts['train_b']:,} of B"),
-        ("Measured on", f"{', '.join(f'{count[d]:,} ({d})' for d in count)} {held_out}{part}{pairs}, {dataset.part}"),
+        ("Measured on", f"{', '.join(f'{count[d]:,} ({d})' for d in count)} {held_out}{pairs}, {dataset.part}"),
     ]
     for side in ("a", "b"):
         labels = dataset.labels(side)
@@ -211,6 +212,7 @@ def protocol(comparison: Comparison, measuring: Measuring | None = None) -> list
     if measuring is not None:
         segmenter = _segmenter_summary(comparison, measuring.segmenter)
         words += [("Segmenter", segmenter)] if segmenter else []
+        words += [] if measuring.part is None else [("Part", PARTS[measuring.part])]
         words.append(("Checkpoint", f"the {measuring.checkpoint or 'last'} one of every training"))
     words.append(("Pictures", "rows evenly spread over the test images, of the first seed; none is chosen by its look"))
     versions = f"unpaired {__version__}, PyTorch {torch.__version__}, Python {platform.python_version()}"
@@ -255,7 +257,9 @@ def _require_classes(dataset: Dataset, plan: Plan) -> None:
                 )
 
 
-def _measuring(comparison: Comparison, measured: Dataset, checkpoint: str | None, counting: Counting) -> Measuring:
+def _measuring(
+    comparison: Comparison, measured: Dataset, part: HeldOutPart | None, checkpoint: str | None, counting: Counting
+) -> Measuring:
     """Return what measures; where label maps become photos, with a segmenter that is trained now or was before."""
     plan, dataset = comparison.plan, comparison.dataset
     segmenter: Segmenter | None = None
@@ -270,6 +274,7 @@ def _measuring(comparison: Comparison, measured: Dataset, checkpoint: str | None
     return Measuring(
         folder=comparison.folder,
         dataset=measured,
+        part=part,
         test_images=plan.test_images,
         pictures=plan.pictures,
         segmenter=segmenter,
@@ -316,7 +321,7 @@ def _document(comparison: Comparison, measuring: Measuring, outcome: Outcome, co
         description=plan.description.strip(),
         **made_now(),
         data={**dataset.fingerprint, "contents": dataset.contents, "layout": dataset.layout},
-        notices=dataset.notices,
+        notices=(*dataset.notices, *([f"measured on {PARTS['all']}"] if measuring.part == "all" else [])),
         protocol=dict(protocol(comparison, measuring)),
         tables=(cost_table(list(directions.values())),),
         directions=directions,

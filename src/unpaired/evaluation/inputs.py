@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from unpaired.data.config import DataConfig, LabelsConfig
 from unpaired.data.directions import DIRECTIONS, heading, parse_direction, reverse, sides
 from unpaired.data.held_out import Dataset, ImageSet, open_dataset
 from unpaired.data.labels import Labels
+from unpaired.data.training import SIDES
 from unpaired.data.values import Domain
 from unpaired.evaluation.dataset import Images, Row, Task
 from unpaired.evaluation.options import HeldOutPart
@@ -137,7 +138,7 @@ def open_model(
     dataset, config = open_model_data(
         folder, card, data=data, size=size, on_bad_image=on_bad_image, max_pixels=max_pixels, progress=progress
     )
-    dataset, taken = _part_of(dataset, folder, part)
+    dataset, taken = part_of(dataset, [folder], part)
     test = dataset.test
     return ModelInputs(
         folder=folder,
@@ -161,7 +162,7 @@ def open_model(
         data={
             "root": str(data) if data is not None else config.root or f"{config.a} and {config.b}",
             "split": test.taken_from,
-            **taken,
+            **({} if taken is None else {"part": taken}),
             "images": {"a": len(test.a), "b": len(test.b)},
             "contents": {"a": test.contents("a"), "b": test.contents("b")},
             "layout": dataset.layout,
@@ -183,15 +184,24 @@ def _translators(
     return translators, fingerprints
 
 
-def _part_of(dataset: Dataset, folder: Path, part: HeldOutPart) -> tuple[Dataset, dict[str, Any]]:
-    """Return the data with a part of its held-out images, and which that is; nothing where no checkpoint tells."""
-    selected = selected_on(folder)
-    if selected is None or dataset.test.taken_from == "train":
-        return dataset, {}
-    if selected.digests is None:
-        return dataset, {"part": "all"} if selected.contents == dataset.contents else {}
-    found = dataset.test.without(selected.digests) if part == "report" else None
-    return (dataset, {"part": "all"}) if found is None else (replace(dataset, test=found), {"part": part})
+def part_of(
+    dataset: Dataset, checkpoints: Iterable[Path], part: HeldOutPart = "report"
+) -> tuple[Dataset, HeldOutPart | None]:
+    """Return the data with a part of its held-out images, and which that is; None where no checkpoint tells.
+
+    The report part is what chose none of the checkpoints' trainings; where nothing is left of it, all are taken.
+    """
+    found = [each for each in map(selected_on, checkpoints) if each is not None]
+    chose = [each.digests for each in found if each.digests is not None]
+    if dataset.test.taken_from == "train":
+        return dataset, None
+    if any(each.digests is None and each.contents == dataset.contents for each in found):
+        return dataset, "all"
+    if not chose:
+        return dataset, None
+    every = {side: frozenset[bytes]().union(*(each[side] for each in chose)) for side in SIDES}
+    test = dataset.test.without(every) if part == "report" else None
+    return (dataset, "all") if test is None else (replace(dataset, test=test), part)
 
 
 def open_model_data(

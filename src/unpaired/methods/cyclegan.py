@@ -171,10 +171,7 @@ class CycleGAN(Method):
         fake_y, same_y = self.translate(self.G, x, y)
         fake_x, same_x = self.translate(self.F, y, x)
 
-        terms: dict[str, Tensor] = {}
-        if c.gan_weight:  # Eq. 1
-            terms["gan_a2b"] = c.gan_weight * generator_loss(c.objective, self.D_Y(fake_y))
-            terms["gan_b2a"] = c.gan_weight * generator_loss(c.objective, self.D_X(fake_x))
+        terms = self.adversarial(fake_x, fake_y)
         if c.weight_a:  # Eq. 2, forward
             terms["cycle_a"] = c.weight_a * l1(self.F(self.disturb_y(fake_y)), x)
         if c.weight_b:  # Eq. 2, backward
@@ -186,6 +183,16 @@ class CycleGAN(Method):
 
         if c.gan_weight:
             yield self.judge(x, y, fake_x, fake_y)
+
+    def adversarial(self, fake_x: Tensor, fake_y: Tensor) -> dict[str, Tensor]:
+        """Return the generators' adversarial losses (Eq. 1); none where their weight is 0."""
+        c = self.config
+        if not c.gan_weight:
+            return {}
+        return {
+            "gan_a2b": c.gan_weight * generator_loss(c.objective, self.D_Y(fake_y)),
+            "gan_b2a": c.gan_weight * generator_loss(c.objective, self.D_X(fake_x)),
+        }
 
     def judge(self, x: Tensor, y: Tensor, fake_x: Tensor, fake_y: Tensor) -> Update:
         """Return the discriminators' update: real images against fakes of this step and of earlier ones."""

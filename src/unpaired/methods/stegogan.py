@@ -13,12 +13,12 @@ from typing import Annotated, final
 
 import torch.nn.functional as nnf
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from unpaired import networks
 from unpaired.methods import cyclegan
 from unpaired.methods.base import Batch, ImageShapes, Player, Term, Update
-from unpaired.methods.losses import Weight, generator_loss, l1
+from unpaired.methods.losses import Weight, l1
 
 
 class Config(cyclegan.Config):
@@ -51,7 +51,6 @@ class StegoGAN(cyclegan.CycleGAN):
         for network in (self.F, self.fuse):
             networks.initialize(network, config.init)
         networks.initialize(self.F.mask, networks.InitConfig(scheme="kaiming"))  # as the authors do
-        self.disturb_y = nn.Identity()  # they disturb F(y) alone
 
     def players(self) -> dict[str, Player]:
         return {**super().players(), "generators": Player("generator", self.G, self.F, self.fuse)}
@@ -70,12 +69,10 @@ class StegoGAN(cyclegan.CycleGAN):
         # With what y shows and A never does: D_Y finds it in fakes too, so there is no need to invent it.
         fake_y = self.G.decode(of_x + self.fuse(left_out.detach()))
         kept_again, _, mask_fake = self.F.split(fake_y)
-        unmatched, unmatched_fake = _unmatched(mask), _unmatched(mask_fake)
+        # How much the channel that loses most loses at each place, [N, 1, H / 4, W / 4].
+        unmatched, unmatched_fake = ((1 - each).amax(1, keepdim=True) for each in (mask, mask_fake))
 
-        terms: dict[str, Tensor] = {}
-        if c.gan_weight:  # L_GAN
-            terms["gan_a2b"] = c.gan_weight * generator_loss(c.objective, self.D_Y(fake_y))
-            terms["gan_b2a"] = c.gan_weight * generator_loss(c.objective, self.D_X(fake_x))
+        terms = self.adversarial(fake_x, fake_y)  # L_GAN
         if c.weight_a:  # L_cycle, forward
             terms["cycle_a"] = c.weight_a * l1(self.F.decode(kept_again), x)
         if c.weight_b:  # L_cycle, backward
@@ -84,7 +81,8 @@ class StegoGAN(cyclegan.CycleGAN):
             terms["identity_a"] = c.identity_weight * l1(self.F(x), x)
             terms["identity_b"] = c.identity_weight * l1(self.G(y), y)
         if c.mask_weight:  # L_reg; the root favours masks that leave out nothing nearly everywhere
-            terms["mask"] = c.mask_weight * (_root(unmatched) + _root(unmatched_fake))
+            roots = [(each + 1e-10).sqrt().mean() for each in (unmatched, unmatched_fake)]
+            terms["mask"] = c.mask_weight * (roots[0] + roots[1])
         if c.match_weight:  # L_consistency
             of_y = _apart(self.G.decode(of_fake_x), y, unmatched)
             terms["match"] = c.match_weight * (of_y + _apart(plain_y, fake_y, unmatched_fake))
@@ -92,15 +90,6 @@ class StegoGAN(cyclegan.CycleGAN):
 
         if c.gan_weight:
             yield self.judge(x, y, fake_x, fake_y)
-
-
-def _unmatched(mask: Tensor) -> Tensor:
-    """Return how much the channel that loses most loses at each place, [N, 1, H / 4, W / 4]."""
-    return (1 - mask).amax(1, keepdim=True)
-
-
-def _root(unmatched: Tensor) -> Tensor:
-    return (unmatched + 1e-10).sqrt().mean()
 
 
 def _apart(image: Tensor, target: Tensor, unmatched: Tensor) -> Tensor:

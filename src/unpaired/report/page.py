@@ -19,7 +19,7 @@ from markupsafe import Markup
 from unpaired.core import text
 from unpaired.report import chart, tables
 from unpaired.report.embedding import PictureRows
-from unpaired.report.results import Document
+from unpaired.report.results import GROUPS, Check, Document
 
 
 def page(
@@ -62,13 +62,18 @@ def page(
 def document_page(document: Document, *, title: str = "", rows: Mapping[str, PictureRows] | None = None) -> str:
     """Return a document as one HTML file; `rows` are the pictures of each direction.
 
-    Of a direction's tables the first is shown and the others are folded.
+    Every question of an audit is shown; of each one's tables the first, the others are folded.
     """
+    questions = {
+        name: [(GROUPS.get(part.name, part.name) if isinstance(part, Check) else "", part) for part in found.answers]
+        for name, found in document.directions.items()
+    }
     return page(
         "document.html",
         title=title or document.title,
         document=document,
         rows=rows or {},
+        questions=questions,
         figures={name: tables.figure_table(found) for name, found in document.directions.items() if found.figures},
         protocol=[(name, tables.facts_of(facts)) for name, facts in tables.protocol_parts(document)],
     )
