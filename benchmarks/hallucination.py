@@ -48,8 +48,8 @@ COUNTS = {"train": 200, "test": 60}
 def draw_classes(rng: np.random.Generator, *, title: bool, in_place: bool = False) -> Pixels:
     """Return the classes of one scene, [H, W]: a pond and two to four smaller houses, below the place of a title.
 
-    Number, size and shape tell houses from ponds, so that domains that match exchange neither. With `in_place` the class
-    that photos lack has the shape of ponds, and stands where they would.
+    Number, size and shape tell houses from ponds, so that a translator that matches the maps exchanges neither. With
+    `in_place` the class that photos lack has the shape of ponds, and stands where they would.
     """
     canvas = Image.new("L", (4 * SIZE, 4 * SIZE), 0)
     draw = ImageDraw.Draw(canvas)
