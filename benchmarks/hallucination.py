@@ -1,6 +1,6 @@
 """Domains of known truth, small translators between them, and what the audit finds of them (docs/audit.md).
 
-    python benchmarks/hallucination.py --out invented [--shares 0 15 30 50 65] [--seeds 0 1] [--in-place]
+    python benchmarks/hallucination.py --out invented [--shares 0 15 30 50 65] [--seeds 0 1] [--kind apart]
 
 Domain A is drawn as photos of ground with houses and ponds, domain B as maps of such scenes, and a share of the maps
 has a red title at its top. No photo has one: whatever title a translated photo shows is invented (the setting of Cohen
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ from unpaired.metrics.paired import ssim
 from unpaired.metrics.sliced import Patches, sliced_wasserstein
 
 Pixels = NDArray[np.uint8]
+Kind = Literal["titles", "in-place", "apart"]
 SIZE = 24
 CLASSES = ("ground", "house", "pond", "title")
 TITLE = CLASSES.index("title")
@@ -45,11 +46,11 @@ MAP = ((190, 208, 150), (244, 226, 190), (110, 160, 226), (222, 40, 60))
 COUNTS = {"train": 200, "test": 60}
 
 
-def draw_classes(rng: np.random.Generator, *, title: bool, in_place: bool = False) -> Pixels:
-    """Return the classes of one scene, [H, W]: a pond and two to four smaller houses, below the place of a title.
+def draw_classes(rng: np.random.Generator, *, title: bool, kind: Kind = "titles") -> Pixels:
+    """Return the classes of one scene, [H, W]: one or two houses and one or two ponds, below the place of a title.
 
-    Number, size and shape tell houses from ponds, so that a translator that matches the maps exchanges neither. With
-    `in_place` the class that photos lack has the shape of ponds, and stands where they would.
+    Of the kind `in-place` the class that photos lack has the shape of ponds, and stands where they would. Of the kind
+    `apart` there are one pond and two to four houses, which are smaller, so that they are not exchanged as easily.
     """
     canvas = Image.new("L", (4 * SIZE, 4 * SIZE), 0)
     draw = ImageDraw.Draw(canvas)
@@ -58,10 +59,12 @@ def draw_classes(rng: np.random.Generator, *, title: bool, in_place: bool = Fals
         x, y = rng.uniform(4, 4 * SIZE - 4 - 4 * width), rng.uniform(24, 4 * SIZE - 4 - 4 * height)
         return x, y, x + 4 * width, y + 4 * height
 
-    side = rng.uniform(9, 12)
-    draw.ellipse(box(side, side), fill=TITLE if title and in_place else 2)
-    for _ in range(rng.integers(2, 5)):
-        draw.rectangle(box(*rng.uniform(3, 6, 2)), fill=1)
+    apart, in_place = kind == "apart", kind == "in-place"
+    for _ in range(1 if apart else rng.integers(1, 3)):
+        side = rng.uniform(9, 12) if apart else rng.uniform(6, 9)
+        draw.ellipse(box(side, side), fill=TITLE if title and in_place else 2)
+    for _ in range(rng.integers(2, 5) if apart else rng.integers(1, 3)):
+        draw.rectangle(box(*(rng.uniform(3, 6, 2) if apart else rng.uniform(5, 8, 2))), fill=1)
     if title and not in_place:
         draw.rectangle((8, 4, 4 * SIZE - 9, 19), fill=TITLE)
     return np.asarray(canvas)[2::4, 2::4].copy()
@@ -78,7 +81,7 @@ def render(classes: Pixels, rng: np.random.Generator, *, photo: bool) -> Pixels:
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
 
-def scenes(folder: str, share: int, seed: int = 0, *, in_place: bool = False) -> Iterator[tuple[Pixels, Pixels]]:
+def scenes(folder: str, share: int, seed: int = 0, *, kind: Kind = "titles") -> Iterator[tuple[Pixels, Pixels]]:
     """Yield (picture, classes) of trainA, trainB, testA or testB; `share` is the percentage of maps with titles."""
     split, photo = folder[:-1], folder[-1] == "A"
     count = COUNTS[split]
@@ -87,15 +90,15 @@ def scenes(folder: str, share: int, seed: int = 0, *, in_place: bool = False) ->
         # Spread evenly, so that every share is exact; the draws are the same for every share.
         title = not photo and (number * share) // 100 != ((number + 1) * share) // 100
         own = np.random.default_rng(rng.integers(2**32, size=4))
-        classes = draw_classes(own, title=title, in_place=in_place)
+        classes = draw_classes(own, title=title, kind=kind)
         yield render(classes, own, photo=photo), classes
 
 
-def write_domains(root: Path, share: int, *, in_place: bool = False) -> Path:
+def write_domains(root: Path, share: int, *, kind: Kind = "titles") -> Path:
     """Write ROOT/trainA/000.png and so on, and the classes of the test photos as ROOT/classesA/000.png."""
     for folder in ("trainA", "trainB", "testA", "testB"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-        for number, (picture, classes) in enumerate(scenes(folder, share, in_place=in_place)):
+        for number, (picture, classes) in enumerate(scenes(folder, share, kind=kind)):
             Image.fromarray(picture).save(root / folder / f"{number:03d}.png")
             if folder == "testA":
                 (root / "classesA").mkdir(exist_ok=True)
@@ -123,11 +126,11 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def train(out: Path, method: str, share: int, seed: int, images: int, *, in_place: bool = False) -> Path:
+def train(out: Path, method: str, share: int, seed: int, images: int, *, kind: Kind = "titles") -> Path:
     """Train one small model and return its run; what is finished is kept, what was interrupted goes on."""
     run = out / "runs" / f"{method}-{share}-{seed}"
     if not (run / "checkpoints" / f"{images:09d}").exists():
-        data = write_domains(out / "data" / str(share), share, in_place=in_place)
+        data = write_domains(out / "data" / str(share), share, kind=kind)
         epochs = images // (2 * COUNTS["train"])
         own = {"training.seed": seed, "training.epochs": epochs, "training.decay_epochs": epochs}
         often = {"training.sample_every_images": images, "training.checkpoint_every_images": images // 2}
@@ -141,14 +144,14 @@ def train(out: Path, method: str, share: int, seed: int, images: int, *, in_plac
 # ------------------------------------------------------------------------------------------------------- what is found
 
 
-def train_segmenter(out: Path, side: str) -> Path:
+def train_segmenter(out: Path, side: str, kind: Kind = "titles") -> Path:
     """Train a small segmenter of drawn photos or maps, with labels, and return its folder."""
     folder, data = out / f"segmenter-{side}", out / f"labelled-{side}"
     if not folder.exists():
         for split in ("train", "test"):
             for name in (split, f"{split}-labels"):
                 (data / name).mkdir(parents=True, exist_ok=True)
-            for number, (picture, classes) in enumerate(scenes(split + side.upper(), 50, seed=1)):
+            for number, (picture, classes) in enumerate(scenes(split + side.upper(), 50, seed=1, kind=kind)):
                 Image.fromarray(picture).save(data / split / f"{number:03d}.png")
                 Image.fromarray(classes).save(data / f"{split}-labels" / f"{number:03d}.png")
         command = [sys.executable, "-m", "unpaired", "segment", "train", "--out", str(folder), "--quiet"]
@@ -261,17 +264,17 @@ def main() -> None:
     parser.add_argument("--remedied", type=int, nargs="+", default=[0, 65], help="shares that stegogan is trained on")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--images", type=int, default=1600)
-    parser.add_argument("--in-place", action="store_true", help="tanks in place of ponds, where others have titles")
+    parser.add_argument("--kind", choices=get_args(Kind), default="titles", help="which scenes: see draw_classes")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    test, rng = list(scenes("testA", 0)), np.random.default_rng(9)
+    test, rng = list(scenes("testA", 0, kind=options.kind)), np.random.default_rng(9)
     photos, classes = Stack([picture for picture, _ in test]), np.stack([each for _, each in test])
     true = Stack([render(each, rng, photo=False) for each in classes])
     reals = {
-        name: Stack([picture for picture, _ in scenes("testB", share, in_place=options.in_place)])
+        name: Stack([picture for picture, _ in scenes("testB", share, kind=options.kind)])
         for name, share in {"": max(options.shares), ", no titles": 0}.items()
     }
-    segmenters = {side: train_segmenter(options.out, side) for side in "ab"}
+    segmenters = {side: train_segmenter(options.out, side, options.kind) for side in "ab"}
     wanted = [("cyclegan", share) for share in options.shares] + [("stegogan", share) for share in options.remedied]
     print("translator", *COLUMNS, sep=" | ")
 
@@ -282,7 +285,7 @@ def main() -> None:
         show(name, measured(translate, photos, classes, true, reals))
     for seed in options.seeds:
         for method, share in wanted:
-            run = train(options.out, method, share, seed, options.images, in_place=options.in_place)
+            run = train(options.out, method, share, seed, options.images, kind=options.kind)
             translator = unpaired.Translator.load(run, "a2b", device="cpu")
             found = measured(translator.translate_tensor, photos, classes, true, reals)
             show(f"{method}, {share} %, seed {seed}", found | share_of_classes(run, segmenters))
