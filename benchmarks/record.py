@@ -109,13 +109,48 @@ def open_authors(checkout: Path, data: str, epochs: int, decay: int) -> tuple[An
     return options, dataset, model
 
 
+def parts_of(model: Any) -> dict[str, Any]:
+    """Return what of the authors' training has a state to save."""
+    networks = {f"net{name}": getattr(model, f"net{name}") for name in model.model_names}
+    steps = {"optimizers": model.optimizers, "schedulers": model.schedulers}
+    numbered = {f"{name}{index}": each for name, several in steps.items() for index, each in enumerate(several)}
+    return networks | numbered
+
+
+def save_state(path: Path, model: Any, **more: Any) -> None:
+    """Save the state of the authors' training at the end of an epoch, which their code cannot do."""
+    state = {name: part.state_dict() for name, part in parts_of(model).items()} | more
+    state |= {"pools": (model.fake_A_pool, model.fake_B_pool)}
+    state |= {"random": (random.getstate(), np.random.get_state(), torch.get_rng_state())}
+    torch.save(state, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+
+
+def load_state(path: Path, model: Any) -> Any:
+    """Continue from `save_state`; return what was saved beside the model."""
+    state = torch.load(path, weights_only=False)
+    for name, part in parts_of(model).items():
+        part.load_state_dict(state[name])
+    model.fake_A_pool, model.fake_B_pool = state["pools"]
+    of_python, of_numpy, of_torch = state["random"]
+    random.setstate(of_python)
+    np.random.set_state(of_numpy)
+    torch.set_rng_state(of_torch)
+    return state
+
+
 def authors_training(arguments: argparse.Namespace, seed: int) -> Iterator[int]:
-    """Train as their train.py does, and yield after each snapshot."""
-    options, dataset, model = open_authors(arguments.peer, arguments.data, *arguments.epochs)
+    """Train as their train.py does, and yield after each snapshot; an interrupted epoch is trained again."""
     folder = arguments.work / arguments.name / f"seed{seed}"
+    if (folder / f"{arguments.images}_net_G_B.pth").exists():
+        return
+    options, dataset, model = open_authors(arguments.peer, arguments.data, *arguments.epochs)
     folder.mkdir(parents=True, exist_ok=True)
-    seen, begun, cpu = 0, time.process_time(), dict[int, float]()
-    for epoch in range(1, options.n_epochs + options.n_epochs_decay + 1):
+    seen, begun, cpu, first = 0, time.process_time(), dict[int, float](), 1
+    if (kept := folder / "state.pt").exists():
+        state = load_state(kept, model)
+        seen, cpu, first = state["seen"], state["cpu"], state["epoch"] + 1
+    for epoch in range(first, options.n_epochs + options.n_epochs_decay + 1):
         dataset.set_epoch(epoch)
         for data in dataset:
             model.set_input(data)
@@ -135,6 +170,7 @@ def authors_training(arguments: argparse.Namespace, seed: int) -> Iterator[int]:
                 return
             begun = time.process_time()
         model.update_learning_rate()
+        save_state(kept, model, seen=seen, cpu=cpu, epoch=epoch)
 
 
 def train_authors(arguments: argparse.Namespace) -> None:

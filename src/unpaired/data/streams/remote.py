@@ -118,15 +118,25 @@ class StoredFile:
             raise self._changed()
 
     def _blocks(self, fs: Any, path: str, starts: list[int]) -> list[bytes]:
-        ends = [min(start + BLOCK, self.size or 0) for start in starts]
+        ends = {start: min(start + BLOCK, self.size or 0) for start in starts}
+        kept: dict[int, bytes] = {}
 
         def fetch() -> list[bytes]:
-            blocks = list(map(bytes, fs.cat_ranges([path] * len(starts), starts, ends, on_error="raise")))
-            if starts[0] == 0 and len(blocks[0]) == self.size:
-                return blocks[:1]  # a web server that knows no ranges sends everything
-            if [len(block) for block in blocks] != [end - start for start, end in zip(starts, ends, strict=True)]:
-                raise ConnectionError("the answer was cut short")
-            return blocks
+            missing = [start for start in starts if start not in kept]  # what has come is not asked for again
+            found = fs.cat_ranges([path] * len(missing), missing, [ends[start] for start in missing], on_error="return")
+            failed: Exception | None = None
+            for start, block in zip(missing, found, strict=True):
+                if isinstance(block, Exception):
+                    failed = block
+                elif start == 0 and len(block) == self.size:
+                    return [bytes(block)]  # a web server that knows no ranges sends everything
+                elif len(block) != ends[start] - start:
+                    failed = ConnectionError("the answer was cut short")
+                else:
+                    kept[start] = bytes(block)
+            if failed is not None:
+                raise failed
+            return [kept[start] for start in starts]
 
         return request(self.url, fetch)
 
