@@ -1,11 +1,14 @@
-"""`unpaired train auto` against CycleGAN, CUT and FastCUT at the same budget on four sets, judged on images of its own.
+"""`unpaired train auto` and the methods at the same budget on four sets, judged on images of their own.
 
     python benchmarks/auto.py WORK --data DATA [--budget 12] [--size 32] [--seeds 0,1,2] [--only auto,cut]
+    python benchmarks/auto.py WORK --data DATA --sets horse2zebra --only cyclegan,cut,dclgan --select \
+        --size 64 --width 16 --blocks 6 --layers 3 --budget 60
 
 DATA holds `horse2zebra`, `camvid`, `facades` and `digits` as `prepare_*` reads them. Every training may take `--budget`
 CPU seconds of steps; probes count. CPU seconds and not time, so that a busy machine does not distort it: what an image
 costs a method is measured on each set first, all methods in turn, and kept in WORK/costs.json; it gives every method
-its number of images. All methods have the same small networks and batches of one image.
+its number of images. All methods have the same small networks and batches of one image. With `--select` trainings are
+evaluated five times, which is not counted, and the checkpoint with the least kernel distance is judged beside the last.
 Held-out images are parted beforehand: probes and the choice of checkpoints see `testA` and `testB` of WORK/data, and
 all figures are of others, those of WORK/report.
 
@@ -17,6 +20,7 @@ from __future__ import annotations
 import argparse
 import functools
 import gzip
+import itertools
 import json
 import statistics
 import time
@@ -36,7 +40,18 @@ from unpaired.plan.probes import unrelated_distance
 from unpaired.training.settings import resolve
 from unpaired.training.trainer import Trainer
 
-METHODS = ("cyclegan", "cut", "fastcut")
+VARIANTS: dict[str, dict[str, Any]] = {
+    "cyclegan": {},
+    "cut": {},
+    "fastcut": {},
+    "cut-attention": {"method.name": "cut", "method.queries": "attention"},
+    "cut-hard": {"method.name": "cut", "method.negatives": "hard", "method.nce_weight": 0.1},
+    "dclgan": {},
+    "unsb": {"method.generator": {"family": "bridge_resnet"}},
+    "cyclegan-vit": {"method.name": "cyclegan", "method.generator": {"family": "vit_unet"}},
+    "stegogan": {},
+}
+"""What can be trained: methods, and settings beyond the shared ones."""
 AUTO = "auto"
 METRICS = ("kernel", "swd", "structure_edges")
 PALETTE = np.array(
@@ -135,14 +150,20 @@ def prepare(work: Path, data: Path, size: int) -> None:
 # ------------------------------------------------------------------------------------------------------------ trainings
 
 
-def settings_of(work: Path, name: str, size: int, seed: int) -> dict[str, Any]:
-    """Return what all methods share."""
+def settings_of(name: str, args: argparse.Namespace, seed: int = 0, variant: str = AUTO) -> dict[str, Any]:
+    """Return what all methods share, and what a variant has of its own."""
+    own = dict(VARIANTS.get(variant, {}))
+    generator = {"family": "resnet", "width": args.width, "blocks": args.blocks} | own.pop("method.generator", {})
+    if generator["family"] == "vit_unet":
+        generator |= {"depth": 2, "tokens": 96, "heads": 4}
     return {
-        "data.root": str(work / "data" / name),
-        "data.crop_size": size,
+        **({} if variant == AUTO else {"method.name": variant}),
+        **own,
+        "data.root": str(args.work / "data" / name),
+        "data.crop_size": args.size,
         "data.workers": 0,
-        "method.generator": {"family": "resnet", "width": 8, "blocks": 2},
-        "method.discriminator": {"family": "patchgan", "layers": 2, "width": 8},
+        "method.generator": generator,
+        "method.discriminator": {"family": "patchgan", "layers": args.layers, "width": args.width},
         "training.batch_size": 1,
         "training.seed": seed,
         "training.threads": 1,
@@ -150,16 +171,15 @@ def settings_of(work: Path, name: str, size: int, seed: int) -> dict[str, Any]:
     }
 
 
-def measure_costs(work: Path, size: int, rounds: int = 12) -> dict[str, dict[str, float]]:
+def measure_costs(args: argparse.Namespace, names: list[str], rounds: int = 12) -> dict[str, dict[str, float]]:
     """Return the CPU seconds of an image by set and method, the median over rounds of all methods in turn."""
-    path = work / "costs.json"
+    path = args.work / "costs.json"
     if path.exists():
         return dict(json.loads(path.read_text()))
     costs: dict[str, dict[str, float]] = {}
-    for name in SETS:
-        channels = 1 if name == "digits" else 3
-        steps = {method: _steps(work, name, method, size, channels) for method in METHODS}
-        taken: dict[str, list[float]] = {method: [] for method in METHODS}
+    for name in args.sets:
+        steps = {method: _steps(name, method, args, 1 if name == "digits" else 3) for method in names}
+        taken: dict[str, list[float]] = {method: [] for method in names}
         for _ in range(rounds):
             for method, step in steps.items():
                 begun = time.process_time()
@@ -171,24 +191,26 @@ def measure_costs(work: Path, size: int, rounds: int = 12) -> dict[str, dict[str
     return costs
 
 
-def _steps(work: Path, name: str, method: str, size: int, channels: int) -> Callable[[], object]:
-    config = resolve([Given({**settings_of(work, name, size, 0), "method.name": method}, "{name}")])
-    shapes = ImageShapes(channels_a=channels, channels_b=channels, size=(size, size))
-    kind = find_method(method)
+def _steps(name: str, method: str, args: argparse.Namespace, channels: int) -> Callable[[], object]:
+    config = resolve([Given(settings_of(name, args, 0, method), "{name}")])
+    shapes = ImageShapes(channels_a=channels, channels_b=channels, size=(args.size, args.size))
+    kind = find_method(config.method)
     settings, _ = kind.adapt(config.settings, shapes, config.chosen_settings())
     trainer = Trainer(kind(settings, shapes), config.training, torch.device("cpu"))
     random = torch.Generator().manual_seed(0)
-    images = torch.rand(2, 1, channels, size, size, generator=random) * 2 - 1
-    return lambda: trainer.step(iter([Batch(images[0], images[1])]))
+    images = torch.rand(2, 1, channels, args.size, args.size, generator=random) * 2 - 1
+    stream = itertools.repeat(Batch(images[0], images[1]))  # UNSB takes two in a step
+    return lambda: trainer.step(iter(stream))
 
 
-def train(work: Path, name: str, method: str, seed: int, args: argparse.Namespace, costs: dict[str, float]) -> None:
+def train(name: str, method: str, seed: int, args: argparse.Namespace, costs: dict[str, float]) -> None:
     """Train and measure, unless that was done; what it took and gave is kept beside the run."""
+    work = args.work
     run = work / "runs" / name / f"{method}-seed{seed}"
     path = run.with_suffix(".json")
     if path.exists():
         return
-    settings = settings_of(work, name, args.size, seed)
+    settings = settings_of(name, args, seed, method)
     begun = time.process_time()
     if method == AUTO:
         from unpaired.plan import auto, make
@@ -204,9 +226,12 @@ def train(work: Path, name: str, method: str, seed: int, args: argparse.Namespac
         epochs = -(-images // max(len(list((work / "data" / name / f"train{side}").glob("*.png"))) for side in "AB"))
         share = 0.25 if method == "fastcut" else 0.5  # of the epochs with a falling learning rate, as published
         decay = int(epochs * share)
-        length = {"epochs": epochs - decay, "decay_epochs": decay, "max_images": images, "evaluate_images": 0}
+        length = {"epochs": epochs - decay, "decay_epochs": decay, "max_images": images}
         settings |= {f"training.{setting}": value for setting, value in length.items()}
-        result = unpaired.train(method, out=run, settings=settings, resume="auto", quiet=True)
+        settings |= MEASURED if args.select else {"training.evaluate_images": 0}
+        if args.select:
+            settings["training.evaluate_every_images"] = settings["training.checkpoint_every_images"] = -(-images // 5)
+        result = unpaired.train(settings.pop("method.name"), out=run, settings=settings, resume="auto", quiet=True)
     if result.state != "finished":
         raise KeyboardInterrupt
     took = time.process_time() - begun
@@ -217,9 +242,9 @@ def train(work: Path, name: str, method: str, seed: int, args: argparse.Namespac
     print(f"{name} {method} seed {seed}: {result.images_seen} images, {took:.0f} CPU s", flush=True)
 
 
-def judged(work: Path, name: str, run: Path) -> dict[str, float]:
-    """Return the figures of A to B of the last checkpoint on the images that report; they are kept beside the run."""
-    path = run.with_name(f"{run.name}-figures.json")
+def judged(work: Path, name: str, run: Path, checkpoint: str = "last") -> dict[str, float]:
+    """Return the figures of A to B of a checkpoint on the images that report; they are kept beside the run."""
+    path = run.with_name(f"{run.name}-{'figures' if checkpoint == 'last' else checkpoint}.json")
     if path.exists():
         return dict(json.loads(path.read_text()))
     data = work / "report" / name
@@ -227,7 +252,7 @@ def judged(work: Path, name: str, run: Path) -> dict[str, float]:
         if not (data / part).exists():
             (data / part).symlink_to((work / "data" / name / part).resolve())
     named = ",".join(METRICS)
-    found = unpaired.evaluate(run, data=data, checkpoint="last", direction="a2b", metrics=named, bounds=False)
+    found = unpaired.evaluate(run, data=data, checkpoint=checkpoint, direction="a2b", metrics=named, bounds=False)
     figures = {one.name: one.value for one in found.directions["a2b"].figures if one.name in METRICS and one.value}
     path.write_text(json.dumps(figures, indent=2))
     print(run, {metric: round(value, 4) for metric, value in figures.items()}, flush=True)
@@ -237,57 +262,58 @@ def judged(work: Path, name: str, run: Path) -> dict[str, float]:
 # --------------------------------------------------------------------------------------------------------------- result
 
 
-def table(work: Path, seeds: list[int]) -> str:
+def table(args: argparse.Namespace, names: list[str], seeds: list[int], checkpoint: str = "last") -> str:
     """Return mean and standard deviation over seeds of every set and method, and how far `auto` is from the best."""
-    lines = []
+    lines, methods = [], [name for name in names if name != AUTO]
     for metric in ("kernel", "swd", "kept"):
-        lines += [f"\n{metric}", "", f"| set | {' | '.join([*METHODS, AUTO])} | auto chose | auto - best | spread |"]
-        lines.append("| --- |" + " ---: |" * (len(METHODS) + 1) + " --- | ---: | ---: |")
-        for name in SETS:
-            found = {method: _found(work, name, method, seeds) for method in (*METHODS, AUTO)}
+        lines += [
+            f"\n{metric}, {checkpoint} checkpoint",
+            "",
+            f"| set | {' | '.join(names)} | auto chose | auto - best | spread |",
+        ]
+        lines.append("| --- |" + " ---: |" * len(names) + " --- | ---: | ---: |")
+        for name in args.sets:
+            found = {method: _found(args, name, method, seeds, checkpoint) for method in names}
             values = {method: [one["figures"][metric] for one in each] for method, each in found.items() if each}
             means = {method: statistics.mean(each) for method, each in values.items()}
             spread = {method: statistics.stdev(each) if len(each) > 1 else 0.0 for method, each in values.items()}
-            cells = [f"{means[m]:.4g} ± {spread[m]:.2g}" if m in means else "" for m in (*METHODS, AUTO)]
-            chosen = ", ".join(one["method"] for one in found[AUTO])
-            ranked = sorted((m for m in METHODS if m in means), key=means.__getitem__, reverse=metric == "kept")
+            cells = [f"{means[m]:.4g} ± {spread[m]:.2g}" if m in means else "" for m in names]
+            ranked = sorted((m for m in methods if m in means), key=means.__getitem__, reverse=metric == "kept")
             best = next(iter(ranked), None)
             if best and AUTO in means:
-                cells += [chosen, f"{means[AUTO] - means[best]:+.4f}", f"{max(spread[best], spread[AUTO]):.4f}"]
+                cells.append(", ".join(one["method"] for one in found[AUTO]))
+                cells += [f"{means[AUTO] - means[best]:+.4f}", f"{max(spread[best], spread[AUTO]):.4f}"]
             lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _found(work: Path, name: str, method: str, seeds: list[int]) -> list[dict[str, Any]]:
-    paths = [work / "runs" / name / f"{method}-seed{seed}.json" for seed in seeds]
+def _found(args: argparse.Namespace, name: str, method: str, seeds: list[int], checkpoint: str) -> list[dict[str, Any]]:
+    paths = [args.work / "runs" / name / f"{method}-seed{seed}.json" for seed in seeds]
     found = []
     for path in (path for path in paths if path.exists()):
-        figures = judged(work, name, path.with_suffix(""))
-        figures["kept"] = 1 - figures.pop("structure_edges") / _unrelated(work, name)
+        figures = judged(args.work, name, path.with_suffix(""), checkpoint)
+        figures["kept"] = 1 - figures.pop("structure_edges") / _unrelated(args, name)
         found.append({**json.loads(path.read_text()), "figures": figures})
     return found
 
 
-@functools.cache
-def _unrelated(work: Path, name: str) -> float:
+def _unrelated(args: argparse.Namespace, name: str) -> float:
     """Return the edge distance of inputs and unrelated images of the target, of those that report."""
-    root = work / "report" / name
-    size = Image.open(next((root / "testA").iterdir())).width
-    settings = settings_of(work, name, size, 0) | {"data.root": str(root)}
+    settings = settings_of(name, args) | {"data.root": str(args.work / "report" / name)}
     distance = unrelated_distance(resolve([Given(settings, "{name}")]), "a2b")
     assert distance is not None
     return distance
 
 
-def pictures(work: Path, size: int, rows: int = 4) -> None:
+def pictures(args: argparse.Namespace, names: list[str], rows: int = 4) -> None:
     """Write inputs and the first seed's translations, side by side; one block of rows for each set."""
     blocks = []
-    for name in SETS:
-        paths = sorted((work / "report" / name / "testA").glob("*.png"))
+    for name in args.sets:
+        paths = sorted((args.work / "report" / name / "testA").glob("*.png"))
         chosen = [Image.open(paths[number * len(paths) // rows]) for number in range(rows)]
         columns = [[np.asarray(image.convert("RGB")) for image in chosen]]
-        for method in (*METHODS, AUTO):
-            run = work / "runs" / name / f"{method}-seed0"
+        for method in names:
+            run = args.work / "runs" / name / f"{method}-seed0"
             if not run.with_suffix(".json").exists():
                 continue
             translator = unpaired.Translator.load(run, checkpoint="last", direction="a2b")
@@ -297,9 +323,8 @@ def pictures(work: Path, size: int, rows: int = 4) -> None:
             )
         blocks.append(np.concatenate([np.concatenate(column, 1) for column in columns], 0))
     whole = Image.fromarray(np.concatenate(blocks, 1))
-    whole.resize((whole.width * 64 // size, whole.height * 64 // size), Image.Resampling.NEAREST).save(
-        work / "pictures.png"
-    )
+    shown = (whole.width * 64 // args.size, whole.height * 64 // args.size)
+    whole.resize(shown, Image.Resampling.NEAREST).save(args.work / "pictures.png")
 
 
 def main() -> None:
@@ -312,20 +337,25 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--train-only", action="store_true", help="measure nothing yet")
     parser.add_argument("--sets", default=",".join(SETS))
-    parser.add_argument("--only", default=",".join([*METHODS, AUTO]), help="methods")
+    parser.add_argument("--only", default="cyclegan,cut,fastcut,auto", help=f"of {', '.join([*VARIANTS, AUTO])}")
+    parser.add_argument("--select", action="store_true", help="judge the selected checkpoint as well")
+    parser.add_argument("--width", type=int, default=8)
+    parser.add_argument("--blocks", type=int, default=2)
+    parser.add_argument("--layers", type=int, default=2, help="of the discriminators")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    seeds = [int(seed) for seed in args.seeds.split(",")]
+    seeds, names = [int(seed) for seed in args.seeds.split(",")], args.only.split(",")
+    args.sets = tuple(args.sets.split(","))
     prepare(args.work, args.data, args.size)
-    costs = measure_costs(args.work, args.size)
-    for seed in seeds:
-        for name in args.sets.split(","):
-            for method in args.only.split(","):
-                train(args.work, name, method, seed, args, costs[name])
+    costs = measure_costs(args, [name for name in names if name != AUTO])
+    for seed, name, method in itertools.product(seeds, args.sets, names):
+        train(name, method, seed, args, costs[name])
     if not args.train_only:
-        (args.work / "table.md").write_text(table(args.work, seeds))
-        pictures(args.work, args.size)
-        print((args.work / "table.md").read_text())
+        checkpoints = ("last", "best") if args.select else ("last",)
+        text = "".join(table(args, names, seeds, checkpoint) for checkpoint in checkpoints)
+        (args.work / "table.md").write_text(text)
+        pictures(args, names)
+        print(text)
 
 
 if __name__ == "__main__":

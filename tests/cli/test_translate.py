@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from unpaired import cli
+from unpaired import Translator, cli
 from unpaired.data.values import Domain
 from unpaired.models.engines import choice
 from unpaired.models.folder import ModelCard, TranslatorCard, read_card, write_model
@@ -64,6 +64,7 @@ def test_the_engine_is_named_with_its_exactness(
     assert shown == ""
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated")
 def test_steps_and_seed_of_a_bridge(
     model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +84,20 @@ def test_steps_and_seed_of_a_bridge(
     assert (made["all"] == made["3"]).all()
     assert not (made["all"] == made["1"]).all()
     assert not (made["all"] == made["other"]).all()
+    two = Translator.load(tmp_path / "bridge", steps=2, seed=7)
+    two.save_pretrained(tmp_path / "two")
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["export", str(tmp_path / "bridge"), "--steps", "2", "--seed", "7", "--out", str(tmp_path / "two.pt")])
+    assert not stopped.value.code
+    with Image.open(photos / "0.png") as image:
+        pixels = np.asarray(image.convert("RGB"))
+    kept = Translator.load(tmp_path / "two")
+    assert (kept(pixels) == two(pixels)).all(), "a saved model keeps the steps and the seed that were chosen"
+    assert not (two(pixels) == made["all"]).all()
+    scaled = torch.rand(1, 3, 12, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    exported = torch.jit.load(tmp_path / "two.pt")(scaled)
+    with torch.no_grad():
+        assert (exported - kept.network(scaled)).abs().max() < 1e-3
     wrong = {
         (tmp_path / "bridge", "--steps", 4): "--steps 4: this model has 3 steps. Choose a number from 1 to 3",
         (tmp_path / "bridge", "--steps", 0): "from 1 to 3",

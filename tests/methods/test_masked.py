@@ -89,6 +89,7 @@ def test_a_cyclegan_begins_from_it(tmp_path: Path) -> None:
     masked = unpaired.train(
         "masked", data=data, out=tmp_path / "masked", settings={**settings, "method.generator": vit}, quiet=True
     )
+    assert not masked.translates
     learned = read_tensors(checkpoints_of(masked.run)[0], "a2b.safetensors")
     judges = {name: value for name, value in TINY.items() if name.startswith("method.discriminator")}
     settings |= judges | {"training.init_from": str(masked.run), "training.freeze": ["generators"]}

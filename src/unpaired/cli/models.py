@@ -15,6 +15,7 @@ from unpaired.cli.options import (
     Json,
     Quiet,
     Switch,
+    Whole,
     allow,
 )
 from unpaired.core.errors import UserError
@@ -36,6 +37,8 @@ def export(
     runtime: Path | None = None,
     direction: Direction = None,
     checkpoint: Checkpoint = None,
+    steps: Whole | None = None,
+    seed: Whole | None = None,
     precision: Literal["fp32", "int8"] = "fp32",
     calibrate: Path | None = None,
     overwrite: Switch = False,
@@ -62,6 +65,10 @@ def export(
         with a page that translates in the browser, without a server; every direction, unless one is named.
     runtime
         For web: the folder dist of the npm package onnxruntime-web, which is copied into --out.
+    steps
+        Steps that a model of several takes (unsb). [default: all of its training]
+    seed
+        Of the noise of such a model, which is part of the file. [default: that of the model, 0]
     precision
         fp32, or int8 (ONNX and OpenVINO), which loses quality: the loss is measured and printed.
     calibrate
@@ -71,7 +78,7 @@ def export(
     """
     allow(extension)
     chosen: dict[str, Any] = {"direction": direction, "checkpoint": checkpoint, "precision": precision}
-    chosen |= {"calibrate": calibrate, "overwrite": overwrite}
+    chosen |= {"steps": steps, "seed": seed, "calibrate": calibrate, "overwrite": overwrite}
     report: ExportReport | BrowserReport
     if format == "web":
         from unpaired.serve.browser import export_browser

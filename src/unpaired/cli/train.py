@@ -155,10 +155,13 @@ def _conclude(result: Result, quiet: bool) -> int:
         memory = f" Peak: {result.peak_memory}." if result.peak_memory else ""
         early = f" Stopped early: {result.ended_early}." if result.ended_early else ""
         best = f"Use {result.best.path}, {result.advice}\n" if result.best and result.advice else ""
+        run = shlex.quote(str(result.run))
+        use = f"translate with:\n  unpaired translate {run} IMAGES --out OUT --direction {result.directions[0]}"
+        if not result.translates:
+            use = f"go on with:\n  unpaired train cyclegan --init-from {run} --data ROOT --out NEW"
         say(
             f"Finished: {plural(result.images_seen, 'image')}.{early}{memory}\n{best}"
-            f"Look at {result.run / 'index.html'}, and translate with:\n"
-            f"  unpaired translate {shlex.quote(str(result.run))} IMAGES --out OUT --direction {result.directions[0]}"
+            f"Look at {result.run / 'index.html'}, and {use}"
         )
     return 0
 

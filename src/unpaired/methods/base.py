@@ -100,6 +100,8 @@ class Method(nn.Module, ABC):
     """Publication's values of other settings that differ from this project's defaults, by dotted name."""
     keeps_input: ClassVar[bool] = True
     """Whether its losses tie a translation to its input, so that exchanged brightness is a fault."""
+    translates: ClassVar[bool] = True
+    """Whether its generators translate; if not, they are for `--init-from` of another training."""
     config: Any
     obsolete: tuple[str, ...] = ()
     """Prefixes of state that earlier versions stored with these settings, and that is passed over."""

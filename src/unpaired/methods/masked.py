@@ -40,6 +40,7 @@ class Masked(Method):
     """One generator that gives images of both domains back, of which squares are covered."""
 
     config_class = Config
+    translates = False
     config: Config
     # The authors' batch has 32 images, here 16 of each domain; their rate is 5e-3 / 512 times that.
     # No evaluation: it makes no translations.

@@ -6,7 +6,6 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, final, overload
 
@@ -18,7 +17,6 @@ from torch import Tensor
 
 from unpaired.core.errors import UserError
 from unpaired.core.extensions import allow_extensions
-from unpaired.core.files import require_new
 from unpaired.core.memory import means_out_of_memory, read_memory
 from unpaired.data.directions import heading
 from unpaired.data.values import Image, Signed, filled, to_signed
@@ -32,12 +30,11 @@ from unpaired.models.conversion import (
 from unpaired.models.engines import EngineChoice, Precision
 from unpaired.models.engines.choice import Job, open_engine
 from unpaired.models.exactness import Exactness
-from unpaired.models.folder import ModelCard, TranslatorCard, checkpoint_title, write_model
+from unpaired.models.folder import ModelCard, checkpoint_title
 from unpaired.models.loading import load_generator
-from unpaired.models.model_card import About, readme
 from unpaired.models.named import HUB, is_model_name
 from unpaired.models.padding import pad_to, padded_size
-from unpaired.models.saving import save_model
+from unpaired.models.saving import save_model, save_network
 from unpaired.models.sizing import Sizing, TranslationSize, choose_sizing
 from unpaired.models.tiling.tiler import Tiler
 from unpaired.models.translation import Translation
@@ -201,17 +198,15 @@ class Translator:
     def save_pretrained(self, folder: str | Path, *, licence: str | None = None) -> Path:
         """Write the model into a new folder with a model card (README.md), as `from_pretrained` and the hub take it.
 
-        All directions of the model that was loaded; of a network that was given, this one. Raises `UserError`.
+        All directions of the model that was loaded, this one with its `steps` and `seed`; of a given network this one.
         """
         out = Path(folder)
         if self.folder is not None:
-            save_model(self.folder, out, licence=licence)
+            # Another seed has drawn another noise, which is stored with the weights.
+            own = {self.direction: self.network.state_dict()} if "noise" in self.network.takes else {}
+            save_model(self.folder, out, licence=licence, card=self.card, states=own)
             return out
-        require_new(out)
-        weights = f"{self.direction}.safetensors"
-        described = TranslatorCard(network=describe_generator(self.network), weights=weights)
-        card = replace(self.card, translators={self.direction: described}, licence=licence or self.card.licence)
-        write_model(out, card, {weights: self.network.state_dict()}, readme=readme(card, About(name=out.name)))
+        save_network(self.network, self.card, self.direction, out, licence=licence)
         return out
 
     def __repr__(self) -> str:

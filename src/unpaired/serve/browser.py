@@ -67,6 +67,8 @@ def export_browser(
     runtime: str | Path | None = None,
     direction: str | None = None,
     checkpoint: str | int | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
     precision: ExportPrecision = "fp32",
     calibrate: str | Path | None = None,
     overwrite: bool = False,
@@ -97,7 +99,14 @@ def export_browser(
         exactness: dict[str, Exactness] = {}
         for name in chosen:
             report = export_model(
-                folder, place / f"{name}.onnx", format="onnx", direction=name, precision=precision, calibrate=calibrate
+                folder,
+                place / f"{name}.onnx",
+                format="onnx",
+                direction=name,
+                steps=steps,
+                seed=seed,
+                precision=precision,
+                calibrate=calibrate,
             )
             exactness[name] = report.exactness
             directions.append(describe_direction(card, name))

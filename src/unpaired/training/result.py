@@ -52,6 +52,8 @@ class Result:
     """What each network took from the model in `training.init_from`; empty where training began elsewhere."""
     is_first: bool = True
     """Whether this process is the one that speaks for all that trained together."""
+    translates: bool = True
+    """Whether the model translates; if not, its weights are for `training.init_from`."""
 
     @property
     def peak_memory(self) -> str | None:

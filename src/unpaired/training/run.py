@@ -329,6 +329,7 @@ class Run:
             ended_early=early,
             is_first=self.world.is_first,
             initialized=tuple(self.fits),
+            translates=self.trainer.method.translates,
         )
 
     def _best(self) -> BestCheckpoint | None:

@@ -70,6 +70,8 @@ def export_model(
     format: str | None = None,
     direction: str | None = None,
     checkpoint: str | int | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
     precision: ExportPrecision = "fp32",
     calibrate: str | Path | None = None,
     overwrite: bool = False,
@@ -77,7 +79,8 @@ def export_model(
     """Write one direction of a model as a file for another runtime, which takes images of any size.
 
     `format` is `onnx`, `openvino`, `torchscript` or `torch-export`; by default the suffix of `out` says it.
-    `checkpoint` of a run is `best`, `last` or a number; by default the best where there is one. `int8`
+    `checkpoint` of a run is `best`, `last` or a number; by default the best where there is one. `steps`
+    and `seed` of a model of several steps (UNSB) become part of the file, see `Translator.load`. `int8`
     (ONNX and OpenVINO) wants a folder of images to calibrate with. The file is compared with float32 PyTorch before it
     takes its place: where it differs by more than 0.001 in float32, or has wrong shapes, nothing is written. Raises
     `UserError` for that and for whatever was asked for that cannot be done.
@@ -87,7 +90,7 @@ def export_model(
     with _errors_for_people(out):
         _check_request(out, name, precision, calibrate, overwrite)
     form = load_format(name)
-    loaded = load_generator(model, direction, checkpoint=checkpoint)
+    loaded = load_generator(model, direction, checkpoint=checkpoint, steps=steps, seed=seed)
     if not loaded.network.exportable:
         reason = "is an optimisation with gradients" if loaded.network.is_search else "says that it is not exportable"
         raise UserError(
