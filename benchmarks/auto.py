@@ -287,6 +287,28 @@ def table(args: argparse.Namespace, names: list[str], seeds: list[int], checkpoi
     return "\n".join(lines) + "\n"
 
 
+def methods_table(args: argparse.Namespace, names: list[str], seeds: list[int], checkpoints: tuple[str, ...]) -> str:
+    """Return a table of each set, one row for a method: mean and standard deviation over seeds of each checkpoint."""
+    titles = [f"{metric}, {checkpoint}" for metric in ("kernel", "swd", "kept") for checkpoint in checkpoints]
+    lines = []
+    for name in args.sets:
+        lines += [
+            f"\n{name}",
+            "",
+            f"| method | images | {' | '.join(titles)} |",
+            "| --- |" + " ---: |" * (len(titles) + 1),
+        ]
+        for method in names:
+            found = {checkpoint: _found(args, name, method, seeds, checkpoint) for checkpoint in checkpoints}
+            cells = [f"{one['images']:,}" for one in found[checkpoints[0]][:1]]
+            for metric, checkpoint in itertools.product(("kernel", "swd", "kept"), checkpoints):
+                values = [one["figures"][metric] for one in found[checkpoint]]
+                spread = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
+                cells.append(f"{statistics.mean(values):.3g}{spread}" if values else "")
+            lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def _found(args: argparse.Namespace, name: str, method: str, seeds: list[int], checkpoint: str) -> list[dict[str, Any]]:
     paths = [args.work / "runs" / name / f"{method}-seed{seed}.json" for seed in seeds]
     found = []
@@ -352,7 +374,10 @@ def main() -> None:
         train(name, method, seed, args, costs[name])
     if not args.train_only:
         checkpoints = ("last", "best") if args.select else ("last",)
-        text = "".join(table(args, names, seeds, checkpoint) for checkpoint in checkpoints)
+        if AUTO in names:
+            text = "".join(table(args, names, seeds, checkpoint) for checkpoint in checkpoints)
+        else:
+            text = methods_table(args, names, seeds, checkpoints)
         (args.work / "table.md").write_text(text)
         pictures(args, names)
         print(text)
