@@ -131,7 +131,7 @@ def glimpse(file: Path | Frame, size: tuple[int, int]) -> Iterator[Frame]:
 
 
 def parts_of(file: ImageFile, size: tuple[int, int], *, by_windows: bool) -> list[ImageFile]:
-    """Return what is looked at of an image: all of it, or some windows of a large one."""
+    """Return what is inspected of an image: all of it, or some windows of a large one."""
     return [*glimpse(file, size)] if by_windows and isinstance(file, Path | Frame) else [file]
 
 

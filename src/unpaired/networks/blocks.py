@@ -72,7 +72,7 @@ class BlurredDownsample(nn.Module):
         kernel = (row[:, None] * row[None, :] / 16).expand(channels, 1, 3, 3)
         padded = nnf.pad(features, (1, 1, 1, 1), mode="reflect")
         # One convolution of all channels; means of neighbours by avg_pool2d take up to seven times as long
-        # on processors, and PyTorch 2.13 cannot compile two of them there, one behind the other.
+        # on CPUs, and PyTorch 2.13 cannot compile two of them there, one behind the other.
         return nnf.conv2d(padded, kernel, stride=2, groups=channels)
 
 

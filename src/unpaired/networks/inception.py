@@ -5,7 +5,7 @@ for FID by Heusel et al. (2017). The published graph differs from the paper in t
 reproduces FID: average poolings do not count the border, and the last block pools by the maximum.
 
 The architecture is written here, and not taken from torch-fidelity, because that package needs torchvision, which
-cannot even be imported beside a PyTorch of another build (such as the one for processors alone). The tests compare the
+cannot even be imported beside a PyTorch of another build (such as the one for CPUs alone). The tests compare the
 two where both are installed.
 """
 

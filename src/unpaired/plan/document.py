@@ -184,7 +184,7 @@ def read_plan(path: str | Path) -> Plan:
         where = ".".join(map(str, first["loc"]))
         raise UserError(
             f"{printable(path)}: its record is damaged ({PLAN}.{where}: {first['msg']}). The settings above it are "
-            f"whole: delete the section [{PLAN}] to go on with them alone."
+            f"whole: delete the section [{PLAN}] to use them alone."
         ) from error
     known = {_dotted(each.setting): each for each in planned.decisions}
     decisions = []

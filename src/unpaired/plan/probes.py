@@ -41,7 +41,7 @@ UNRELATED = 50
 ENOUGH = 200
 """Steps of every candidate, before which probes tell nothing (docs/auto.md)."""
 DOUBT = 2.0
-"""Standard errors of a difference up to which two distances are not told apart."""
+"""Standard errors of a difference up to which two distances are not distinguished."""
 SWD_ERROR = 0.05
 """Stands for the standard error of SWD, relative, which evaluations during training do not measure."""
 ENDLESS = 1_000_000

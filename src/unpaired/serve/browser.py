@@ -82,33 +82,20 @@ def export_browser(
     files = None if runtime is None else _runtime_files(Path(runtime))
     folder, _ = find_model(model, checkpoint)
     card = card_with_scale(folder)
-    there: list[str] = [name for name in DIRECTIONS if name in card.translators]
-    chosen = there if direction is None else [parse_direction(direction, card.domains)]
-    for name in chosen:
-        if name not in there:
-            raise UserError(f'{printable(model)} has no direction "{direction}"; it has {" and ".join(there)}.')
-        _require_pictures(card, name)
+    chosen = _directions(model, card, direction)
     if precision == "int8" and len(chosen) > 1:
         raise UserError(
             f"{option('precision', 'int8')} is calibrated with images of one domain: name the {option('direction')}."
         )
+    options: dict[str, Any] = {"steps": steps, "seed": seed, "precision": precision, "calibrate": calibrate}
     with atomic_folder(out) as draft:
         place = draft / page.FOLDER
         (place / "runtime").mkdir(parents=True)
         directions: list[dict[str, Any]] = []
         exactness: dict[str, Exactness] = {}
         for name in chosen:
-            report = export_model(
-                folder,
-                place / f"{name}.onnx",
-                format="onnx",
-                direction=name,
-                steps=steps,
-                seed=seed,
-                precision=precision,
-                calibrate=calibrate,
-            )
-            exactness[name] = report.exactness
+            file = place / f"{name}.onnx"
+            exactness[name] = export_model(folder, file, format="onnx", direction=name, **options).exactness
             directions.append(describe_direction(card, name))
         title = checkpoint_title(folder, card)
         about = {"name": real_path(model).name, "title": title, "checkpoints": [], "directions": directions}
@@ -131,6 +118,16 @@ def export_browser(
         model_bytes=networks,
         runtime_bytes=sum(path.stat().st_size for path in (out / page.FOLDER / "runtime").iterdir()),
     )
+
+
+def _directions(model: str | Path, card: ModelCard, direction: str | None) -> list[str]:
+    there: list[str] = [name for name in DIRECTIONS if name in card.translators]
+    chosen: list[str] = there if direction is None else [parse_direction(direction, card.domains)]
+    for name in chosen:
+        if name not in there:
+            raise UserError(f'{printable(model)} has no direction "{direction}"; it has {" and ".join(there)}.')
+        _require_pictures(card, name)
+    return chosen
 
 
 def describe_direction(card: ModelCard, direction: str) -> dict[str, Any]:

@@ -168,7 +168,7 @@ def _check_request(out: Path, name: str, precision: str, calibrate: str | Path |
     if precision not in get_args(ExportPrecision):
         raise UserError(
             f'there is no precision "{precision}" for exported files; choose fp32 or int8. Runtimes lower fp32 by '
-            f"themselves where they are told to.{did_you_mean(precision, get_args(ExportPrecision))}"
+            f"themselves where they are set to.{did_you_mean(precision, get_args(ExportPrecision))}"
         )
     int8 = option("precision", "int8")
     if precision == "int8" and name not in ("onnx", "openvino"):
