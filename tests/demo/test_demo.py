@@ -70,7 +70,7 @@ def test_the_demo_translates_both_ways(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In a sixth of its images, and so not as far; the documentation says what all of them reach."""
-    some = {"training.max_images": 480, "training.evaluate_images": 0}
+    some = {"training.max_images": 480}
     monkeypatch.setattr(unpaired.demo, "SETTINGS", {**SETTINGS, **some})
     monkeypatch.setattr(unpaired.demo, "ENOUGH", 50.0)
     out = tmp_path / "the demo"

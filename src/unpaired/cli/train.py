@@ -158,7 +158,7 @@ def _conclude(result: Result, quiet: bool) -> int:
         run = shlex.quote(str(result.run))
         use = f"translate with:\n  unpaired translate {run} IMAGES --out OUT --direction {result.directions[0]}"
         if not result.translates:
-            use = f"train a method that translates from it with:\n  unpaired train cyclegan --init-from {run} --data ROOT --out NEW"
+            use = f"begin a translation with:\n  unpaired train cyclegan --init-from {run} --data ROOT --out NEW"
         say(
             f"Finished: {plural(result.images_seen, 'image')}.{early}{memory}\n{best}"
             f"Look at {result.run / 'index.html'}, and {use}"
