@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ def test_what_is_no_model_or_has_a_name_twice_is_an_error_at_the_start(make_mode
     for models, message in (([str(tmp_path / "no")], "there is no model"), ([str(model)] * 2, "NAME=")):
         with pytest.raises(UserError, match=message):
             Registry(models, SETTINGS, Monitor())
+    with pytest.raises(UserError, match="this model translates in one step, without noise"):
+        Registry([str(model)], replace(SETTINGS, seed=1), Monitor())
 
 
 def test_a_checkpoint_is_chosen_as_the_command_does(make_run: Callable[..., Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import json
 import os
 import re
@@ -19,7 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
+import unpaired
+from runs import TINY, write_images
 from serve.clients import noise, png
 from unpaired.models.folder import link_folder
 from unpaired.networks import ResnetConfig
@@ -44,7 +48,7 @@ main(sys.argv[1:])
 
 
 class Server:
-    def __init__(self, model: Path, *options: str) -> None:
+    def __init__(self, model: Path, *options: str, networks: int) -> None:
         self.gate = model.parent / "gate"
         self.gate.touch()
         command = [sys.executable, "-c", HELD, str(self.gate), "serve", str(model), "--port", "0", "--engine", "torch"]
@@ -64,7 +68,7 @@ class Server:
         self._more = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.wait_for(lambda line: line["event"] == "load", 2)
+        self.wait_for(lambda line: line["event"] == "load", networks)
 
     def _read(self) -> None:
         assert self.process.stderr is not None
@@ -108,8 +112,8 @@ class Server:
 def start() -> Iterator[Callable[..., Server]]:
     started: list[Server] = []
 
-    def begin(model: Path, *options: str) -> Server:
-        started.append(Server(model, *options))
+    def begin(model: Path, *options: str, networks: int = 2) -> Server:
+        started.append(Server(model, *options, networks=networks))
         return started[-1]
 
     yield begin
@@ -196,3 +200,30 @@ def test_a_newer_checkpoint_is_served_on_sighup_without_a_failed_request(
     assert server.ask(path="/translate?checkpoint=20")[2] == after
     server.process.send_signal(signal.SIGINT)
     assert server.process.wait(60) == 0
+
+
+def test_a_trained_bridge_is_served_with_the_steps_and_the_seed_of_translate(
+    start: Callable[..., Server], tmp_path: Path
+) -> None:
+    settings = {
+        **TINY,
+        "method.generator.steps": 3,
+        "method.nce_layers": [4, 8],
+        "method.num_patches": 8,
+        "method.embedding_width": 4,
+        "training.epochs": 1,
+        "training.decay_epochs": 0,
+    }
+    del settings["method.pool_size"]
+    data = write_images(tmp_path / "data", {"trainA": 4, "trainB": 4})
+    unpaired.train("unsb", data=data, out=tmp_path / "run", settings=settings, quiet=True)
+    found, content = {}, png()
+    for options in ((), ("--steps", "2", "--seed", "7")):
+        given = {name[2:]: int(value) for name, value in zip(options[::2], options[1::2], strict=True)}
+        translator = unpaired.Translator.load(tmp_path / "run", engine="torch", precision="fp32", device="cpu", **given)
+        status, _, answer = start(tmp_path / "run", *options, networks=1).ask(body=content)
+        assert status == 200
+        with Image.open(io.BytesIO(content)) as sent, Image.open(io.BytesIO(answer)) as received:
+            assert received.tobytes() == translator(sent).tobytes()
+        found[options] = answer
+    assert len({*found.values()}) == 2

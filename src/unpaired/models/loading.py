@@ -79,7 +79,7 @@ def load_generator(
             f'--extension {reader} on the command line, extensions=["{reader}"] in Python.'
         )
     chosen = _choose_direction(folder, card, direction)
-    card = _with_steps(card, chosen, steps, seed)
+    card = with_steps(card, chosen, steps, seed)
     network = _load_network(folder, card, chosen).eval().requires_grad_(False)
     if seed is not None:
         network.draw()
@@ -165,8 +165,11 @@ def _choose_direction(folder: Path, card: ModelCard, direction: str | None) -> s
     return chosen
 
 
-def _with_steps(card: ModelCard, direction: str, steps: int | None, seed: int | None) -> ModelCard:
-    """Return what a model says of itself with other steps and another seed of its translations."""
+def with_steps(card: ModelCard, direction: str, steps: int | None, seed: int | None) -> ModelCard:
+    """Return what a model says of itself with other steps and another seed of its translations in one direction.
+
+    Raises `UserError` where its network takes none, or other numbers.
+    """
     described = card.translators[direction]
     for name, value, needed in (("steps", steps, "time"), ("seed", seed, "noise")):
         if value is not None and needed not in generator_class(described.network).takes:

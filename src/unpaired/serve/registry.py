@@ -20,6 +20,7 @@ from unpaired.data.directions import DIRECTIONS, heading, parse_direction
 from unpaired.data.values import Domain
 from unpaired.models.engines.choice import WORTH_MAKING
 from unpaired.models.folder import BEST, MANIFEST, ModelCard, checkpoint_folder, checkpoints_of, find_model, read_card
+from unpaired.models.loading import with_steps
 from unpaired.models.named import is_model_name, model_path
 from unpaired.models.translator import Translator
 from unpaired.serve.batching import Batcher
@@ -60,7 +61,10 @@ class ServedModel:
         monitor.watch_queue(name, self.batcher.__len__)
 
     def _look(self) -> None:
-        self.card = read_card(find_model(self.path)[0])
+        card = read_card(find_model(self.path)[0])
+        for direction in card.translators:
+            with_steps(card, direction, self._settings.steps, self._settings.seed)  # refuses what it cannot take
+        self.card = card
         there = [str(int(folder.name)) for folder in checkpoints_of(self.path)]
         best = [BEST] if (self.path / BEST / MANIFEST).is_file() else []
         self.checkpoints = [*best, *([LAST] if there else []), *there]
@@ -200,6 +204,8 @@ def _open(path: Path, key: Key, settings: ServeSettings) -> tuple[Translator, st
         engine=settings.engine,
         precision=settings.precision,
         images=WORTH_MAKING,
+        steps=settings.steps,
+        seed=settings.seed,
     )
     if translator.search is None:
         side = max(64, translator.network.minimum_size)

@@ -30,6 +30,10 @@ class ServeSettings(Settings):
     """Folder with images that requests may name in place of sending them."""
     behind_proxy: Annotated[bool, Flag("--behind-proxy")] = False
     """Believe a proxy on this machine about who is asking (X-Forwarded-For)."""
+    steps: Annotated[int | None, Flag("--steps")] = None
+    """Steps that models of several take (unsb). [default: all of their training]"""
+    seed: Annotated[int | None, Flag("--seed")] = None
+    """Of the noise of such models. [default: that of each model, 0]"""
     lazy: Annotated[bool, Flag("--lazy")] = False
     """Load a model when it is first asked for, and not at the start."""
     reload: Annotated[float, Field(ge=0, le=86_400), Flag("--reload")] = 5.0
