@@ -81,7 +81,6 @@ def compare(
     from unpaired.compare.start import described, open_comparison
     from unpaired.core.given import Given
     from unpaired.training.progress import Progress
-    from unpaired.training.settings import SECTIONS
 
     if out is None:
         raise UserError("--out is missing: the folder that this comparison is to be written to.")
@@ -91,7 +90,28 @@ def compare(
     places = {name: value for one in given if one.origin != ASSIGNED for name, value in one.values.items()}
     size = places.pop("data.crop_size", None)
     size = read_size("--crop-size", size) if isinstance(size, str) else size
-    settings = _settings(given, {"images": images, "seeds": _numbers(seeds), "fcn": fcn, "data.crop_size": size})
+    own = {"images": images, "seeds": _numbers(seeds), "fcn": fcn, "data.crop_size": size}
+    changes, overrides = _settings(given, own)
+    found = read_plan(plan, changes)
+    labels = found.labels_in(only) if only is not None else []
+    with Progress(quiet=quiet) as display:
+        trained = Given(overrides, ASSIGNED)
+        comparison = open_comparison(found, out, places, trained, only=labels, progress=display.checking)
+    if dry_run:
+        say(described(comparison, labels))
+        return 0
+    return _carry_out(comparison, labels, checkpoint, quiet)
+
+
+def _settings(given: Any, own: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what is set of the plan and of its trainings; `UserError` where it is set twice, or nothing uses it."""
+    from unpaired.training.settings import SECTIONS
+
+    assigned = {name: value for one in given if one.origin == ASSIGNED for name, value in one.values.items()}
+    flags = {name: value for name, value in own.items() if value is not None}
+    for name in flags.keys() & assigned.keys():
+        raise UserError(f"{option(name)} and --set {name} give the same setting. Leave one of them out.")
+    settings = assigned | flags
     overrides = {name: value for name, value in settings.items() if name.split(".")[0] in SECTIONS}
     changes = {name: value for name, value in settings.items() if name not in overrides}
     unused = [name for name in changes if name.startswith("segmenter.")]
@@ -99,24 +119,7 @@ def compare(
         raise UserError(
             f"--set {unused[0]} is a setting of the small network that --fcn takes the place of. Leave one of them out."
         )
-    found = read_plan(plan, changes)
-    labels = found.labels_in(only) if only is not None else []
-    with Progress(quiet=quiet) as display:
-        own = Given(overrides, ASSIGNED)
-        comparison = open_comparison(found, out, places, own, only=labels, progress=display.checking)
-    if dry_run:
-        say(described(comparison, labels))
-        return 0
-    return _carry_out(comparison, labels, checkpoint, quiet)
-
-
-def _settings(given: Any, own: dict[str, Any]) -> dict[str, Any]:
-    """Return what --set and the command's own options give; `UserError` where both give one setting."""
-    assigned = {name: value for one in given if one.origin == ASSIGNED for name, value in one.values.items()}
-    flags = {name: value for name, value in own.items() if value is not None}
-    for name in flags.keys() & assigned.keys():
-        raise UserError(f"{option(name)} and --set {name} give the same setting. Leave one of them out.")
-    return assigned | flags
+    return changes, overrides
 
 
 def _carry_out(comparison: Comparison, only: list[str], checkpoint: str | None, quiet: bool) -> int:

@@ -154,21 +154,14 @@ def translate(
         "existing": existing,
         "batch_size": batch_size,
     }
-    if cluster is not None:
-        if crf is not None or smooth:
-            raise UserError("--crf and --smooth are for clips, which are translated without --cluster.")
-        chosen |= {"address": cluster[0] if cluster else "local", "extensions": extension or []}
-        settings = {**files, **computing, **sizing, "sink": sink}
-        if keep_metadata:
-            raise UserError(f"{option('keep_metadata')}: only without --cluster is it written.")
-        if doubt:
-            raise UserError(f"{option('doubt')}: only without --cluster are maps of doubt written.")
-        if deidentify:
-            raise UserError(f"{option('deidentify')}: only without --cluster are files written like their inputs.")
-        return _translate_collection(model, inputs, out, settings, quiet=quiet, **chosen)
-    files |= {"deidentify": deidentify, "keep_metadata": keep_metadata, "crf": crf, "smooth": smooth, "doubt": doubt}
-    _refuse_collections(inputs, out, sink)
-    return _translate_files(model, inputs, out, files, {**chosen, **computing, **sizing}, quiet=quiet)
+    own = {"deidentify": deidentify, "keep_metadata": keep_metadata, "crf": crf, "smooth": smooth, "doubt": doubt}
+    if cluster is None:
+        _refuse_collections(inputs, out, sink)
+        return _translate_files(model, inputs, out, files | own, chosen | computing | sizing, quiet=quiet)
+    _refuse_on_cluster(own)
+    chosen |= {"address": cluster[0] if cluster else "local", "extensions": extension or []}
+    settings = {**files, **computing, **sizing, "sink": sink}
+    return _translate_collection(model, inputs, out, settings, quiet=quiet, **chosen)
 
 
 def _translate_files(
@@ -242,6 +235,18 @@ def _refuse_collections(inputs: list[PATH], out: PATH, sink: str | None) -> None
                 f"{printable(given)}: URLs and shards are translated by a Ray cluster, also one in this machine alone. "
                 "Add --cluster."
             )
+
+
+def _refuse_on_cluster(own: dict[str, Any]) -> None:
+    """Refuse what only a translation in this process takes."""
+    if own["crf"] is not None or own["smooth"]:
+        raise UserError("--crf and --smooth are for clips, which are translated without --cluster.")
+    if own["keep_metadata"]:
+        raise UserError(f"{option('keep_metadata')}: only without --cluster is it written.")
+    if own["doubt"]:
+        raise UserError(f"{option('doubt')}: only without --cluster are maps of doubt written.")
+    if own["deidentify"]:
+        raise UserError(f"{option('deidentify')}: only without --cluster are files written like their inputs.")
 
 
 def _introduce(translator: Translator, *, quiet: bool) -> None:

@@ -32,7 +32,7 @@ from unpaired.data.parallel import MAX_THREADS
 from unpaired.models.engines.choice import WORTH_MAKING
 from unpaired.models.files import check_numbers, whole_files_notice
 from unpaired.models.fit import Fit, fit_notices
-from unpaired.models.loading import load_generator
+from unpaired.models.loading import Loaded, load_generator
 from unpaired.models.outputs import AUTO, checked_name, default_format, rescaled_notice, stored_domain
 from unpaired.models.sizing import Rescaled
 from unpaired.models.translator import Translator
@@ -99,18 +99,7 @@ def translate_on_cluster(
     allow_extensions(extensions)
     sources = [sources] if isinstance(sources, str) else list(sources)
     loaded = load_generator(model, direction, checkpoint=checkpoint, steps=steps, seed=seed)
-    format = settings.format.lower().removeprefix(".")
-    if format == AUTO:
-        target = loaded.card.domains_of(loaded.direction)[1]
-        format = default_format(stored_domain(target, settings.bit_depth))
-    suffix = f".{format}"
-    source = find_source(sources, suffix=suffix, name=checked_name(settings.name), direction=loaded.direction)
-    settings = replace(settings, format=suffix.removeprefix("."), sink=settings.sink or source.natural_sink)
-    if settings.existing == "skip" and settings.sink != "files":
-        raise UserError(
-            f"{option('existing', 'skip')}: shards of others are not left in place. Leave it out to go on with a job, "
-            f"or choose another {option('out')}."
-        )
+    settings, source = _settled(settings, sources, loaded)
     store = open_store(out)
     # Not how many are missing: a rerun is to choose the same engine.
     many = source.kind == "shard" or len(source.inputs) >= WORTH_MAKING
@@ -133,17 +122,7 @@ def translate_on_cluster(
             batch.run(address, lost.is_set)
             store.tidy()
         write_failures(store, sorted(batch.with_failures))
-    report = batch.report
-    target = translator.target
-    report.notices = [
-        *whole_files_notice(translator, settings.half, batch.twice_as_wide),
-        *rescaled_notice(target, stored_domain(target, settings.bit_depth)),
-        *fit_notices(batch.fits, translator.source, by_pixels=translator.sizing.by_pixels),
-        *report.notices,
-    ]
-    report.rescaled = translator.sizing.rescaled(list(batch.factors.elements()))
-    report.failures = f"{out.rstrip('/')}/{FAILURES}" if report.failed else None
-    return report
+    return batch.finish(translator, f"{out.rstrip('/')}/{FAILURES}")
 
 
 class _Batch:
@@ -186,6 +165,19 @@ class _Batch:
                     )
                 self._count(outcome)
 
+    def finish(self, translator: Translator, failures: str) -> BatchReport:
+        """Return what became of all parts; `failures` is where those are listed."""
+        report, target, settings = self.report, translator.target, self.shared.settings
+        report.notices = [
+            *whole_files_notice(translator, settings.half, self.twice_as_wide),
+            *rescaled_notice(target, stored_domain(target, settings.bit_depth)),
+            *fit_notices(self.fits, translator.source, by_pixels=translator.sizing.by_pixels),
+            *report.notices,
+        ]
+        report.rescaled = translator.sizing.rescaled(list(self.factors.elements()))
+        report.failures = failures if report.failed else None
+        return report
+
     def _count(self, outcome: Outcome) -> None:
         report = self.report
         report.written += outcome.written
@@ -216,6 +208,22 @@ def _check(settings: BatchSettings, address: str) -> None:
             "where there are any), cpu and cuda."
         )
     check_numbers(batch_size=(settings.batch_size, 1, 65_536), max_pixels=(settings.max_pixels, 1, 2**40))
+
+
+def _settled(settings: BatchSettings, sources: Sequence[str], loaded: Loaded) -> tuple[BatchSettings, Source]:
+    """Return the settings with the format and the sink that are written, and what is found in the sources."""
+    format = settings.format.lower().removeprefix(".")
+    if format == AUTO:
+        target = loaded.card.domains_of(loaded.direction)[1]
+        format = default_format(stored_domain(target, settings.bit_depth))
+    source = find_source(sources, suffix=f".{format}", name=checked_name(settings.name), direction=loaded.direction)
+    settings = replace(settings, format=format, sink=settings.sink or source.natural_sink)
+    if settings.existing == "skip" and settings.sink != "files":
+        raise UserError(
+            f"{option('existing', 'skip')}: shards of others are not left in place. Leave it out to go on with a job, "
+            f"or choose another {option('out')}."
+        )
+    return settings, source
 
 
 def _remembered(shared: Shared) -> dict[str, Any]:

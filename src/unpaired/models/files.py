@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -154,23 +155,15 @@ def translate_files(
     clips = clips_of(translator, [job.source for job in jobs if job.images > 1], crf, smooth, format)
     with_alpha = keeps_alpha(alpha, translator, plain, written_as)
     check_metadata(keep_metadata, deidentify, translator, plain)
-    skipped = _skipped(jobs, existing)
-    left_out = {job.number for job in skipped}
-    missing = [job for job in jobs if job.number not in left_out]
+    missing, skipped = _split(jobs, existing)
     images, before = sum(job.images for job in jobs), sum(job.images for job in skipped)
-
-    reading: dict[str, Any] = {"max_pixels": max_pixels, "half": half, "out_of_range": out_of_range}
 
     def report(done: int) -> None:
         if progress is not None:
             progress(done + before, images)
 
-    def load(job: Job) -> LoadedImage | LargeJob | Failure:
-        large = find_large(job, translator, with_alpha=with_alpha, **reading)
-        if large and doubt:
-            return Failure(job, f"it is translated by parts, which have no map: leave {option('doubt')} out")
-        return large or load_image(job, translator, with_alpha=with_alpha, **reading)
-
+    reading: dict[str, Any] = {"max_pixels": max_pixels, "half": half, "out_of_range": out_of_range}
+    load = partial(_load, translator=translator, doubt=doubt, with_alpha=with_alpha, **reading)
     engine_said = len(translator.notices)
     run = Run(translator, written_as, batch_size, num_threads(workers), load, _write, report, clips=clips)
     run.doubt = Doubt.of(translator) if doubt else None
@@ -182,6 +175,13 @@ def translate_files(
     others = _other_kinds(inputs, missing, run.changed, plain)
     notices = [*whole_files_notice(translator, half, run.twice_as_wide), *others]
     return _report(run, len(skipped), [*notices, *translator.notices[engine_said:]])
+
+
+def _load(job: Job, translator: Translator, *, doubt: bool, **reading: Any) -> LoadedImage | LargeJob | Failure:
+    large = find_large(job, translator, **reading)
+    if large and doubt:
+        return Failure(job, f"it is translated by parts, which have no map: leave {option('doubt')} out")
+    return large or load_image(job, translator, **reading)
 
 
 def _write(job: Job, content: bytes) -> None:
@@ -208,8 +208,8 @@ def _report(run: Run, skipped: int, notices: Sequence[str]) -> Report:
     )
 
 
-def _skipped(jobs: Sequence[Job], existing: Existing) -> list[Job]:
-    """Return the jobs that are left out, as asked; `UserError` where outputs exist and may not, or one is an input."""
+def _split(jobs: Sequence[Job], existing: Existing) -> tuple[list[Job], list[Job]]:
+    """Return the jobs to do and those to skip; `UserError` where outputs exist and may not, or one is an input."""
     there = [job for job in jobs if any(path.exists() for path in _places(job))]
     _protect_inputs(jobs, there)
     if there and existing == "fail":
@@ -220,7 +220,9 @@ def _skipped(jobs: Sequence[Job], existing: Existing) -> list[Job]:
             f"or another {option('out')}."
         )
     # An output without the map that is asked for is made again.
-    return [job for job in there if existing == "skip" and (job.doubt is None or job.doubt.exists())]
+    skipped = [job for job in there if existing == "skip" and (job.doubt is None or job.doubt.exists())]
+    left_out = {job.number for job in skipped}
+    return [job for job in jobs if job.number not in left_out], skipped
 
 
 def count_images(inputs: Sequence[Path]) -> int:
