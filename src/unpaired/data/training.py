@@ -147,23 +147,17 @@ def open_training_data(
     readings = {side: _reading(side, listed, config, progress) for side in SIDES}
     # Images that are padded to a multiple of the smallest size are never too small.
     least = 1 if size_multiple > PUBLISHED_MULTIPLE and size_multiple >= minimum_size else minimum_size
-    checked = {
-        part: _check(part, files, readings[part.side], config, least, progress) for part, files in listed.items()
-    }
+    checked = {part: _check(part, found, readings, config, least, progress) for part, found in listed.items()}
     notices += require({part.title(config): found for part, found in checked.items()}, config.on_bad_image)
     files = {part: found.good for part, found in checked.items()}
     if paired:
         notices += _keep_pairs(files, listed, checked, config, size_multiple)
     notices += _hold_out(files, config, paired=paired)
-    training_files = {side: files[Part(False, side)] for side in SIDES}
-    config = with_ranges(config, training_files, readings, progress)
+    trained_on = {side: files[Part(False, side)] for side in SIDES}
+    config = with_ranges(config, trained_on, readings, progress)
     domains, findings, described = _describe(files, readings, folders, config)
     notices += described
-    whole = whole_settings(config)
-    sources = {
-        part: _source(part, found, whole if part.test else config, domains, size_multiple, readings)
-        for part, found in files.items()
-    }
+    sources = {part: _source(part, found, config, domains, size_multiple, readings) for part, found in files.items()}
     a, b = (sources[Part(False, side)] for side in SIDES)
     for side, each in zip(SIDES, (a, b), strict=True):
         notices += changed_geometry(config.title(side), each)
@@ -173,7 +167,7 @@ def open_training_data(
     notices += of_cache
     shown = {side: Part(Part(True, side) in files, side) for side in SIDES}
     notices += _standing_in([part for part in shown.values() if not part.test], config)
-    held_out_a, held_out_b = (_held_out(measured[part], opened[part], whole) for part in shown.values())
+    held_out_a, held_out_b = (_held_out(measured[part], opened[part], config) for part in shown.values())
     return TrainingData(
         a=for_training(a, opened[Part(False, "a")]),
         b=for_training(b, opened[Part(False, "b")]),
@@ -183,11 +177,11 @@ def open_training_data(
         held_out_b=held_out_b,
         held_out_parts=shown,
         size=size,
-        windows=windows_of(config, files[Part(False, "a")], files[Part(False, "b")]),
+        windows=windows_of(config, trained_on["a"], trained_on["b"]),
         flip=config.flip,
         paired=paired,
         group=config.group,
-        scale=scale_of(config, {side: files[Part(False, side)] for side in SIDES}),
+        scale=scale_of(config, trained_on),
         folders=folders,
         files=files,
         sources=measured,
@@ -319,7 +313,7 @@ def _reading(
 def _check(
     part: Part,
     files: Sequence[ImageFile],
-    reading: Reading,
+    readings: Mapping[Side, Reading],
     config: DataConfig,
     minimum_size: int,
     progress: Progress | None,
@@ -327,13 +321,13 @@ def _check(
     minimum = (minimum_size, minimum_size) if config.preprocess == "none" else (1, 1)
     return check_images(
         files,
-        reading=reading,
+        reading=readings[part.side],
         max_pixels=config.max_pixels,
         minimum=height_width(config.crop_size) if config.preprocess == "crop" else minimum,
         channels=config.channels(part.side),
         # With a range that is still to be found nothing is refused for its values.
         value_range=None if config.given_range(part.side) is None else (0.0, 1.0),
-        large=large_of(config, reading),
+        large=large_of(config, readings[part.side]),
         workers=config.workers,
         progress=_stage(progress, f"checking {part.title(config)}"),
     )
@@ -347,9 +341,10 @@ def _source(
     size_multiple: int,
     readings: Mapping[Side, Reading],
 ) -> FolderSource:
+    settings = whole_settings(config) if part.test else config
     channels, reading = domains[part.side].channels, readings[part.side]
     return FolderSource(
-        images, config, channels=channels, size_multiple=size_multiple, reading=reading, padded=not part.test
+        images, settings, channels=channels, size_multiple=size_multiple, reading=reading, padded=not part.test
     )
 
 
@@ -440,8 +435,9 @@ def _common_size(sources: Iterable[FolderSource]) -> tuple[int, int] | None:
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def _held_out(source: FolderSource, opened: ImageSource, whole: DataConfig) -> ImageSource:
+def _held_out(source: FolderSource, opened: ImageSource, config: DataConfig) -> ImageSource:
     """Return whole images, or their middle where training only crops; not padded, since translators do that."""
+    whole = whole_settings(config)
     own, crop = source.without_padding(whole), training_size(whole)
     has_large = isinstance(opened, FolderSource) and opened.has_large
     kept = opened if own is source and not has_large else own
