@@ -47,7 +47,6 @@ class ModelInputs:
     """The run that it belongs to."""
     card: ModelCard
     translators: Mapping[str, Translator]
-    fingerprints: Mapping[str, str]
     computing: Mapping[str, Any]
     """Where and how exactly the translators compute, and at which size."""
     steps: int | None
@@ -91,9 +90,9 @@ class ModelInputs:
     def at(self, folder: Path) -> ModelInputs:
         """Return the same with the translators of another checkpoint of the run."""
         card = card_with_scale(folder)
-        translators, fingerprints = _translators(folder, [*self.translators], self.computing, self.steps)
+        translators, _ = _translators(folder, [*self.translators], self.computing, self.steps)
         model = self.model.model_copy(update={"checkpoint": real_path(folder).name, "images_seen": card.images_seen})
-        return replace(self, folder=folder, card=card, translators=translators, fingerprints=fingerprints, model=model)
+        return replace(self, folder=folder, card=card, translators=translators, model=model)
 
     def task(self, direction: str, images: int | None = None) -> Task:
         """Return what a direction is measured on: at most so many images of each domain, spread evenly."""
@@ -139,13 +138,12 @@ def open_model(
         folder, card, data=data, size=size, on_bad_image=on_bad_image, max_pixels=max_pixels, progress=progress
     )
     dataset, taken = part_of(dataset, [folder], part)
-    test = dataset.test
+    root = str(data) if data is not None else config.root or f"{config.a} and {config.b}"
     return ModelInputs(
         folder=folder,
         run=run,
         card=card,
         translators=translators,
-        fingerprints=fingerprints,
         computing=computing,
         steps=steps,
         directions=tuple(measured),
@@ -159,17 +157,21 @@ def open_model(
             origin=card.origin or "",
             fingerprints=fingerprints,
         ),
-        data={
-            "root": str(data) if data is not None else config.root or f"{config.a} and {config.b}",
-            "split": test.taken_from,
-            **({} if taken is None else {"part": taken}),
-            "images": {"a": len(test.a), "b": len(test.b)},
-            "contents": {"a": test.contents("a"), "b": test.contents("b")},
-            "layout": dataset.layout,
-            "run": None if run is None else str(run),
-        },
+        data={"root": root, **_about(dataset, taken), "run": None if run is None else str(run)},
         notices=(*notices, *dataset.notices),
     )
+
+
+def _about(dataset: Dataset, part: HeldOutPart | None) -> dict[str, Any]:
+    """Return what the results say of the held-out images."""
+    test = dataset.test
+    return {
+        "split": test.taken_from,
+        **({} if part is None else {"part": part}),
+        "images": {"a": len(test.a), "b": len(test.b)},
+        "contents": {"a": test.contents("a"), "b": test.contents("b")},
+        "layout": dataset.layout,
+    }
 
 
 def _translators(
