@@ -37,9 +37,10 @@ from unpaired.core.given import Given
 from unpaired.evaluation.options import Options
 from unpaired.methods import Batch, ImageShapes, find_method
 from unpaired.plan.probes import unrelated_distance
-from unpaired.training.settings import resolve
+from unpaired.training.settings import read_file, resolve
 from unpaired.training.trainer import Trainer
 
+RECORD = Path(__file__).parent / "records" / "cpu64" / "fast" / "settings.toml"
 VARIANTS: dict[str, dict[str, Any]] = {
     "cyclegan": {},
     "cut": {},
@@ -50,8 +51,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "unsb": {"method.generator": {"family": "bridge_resnet"}},
     "cyclegan-vit": {"method.name": "cyclegan", "method.generator": {"family": "vit_unet"}},
     "stegogan": {},
+    "recipe-fast": dict(read_file(RECORD).values),
 }
-"""What can be trained: methods, and settings beyond the shared ones."""
+"""What can be trained: methods, and settings beyond the shared ones; of the recipe the networks of its record too."""
 AUTO = "auto"
 METRICS = ("kernel", "swd", "structure_edges")
 PALETTE = np.array(
@@ -156,9 +158,8 @@ def settings_of(name: str, args: argparse.Namespace, seed: int = 0, variant: str
     generator = {"family": "resnet", "width": args.width, "blocks": args.blocks} | own.pop("method.generator", {})
     if generator["family"] == "vit_unet":
         generator |= {"depth": 2, "tokens": 96, "heads": 4}
-    return {
+    shared = {
         **({} if variant == AUTO else {"method.name": variant}),
-        **own,
         "data.root": str(args.work / "data" / name),
         "data.crop_size": args.size,
         "data.workers": 0,
@@ -169,6 +170,9 @@ def settings_of(name: str, args: argparse.Namespace, seed: int = 0, variant: str
         "training.threads": 1,
         "training.tensorboard": False,
     }
+    if "method.generator.family" in own:  # a file's, which names its networks
+        del shared["method.generator"], shared["method.discriminator"]
+    return shared | own
 
 
 def measure_costs(args: argparse.Namespace, names: list[str], rounds: int = 12) -> dict[str, dict[str, float]]:
@@ -184,7 +188,7 @@ def measure_costs(args: argparse.Namespace, names: list[str], rounds: int = 12) 
             for method, step in steps.items():
                 begun = time.process_time()
                 step()
-                taken[method].append(time.process_time() - begun)
+                taken[method].append((time.process_time() - begun) / VARIANTS[method].get("training.batch_size", 1))
         costs[name] = {method: statistics.median(times[2:]) for method, times in taken.items()}
         print(f"{name}: CPU seconds per image { ({method: round(cost, 4) for method, cost in costs[name].items()}) }")
     path.write_text(json.dumps(costs, indent=2))
@@ -198,7 +202,8 @@ def _steps(name: str, method: str, args: argparse.Namespace, channels: int) -> C
     settings, _ = kind.adapt(config.settings, shapes, config.chosen_settings())
     trainer = Trainer(kind(settings, shapes), config.training, torch.device("cpu"))
     random = torch.Generator().manual_seed(0)
-    images = torch.rand(2, 1, channels, args.size, args.size, generator=random) * 2 - 1
+    batch = config.training.batch_size
+    images = torch.rand(2, batch, channels, args.size, args.size, generator=random) * 2 - 1
     stream = itertools.repeat(Batch(images[0], images[1]))  # UNSB takes two in a step
     return lambda: trainer.step(iter(stream))
 

@@ -124,7 +124,8 @@ def files_per_second(model: Path, images: list[Tensor], count: int, device: str)
 def measure(arguments: Namespace, model: Path) -> dict[str, Any]:
     """Run all rounds and return the figures."""
     device = arguments.device
-    modes = [*dict.fromkeys((*MODES[device], *(SLOW_TO_START if arguments.compiled else ())))]
+    chosen = arguments.modes or (*MODES[device], *(SLOW_TO_START if arguments.compiled else ()))
+    modes = [*dict.fromkeys(("torch fp32", *chosen))]
     ready, images = engines(model, modes, device), [image.to(device) for image in pictures(arguments)]
     exact = ready["torch fp32"]
     peer = peer_network(arguments.peer, exact).to(device)
@@ -168,6 +169,7 @@ def main() -> None:
     parser.add_argument("--device", choices=MODES, default="cpu")
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--threads", type=int, default=0, help="processor threads; PyTorch's choice by default")
+    parser.add_argument("--modes", nargs="+", metavar="'ENGINE PRECISION'", help="instead of all of the device")
     parser.add_argument("--compiled", action="store_true", help="PyTorch compiled too, which takes minutes to start")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

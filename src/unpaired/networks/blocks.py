@@ -193,6 +193,8 @@ def initialize(module: nn.Module, config: InitConfig) -> None:
     Weights of convolutions and linear layers follow the scheme, their biases become 0. Weights of BatchNorm are drawn
     from N(1, gain) in every scheme, its biases become 0.
     """
+    if any(weight.is_meta for weight in module.parameters()):
+        return  # there is nothing to draw, and PyTorch would import its compiler for it
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             draw, scale = _SCHEMES[config.scheme]

@@ -168,3 +168,20 @@ def test_an_engine_that_cannot_be_loaded(
     monkeypatch.setitem(sys.modules, "unpaired.models.engines.openvino", None)
     with pytest.raises(UserError, match="--engine openvino is installed but cannot be loaded"):
         open_engine(Job(network=network, engine="openvino", precision="fp32", device="cpu"))
+
+
+@pytest.mark.parametrize(("given", "engine"), [("auto", "PyTorch"), ("openvino", None)])
+def test_an_engine_that_cannot_prepare_the_network_here(
+    network: Generator, machine: dict[str, Any], monkeypatch: pytest.MonkeyPatch, given: str, engine: str | None
+) -> None:
+    def fails(graph: object, precision: object) -> None:
+        raise RuntimeError("Exception from plugin.cpp:54:\ncould not create a primitive descriptor")
+
+    monkeypatch.setattr(choice, "resolve_name", lambda name: fails)
+    machine["bf16"], machine["missing"] = False, ["onnxruntime"]
+    job = Job(network=network, device="cpu", engine=given, images=WORTH_MAKING)  # type: ignore[arg-type]
+    if engine is not None:
+        assert open_engine(job)[0].label == engine
+        return
+    with pytest.raises(UserError, match=r"cannot prepare this network in fp32 .*primitive descriptor.*--engine torch"):
+        open_engine(job)

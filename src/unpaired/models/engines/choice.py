@@ -181,7 +181,14 @@ def _open(job: Job, name: EngineName, precision: Arithmetic, device: torch.devic
     if not bool(reference(job.network)(fixed_pictures(job.network.in_channels, ((64, 64),))[0]).isfinite().all()):
         raise not_finite("fp32")  # OpenVINO would make a picture of it
     with graph_file(job.network, job.fingerprint) as graph:
-        return from_graph(graph, precision)
+        try:
+            return from_graph(graph, precision)
+        except RuntimeError as error:  # OpenVINO's for a layer that it has no code for on this processor
+            reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+            raise UserError(
+                f"--engine {name} cannot prepare this network in {precision} on this processor ({reason}). Choose "
+                "another --precision, or --engine torch."
+            ) from error
 
 
 def _residual_channels(network: Generator) -> int:
