@@ -12,12 +12,11 @@ from safetensors import safe_open
 from torch import Tensor
 
 import contract
-from unpaired import networks
 from unpaired.core.errors import UserError
-from unpaired.methods import METHODS, Batch, ImageShapes, losses
+from unpaired.methods import METHODS, Batch, ImageShapes
 from unpaired.methods.cyclegan import Config, CycleGAN
 from unpaired.models.convert.weights import official_discriminator, official_generator
-from unpaired.networks import Discriminator, PatchganConfig, PixelConfig, ResnetConfig, mixes_images
+from unpaired.networks import Discriminator, PatchganConfig, PixelConfig, ResnetConfig, base, mixes_images
 from unpaired.networks.disturbance import Jpeg
 from unpaired.training.config import TrainingConfig
 from unpaired.training.trainer import Trainer
@@ -203,8 +202,7 @@ def test_joined_calls_equal_separate_calls(monkeypatch: pytest.MonkeyPatch) -> N
     batch = next(contract.batches(3, 3, 32))
     batch = Batch(batch.x.double(), batch.y.double())
     joined = [update.terms for update in method.step(iter([batch]))]
-    for module in (networks, losses):
-        monkeypatch.setattr(module, "mixes_images", lambda _: True)
+    monkeypatch.setattr(base, "mixes_images", lambda _: True)
     separate = [update.terms for update in method.step(iter([batch]))]
     for one, other in zip(joined, separate, strict=True):
         for name in one:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -207,7 +206,4 @@ class CycleGAN(Method):
         """Return the translation of `image`, and what the network makes of an image already in its target domain."""
         if not self.config.identity_weight:
             return network(image), None
-        if not self.join_calls or networks.mixes_images(network) or image.shape != other.shape:
-            return network(image), network(other)
-        translated, same = network(torch.cat([image, other])).chunk(2)
-        return translated, same
+        return networks.on_both(network, image, other, join=self.join_calls)

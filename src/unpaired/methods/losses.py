@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from unpaired.core.errors import UserError
 from unpaired.core.settings import Settings, option
 from unpaired.methods.base import ImageShapes
-from unpaired.networks.base import mixes_images, without_autocast
+from unpaired.networks.base import on_both, without_autocast
 
 Weight = Annotated[float, Field(ge=0)]
 """Of a loss term."""
@@ -224,10 +224,7 @@ def discriminator_loss(
     `real` and `fake` are [N, C, H, W] and carry no gradient to a generator (detach them). Both go through the
     discriminator in one call where their shapes and its norm allow it, with `conditions` that hold for all images.
     """
-    if real.shape == fake.shape and not mixes_images(discriminator):
-        on_real, on_fake = discriminator(torch.cat([real, fake]), *conditions).chunk(2)
-    else:
-        on_real, on_fake = discriminator(real, *conditions), discriminator(fake, *conditions)
+    on_real, on_fake = on_both(discriminator, real, fake, *conditions)
     loss = (real_loss(config.objective, on_real) + fake_loss(config.objective, on_fake)) / 2
     if config.objective == "wgangp":
         loss = loss + gradient_penalty(

@@ -83,11 +83,7 @@ class Masked(Method):
     def step(self, batches: Iterator[Batch]) -> Iterator[Update]:
         """Yield the generator's update: the mean absolute difference over the whole image, covered or not."""
         x, y = next(batches)
-        covered_x, covered_y = self.cover(x), self.cover(y)
-        if self.join_calls and x.shape == y.shape and not networks.mixes_images(self.G):
-            again_x, again_y = self.G(torch.cat([covered_x, covered_y])).chunk(2)
-        else:
-            again_x, again_y = self.G(covered_x), self.G(covered_y)
+        again_x, again_y = networks.on_both(self.G, self.cover(x), self.cover(y), join=self.join_calls)
         yield Update("generator", reconstruction_a=l1(again_x, x), reconstruction_b=l1(again_y, y))
 
     def cover(self, image: Tensor) -> Tensor:

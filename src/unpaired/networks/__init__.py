@@ -7,7 +7,7 @@
 `build_generator(config, 3, 3)` builds any family from its settings; `initialize` draws the published first weights.
 """
 
-from unpaired.networks.base import Discriminator, Generator, Search, SearchError, mixes_images
+from unpaired.networks.base import Discriminator, Generator, Search, SearchError, mixes_images, on_both
 from unpaired.networks.blocks import InitConfig, ResidualBlock, initialize
 from unpaired.networks.bridge_resnet import (
     BridgeResnetConfig,
@@ -55,6 +55,6 @@ __all__ = [
     "PixelDiscriminator", "ResidualBlock", "ResnetConfig", "ResnetGenerator", "Search", "SearchConfig", "SearchError",
     "TimedPatches", "TimedPatchgan", "UnetConfig", "UnetGenerator", "VitUnetConfig", "VitUnetGenerator",
     "build_discriminator", "build_generator", "describe_generator", "generator_class", "generator_from_description",
-    "initialize", "mixes_images", "receptive_field",
+    "initialize", "mixes_images", "on_both", "receptive_field",
 ]
 # fmt: on
