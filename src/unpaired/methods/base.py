@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from unpaired.core.errors import UserError, option
 from unpaired.networks import Generator
 
 Direction = Literal["a2b", "b2a"]
@@ -49,6 +50,15 @@ class ImageShapes:
         """Return the channels of a direction's (source, target)."""
         forward = (self.channels_a, self.channels_b)
         return forward if direction == "a2b" else forward[::-1]
+
+    def one_size(self, why: str, otherwise: str = "") -> tuple[int, int]:
+        """Return `size`, which a method needs for the reason `why`; raises `UserError` where there is none."""
+        if self.size is None:
+            raise UserError(
+                f"{why}, and these keep sizes of their own. Set {option('data.preprocess')} to a mode that crops: "
+                f"resize_and_crop, crop or scale_width_and_crop{otherwise}."
+            )
+        return self.size
 
 
 class Player:

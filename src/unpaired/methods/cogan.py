@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from unpaired import networks
-from unpaired.core.errors import UserError
-from unpaired.core.settings import Settings, option
+from unpaired.core.settings import Settings
 from unpaired.methods.base import Batch, ImageShapes, Method, Player, Term, Update
 from unpaired.methods.losses import fake_loss, generator_loss, real_loss
 
@@ -59,23 +58,13 @@ class CoGAN(Method):
 
     def __init__(self, config: Config, shapes: ImageShapes) -> None:
         super().__init__(config, shapes)
-        if shapes.size is None:
-            raise UserError(
-                f"CoGAN makes images of one size, and these keep sizes of their own. Set {option('data.preprocess')} "
-                "to a mode that "
-                'crops: "resize_and_crop", "crop" or "scale_width_and_crop".'
-            )
-        a, b = shapes.channels_a, shapes.channels_b
-        generators = networks.CoupledGenerator(config.generator, a, b, shapes.size)
-        self.f = networks.CoupledDiscriminator(config.discriminator, a, b, shapes.size)
+        a, b, size = shapes.channels_a, shapes.channels_b, shapes.one_size("CoGAN makes images of one size")
+        generators = networks.CoupledGenerator(config.generator, a, b, size)
+        self.f = networks.CoupledDiscriminator(config.discriminator, a, b, size)
         for network in (generators, self.f):
             networks.initialize(network, config.init)
-        forward = networks.LatentSearchConfig(
-            source="a", size=shapes.size, generator=config.generator, search=config.search
-        )
-        backward = networks.LatentSearchConfig(
-            source="b", size=shapes.size, generator=config.generator, search=config.search
-        )
+        forward = networks.LatentSearchConfig(source="a", size=size, generator=config.generator, search=config.search)
+        backward = networks.LatentSearchConfig(source="b", size=size, generator=config.generator, search=config.search)
         self.a2b = networks.LatentSearch(forward, a, b, generators)
         self.b2a = networks.LatentSearch(backward, b, a, generators)
 

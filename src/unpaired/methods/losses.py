@@ -208,11 +208,10 @@ def unused_discriminator(gan_weight: float, chosen: frozenset[str]) -> list[str]
 
 def require_one_size(config: AdversarialConfig, shapes: ImageShapes) -> None:
     """Raise UserError where the gradient penalty, which looks between a real image and a fake, would meet two sizes."""
-    if config.objective == "wgangp" and shapes.size is None:
-        raise UserError(
-            "method.objective = wgangp looks at images between a real and a generated one, which must have one size, "
-            f"and these keep sizes of their own. Set {option('data.preprocess')} to a mode that crops: "
-            '"resize_and_crop", "crop" or "scale_width_and_crop"; or choose another method.objective.'
+    if config.objective == "wgangp":
+        shapes.one_size(
+            "method.objective = wgangp looks at images between a real and a generated one, which must have one size",
+            "; or choose another method.objective",
         )
 
 

@@ -19,7 +19,6 @@ from pydantic import Field
 from torch import Tensor
 
 from unpaired import networks
-from unpaired.core.errors import UserError, option
 from unpaired.methods.base import Batch, Direction, ImageShapes, Method, Player, Term, Update
 from unpaired.methods.cut import PatchConfig, PatchEmbedding, patch_nce
 from unpaired.methods.losses import discriminator_loss, generator_loss, l2, precise
@@ -56,11 +55,7 @@ class UNSB(Method):
     def __init__(self, config: Config, shapes: ImageShapes) -> None:
         super().__init__(config, shapes)
         source, target = shapes.seen_from(config.direction)
-        if shapes.size is None:
-            raise UserError(
-                "UNSB compares two images in each step, which must have one size, and these keep sizes of their own. "
-                f"Set {option('data.preprocess')} to a mode that crops: resize_and_crop, crop or scale_width_and_crop."
-            )
+        shapes.one_size("UNSB compares two images in each step, which must have one size")
         self.G = networks.BridgeResnetGenerator(config.generator, source, target)
         self.D = networks.TimedPatchgan(config.discriminator, target)
         self.E = networks.TimedPatches(config.discriminator, 4 * target)
