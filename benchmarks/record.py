@@ -222,19 +222,21 @@ def step_ratio(arguments: argparse.Namespace, rounds: int = 7) -> dict[str, floa
     return {"authors": theirs, "ours": ours, "ratio": statistics.median(a / b for a, b in found[2:])}
 
 
-def train_ours(arguments: argparse.Namespace, seed: int, images: int) -> tuple[Path, float]:
-    """Train with the settings; return the run and the CPU seconds that it took."""
+def train_ours(arguments: argparse.Namespace, seed: int, images: int) -> tuple[Path, dict[str, float]]:
+    """Train with the settings; return the run, and how many images it saw and the CPU seconds that it took."""
     run = arguments.work / arguments.name / f"seed{seed}"
-    done = run / "cpu_seconds"
+    done = run / "took.json"
     if not done.exists():
         shutil.rmtree(run, ignore_errors=True)
         own = {"training.seed": seed, "training.max_images": images, "training.checkpoint_every_images": images}
         own |= {"training.evaluate_images": 0, "training.num_samples": 0, "training.tensorboard": False}
         own |= {"training.threads": 1, "data.workers": 1, "data.root": arguments.data}
         begun = time.process_time()
-        unpaired.train("cyclegan", config=arguments.settings, out=run, settings=own, quiet=True)
-        done.write_text(str(time.process_time() - begun))
-    return run, float(done.read_text())
+        result = unpaired.train("cyclegan", config=arguments.settings, out=run, settings=own, quiet=True)
+        if result.images_seen < images:
+            sys.exit(f"{arguments.settings}: its epochs end after {result.images_seen:,} of {images:,} images")
+        done.write_text(json.dumps({"images": result.images_seen, "cpu_seconds": time.process_time() - begun}))
+    return run, dict(json.loads(done.read_text()))
 
 
 # ------------------------------------------------------------------------------------------------------- judge, record
@@ -299,10 +301,10 @@ def make(arguments: argparse.Namespace) -> None:
         images = arguments.images or int(arguments.time * record["step"]["ratio"]) // batch * batch
         record["time"] = images / record["step"]["ratio"]
         for seed in arguments.seeds:
-            run, cpu = train_ours(arguments, seed, images)
-            record["seeds"][seed] = {"images": images, "cpu_seconds": cpu, "figures": judge(run, arguments.data)}
+            run, took = train_ours(arguments, seed, images)
+            record["seeds"][seed] = {**took, "figures": judge(run, arguments.data)}
             shutil.copy(run / "metrics.jsonl", out / f"seed{seed}.jsonl")
-            print(arguments.name, seed, images, round(cpu), record["seeds"][seed]["figures"], flush=True)
+            print(arguments.name, seed, record["seeds"][seed], flush=True)
         shutil.copy(arguments.settings, out / "settings.toml")
     record["versions"] = {"unpaired": unpaired.__version__, "torch": torch.__version__}
     record["machine"] = f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, one thread"

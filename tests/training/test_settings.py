@@ -257,11 +257,13 @@ def test_a_recipe_sets_what_nothing_else_sets(tmp_path: Path) -> None:
     published, fast = _resolve(), _resolve("training.recipe=fast")
     assert fast.training.recipe == "fast"
     assert fast.training.batch_size > published.training.batch_size
-    assert fast.settings.generator.upsampling == "nearest"
-    assert fast.settings.generator.width == published.settings.generator.width
+    assert fast.settings.generator == UnetConfig(depth=3)
+    assert fast.settings.discriminator == published.settings.discriminator
     assert fast.chosen == {"training.recipe"}, "what a recipe sets is no choice"
-    own = _resolve("training.recipe=fast", "training.batch_size=2", "training.ema=none", "method.generator.family=unet")
-    assert (own.training.batch_size, own.training.ema, own.settings.generator) == (2, None, UnetConfig())
+    resnet = ("training.batch_size=2", "training.ema=none", "method.generator.family=resnet")
+    own = _resolve("training.recipe=fast", *resnet)
+    assert (own.training.batch_size, own.training.ema) == (2, None)
+    assert own.settings.generator == published.settings.generator, "another family takes nothing of the recipe's"
     file = tmp_path / "config.json"
     file.write_text(own.to_file())
     again = resolve([read_file(file)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -85,7 +84,6 @@ def train(
     from unpaired.training.settings import read_file
 
     allow(extension)
-    _use_large_pages()
     found: list[Given] = [*([read_file(config)] if config else []), *given]
     if method == "auto" or _is_auto(resume):
         if out is not None and resume not in (None, "auto"):
@@ -107,14 +105,6 @@ def train(
     from unpaired.training.start import resume_run
 
     return _conclude(resume_run(Path(resume), found, data_changed=data_changed, quiet=quiet), quiet)
-
-
-def _use_large_pages() -> None:
-    """Have PyTorch ask the system for large pages: some per cent of a step on CPUs (docs/performance.md).
-
-    It reads the variable when the first tensor of the process is made.
-    """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def _is_auto(resume: str | None) -> bool:
@@ -197,7 +187,6 @@ def demo(
     """
     from unpaired.demo import open_playground, require_playground, run_demo
 
-    _use_large_pages()
     if open:
         require_playground()
     code = run_demo(out, seed=seed, quiet=quiet)
