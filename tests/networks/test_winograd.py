@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from unpaired.networks import ResnetConfig, ResnetGenerator, winograd
+from unpaired.networks.bridge_resnet import BridgeResnetConfig, BridgeResnetGenerator
 from unpaired.networks.winograd import Kernels, convolve_reflected
 
 Sizes = st.integers(2, 13)
@@ -107,6 +108,24 @@ def test_a_network_and_its_gradients(norm: str, recompute: bool) -> None:
         assert float((own.grad - other).abs().max()) < 1e-4 * largest, name
     assert network.state_dict().keys() == exact.state_dict().keys()
     assert copy.deepcopy(network)(image).shape == found.shape
+
+
+def test_the_blocks_of_a_bridge() -> None:
+    torch.manual_seed(0)
+    network = BridgeResnetGenerator(BridgeResnetConfig(width=4, blocks=2, steps=3), 3, 3)
+    exact = copy.deepcopy(network).double()
+    network.use_winograd()
+    assert network.residual_channels == 16
+    image = torch.rand(2, 3, 20, 28) * 2 - 1
+    found = network(image)
+    assert found.is_contiguous()
+    assert far(found.detach(), exact(image.double()).detach()) < 1e-4
+    found.sum().backward()
+    exact(image.double()).sum().backward()
+    for name in (f"residual.{block}.{place}.convolution.weight" for block in (0, 1) for place in ("first", "second")):
+        own, other = (each.get_parameter(name).grad for each in (network, exact))
+        assert not torch.equal(own.double(), other), "computed by another algorithm"  # type: ignore[union-attr]
+        assert far(own, other) < 1e-4
 
 
 def test_a_network_without_residual_blocks_stays_as_it_is() -> None:

@@ -118,24 +118,19 @@ class Stage(nn.Module):
         return features
 
 
-@final
-class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions with reflection padding beside an identity (Johnson et al. 2016)."""
+class ReflectedPair(nn.Module):
+    """Two 3 x 3 convolutions with reflection padding and norms: the trunk of a residual block."""
 
-    def __init__(self, channels: int, norm: Norm, *, dropout: bool) -> None:
+    def __init__(self, channels: int, norm: Norm, **of_first: nn.Module | None) -> None:
         super().__init__()
-        bias = has_bias(norm)
-        self.first = Stage(
-            nn.Conv2d(channels, channels, 3, bias=bias),
-            before=nn.ReflectionPad2d(1),
-            norm=normalization(norm, channels),
-            activation=nn.ReLU(inplace=True),
-            dropout=nn.Dropout(0.5) if dropout else None,
-        )
-        self.second = Stage(
-            nn.Conv2d(channels, channels, 3, bias=bias),
-            before=nn.ReflectionPad2d(1),
-            norm=normalization(norm, channels),
+        self.first, self.second = (
+            Stage(
+                nn.Conv2d(channels, channels, 3, bias=has_bias(norm)),
+                before=nn.ReflectionPad2d(1),
+                norm=normalization(norm, channels),
+                **more,
+            )
+            for more in (of_first, {})
         )
         self._contiguous = False
 
@@ -144,12 +139,26 @@ class ResidualBlock(nn.Module):
         self.first.kernels, self.second.kernels = Kernels(), Kernels()
         self._contiguous = last
 
-    def forward(self, features: Tensor) -> Tensor:
-        if self.first.kernels is not None:
-            features = features.contiguous(memory_format=torch.channels_last)
-        residual: Tensor = self.second(self.first(features))
+    def begun(self, features: Tensor) -> Tensor:
+        """Return the features in the memory format in which the block computes."""
+        return features if self.first.kernels is None else features.contiguous(memory_format=torch.channels_last)
+
+    def added(self, features: Tensor, residual: Tensor) -> Tensor:
+        """Return the block's result: the sum, in the memory format of what follows."""
         result = features + residual
         return result.contiguous() if self._contiguous else result
+
+
+@final
+class ResidualBlock(ReflectedPair):
+    """Two 3 x 3 convolutions with reflection padding beside an identity (Johnson et al. 2016)."""
+
+    def __init__(self, channels: int, norm: Norm, *, dropout: bool) -> None:
+        super().__init__(channels, norm, activation=nn.ReLU(inplace=True), dropout=nn.Dropout(0.5) if dropout else None)
+
+    def forward(self, features: Tensor) -> Tensor:
+        features = self.begun(features)
+        return self.added(features, self.second(self.first(features)))
 
 
 def upsampling_layers(

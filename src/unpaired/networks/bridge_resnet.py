@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from unpaired.core.errors import UserError, option
 from unpaired.networks.base import Discriminator, Input, Norm
-from unpaired.networks.blocks import Stage, has_bias, normalization
+from unpaired.networks.blocks import ReflectedPair, Stage
 from unpaired.networks.patchgan import SLOPE, PatchganConfig, PatchganDiscriminator
 from unpaired.networks.resnet import ResnetConfig, ResnetGenerator
 
@@ -81,7 +81,7 @@ class TimeEmbedding(nn.Module):
 
 
 @final
-class BridgeBlock(nn.Module):
+class BridgeBlock(ReflectedPair):
     """A residual block whose features, behind the first norm, get a gain and a shift from noise and a shift from time.
 
     The authors' code adds that of the time before the norm, which takes it out again; and the first half of its block
@@ -89,26 +89,18 @@ class BridgeBlock(nn.Module):
     """
 
     def __init__(self, channels: int, norm: Norm, *, dropout: bool) -> None:
-        super().__init__()
-        self.first, self.second = (
-            Stage(
-                nn.Conv2d(channels, channels, 3, bias=has_bias(norm)),
-                before=nn.ReflectionPad2d(1),
-                norm=normalization(norm, channels),
-            )
-            for _ in range(2)
-        )
+        super().__init__(channels, norm)
         self.activation = nn.Sequential(nn.ReLU(inplace=True), *([nn.Dropout(0.5)] if dropout else []))
         self.time, self.noise = nn.Linear(channels, channels), nn.Linear(channels, 2 * channels)
 
     def forward(self, features: Tensor, time: Tensor, noise: Tensor) -> Tensor:
         """Change [N, C, h, w]; time and noise are embedded, [1 or N, C]."""
+        features = self.begun(features)
         made = self.first(features)
         gain, shift = self.noise(noise)[..., None, None].to(made.dtype).chunk(2, 1)
         shift = shift + self.time(time)[..., None, None].to(made.dtype)
         # 1 + gain: the authors mean to begin with 1 too, and their initialisation sets the bias to 0 afterwards.
-        residual: Tensor = self.second(self.activation((1 + gain) * made + shift))
-        return features + residual
+        return self.added(features, self.second(self.activation((1 + gain) * made + shift)))
 
 
 @final

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from unpaired.core.errors import UserError
 from unpaired.core.settings import Settings
 from unpaired.networks.base import Downsampling, Generator, Norm, Upsampling, Width
-from unpaired.networks.blocks import BlurredDownsample, ResidualBlock, Stage, has_bias, normalization, upsampling_layers
+from unpaired.networks.blocks import (
+    BlurredDownsample,
+    ReflectedPair,
+    ResidualBlock,
+    Stage,
+    has_bias,
+    normalization,
+    upsampling_layers,
+)
 
 
 class ResnetConfig(Settings):
@@ -59,7 +67,7 @@ class ResnetGenerator(Generator):
     @property
     def residual_channels(self) -> int:
         """Channels of the residual blocks that `use_winograd` computes; 0 where there are none."""
-        return 4 * int(self.config.width) if any(isinstance(block, ResidualBlock) for block in self.residual) else 0
+        return 4 * int(self.config.width) if any(isinstance(block, ReflectedPair) for block in self.residual) else 0
 
     def use_winograd(self) -> None:
         """Compute the residual blocks by `networks.winograd` from now on, which takes float32 on the CPU.
@@ -67,7 +75,7 @@ class ResnetGenerator(Generator):
         To be called again after the step of a fused optimiser, see `winograd.Kernels`.
         """
         for number, block in enumerate(self.residual, start=1):
-            if isinstance(block, ResidualBlock):
+            if isinstance(block, ReflectedPair):
                 block.use_winograd(last=number == len(self.residual))
 
     def layers(self) -> list[nn.Module]:
