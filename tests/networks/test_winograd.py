@@ -124,7 +124,7 @@ def test_the_blocks_of_a_bridge() -> None:
     exact(image.double()).sum().backward()
     for name in (f"residual.{block}.{place}.convolution.weight" for block in (0, 1) for place in ("first", "second")):
         own, other = (each.get_parameter(name).grad for each in (network, exact))
-        assert not torch.equal(own.double(), other), "computed by another algorithm"  # type: ignore[union-attr]
+        assert not torch.equal(own.double(), other), "computed by another algorithm"  # type: ignore[union-attr, arg-type]
         assert far(own, other) < 1e-4
 
 
