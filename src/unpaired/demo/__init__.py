@@ -58,7 +58,7 @@ SETTINGS: Mapping[str, Any] = {
     # thinned out for, and by distances on 24 fish one that paints few stripes yet may win.
     "training.evaluate_every_images": 1200,
 }
-"""What differs from the published settings, so that a minute on a CPU is enough."""
+"""What differs from the published settings, so that a minute or two on a CPU are enough."""
 
 
 def run_demo(out: Path, *, seed: int = 0, quiet: bool = False) -> int:

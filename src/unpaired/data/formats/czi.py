@@ -26,7 +26,7 @@ _TYPES = {
 
 
 class CziReader(StackReader):
-    """Reads the full resolution; scenes of the size of the first one are images, others are passed over, and told."""
+    """Reads the full resolution; scenes of the size of the first one are images, others are skipped and reported."""
 
     suffixes = containers = frozenset({".czi"})
     libraries = ("pylibCZIrw",)

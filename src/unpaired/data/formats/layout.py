@@ -39,7 +39,7 @@ class Axes(NamedTuple):
         return Header(shape[self.names.index(rows)], shape[self.names.index(columns)], channels, dtype)
 
     def image(self, array: NDArray[Any], index: int = 0, axis: int = 0) -> Image:
-        """Return one image, [H, W, C]; only that part of the array is looked at."""
+        """Return one image, [H, W, C]; only that part of the array is read."""
         names = self.names
         if self.several:
             array = array[(slice(None),) * self.cut(axis) + (index,)]

@@ -17,7 +17,7 @@ _DIMENSIONS = {"2": "Y", "1": "X", "3": "Z"}
 
 
 class LifReader(StackReader):
-    """Reads the series that are like the first one, plane by plane; others are passed over, and told."""
+    """Reads the series that are like the first one, plane by plane; others are skipped and reported."""
 
     suffixes = containers = frozenset({".lif"})
     libraries = ("liffile",)

@@ -1,4 +1,4 @@
-"""Stored numbers and what they mean, there and back; and what was made of the files that were opened last."""
+"""Conversion between stored numbers and values; and what was made of the files that were opened last."""
 
 from __future__ import annotations
 

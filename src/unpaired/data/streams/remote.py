@@ -1,4 +1,4 @@
-"""Files on disk and in remote storage: found by patterns, told from what they were before, fetched into a cache."""
+"""Files on disk and in remote storage: found by patterns, compared with what they were before, fetched into a cache."""
 
 from __future__ import annotations
 

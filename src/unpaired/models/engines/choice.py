@@ -183,10 +183,10 @@ def _open(job: Job, name: EngineName, precision: Arithmetic, device: torch.devic
     with graph_file(job.network, job.fingerprint) as graph:
         try:
             return from_graph(graph, precision)
-        except RuntimeError as error:  # OpenVINO's for a layer that it has no code for on this processor
+        except RuntimeError as error:  # OpenVINO's for a layer that it has no code for on this CPU
             reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
             raise UserError(
-                f"--engine {name} cannot prepare this network in {precision} on this processor ({reason}). Choose "
+                f"--engine {name} cannot prepare this network in {precision} on this CPU ({reason}). Choose "
                 "another --precision, or --engine torch."
             ) from error
 
