@@ -41,7 +41,8 @@ GPU: dict[str, Any] = {"precision": "bf16", "graph": "on"}
 MODES: dict[str, dict[str, Any]] = {
     "fp32": {"precision": "fp32", "convolution": "direct"},
     "fp32-winograd": {"precision": "fp32", "convolution": "winograd"},
-    "bf16": {"precision": "bf16"},
+    "bf16": {"precision": "bf16", "convolution": "direct"},
+    "bf16-winograd": {"precision": "bf16", "convolution": "winograd"},
     "bf16-recompute": {"precision": "bf16", "recompute": True},
     "fp32-compiled": {"precision": "fp32", "compile": "on"},
     "bf16-compiled": {"precision": "bf16", "compile": "on"},

@@ -43,7 +43,10 @@ from unpaired.models.translator import Translator
 from unpaired.networks import InitConfig, ResnetConfig, build_generator, describe_generator, initialize
 
 MODES = {
-    "cpu": ("torch fp32", "torch-winograd fp32", "torch bf16", "onnxruntime fp32", "openvino fp32", "openvino bf16"),
+    "cpu": (
+        *("torch fp32", "torch-winograd fp32", "torch bf16", "torch-winograd bf16"),
+        *("onnxruntime fp32", "openvino fp32", "openvino bf16"),
+    ),
     "cuda": ("torch fp32", "torch bf16", "torch fp16", "torch-compile bf16"),
 }
 SLOW_TO_START = ("torch-compile fp32", "torch-compile bf16")

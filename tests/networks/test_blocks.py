@@ -18,9 +18,11 @@ from unpaired.networks.blocks import (
 )
 
 
-def test_instance_norm_is_the_library_s_with_both_derivatives() -> None:
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_instance_norm_is_the_library_s_with_both_derivatives(layout: torch.memory_format) -> None:
     features = torch.randn(2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
-    ours, theirs = InstanceNorm()(features), nnf.instance_norm(features, eps=1e-5)
+    ours = InstanceNorm()(features.contiguous(memory_format=layout))
+    theirs = nnf.instance_norm(features, eps=1e-5)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
     weight = torch.randn_like(features)
     grads = [torch.autograd.grad((out * weight).sum(), features, create_graph=True)[0] for out in (ours, theirs)]
@@ -42,6 +44,21 @@ def test_instance_norm_reads_channels_last_and_keeps_bfloat16_under_autocast() -
     torch.testing.assert_close(InstanceNorm()(strided), InstanceNorm()(features), rtol=0, atol=1e-6)
     with torch.autocast("cpu", torch.bfloat16):
         assert InstanceNorm()(features.bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+def test_the_gradient_of_instance_norm_in_channels_last(dtype: torch.dtype, tolerance: float) -> None:
+    torch.manual_seed(0)
+    features = (3 * torch.randn(2, 8, 16, 16) + 5).to(dtype).contiguous(memory_format=torch.channels_last)
+    gradient = torch.randn_like(features)
+    strided, exact = features.clone().requires_grad_(), features.double().contiguous().requires_grad_()
+    InstanceNorm()(strided).backward(gradient)
+    nnf.instance_norm(exact, eps=1e-5).backward(gradient.double().contiguous())
+    assert strided.grad is not None
+    assert exact.grad is not None
+    assert strided.grad.dtype == dtype
+    assert strided.grad.is_contiguous(memory_format=torch.channels_last)
+    assert (strided.grad - exact.grad).abs().max() < tolerance * exact.grad.abs().max()
 
 
 def test_instance_norm_has_no_state() -> None:

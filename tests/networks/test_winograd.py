@@ -59,6 +59,35 @@ def test_the_rounding_error_is_small() -> None:
         assert error < 2e-6 * exact.square().mean().sqrt()
 
 
+def test_the_rounding_error_in_bfloat16() -> None:
+    torch.manual_seed(0)
+    layer, image = nn.Conv2d(64, 64, 3), torch.randn(2, 64, 18, 22)
+    gradient = torch.randn(2, 64, 18, 22)
+    kernels, exact = Kernels(), copy.deepcopy(layer).double()
+
+    def run(layer: nn.Conv2d, image: Tensor, *, by_winograd: bool) -> list[Tensor]:
+        image = image.clone().requires_grad_()
+        layer.zero_grad()
+        if by_winograd:
+            found = convolve_reflected(image, layer, kernels)
+        else:
+            found = layer(nnf.pad(image, (1, 1, 1, 1), mode="reflect"))
+        found.backward(gradient.to(found.dtype))
+        grads = [each.grad for each in (image, layer.weight, layer.bias) if each is not None and each.grad is not None]
+        return [found.detach(), *(each.clone() for each in grads)]
+
+    expected = run(exact, image.double(), by_winograd=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = run(layer, image.bfloat16(), by_winograd=True)
+        direct = run(layer, image.bfloat16(), by_winograd=False)
+    assert [each.dtype for each in found] == [each.dtype for each in direct]
+    assert found[0].is_contiguous(memory_format=torch.channels_last)
+    for own, other, right in zip(found, direct, expected, strict=True):
+        error, of_direct = ((each - right).square().mean().sqrt() for each in (own, other))
+        assert error < 6 * of_direct
+        assert error < 0.02 * right.square().mean().sqrt()
+
+
 def test_tiles_computed_in_parts_are_those_computed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     layer, image = nn.Conv2d(8, 8, 3), torch.randn(2, 8, 22, 18)

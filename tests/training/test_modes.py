@@ -73,6 +73,7 @@ def test_wide_residual_blocks_are_convolved_by_winograd_in_float32(monkeypatch: 
         (replace(fp32, compile="on"), CPU, 256, "direct"),
         (replace(fp32, memory_format="channels_last"), CPU, 256, "direct"),
         (replace(fp32, convolution="winograd"), CPU, 8, "winograd"),
+        (replace(fp32, precision="bf16", convolution="winograd"), CPU, 8, "winograd"),
         (replace(fp32, convolution="direct"), CPU, 256, "direct"),
     ):
         settled = settle(given, device, 256, residual=residual)
@@ -80,7 +81,7 @@ def test_wide_residual_blocks_are_convolved_by_winograd_in_float32(monkeypatch: 
         assert settle(settled, device, 256, residual=residual) == settled
         if device == CPU:
             assert ("Winograd" in explained(given, settled, device)) == (convolution == "winograd")
-    wrongs: tuple[tuple[dict[str, Any], int], ...] = (({"precision": "bf16"}, 256), ({"compile": "on"}, 256), ({}, 0))
+    wrongs: tuple[tuple[dict[str, Any], int], ...] = (({"precision": "fp16"}, 256), ({"compile": "on"}, 256), ({}, 0))
     for wrong, residual in wrongs:
         with pytest.raises(UserError, match=r"training\.convolution.*winograd"):
             settle(replace(fp32, convolution="winograd", **wrong), CPU, 256, residual=residual)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -166,21 +166,25 @@ def test_recomputing_activations_changes_nothing(generator: Any) -> None:
     assert all(torch.equal(value, again_state[name]) for name, value in plain_state.items())
 
 
-def test_convolving_by_winograd_trains_the_same() -> None:
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 0.03)])
+def test_convolving_by_winograd_trains_the_same(precision: Literal["fp32", "bf16"], tolerance: float) -> None:
     results = []
     for convolution in ("direct", "winograd", "winograd"):
         torch.manual_seed(1)
         method = CycleGAN(CONFIG, SHAPES)
-        trainer = Trainer(method, TrainingConfig(precision="fp32", convolution=convolution), CPU)
+        trainer = Trainer(method, TrainingConfig(precision=precision, convolution=convolution), CPU)
         stream = batches(3, 3, 16)
         results.append([{name: value.item() for name, value in trainer.step(stream).items()} for _ in range(3)])
         stage = method.G.residual[0].first
         if stage.kernels is not None:
-            assert torch.equal(stage.kernels.of(stage.convolution.weight), Kernels().of(stage.convolution.weight))
+            weight, dtype = stage.convolution.weight, torch.bfloat16 if precision == "bf16" else torch.float32
+            assert torch.equal(stage.kernels.of(weight, dtype), Kernels().of(weight, dtype))
     direct, winograd, again = results
     assert winograd == again != direct
-    assert direct[0] == pytest.approx(winograd[0], rel=1e-4)
-    assert direct[2] == pytest.approx(winograd[2], rel=1e-2)  # Adam's first steps follow the gradients' signs
+    assert direct[0] == pytest.approx(winograd[0], rel=tolerance)
+    assert direct[2] == pytest.approx(
+        winograd[2], rel=max(1e-2, tolerance)
+    )  # Adam's first steps follow the gradients' signs
 
 
 def test_recomputing_keeps_less_for_the_gradient() -> None:

@@ -70,7 +70,7 @@ class ResnetGenerator(Generator):
         return 4 * int(self.config.width) if any(isinstance(block, ReflectedPair) for block in self.residual) else 0
 
     def use_winograd(self) -> None:
-        """Compute the residual blocks by `networks.winograd` from now on, which takes float32 on the CPU.
+        """Compute the residual blocks by `networks.winograd` from now on, which takes float32 or bfloat16 on the CPU.
 
         To be called again after the step of a fused optimiser, see `winograd.Kernels`.
         """

@@ -68,16 +68,17 @@ def settle(
 def _convolution(config: TrainingConfig, device: torch.device, residual: int) -> Any:
     """Return `winograd` or `direct`, for settings in which all else is settled."""
     ways = config.precision, config.compile, config.memory_format
-    able = device.type == "cpu" and ways == ("fp32", "off", "contiguous") and residual > 0
+    able = device.type == "cpu" and ways[0] != "fp16" and ways[1:] == ("off", "contiguous") and residual > 0
     if config.convolution == "winograd" and not able:
         received = f"{device.type}, {', '.join(ways)}" if residual else "networks without residual blocks"
         raise UserError(
-            f"{option('training.convolution', 'winograd')} computes the residual blocks of ResNets in float32 on the "
-            f"CPU, neither compiled nor in channels_last; received {received}. Leave it out, or set "
+            f"{option('training.convolution', 'winograd')} computes the residual blocks of ResNets in fp32 or bf16 on "
+            f"the CPU, neither compiled nor in channels_last; received {received}. Leave it out, or set "
             f"{option('training.device', 'cpu')}, {option('training.precision', 'fp32')}, "
             f"{option('training.compile', 'off')} and {option('training.memory_format', 'contiguous')}."
         )
-    return _or(config.convolution, "winograd" if able and residual >= WINOGRAD_CHANNELS else "direct")
+    faster = able and residual >= WINOGRAD_CHANNELS and config.precision == "fp32"
+    return _or(config.convolution, "winograd" if faster else "direct")
 
 
 def _or(choice: Any, automatic: str) -> Any:

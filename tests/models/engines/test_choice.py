@@ -61,11 +61,15 @@ def test_no_bf16_without_instructions_or_for_fine_values(network: Generator, mac
     assert order(network) == ["torch fp32"]
 
 
-def test_wide_residual_blocks_are_convolved_by_winograd_where_there_is_no_bf16(machine: dict[str, Any]) -> None:
+def test_wide_residual_blocks_are_convolved_by_winograd(machine: dict[str, Any]) -> None:
     with torch.device("meta"):
         wide = build_generator(ResnetConfig(width=64, blocks=1), 3, 3)
         narrow = build_generator(ResnetConfig(width=32, blocks=1), 3, 3)
-    assert order(wide) == ["torch bf16", "torch fp32"]
+    assert order(wide) == ["torch-winograd bf16", "torch bf16", "torch-winograd fp32", "torch fp32"]
+    assert order(wide, images=WORTH_MAKING)[:2] == ["torch-winograd bf16", "openvino bf16"]
+    assert order(wide, fine=True) == ["torch-winograd fp32", "torch fp32"]
+    assert order(narrow) == ["torch bf16", "torch fp32"]
+    assert order(wide, precision="bf16") == ["torch bf16"]
     machine["bf16"] = False
     assert order(wide) == ["torch-winograd fp32", "torch fp32"]
     assert order(wide, images=WORTH_MAKING)[0] == "torch-winograd fp32"

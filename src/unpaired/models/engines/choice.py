@@ -30,7 +30,7 @@ SUFFICIENT_PSNR = 40.0
 WORTH_LOADING = 32
 """Images from which `auto` takes the time (half a second) to load a graph that is there already."""
 WINOGRAD_CHANNELS = 256
-"""Channels of the residual blocks from which `auto` takes Winograd's algorithm, where there is no bf16."""
+"""Channels of the residual blocks from which `auto` takes Winograd's algorithm on CPUs."""
 WORTH_MAKING = 400
 """Images from which `auto` takes the time (five to ten seconds) to make a model's graph."""
 
@@ -47,7 +47,7 @@ class _Kind(NamedTuple):
 
 ENGINES: dict[EngineName, _Kind] = {
     "torch": _Kind(("fp32", "bf16", "fp16")),
-    "torch-winograd": _Kind(("fp32",)),
+    "torch-winograd": _Kind(("fp32", "bf16")),
     "torch-compile": _Kind(("fp32", "bf16", "fp16")),
     "onnxruntime": _Kind(("fp32",), ("onnxruntime", "onnxscript"), f"{__package__}.onnx_runtime:OnnxRuntimeEngine"),
     "openvino": _Kind(("fp32", "bf16"), ("openvino", "onnxscript"), f"{__package__}.openvino:OpenVinoEngine"),
@@ -133,7 +133,7 @@ def candidates(job: Job, device: torch.device) -> Iterator[tuple[EngineName, Ari
     graphs: list[EngineName] = ["openvino", "onnxruntime"]
     fit = worth and device.type == "cpu" and job.network.exportable
     auto: list[EngineName] = [*(name for name in graphs if fit and not _missing(name)), "torch"]
-    asked_for_speed = job.precision == "auto" and device.type == "cpu" and not fast_bf16(device)
+    asked_for_speed = job.precision == "auto" and device.type == "cpu"
     if asked_for_speed and _residual_channels(job.network) >= WINOGRAD_CHANNELS:
         auto.insert(0, "torch-winograd")
     engines: list[EngineName] = auto if job.engine == "auto" else [job.engine]

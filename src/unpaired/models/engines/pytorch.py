@@ -76,11 +76,13 @@ class TorchEngine(Engine):
         self._network: Generator = (
             self._original if self.is_reference else copy.deepcopy(self._original).to(self.device)
         )
-        for module in self._network.modules() if self.precision != "fp32" else ():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-                module.to(dtype=self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        by_winograd: set[nn.Module] = set()  # their weights are transformed in float32
         if self._winograd and isinstance(self._network, ResnetGenerator):
             self._network.use_winograd()
+            by_winograd = set(self._network.residual.modules())
+        for module in self._network.modules() if self.precision != "fp32" else ():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module not in by_winograd:
+                module.to(dtype=self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self._compiled:
             # Dynamic: an image of another size would otherwise mean another compilation.
             with quiet_exporter():
