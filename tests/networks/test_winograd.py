@@ -94,7 +94,11 @@ def test_tiles_computed_in_parts_are_those_computed_at_once(monkeypatch: pytest.
     with torch.inference_mode():
         whole = convolve_reflected(image, layer, Kernels())
         monkeypatch.setattr(winograd, "AT_ONCE", 1)
+        gathered: list[int] = []
+        gather = winograd._gathered
+        monkeypatch.setattr(winograd, "_gathered", lambda rows, places: gathered.append(1) or gather(rows, places))
         assert (convolve_reflected(image, layer, Kernels()) - whole).abs().max() < 1e-6
+        assert len(gathered) == 6, "one for each line of tiles"
 
 
 def test_weights_that_change_are_transformed_anew() -> None:

@@ -59,13 +59,15 @@ def _places(batch: int, height: int, width: int) -> Tensor:
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, kernels: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, kernels: Tensor, grad_enabled: bool
+    ) -> Tensor:
         batch, channels, height, width = features.shape
         down, across = -(-height // TILE), -(-width // TILE)
         rows, places = features.permute(0, 2, 3, 1).reshape(-1, channels), _places(batch, height, width)
         size = batch, len(weight), height, width
         out = torch.empty(size, dtype=features.dtype, memory_format=torch.channels_last)
-        for_gradient = any(ctx.needs_input_grad)
+        for_gradient = grad_enabled and any(ctx.needs_input_grad)  # which weights do without it too
         lines = down if for_gradient else max(1, AT_ONCE // (batch * across))
         tiles, _, results = _transforms()
         for first in range(0, down, lines):
@@ -85,7 +87,7 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         values, kernels = ctx.saved_tensors
         batch, down, across, height, width = ctx.size
         tiles, to_kernels, results = _transforms()
@@ -105,7 +107,7 @@ class _Convolution(torch.autograd.Function):
             parts = _of_each(tiles.T, torch.bmm(products, kernels).transpose(0, 1))
             folded = _folded(parts.view(batch, down, across, 6, 6, -1))
             features = _unpadded(folded, height, width).permute(0, 3, 1, 2)
-        return features, weight, bias, None
+        return features, weight, bias, None, None
 
 
 def _gathered(rows: Tensor, places: Tensor) -> Tensor:
@@ -175,5 +177,5 @@ def convolve_reflected(features: Tensor, convolution: nn.Conv2d, kernels: Kernel
     group, without padding.
     """
     weight, bias = convolution.weight, convolution.bias
-    transformed = kernels.of(weight, features.dtype)
-    return cast(Tensor, _Convolution.apply(features, weight, bias, transformed))  # type: ignore[no-untyped-call]
+    inputs = features, weight, bias, kernels.of(weight, features.dtype), torch.is_grad_enabled()
+    return cast(Tensor, _Convolution.apply(*inputs))  # type: ignore[no-untyped-call]

@@ -151,6 +151,20 @@ def test_winograd_is_as_exact_as_float32_and_leaves_the_network_alone() -> None:
     assert not engine.is_reference
 
 
+def test_winograd_in_bf16() -> None:
+    torch.manual_seed(0)
+    network = build_generator(ResnetConfig(width=8, blocks=2), 3, 3).eval()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    engine = TorchEngine(network, "bf16", CPU, winograd=True)
+    images = torch.rand(2, 3, 33, 41) * 2 - 1
+    found = engine.translate(images)
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, TorchEngine(network, "bf16", CPU).translate(images)), "another algorithm"
+    assert differences(engine, network)["psnr"] > 30
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    assert str(engine) == "PyTorch with Winograd's convolutions, bf16"
+
+
 def test_pytorch_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[torch.nn.Module, dict[str, object]]] = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **options: calls.append((module, options)))
