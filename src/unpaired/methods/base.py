@@ -115,9 +115,6 @@ class Method(nn.Module, ABC):
     config: Any
     obsolete: tuple[str, ...] = ()
     """Prefixes of state that earlier versions stored with these settings, and that is passed over."""
-    join_calls: bool = True
-    """Whether to send several batches through a generator in one call where that gives the same; the trainer decides,
-    by what is faster on its device."""
 
     def __init__(self, config: Any, shapes: ImageShapes) -> None:
         super().__init__()

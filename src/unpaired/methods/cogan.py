@@ -111,8 +111,6 @@ class CoGAN(Method):
 
     def discriminate(self, real: Batch, fake: Batch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Return the logits of f_1 and f_2 for real and for generated images."""
-        if not self.join_calls:
-            return self.f(*real), self.f(*fake)
         both = self.f(torch.cat([real.x, fake.x]), torch.cat([real.y, fake.y]))
         (real_1, fake_1), (real_2, fake_2) = (logits.chunk(2) for logits in both)
         return (real_1, real_2), (fake_1, fake_2)

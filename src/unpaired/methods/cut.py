@@ -270,7 +270,7 @@ class CUT(Method):
         """Return the translation of x, and what G makes of y where that counts; each with the features of its input."""
         if not self.config.identity:
             return self.observe(x), (None, None)
-        if not self.join_calls or networks.mixes_images(self.G) or x.shape != y.shape:
+        if networks.mixes_images(self.G) or x.shape != y.shape:
             return self.observe(x), self.observe(y)
         both, maps = self.observe(torch.cat([x, y]))
         fake_y, same_y = both.chunk(2)

@@ -206,4 +206,4 @@ class CycleGAN(Method):
         """Return the translation of `image`, and what the network makes of an image already in its target domain."""
         if not self.config.identity_weight:
             return network(image), None
-        return networks.on_both(network, image, other, join=self.join_calls)
+        return networks.on_both(network, image, other)

@@ -83,7 +83,7 @@ class Masked(Method):
     def step(self, batches: Iterator[Batch]) -> Iterator[Update]:
         """Yield the generator's update: the mean absolute difference over the whole image, covered or not."""
         x, y = next(batches)
-        again_x, again_y = networks.on_both(self.G, self.cover(x), self.cover(y), join=self.join_calls)
+        again_x, again_y = networks.on_both(self.G, self.cover(x), self.cover(y))
         yield Update("generator", reconstruction_a=l1(again_x, x), reconstruction_b=l1(again_y, y))
 
     def cover(self, image: Tensor) -> Tensor:

@@ -213,14 +213,12 @@ def mixes_images(network: nn.Module) -> bool:
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
 
 
-def on_both(
-    network: nn.Module, one: Tensor, other: Tensor, *conditions: Tensor, join: bool = True
-) -> tuple[Tensor, Tensor]:
-    """Return what a network makes of two batches [N, C, H, W], with `join` in one call where that gives the same.
+def on_both(network: nn.Module, one: Tensor, other: Tensor, *conditions: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what a network makes of two batches [N, C, H, W], in one call where that gives the same.
 
     `conditions` are further inputs, which hold for all images.
     """
-    if not join or one.shape != other.shape or mixes_images(network):
+    if one.shape != other.shape or mixes_images(network):
         return network(one, *conditions), network(other, *conditions)
     of_one, of_other = network(torch.cat([one, other]), *conditions).chunk(2)
     return of_one, of_other

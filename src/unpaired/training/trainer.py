@@ -53,8 +53,6 @@ class Trainer:
         if config.sync_batchnorm:
             synchronize_batch_norm(method, world)
         self.method = method.to(device).train()
-        # On CPUs two small float32 calls are a few per cent faster than one of twice the size, but for Winograd's.
-        method.join_calls = device.type != "cpu" or config.precision != "fp32" or config.convolution == "winograd"
         self._channels_last = config.memory_format == "channels_last"
         if self._channels_last:
             self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
