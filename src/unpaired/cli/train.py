@@ -174,7 +174,7 @@ def demo(
     open: Switch = False,
     quiet: Quiet = False,
 ) -> int:
-    """Train a small CycleGAN on two drawn domains, in a minute or two; needs no files and no network.
+    """Train a small CycleGAN on two drawn domains, in a minute or so; needs no files and no network.
 
     Parameters
     ----------
