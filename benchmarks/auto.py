@@ -40,7 +40,7 @@ from unpaired.plan.probes import unrelated_distance
 from unpaired.training.settings import read_file, resolve
 from unpaired.training.trainer import Trainer
 
-RECORD = Path(__file__).parent / "records" / "cpu64" / "fast" / "settings.toml"
+RECORDS = Path(__file__).parent / "records" / "cpu64"
 VARIANTS: dict[str, dict[str, Any]] = {
     "cyclegan": {},
     "cut": {},
@@ -51,9 +51,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "unsb": {"method.generator": {"family": "bridge_resnet"}},
     "cyclegan-vit": {"method.name": "cyclegan", "method.generator": {"family": "vit_unet"}},
     "stegogan": {},
-    "recipe-fast": dict(read_file(RECORD).values),
+    **{f"recipe-{name}": dict(read_file(RECORDS / name / "settings.toml").values) for name in ("fast", "best")},
 }
-"""What can be trained: methods, and settings beyond the shared ones; of the recipe the networks of its record too."""
+"""What can be trained: methods, and settings beyond the shared ones; of a recipe the networks of its record too."""
 AUTO = "auto"
 METRICS = ("kernel", "swd", "structure_edges")
 PALETTE = np.array(

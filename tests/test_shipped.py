@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from unpaired.methods import METHODS, ImageShapes
 from unpaired.training.settings import read_file, resolve
 
 NOTHING = Given({}, "--set {name}")
+RECORDS = Path(__file__).parents[1] / "benchmarks" / "records" / "cpu64"
 SHAPES = ImageShapes(channels_a=3, channels_b=3, size=(128, 128))
 
 
@@ -40,6 +43,19 @@ def test_the_published_setting_is_the_default() -> None:
     assert published.settings == default.settings
     assert published.training == default.training
     assert published.data.crop_size == default.data.crop_size
+
+
+@pytest.mark.parametrize("name", ["fast", "best"])
+def test_a_recipe_is_that_of_its_record(name: str) -> None:
+    record = resolve([read_file(RECORDS / name / "settings.toml")])
+    same: dict[str, Any] = {"data.crop_size": 64, "data.load_size": 72, "training.precision": "bf16"}
+    width, epochs = record.settings.generator.width, record.training.epochs
+    same |= {"method.generator.width": width, "method.discriminator.width": width}
+    same |= {"training.epochs": epochs, "training.decay_epochs": epochs}
+    recipe = resolve([Given({"training.recipe": name, **same}, "--set {name}")])
+    assert recipe.settings == record.settings
+    assert replace(recipe.training, recipe="published") == record.training
+    assert recipe.data == record.data
 
 
 @pytest.mark.parametrize("name", shipped("plan"))
