@@ -30,7 +30,6 @@ import torch
 from scipy import stats
 
 import unpaired
-from unpaired.core.given import Given
 from unpaired.evaluation.dataset import Batch as Translations
 from unpaired.evaluation.metrics import Context, Metric, Need
 from unpaired.evaluation.metrics.base import RunningMean
@@ -199,7 +198,7 @@ def train_authors(arguments: argparse.Namespace) -> None:
 def step_ratio(arguments: argparse.Namespace, rounds: int = 7) -> dict[str, float]:
     """Return the CPU seconds per image of their step and of ours, in turn, and the median of their ratio."""
     _, _, model = open_authors(arguments.peer, arguments.data, 1, 1)
-    config = resolve([read_file(arguments.settings), Given({"method.name": "cyclegan"}, "{name}")])
+    config = resolve([read_file(arguments.settings)])
     shapes = ImageShapes(channels_a=3, channels_b=3, size=(SIZE, SIZE))
     kind, device = find_method(config.method), torch.device("cpu")
     training = settle(config.training, device, 256, fixed_sizes=True)
@@ -214,9 +213,9 @@ def step_ratio(arguments: argparse.Namespace, rounds: int = 7) -> dict[str, floa
             model.set_input({"A": images[0, :1], "B": images[1, :1], "A_paths": "", "B_paths": ""})
             model.optimize_parameters()
         between = time.process_time()
-        for _ in range(max(1, 4 // batch)):
+        for _ in range(4):  # some candidates do more in every fourth step
             trainer.step(stream)
-        ours = (time.process_time() - between) / max(1, 4 // batch) / batch
+        ours = (time.process_time() - between) / 4 / batch
         found.append(((between - begun) / 4, ours))
     theirs, ours = (statistics.median(column) for column in zip(*found[2:], strict=True))
     return {"authors": theirs, "ours": ours, "ratio": statistics.median(a / b for a, b in found[2:])}
@@ -232,7 +231,8 @@ def train_ours(arguments: argparse.Namespace, seed: int, images: int) -> tuple[P
         own |= {"training.evaluate_images": 0, "training.num_samples": 0, "training.tensorboard": False}
         own |= {"training.threads": 1, "data.workers": 1, "data.root": arguments.data}
         begun = time.process_time()
-        result = unpaired.train("cyclegan", config=arguments.settings, out=run, settings=own, quiet=True)
+        method = resolve([read_file(arguments.settings)]).method
+        result = unpaired.train(method, config=arguments.settings, out=run, settings=own, quiet=True)
         if result.images_seen < images:
             sys.exit(f"{arguments.settings}: its epochs end after {result.images_seen:,} of {images:,} images")
         done.write_text(json.dumps({"images": result.images_seen, "cpu_seconds": time.process_time() - begun}))
