@@ -231,10 +231,11 @@ def train_ours(arguments: argparse.Namespace, seed: int, images: int) -> tuple[P
         own |= {"training.evaluate_images": 0, "training.num_samples": 0, "training.tensorboard": False}
         own |= {"training.threads": 1, "data.workers": 1, "data.root": arguments.data}
         begun = time.process_time()
-        method = resolve([read_file(arguments.settings)]).method
-        result = unpaired.train(method, config=arguments.settings, out=run, settings=own, quiet=True)
-        if result.images_seen < images:
-            sys.exit(f"{arguments.settings}: its epochs end after {result.images_seen:,} of {images:,} images")
+        config = resolve([read_file(arguments.settings)])
+        epoch = max(len(list((Path(arguments.data) / part).iterdir())) for part in ("trainA", "trainB"))
+        if (planned := config.training.total_epochs * epoch) < images:
+            sys.exit(f"{arguments.settings}: its epochs end after {planned:,} of {images:,} images")
+        result = unpaired.train(config.method, config=arguments.settings, out=run, settings=own, quiet=True)
         done.write_text(json.dumps({"images": result.images_seen, "cpu_seconds": time.process_time() - begun}))
     return run, dict(json.loads(done.read_text()))
 
