@@ -263,7 +263,9 @@ def replace_optimizer() -> None:
         if kind == "schedulefree":
             import schedulefree
 
-            return schedulefree.AdamWScheduleFree(parameters, lr=config.learning_rate, warmup_steps=100)
+            return schedulefree.AdamWScheduleFree(
+                parameters, lr=config.learning_rate, betas=config.betas, warmup_steps=100
+            )
         return adam(trainer, parameters)
 
     def translators(trainer: Trainer) -> Any:
