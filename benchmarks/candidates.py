@@ -28,8 +28,8 @@ from unpaired.methods.losses import Weight, discriminator_loss, l1, precise
 from unpaired.training.trainer import Trainer
 
 Every = Annotated[int, Field(ge=1)]
-OWN_WIDTH = 0.2
-"""Root mean square of an orthogonal update, as Adam's (Liu et al. 2025, "Muon is scalable")."""
+UPDATE_SIZE = 0.2
+"""Root mean square of the values of an orthogonal update, near that of Adam's (Liu et al. 2025, "Muon is scalable")."""
 
 
 class Config(cyclegan.Config):
@@ -233,7 +233,7 @@ class Muon(torch.optim.Adam):
                     momentum = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
                     momentum.lerp_(weight.grad, 0.05)
                     flat = orthogonal(weight.grad.lerp(momentum, 0.95).flatten(1))
-                    scale = OWN_WIDTH * max(flat.shape) ** 0.5
+                    scale = UPDATE_SIZE * max(flat.shape) ** 0.5
                     weight.add_(flat.view_as(weight).to(weight.dtype), alpha=-group["lr"] * scale)
                     weight.grad = None
         return super().step(closure)
