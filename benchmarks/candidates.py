@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 import unpaired
 from unpaired import networks
+from unpaired.core.errors import UserError
 from unpaired.core.settings import Settings
 from unpaired.methods import Batch, ImageShapes, Method, Player, Term, Update, cyclegan
-from unpaired.methods.losses import Weight, discriminator_loss, l1, precise
+from unpaired.methods.losses import Weight, discriminator_loss, generator_loss, l1, precise
 from unpaired.training.trainer import Trainer
 
 Every = Annotated[int, Field(ge=1)]
@@ -58,6 +59,12 @@ class Config(cyclegan.Config):
     optimizer: Literal["adam", "muon", "schedulefree"] = "adam"
     """Adam; Muon (Jordan 2024) for convolutions; AdamW without a schedule (Defazio et al. 2024)."""
 
+    def check(self) -> None:
+        """Refuse trainings without discriminators, which most candidates are about."""
+        super().check()
+        if not self.gan_weight:
+            raise UserError("method.gan_weight is 0, and candidates need discriminators. Set it above 0.")
+
 
 @final
 class Candidate(cyclegan.CycleGAN):
@@ -85,8 +92,8 @@ class Candidate(cyclegan.CycleGAN):
         terms = {
             "gan_a2b": c.gan_weight * self.against(self.D_Y, y, fake_y),
             "gan_b2a": c.gan_weight * self.against(self.D_X, x, fake_x),
-            "cycle_a": c.weight_a * self.distance(self.D_X, self.F(fake_y), x),
-            "cycle_b": c.weight_b * self.distance(self.D_Y, self.G(fake_x), y),
+            "cycle_a": c.weight_a * self.distance(self.D_X, self.F(self.disturb_y(fake_y)), x),
+            "cycle_b": c.weight_b * self.distance(self.D_Y, self.G(self.disturb_x(fake_x)), y),
         }
         if same_x is not None and same_y is not None:
             weight = c.identity_weight * c.identity_every
@@ -117,7 +124,7 @@ class Candidate(cyclegan.CycleGAN):
     def against(self, judge: Judge, real: Tensor, fake: Tensor) -> Tensor:
         """Return the generator's loss; a relativistic one compares with the real images of the batch."""
         if not self.config.relativistic:
-            return cyclegan.generator_loss(self.config.objective, judge(fake))
+            return generator_loss(self.config.objective, judge(fake))
         with torch.no_grad():
             on_real = precise(judge(real))
         return nnf.softplus(on_real - precise(judge(fake))).mean()

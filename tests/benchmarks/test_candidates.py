@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from unpaired.core.errors import UserError
 from unpaired.methods import Batch, ImageShapes, cyclegan
 
 SHAPES = ImageShapes(channels_a=3, channels_b=3, size=(32, 32))
@@ -99,3 +100,13 @@ def test_muon_moves_along_orthogonal_directions(candidates: ModuleType) -> None:
     values = torch.linalg.svdvals(candidates.orthogonal(torch.randn(16, 64)).float())
     assert values.min() > 0.6
     assert values.max() < 1.3
+
+
+def test_candidates_need_discriminators(candidates: ModuleType) -> None:
+    with pytest.raises(UserError, match="gan_weight is 0"):
+        build(candidates.Candidate, gan_weight=0.0)
+
+
+def test_a_disturbance_of_the_cycle_is_kept(candidates: ModuleType) -> None:
+    before, after = (terms_of(build(candidates.Candidate, **own)) for own in ({}, {"cycle_noise": 16.0}))
+    assert after["cycle_a"] != before["cycle_a"]

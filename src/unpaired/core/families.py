@@ -67,7 +67,7 @@ class Families(Generic[T]):
         return [*self.members, *installed(self.kind), OWN]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Return the union of the members' settings, told apart by `family`."""
+        """Return the union of the members' settings, distinguished by `family`."""
         choices: dict[str, CoreSchema] = {name: handler(self.config_class(name)) for name in self.members}
         own = {OWN: core_schema.no_info_plain_validator_function(self._validate_own)}
         return core_schema.tagged_union_schema({**choices, **own}, discriminator=self._tag)

@@ -104,7 +104,7 @@ class BadFile:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The files of one folder, told apart; both lists in the order in which the files were given."""
+    """The files of one folder, divided into two lists; both lists in the order in which the files were given."""
 
     good: list[ImageInfo]
     bad: list[BadFile]

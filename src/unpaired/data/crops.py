@@ -28,7 +28,7 @@ MOST_DRAWS = {"valid": 16, "tissue": 64}
 LEAST = {"valid": 0.5, "tissue": 0.25}
 """Share of a crop's pixels that must have a value, or show tissue."""
 _PIXELS = 1 << 24
-"""The smallest resolution of a file is looked at whole up to this size; of larger ones small windows."""
+"""The smallest resolution of a file is inspected whole up to this size; of larger ones small windows."""
 _CELLS, _CELL = 24, 16
 _LEAST_SATURATION = 0.06
 """Glass is never less saturated than this threshold, however little a slide shows."""

@@ -19,7 +19,7 @@ from unpaired.data.values import Image
 
 _HDF5, _MAT5, _MAT7 = b"\x89HDF\r\n\x1a\n", b"MATLAB 5.0 MAT-file", b"MATLAB 7.3 MAT-file"
 _NUMERIC = {"int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "single", "double", "logical"}
-"""MATLAB's classes of numbers; complex ones are told apart only when they are read."""
+"""MATLAB's classes of numbers; complex ones are recognised only when they are read."""
 
 
 class _Array(NamedTuple):
