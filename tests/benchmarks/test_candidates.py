@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from unpaired.core.errors import UserError
 from unpaired.methods import Batch, ImageShapes, cyclegan
+from unpaired.training.config import TrainingConfig
+from unpaired.training.trainer import Trainer
 
 SHAPES = ImageShapes(channels_a=3, channels_b=3, size=(32, 32))
 SMALL: dict[str, Any] = {
@@ -110,3 +112,25 @@ def test_candidates_need_discriminators(candidates: ModuleType) -> None:
 def test_a_disturbance_of_the_cycle_is_kept(candidates: ModuleType) -> None:
     before, after = (terms_of(build(candidates.Candidate, **own)) for own in ({}, {"cycle_noise": 16.0}))
     assert after["cycle_a"] != before["cycle_a"]
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "schedulefree"])
+def test_an_optimizer_takes_the_place_of_the_trainers(
+    candidates: ModuleType, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    if optimizer == "schedulefree":
+        pytest.importorskip("schedulefree")
+    for name in ("_optimizer", "translators", "_optimize"):
+        monkeypatch.setattr(Trainer, name, getattr(Trainer, name))  # so that they are put back
+    candidates.replace_optimizer.cache_clear()
+    trainer = Trainer(build(candidates.Candidate, optimizer=optimizer), TrainingConfig(), torch.device("cpu"))
+    assert all(type(each).__name__ != "Adam" for each in trainer.optimizers.values())
+    before = [weight.clone() for weight in trainer.parameters["generators"]]
+    image = torch.rand(2, 3, 32, 32) * 2 - 1
+    for _ in range(2):
+        trainer.step(iter([Batch(image, image)]))
+        trainer.translators()
+    assert all(
+        not torch.equal(a, b) for a, b in zip(before, trainer.parameters["generators"], strict=True) if a.ndim > 1
+    )
+    candidates.replace_optimizer.cache_clear()
